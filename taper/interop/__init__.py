@@ -1,0 +1,1 @@
+"""Where taper meets the outside: the torch alias, and formats of other libraries."""
