@@ -1,0 +1,55 @@
+"""taper: PyTorch's programming model in Python that can be read down to the loop that runs.
+
+    import taper as torch
+
+Nothing is computed or imported here: names are found on first use, operators in the table of
+`taper.ops`, everything else through the short lists below.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from taper.version import __version__
+
+_MODULES = frozenset("""
+    amp autograd backends cpu cuda distributed distributions fft func hub jit library linalg masked
+    mps multiprocessing nn onnx optim overrides random return_types serialization signal sparse
+    special storage testing types utils version
+    """.split())
+
+# Where names that are not operators live. A module may list many: "module": "name name …".
+_HOMES = {
+    "taper.core.tensor": "Tensor",
+    "taper.core.size": "Size",
+    "taper.core.device": """device layout memory_format strided sparse_coo sparse_csr sparse_csc
+        sparse_bsr sparse_bsc jagged contiguous_format preserve_format channels_last
+        channels_last_3d""",
+    "taper.core.dtype": "dtype get_default_dtype set_default_dtype",
+    "taper.core.generator": "Generator default_generator",
+    "taper.core.printing": "set_printoptions",
+    "taper.core.storage": "UntypedStorage",
+    "taper.core.promotion": "",
+    "taper.autograd.modes": """enable_grad inference_mode is_grad_enabled
+        is_inference_mode_enabled no_grad set_grad_enabled""",
+    "taper.serialization": "save load",
+    "taper.interop.torch_alias": "as_torch",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"taper.{name}")
+    import taper.namespace
+
+    value = taper.namespace.find_public(name, _HOME_OF)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    import taper.namespace
+
+    return sorted({*_MODULES, *_HOME_OF, *taper.namespace.public_names(), "__version__"})

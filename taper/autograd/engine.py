@@ -1,0 +1,344 @@
+"""The engine: walks the tape from the newest node to the oldest and passes gradients along.
+
+Every node is younger than the nodes it points to, so a heap of sequence numbers gives an order in
+which each node runs after all of its consumers, and no recursion is needed. Gradients of leaves
+are summed aside and stored when the walk is over, as PyTorch's AccumulateGrad does when its last
+contribution has come in.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
+from typing import Any
+
+import numpy as np
+
+from taper.autograd.node import Node, NodeOutput, function_of
+from taper.core.state import grad_mode
+from taper.core.tensor import LEAF, Tensor, wrap
+
+__all__ = ["run_backward"]
+
+add: Callable[[Tensor, Tensor], Tensor]  # set by ops/arithmetic, which stands above this room
+cast_and_reduce: Callable[..., Tensor]  # set by ops/reduction
+ndarray = np.ndarray
+
+
+def run_backward(
+    roots: Sequence[tuple[Any, Tensor]],
+    *,
+    retain_graph: bool,
+    create_graph: bool,
+    inputs: Sequence[Any] | None = None,
+    accumulate: bool = True,
+) -> list[Tensor | None] | None:
+    """Runs the tape backward from `roots`, pairs of an edge and the gradient that arrives there.
+
+    Without `inputs`, gradients of all leaves reached are added to their `.grad`. With `inputs`
+    (edges, see Note [edges]) only what leads to them is run; their gradients are returned, or,
+    with `accumulate`, added to `.grad` of those leaves.
+    """
+    token = grad_mode.set(create_graph)
+    try:
+        walk = Walk(retain_graph, create_graph)
+        if inputs is not None:
+            walk.restrict_to(inputs, roots)
+        for edge, grad in roots:
+            walk.deliver(edge, grad)
+        walk.run()
+        if inputs is not None and not accumulate:
+            return walk.captured(inputs)
+        walk.store_leaf_gradients()
+        return None
+    finally:
+        grad_mode.reset(token)
+
+
+class Walk:
+    """One backward pass: gradients on their way, and what is wanted at the end."""
+
+    __slots__ = (
+        "captures", "create_graph", "gradients", "heap", "leaves", "needed", "nodes",
+        "retain_graph",
+    )
+
+    def __init__(self, retain_graph: bool, create_graph: bool) -> None:
+        self.retain_graph = retain_graph
+        self.create_graph = create_graph
+        self.heap: list[int] = []  # negated sequence numbers of the nodes that wait
+        self.nodes: dict[int, Node] = {}
+        self.gradients: dict[int, Any] = {}
+        self.leaves: dict[Tensor, Tensor] = {}
+        self.needed: set[Any] | None = None  # nodes and leaves worth visiting; None means all
+        self.captures: dict[tuple[int, int], Tensor | None] = {}
+
+    def deliver(self, edge: Any, grad: Tensor) -> None:
+        """Adds a gradient to what has arrived at an edge so far."""
+        if isinstance(edge, Tensor):
+            if self.needed is not None and edge not in self.needed:
+                return
+            if type(grad) is not Tensor and not isinstance(grad, Tensor):
+                raise TypeError(f"expected Tensor as a gradient, but got {type(grad).__name__}")
+            held = self.leaves.get(edge)
+            self.leaves[edge] = grad if held is None else add(held, grad)
+            return
+        index = 0
+        node = edge
+        if type(edge) is NodeOutput:
+            node, index = edge.node, edge.index
+        if self.needed is not None and node not in self.needed:
+            return
+        sequence = -node.sequence
+        gradients = self.gradients
+        if node.outputs == 1:
+            held = gradients.get(sequence)
+            if held is None:
+                gradients[sequence] = grad
+                self.nodes[sequence] = node
+                heappush(self.heap, sequence)
+            else:
+                gradients[sequence] = add(held, grad)
+            return
+        arrived = gradients.get(sequence)
+        if arrived is None:
+            arrived = gradients[sequence] = [None] * node.outputs
+            self.nodes[sequence] = node
+            heappush(self.heap, sequence)
+        arrived[index] = grad if arrived[index] is None else add(arrived[index], grad)
+
+    def run(self) -> None:
+        """Runs nodes, newest first, until no gradient waits. Written for speed."""
+        heap, nodes, gradients, deliver = self.heap, self.nodes, self.gradients, self.deliver
+        retain_graph, captures = self.retain_graph, self.captures
+        while heap:
+            sequence = heappop(heap)
+            node = nodes.pop(sequence)
+            grad = gradients.pop(sequence)
+            extras = node.extras
+            if extras is not None:
+                grad = call_hooks_before(node, grad)
+            if captures:
+                if not self.capture(node, grad):
+                    continue
+            grads = node.backward(grad)
+            if extras is not None and extras.hooks:
+                grads = call_hooks_after(node, grads, grad)
+            adjust = node.adjust
+            if adjust is not None:
+                grads = [
+                    g if g is None or how is None else cast_and_reduce(g, how)
+                    for g, how in zip(grads, adjust, strict=True)
+                ]
+            if not retain_graph and node.saves:
+                node.saved = None
+            del grad
+            for edge, given in zip(node.edges, grads):  # noqa: B905 - checked by the rules
+                if edge is not None and given is not None:
+                    deliver(edge, given)
+
+    # -- restricting a walk to the way to some inputs -------------------------------------------
+
+    def restrict_to(self, inputs: Sequence[Any], roots: Sequence[tuple[Any, Tensor]]) -> None:
+        """Finds the nodes that lie between `roots` and `inputs`; only those will run."""
+        targets = set()
+        for edge in inputs:
+            if isinstance(edge, Tensor):
+                targets.add(edge)
+            else:
+                node, index = function_of(edge)
+                targets.add(node)
+                self.captures[(id(node), index)] = None
+        consumers: dict[Any, list[Node]] = {}
+        seen: set[Any] = set()
+        stack = [e if isinstance(e, Tensor) else function_of(e)[0] for e, _ in roots]
+        while stack:
+            node = stack.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            if isinstance(node, Tensor):
+                continue
+            for edge in node.edges:
+                if edge is None:
+                    continue
+                below = edge if not isinstance(edge, NodeOutput) else edge.node
+                consumers.setdefault(below, []).append(node)
+                if below not in seen:
+                    stack.append(below)
+        needed: set[Any] = set()
+        stack = [t for t in targets if t in seen]
+        while stack:
+            node = stack.pop()
+            if node not in needed:
+                needed.add(node)
+                stack.extend(consumers.get(node, ()))
+        self.needed = needed
+
+    def capture(self, node: Node, grad: Any) -> bool:
+        """Keeps the gradient if it was asked for; says whether the node still has to run."""
+        for index in range(node.outputs):
+            key = (id(node), index)
+            if key in self.captures:
+                self.captures[key] = grad if node.outputs == 1 else grad[index]
+        needed = self.needed
+        assert needed is not None
+        return any(
+            e is not None and (e.node if type(e) is NodeOutput else e) in needed
+            for e in node.edges
+        )
+
+    def captured(self, inputs: Sequence[Any]) -> list[Tensor | None]:
+        """The gradients of `inputs`, in their order; None for those not reached."""
+        found = []
+        for edge in inputs:
+            if isinstance(edge, Tensor):
+                grad = self.leaves.get(edge)
+                if grad is not None:
+                    grad = call_leaf_hooks(edge, grad)
+            else:
+                node, index = function_of(edge)
+                grad = self.captures[(id(node), index)]
+            found.append(grad)
+        return found
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def store_leaf_gradients(self) -> None:
+        """Adds what arrived at each leaf to its `.grad`, and calls the leaf's hooks."""
+        leaves = self.leaves
+        create_graph = self.create_graph
+        while leaves:
+            leaf = next(iter(leaves))
+            grad = leaves.pop(leaf)
+            held = leaf._accumulator
+            accumulator = held() if held is not None else None
+            if leaf._backward_hooks:
+                grad = call_leaf_hooks(leaf, grad)
+            if accumulator is not None and accumulator.extras is not None:
+                grad = call_hooks_before(accumulator, grad)
+            present = leaf._grad
+            if leaf._edge is not LEAF:
+                leaf._grad = grad if present is None else add(present, grad)
+            elif present is None:
+                if create_graph:
+                    leaf._grad = grad
+                elif (
+                    getrefcount(grad) == UNSHARED_TENSOR
+                    and getrefcount(grad._array) == UNSHARED_ARRAY
+                    and type(grad._array) is ndarray
+                    and grad._array.base is None
+                    and grad._array.flags.forc
+                    and type(grad) is Tensor
+                ):
+                    if grad._edge is not None:
+                        grad._edge = None
+                    leaf._grad = grad
+                else:
+                    leaf._grad = owned_copy(grad, leaf)
+            elif create_graph or type(present._array) is not ndarray:
+                leaf._grad = add(present, grad)
+            else:
+                present.add_(grad)  # type: ignore[attr-defined]
+            if accumulator is not None and accumulator.extras is not None:
+                call_hooks_after(accumulator, (), grad)
+            if leaf._post_accumulate_grad_hooks:
+                for hook in list(leaf._post_accumulate_grad_hooks.values()):
+                    hook(leaf)
+
+
+def owned_copy(grad: Tensor, leaf: Tensor) -> Tensor:
+    """A copy of a gradient that nobody else holds, laid out as the leaf is."""
+    return grad.detach().clone()  # type: ignore[attr-defined, no-any-return]
+
+
+getrefcount = sys.getrefcount
+
+
+def _reference_counts_of_unshared() -> tuple[int, int]:
+    """What `getrefcount` says in `store_leaf_gradients` of a gradient that only it holds.
+
+    Found by trying, as interpreters differ in how many references a local variable counts for.
+    """
+    leaves = {0: wrap(np.empty(1))}
+    grad = leaves.pop(0)
+    return getrefcount(grad), getrefcount(grad._array)
+
+
+UNSHARED_TENSOR, UNSHARED_ARRAY = _reference_counts_of_unshared()
+
+
+# -- hooks -----------------------------------------------------------------------------------------
+
+
+def call_tensor_hooks(hooks: Any, grad: Tensor) -> Tensor:
+    """Passes a gradient through a tensor's hooks; each may replace it."""
+    for hook in list(hooks.values()):
+        replaced = hook(grad)
+        if replaced is not None:
+            if not isinstance(replaced, Tensor):
+                raise TypeError(
+                    f"hook '{getattr(hook, '__name__', type(hook).__name__)}' has returned a "
+                    f"{type(replaced).__name__}, expected a Tensor"
+                )
+            if replaced._array.shape != grad._array.shape:
+                raise RuntimeError(
+                    f"hook '{getattr(hook, '__name__', type(hook).__name__)}' has changed the "
+                    f"size of value"
+                )
+            grad = replaced
+    return grad
+
+
+def call_leaf_hooks(leaf: Tensor, grad: Tensor) -> Tensor:
+    hooks = leaf._backward_hooks
+    return call_tensor_hooks(hooks, grad) if hooks else grad
+
+
+def call_hooks_before(node: Node, grad: Any) -> Any:
+    """Tensor hooks of the outputs, prehooks, then gradients to retain."""
+    extras = node.extras
+    assert extras is not None
+    single = node.outputs == 1
+    grads = [grad] if single else list(grad)
+    for index, hooks in list(extras.tensor_hooks.items()):
+        if grads[index] is not None:
+            grads[index] = call_tensor_hooks(hooks, grads[index])
+    for hook in list(extras.prehooks.values()):
+        replaced = hook(tuple(grads))
+        if replaced is not None:
+            grads = list(replaced) if isinstance(replaced, tuple) else [replaced]
+    for index, reference in extras.retained.items():
+        tensor = reference()
+        if tensor is not None and grads[index] is not None:
+            present = tensor._grad
+            if present is None:
+                tensor._grad = _retained(grads[index])
+            else:
+                tensor._grad = add(present, grads[index])
+    return grads[0] if single else grads
+
+
+def _retained(grad: Tensor) -> Tensor:
+    """A gradient as `retain_grad` keeps it: its own tensor, so later changes don't reach it."""
+    return grad.clone()  # type: ignore[attr-defined, no-any-return]
+
+
+def call_hooks_after(node: Node, grads: Sequence[Any], grad: Any) -> Sequence[Any]:
+    """The hooks of `register_hook`: each sees the gradients of inputs and outputs."""
+    extras = node.extras
+    assert extras is not None
+    outputs = (grad,) if node.outputs == 1 else tuple(grad)
+    for hook in list(extras.hooks.values()):
+        replaced = hook(tuple(grads), outputs)
+        if replaced is not None:
+            grads = replaced if isinstance(replaced, tuple) else (replaced,)
+    return grads
+
+
+def root_edge(tensor: Tensor) -> Any:
+    """The edge at which a backward pass from `tensor` starts."""
+    return tensor if tensor._edge is LEAF else tensor._edge
+
+

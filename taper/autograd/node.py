@@ -1,0 +1,279 @@
+"""Nodes of the tape: one for each recorded operation, generated per operator.
+
+A node knows where its inputs came from (`edges`), what its derivative needs (`saved`), its place
+in time (`sequence`) and in the program (`where`). Its class has PyTorch's name, such as
+`ExpBackward0`, and PyTorch's way of asking: `next_functions`, `name()`, `_saved_result`.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from itertools import count
+from typing import Any
+
+from taper.core.storage import new_storage
+from taper.core.tensor import LEAF, Tensor, wrap
+
+__all__ = ["AccumulateGrad", "Node", "NodeOutput", "accumulator_of", "edge_of", "next_sequence"]
+
+next_sequence = count().__next__
+_new = object.__new__
+
+
+class Extras:
+    """What few nodes have: hooks, retained gradients, metadata."""
+
+    __slots__ = ("hooks", "metadata", "prehooks", "retained", "tensor_hooks")
+
+    def __init__(self) -> None:
+        self.hooks: OrderedDict[int, Any] = OrderedDict()
+        self.prehooks: OrderedDict[int, Any] = OrderedDict()
+        self.tensor_hooks: dict[int, OrderedDict[int, Any]] = {}
+        self.retained: dict[int, weakref.ref[Tensor]] = {}
+        self.metadata: dict[Any, Any] = {}
+
+
+class Node:
+    """One recorded operation.
+
+    `edges` has one entry for each tensor input: None (no gradient needed), a leaf Tensor, a
+    Node, or a NodeOutput. `saved` is a tuple laid out by the generated `backward`, or None once
+    freed. `adjust` is None, or the (shape, dtype) that each input's gradient must be brought to.
+    """
+
+    __slots__ = ("__weakref__", "adjust", "edges", "extras", "saved", "sequence", "where")
+    __module__ = "builtins"
+
+    edges: tuple[Any, ...]
+    saved: tuple[Any, ...] | None
+    sequence: int
+    where: Any
+    extras: Extras | None
+    adjust: Any
+
+    outputs = 1  # nodes with several outputs override this, per class or per instance
+    saves = True
+    operator: Any = None
+
+    def backward(self, grad: Any) -> tuple[Any, ...]:
+        """The gradient for each edge, from the gradient of the output(s)."""
+        raise NotImplementedError
+
+    def name(self) -> str:
+        """Returns PyTorch's name of the operation, such as ``ExpBackward0``."""
+        return type(self).__name__
+
+    @property
+    def next_functions(self) -> tuple[tuple[Any, int], ...]:
+        """The nodes that the inputs came from, each with the number of its output."""
+        return tuple([function_of(edge) for edge in self.edges])
+
+    @property
+    def metadata(self) -> dict[Any, Any]:
+        return self._extras().metadata
+
+    def _sequence_nr(self) -> int:
+        return self.sequence
+
+    def _extras(self) -> Extras:
+        if self.extras is None:
+            self.extras = Extras()
+        return self.extras
+
+    def register_hook(self, hook: Any) -> Any:
+        """Calls ``hook(grad_inputs, grad_outputs)`` after this node; returns a handle.
+
+        A tuple that the hook returns replaces `grad_inputs`.
+        """
+        return RemovableHandle(self._extras().hooks, hook)
+
+    def register_prehook(self, hook: Any) -> Any:
+        """Calls ``hook(grad_outputs)`` before this node; returns a handle.
+
+        A tuple that the hook returns replaces `grad_outputs`.
+        """
+        return RemovableHandle(self._extras().prehooks, hook)
+
+    def __call__(self, *grads: Any) -> Any:
+        """Computes the gradients of the inputs from those of the outputs."""
+        found = self.backward(grads if self.outputs != 1 else grads[0])
+        return found[0] if len(found) == 1 else found
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"cannot pickle '{type(self).__name__}' object")
+
+
+class NodeOutput:
+    """One output of a node that has several: the `_edge` of that tensor."""
+
+    __slots__ = ("index", "node")
+
+    def __init__(self, node: Node, index: int) -> None:
+        self.node = node
+        self.index = index
+
+
+class AccumulateGrad(Node):
+    """Where a leaf's gradient arrives: adds it to ``variable.grad``.
+
+    Made only when somebody looks or hooks; a leaf holds it weakly, it holds the leaf.
+    """
+
+    __slots__ = ("variable",)
+    __module__ = "builtins"
+    saves = False
+    variable: Tensor
+
+    def backward(self, grad: Any) -> tuple[Any, ...]:
+        accumulate = self.variable._grad
+        self.variable._grad = grad if accumulate is None else accumulate + grad
+        return ()
+
+
+class RemovableHandle:
+    """Removes a hook again, by ``remove()`` or by leaving a ``with`` block."""
+
+    __module__ = "torch.utils.hooks"
+    next_id = count().__next__
+
+    def __init__(self, hooks: OrderedDict[int, Any], hook: Any, *, first: bool = False) -> None:
+        self.hooks_dict_ref = weakref.ref(hooks)
+        self.id = RemovableHandle.next_id()
+        hooks[self.id] = hook
+        if first:
+            hooks.move_to_end(self.id, last=False)
+
+    def remove(self) -> None:
+        """Removes the hook; does nothing if it is gone already."""
+        hooks = self.hooks_dict_ref()
+        if hooks is not None:
+            hooks.pop(self.id, None)
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.remove()
+
+
+def accumulator_of(leaf: Tensor) -> AccumulateGrad:
+    """The AccumulateGrad node of a leaf, the same one as long as somebody holds it."""
+    held = leaf._accumulator
+    node = held() if held is not None else None
+    if node is None:
+        node = _new(AccumulateGrad)
+        node.edges = ()
+        node.saved = ()
+        node.sequence = next_sequence()
+        node.where = node.extras = node.adjust = None
+        node.variable = leaf
+        leaf._accumulator = weakref.ref(node)
+    return node  # type: ignore[no-any-return]
+
+
+def function_of(edge: Any) -> tuple[Any, int]:
+    """The (node, output number) that an edge stands for; (None, 0) for none."""
+    if edge is None:
+        return (None, 0)
+    if type(edge) is NodeOutput:
+        return (edge.node, edge.index)
+    if isinstance(edge, Tensor):
+        return (accumulator_of(edge), 0)
+    return (edge, 0)
+
+
+def edge_of(tensor: Tensor) -> Any:
+    """The edge to record for an input: None, the leaf itself, a Node or a NodeOutput."""
+    edge = tensor._edge
+    return tensor if edge is LEAF else edge
+
+
+# -- what is saved -------------------------------------------------------------------------------
+
+
+def version_of(tensor: Tensor) -> int:
+    """How often the memory of `tensor` was changed in place so far."""
+    storage = tensor._storage
+    return 0 if storage is None else storage.version
+
+
+def save_result(result: Tensor) -> tuple[Any, ...]:
+    """What a node keeps of its own output: everything but the history, which is the node."""
+    storage = result._storage
+    if storage is None:
+        storage = result._storage = new_storage(result._array)
+    return (result._array, storage, storage.version)
+
+
+def restore_result(node: Node, saved: tuple[Any, ...], index: int | None = None) -> Tensor:
+    """The node's own output again, with its history; checks that nobody changed it."""
+    array, storage, version = saved
+    if storage.version != version:
+        raise version_error(node, array, storage, version, (node, index or 0))
+    result = wrap(array)
+    result._storage = storage
+    result._edge = node if index is None else NodeOutput(node, index)
+    return result
+
+
+def freed_error(node: Node) -> RuntimeError:
+    """The error of using a node whose saved tensors are gone."""
+    return RuntimeError(
+        "Trying to backward through the graph a second time (or directly access saved tensors "
+        "after they have already been freed). Saved intermediate values of the graph are freed "
+        "when you call .backward() or autograd.grad(). Specify retain_graph=True if you need to "
+        "backward through the graph a second time or if you need to access saved tensors after "
+        "calling backward."
+    )
+
+
+def line_of(where: Any) -> str:
+    """``file.py:12`` for a (code object, instruction offset) pair."""
+    code, instruction = where
+    line = code.co_firstlineno
+    for start, end, number in code.co_lines():
+        if start <= instruction < end and number is not None:
+            line = number
+            break
+    return f"{code.co_filename}:{line}"
+
+
+def version_error(
+    node: Node, array: Any, storage: Any, expected: int, produced: tuple[Node, int] | None
+) -> RuntimeError:
+    """The error of a saved tensor that was changed in place, naming both lines."""
+    from taper.core.dtype import from_numpy_dtype
+    from taper.core.printing import legacy_type_name
+
+    kind = legacy_type_name(from_numpy_dtype(array.dtype))
+    of_what = ""
+    if produced is not None:
+        of_what = f", which is output {produced[1]} of {produced[0].name()},"
+    message = (
+        "one of the variables needed for gradient computation has been modified by an inplace "
+        f"operation: [{kind} {list(array.shape)}]{of_what} is at version {storage.version}; "
+        f"expected version {expected} instead."
+    )
+    verb = node.operator.name if node.operator is not None else node.name()
+    if node.where is not None:
+        message += f" It was saved by {verb}() at {line_of(node.where)}"
+        if storage.changed_at is not None:
+            change, *where = storage.changed_at
+            message += f", changed by {change}() at {line_of(where)}"
+        message += "."
+    message += (
+        " Hint: enable anomaly detection to find the operation that failed to compute its "
+        "gradient, with torch.autograd.set_detect_anomaly(True); or use an out-of-place "
+        "operation, or clone() before the change."
+    )
+    return RuntimeError(message)
+
+
+def check_version(node: Node, tensor: Tensor, version: int) -> None:
+    """Raises if a saved input was changed in place since."""
+    storage = tensor._storage
+    if storage is not None and storage.version != version:
+        edge = tensor._edge
+        produced = None if edge is None or edge is LEAF else function_of(edge)
+        raise version_error(node, tensor._array, storage, version, produced)

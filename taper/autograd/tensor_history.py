@@ -1,0 +1,193 @@
+"""The Tensor's methods that read or cut its history: grad, grad_fn, backward, detach, hooks."""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections import OrderedDict
+from typing import Any
+
+from taper.autograd.backward import backward
+from taper.autograd.node import Node, NodeOutput, RemovableHandle, function_of
+from taper.core.storage import new_storage
+from taper.core.tensor import LEAF, Tensor, alias, wrap
+
+__all__: list[str] = []
+
+
+
+def grad_fn(self: Tensor) -> Node | None:
+    """The node of the operation that made this tensor; None for leaves."""
+    edge = self._edge
+    if edge is None or edge is LEAF:
+        return None
+    return edge.node if type(edge) is NodeOutput else edge  # type: ignore[no-any-return]
+
+
+def get_grad(self: Tensor) -> Tensor | None:
+    """The gradient that `backward` has added up for this leaf; None before."""
+    found = self._grad
+    if found is None:
+        edge = self._edge
+        if edge is not None and edge is not LEAF and not _retains(self):
+            warnings.warn(
+                "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its "
+                ".grad attribute won't be populated during autograd.backward(). If you indeed "
+                "want the .grad field to be populated for a non-leaf Tensor, use .retain_grad() "
+                "on the non-leaf Tensor. If you access the non-leaf Tensor by mistake, make sure "
+                "you access the leaf Tensor instead. See github.com/pytorch/pytorch/pull/30531 "
+                "for more informations.",
+                UserWarning, stacklevel=2,
+            )
+    return found
+
+
+def set_grad(self: Tensor, value: Any) -> None:
+    if value is not None:
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"assigned grad expected to be a Tensor or None but got grad of type "
+                f"{type(value).__name__}"
+            )
+        if value is self:
+            raise RuntimeError("can't assign Variable as its own grad")
+        if value.dtype is not self.dtype:
+            raise RuntimeError(
+                f"attempting to assign a gradient with dtype '{value.dtype}' to a tensor with "
+                f"grad_dtype '{self.dtype}'. The gradient must match the tensor's grad_dtype "
+                "(defaults to the tensor's dtype)."
+            )
+        if value.device != self.device:
+            raise RuntimeError(
+                "assigned grad has data located on a different device"
+            )
+        if value._array.shape != self._array.shape:
+            raise RuntimeError("assigned grad has data of a different size")
+    self._grad = value
+
+
+def del_grad(self: Tensor) -> None:
+    self._grad = None
+
+
+def tensor_backward(
+    self: Tensor,
+    gradient: Tensor | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
+    """Adds the gradient of this tensor to the `.grad` of the leaves it was computed from."""
+    backward(self, gradient, retain_graph, create_graph, inputs=inputs)
+
+
+
+def detach(self: Tensor) -> Tensor:
+    """Returns a tensor with the same memory and no history. In-place changes are seen by both."""
+    storage = self._storage
+    if storage is None:
+        storage = self._storage = new_storage(self._array)
+    result = wrap(self._array)
+    result._storage = storage
+    if type(self) is not Tensor:
+        from taper.core.overrides import as_subclass, has_override
+
+        if has_override(self):
+            return as_subclass(result, type(self))  # type: ignore[no-any-return]
+    return result
+
+
+def detach_(self: Tensor) -> Tensor:
+    """Forgets this tensor's history; returns the tensor."""
+    if self._base is not None and self._edge is not None:
+        raise RuntimeError(
+            "Can't detach views in-place. Use detach() instead. If you are using "
+            "DistributedDataParallel (DDP) for training, and gradient_as_bucket_view is set as "
+            "True, gradients are views of DDP buckets, and hence detach_() cannot be called on "
+            "these gradients. To fix this error, please refer to the Optimizer.zero_grad() "
+            "function in torch/optim/optimizer.py as a solution."
+        )
+    self._edge = None
+    return self
+
+
+def get_data(self: Tensor) -> Tensor:
+    """The same memory without history, and with its own version counter: changes go unnoticed."""
+    result = alias(self)
+    own = new_storage(result._storage.array)  # type: ignore[union-attr]
+    result._storage = own
+    return result
+
+
+def set_data(self: Tensor, value: Any) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"Variable data has to be a tensor, but got {type(value).__name__}"
+        )
+    if self._edge is not None and not (value.is_floating_point() or value.is_complex()):
+        raise RuntimeError(
+            "data set to a tensor that requires gradients must be floating point or complex dtype"
+        )
+    self._array = value._array
+    self._storage = new_storage(value._shared_storage().array)
+
+
+def _retains(self: Tensor) -> bool:
+    edge = self._edge
+    if edge is None or edge is LEAF:
+        return False
+    node, index = function_of(edge)
+    if node.extras is None:
+        return False
+    held = node.extras.retained.get(index)
+    return held is not None and held() is self
+
+
+def retain_grad(self: Tensor) -> None:
+    """Makes `backward` store the gradient of this non-leaf in `.grad` too."""
+    edge = self._edge
+    if edge is None:
+        raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+    if edge is LEAF:
+        return
+    node, index = function_of(edge)
+    node._extras().retained[index] = weakref.ref(self)
+
+
+def register_hook(self: Tensor, hook: Any) -> RemovableHandle:
+    """Calls ``hook(grad)`` when this tensor's gradient is known; returns a handle.
+
+    A tensor that the hook returns replaces the gradient.
+    """
+    edge = self._edge
+    if edge is None:
+        raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+    if edge is LEAF:
+        if self._backward_hooks is None:
+            self._backward_hooks = OrderedDict()
+        return RemovableHandle(self._backward_hooks, hook)
+    node, index = function_of(edge)
+    hooks = node._extras().tensor_hooks.setdefault(index, OrderedDict())
+    return RemovableHandle(hooks, hook)
+
+
+def register_post_accumulate_grad_hook(self: Tensor, hook: Any) -> RemovableHandle:
+    """Calls ``hook(tensor)`` after `backward` has added to this leaf's `.grad`."""
+    if self._edge is None:
+        raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+    if self._edge is not LEAF:
+        raise RuntimeError(
+            "post accumulate grad hooks cannot be registered on non-leaf tensors"
+        )
+    if self._post_accumulate_grad_hooks is None:
+        self._post_accumulate_grad_hooks = OrderedDict()
+    return RemovableHandle(self._post_accumulate_grad_hooks, hook)
+
+
+Tensor.grad_fn = property(grad_fn)  # type: ignore[attr-defined]
+Tensor.grad = property(get_grad, set_grad, del_grad)  # type: ignore[attr-defined]
+Tensor.data = property(get_data, set_data)  # type: ignore[attr-defined]
+Tensor.retains_grad = property(_retains)  # type: ignore[attr-defined]
+Tensor.backward = tensor_backward  # type: ignore[attr-defined]
+for _method in (detach, detach_, retain_grad, register_hook, register_post_accumulate_grad_hook):
+    setattr(Tensor, _method.__name__, _method)

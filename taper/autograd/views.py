@@ -1,0 +1,163 @@
+"""In-place changes and history: who must know when memory that has a history is overwritten.
+
+Note [in-place on a view]. A view and its base share memory, so changing one changes both, and both
+need a new history. The base's becomes `CopySlices`: its old value with one region replaced. Every
+live differentiable view of that base, the changed one included, is regenerated from it as
+`AsStridedBackward0`. Bases find their views through weak references kept by the shared storage.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from taper.autograd.node import Node, NodeOutput, edge_of, next_sequence
+from taper.core.state import is_recording
+from taper.core.storage import Storage, address_of
+from taper.core.tensor import LEAF, Tensor
+
+__all__ = ["Geometry", "check_inplace", "geometry_of", "rebase_history", "register_view"]
+
+_new = object.__new__
+_FIRST_SWEEP = 64
+
+# The operators that move gradients between a base and its views; set by ops/view_history.py.
+slice_of_base: Callable[[Tensor, Geometry], Tensor]
+scatter_into_base: Callable[[Tensor, Geometry], Tensor]
+clear_in_base: Callable[[Tensor, Geometry], Tensor]
+
+
+class Geometry(NamedTuple):
+    """Where a view lies in its base: both shapes and element strides, and the view's offset."""
+
+    base_shape: tuple[int, ...]
+    base_strides: tuple[int, ...]
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int
+
+
+def geometry_of(view: Tensor, base: Tensor) -> Geometry:
+    """The place of `view` in the memory of `base`, in elements."""
+    array, whole = view._array, base._array
+    item = array.dtype.itemsize
+    return Geometry(
+        whole.shape,
+        tuple([s // item for s in whole.strides]),
+        array.shape,
+        tuple([s // item for s in array.strides]),
+        (address_of(array) - address_of(whole)) // item,
+    )
+
+
+def register_view(storage: Storage, view: Tensor) -> None:
+    """Remembers, weakly, a view that would need a new history if its base got one."""
+    views = storage.views
+    if views is None:
+        storage.views = [weakref.ref(view)]
+        return
+    views.append(weakref.ref(view))
+    count = len(views)
+    if count >= _FIRST_SWEEP and count & (count - 1) == 0:  # each time the list has doubled
+        storage.views = [r for r in views if r() is not None]
+
+
+class CopySlices(Node):
+    """The history of a base of which a region was overwritten.
+
+    Edges: the base's history before, and the history of the new values.
+    """
+
+    __slots__ = ()
+    __module__ = "builtins"
+    saves = False
+
+    def backward(self, grad: Any) -> tuple[Any, ...]:
+        (geometry,) = self.saved or ()
+        kept, new = self.edges
+        return (
+            None if kept is None else clear_in_base(grad, geometry),
+            None if new is None else slice_of_base(grad, geometry),
+        )
+
+
+class AsStridedBackward0(Node):
+    """The history of a view that was regenerated from its changed base."""
+
+    __slots__ = ()
+    __module__ = "builtins"
+    saves = False
+
+    def backward(self, grad: Any) -> tuple[Any, ...]:
+        (geometry,) = self.saved or ()
+        return (scatter_into_base(grad, geometry),)
+
+
+def _node(cls: type[Node], edges: tuple[Any, ...], geometry: Geometry) -> Node:
+    node = _new(cls)
+    node.edges = edges
+    node.saved = (geometry,)
+    node.sequence = next_sequence()
+    node.where = node.extras = node.adjust = None
+    return node  # type: ignore[no-any-return]
+
+
+def check_inplace(tensor: Tensor) -> None:
+    """Raises PyTorch's error if `tensor` must not be changed in place now."""
+    if not is_recording():
+        return
+    edge = tensor._edge
+    if edge is LEAF:
+        if tensor._base is not None:
+            raise _view_of_leaf()
+        raise RuntimeError(
+            "a leaf Variable that requires grad is being used in an in-place operation."
+        )
+    base = tensor._base
+    if base is None:
+        return
+    if base._edge is LEAF:
+        raise _view_of_leaf()
+    if edge is not None and tensor._created_as == "multiple":
+        name = edge.node.name() if type(edge) is NodeOutput else edge.name()
+        index = edge.index if type(edge) is NodeOutput else 0
+        raise RuntimeError(
+            f"Output {index} of {name} is a view and is being modified inplace. This view is the "
+            "output of a function that returns multiple views. Such functions do not allow the "
+            "output views to be modified inplace. You should replace the inplace operation by an "
+            "out-of-place one."
+        )
+
+
+def _view_of_leaf() -> RuntimeError:
+    return RuntimeError(
+        "a view of a leaf Variable that requires grad is being used in an in-place operation."
+    )
+
+
+def rebase_history(tensor: Tensor, edge: Any) -> None:
+    """Gives `tensor`, just overwritten in place by what `edge` computed, its new history."""
+    base = tensor._base
+    if base is None:
+        tensor._edge = edge
+        base = tensor
+    elif edge is not None or base._edge is not None:
+        base._edge = _node(CopySlices, (edge_of(base), edge), geometry_of(tensor, base))
+    else:
+        return
+    storage = tensor._storage
+    if storage is not None and storage.views:
+        _regenerate_views(storage, base)
+
+
+def _regenerate_views(storage: Storage, base: Tensor) -> None:
+    history = edge_of(base)
+    for reference in storage.views or ():
+        view = reference()
+        if view is None or view._base is not base:
+            continue
+        if history is None:
+            view._edge = None
+        else:
+            view._edge = _node(AsStridedBackward0, (history,), geometry_of(view, base))

@@ -1,0 +1,165 @@
+"""Devices, layouts and memory formats: small immutable names that tensors carry."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+__all__ = ["CPU", "META", "as_device", "device", "layout", "memory_format"]
+
+_TYPES = (
+    "cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve", "fpga",
+    "maia", "xla", "lazy", "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone",
+)
+
+
+class device:  # noqa: N801 - PyTorch's name
+    """Where a tensor's data lives: ``cpu``, or ``meta`` (shapes only, no data).
+
+    Example:
+        >>> import taper as torch
+        >>> torch.device("cpu"), torch.device("cuda", 1).index
+        (device(type='cpu'), 1)
+    """
+
+    __slots__ = ("__weakref__", "_previous", "index", "type")
+    __module__ = "torch"
+    type: str
+    index: int | None
+
+    def __new__(cls, type: Any = None, index: int | None = None) -> device:  # noqa: A002
+        if isinstance(type, device):
+            return type
+        if isinstance(type, int) and not isinstance(type, bool):
+            type, index = "cuda", type  # noqa: A001 - an int counts accelerators
+        if not isinstance(type, str):
+            raise TypeError(
+                f"device(): argument 'type' must be str, not {type.__class__.__name__}"
+            )
+        match = re.fullmatch(r"([a-z_]+)(?::(0|[1-9][0-9]*))?", type)
+        if match is None or (index is not None and match[2] is not None):
+            if match is None:
+                raise RuntimeError(f"Invalid device string: '{type}'")
+            raise RuntimeError(
+                f"type (string) must not include an index because index was passed explicitly: "
+                f"{type}"
+            )
+        if match[1] not in _TYPES:
+            raise RuntimeError(
+                f"Expected one of {', '.join(_TYPES)} device type at start of device string: "
+                f"{match[1]}"
+            )
+        self = object.__new__(cls)
+        object.__setattr__(self, "type", match[1])
+        object.__setattr__(self, "index", int(match[2]) if match[2] is not None else index)
+        return self
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_previous":
+            object.__setattr__(self, name, value)
+            return
+        raise AttributeError(f"attribute '{name}' of 'torch.device' objects is not writable")
+
+    def __repr__(self) -> str:
+        if self.index is None:
+            return f"device(type='{self.type}')"
+        return f"device(type='{self.type}', index={self.index})"
+
+    def __str__(self) -> str:
+        return self.type if self.index is None else f"{self.type}:{self.index}"
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, device) and self.type == other.type and self.index == other.index
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.type, self.index))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (device, (self.type,) if self.index is None else (self.type, self.index))
+
+
+CPU = device("cpu")
+META = device("meta")
+
+
+def as_device(value: Any) -> device:
+    """Reads a `device=` argument; raises PyTorch's error where the device is not available."""
+    found = CPU if value is None else value if type(value) is device else device(value)
+    if found.type == "cpu" or found.type == "meta":
+        return found
+    if found.type == "cuda":
+        raise AssertionError("Torch not compiled with CUDA enabled")
+    raise NotImplementedError(
+        f"Could not run 'aten::empty.memory_format' with arguments from the "
+        f"'{found.type.upper()}' backend: taper computes on the CPU. Use device='cpu', or "
+        f"device='meta' for shapes without data."
+    )
+
+
+class layout:  # noqa: N801 - PyTorch's name
+    """How a tensor's elements are laid out in memory, such as ``torch.strided``."""
+
+    __slots__ = ("name",)
+    __module__ = "torch"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"torch.{self.name}"
+
+    def __reduce__(self) -> Any:
+        return (_layout_named, (self.name,))
+
+    def __copy__(self) -> layout:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> layout:
+        return self
+
+
+class memory_format:  # noqa: N801 - PyTorch's name
+    """The order of dimensions in memory, such as ``torch.channels_last``."""
+
+    __slots__ = ("name",)
+    __module__ = "torch"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"torch.{self.name}"
+
+    def __reduce__(self) -> Any:
+        return (_memory_format_named, (self.name,))
+
+
+strided = layout("strided")
+sparse_coo = layout("sparse_coo")
+sparse_csr = layout("sparse_csr")
+sparse_csc = layout("sparse_csc")
+sparse_bsr = layout("sparse_bsr")
+sparse_bsc = layout("sparse_bsc")
+jagged = layout("jagged")
+LAYOUTS = {
+    x.name: x
+    for x in (strided, sparse_coo, sparse_csr, sparse_csc, sparse_bsr, sparse_bsc, jagged)
+}
+
+contiguous_format = memory_format("contiguous_format")
+preserve_format = memory_format("preserve_format")
+channels_last = memory_format("channels_last")
+channels_last_3d = memory_format("channels_last_3d")
+MEMORY_FORMATS = {
+    x.name: x for x in (contiguous_format, preserve_format, channels_last, channels_last_3d)
+}
+
+
+def _layout_named(name: str) -> layout:
+    return LAYOUTS[name]
+
+
+def _memory_format_named(name: str) -> memory_format:
+    return MEMORY_FORMATS[name]

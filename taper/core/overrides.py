@@ -1,0 +1,127 @@
+"""`__torch_function__`: lets subclasses, foreign types and modes see operator calls.
+
+Source: PyTorch documentation, "Extending PyTorch", and NumPy's NEP 18 on which it rests.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+
+from taper.core.state import active
+from taper.core.tensor import Buffer, Parameter, Tensor
+
+__all__ = ["NOT_INTERCEPTED", "DisableTorchFunction", "has_override", "intercept", "mode_stack"]
+
+NOT_INTERCEPTED = object()
+_PLAIN = (Tensor, Parameter, Buffer)
+
+mode_stack: ContextVar[tuple[Any, ...]] = ContextVar("mode_stack", default=())
+_disabled: ContextVar[bool] = ContextVar("torch_function_disabled", default=False)
+
+
+class DisableTorchFunction:
+    """Within this block subclasses don't see operator calls (as ``torch._C.DisableTorchFunction
+    Subclass``)."""
+
+    def __enter__(self) -> None:
+        self._token = _disabled.set(True)
+
+    def __exit__(self, *exception: Any) -> None:
+        _disabled.reset(self._token)
+
+
+def has_override(value: Any) -> bool:
+    """Whether the type of `value` wants to see operator calls."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return False
+    handler = getattr(kind, "__torch_function__", None)
+    return handler is not None and handler is not _disabled_handler
+
+
+def _disabled_handler(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    return NotImplemented
+
+
+def _overriding(args: Any) -> list[Any]:
+    """The arguments that override, subclasses before their parents, each type once."""
+    found: list[Any] = []
+    for value in args:
+        for item in value if type(value) in (list, tuple) else (value,):
+            if has_override(item) and all(type(item) is not type(f) for f in found):
+                position = len(found)
+                for i, earlier in enumerate(found):
+                    if issubclass(type(item), type(earlier)):
+                        position = i
+                        break
+                found.insert(position, item)
+    return found
+
+
+def intercept(function: Any, names: list[str], args: tuple[Any, ...], out: Any) -> Any:
+    """Offers a call to modes and overriding types; NOT_INTERCEPTED if nobody takes it."""
+    overriding = [] if _disabled.get() else _overriding((*args, out))
+    stack = mode_stack.get() if active.modes else ()
+    if not overriding and not stack:
+        return NOT_INTERCEPTED
+    kwargs = {} if out is None else {"out": out}
+    types = tuple(type(o) for o in overriding)
+    given = _without_trailing_defaults(args)
+    if stack:
+        token = mode_stack.set(stack[:-1])
+        try:
+            result = stack[-1].__torch_function__(function, types, given, kwargs)
+        finally:
+            mode_stack.reset(token)
+        if result is not NotImplemented:
+            return result
+    for item in overriding:
+        result = type(item).__torch_function__(function, types, given, kwargs)
+        if result is not NotImplemented:
+            return result
+    if not overriding:
+        return NOT_INTERCEPTED
+    raise TypeError(
+        f"no implementation found for 'torch.{function.__name__}' on types that implement "
+        f"__torch_function__: {[t for t in types]}"
+    )
+
+
+def _without_trailing_defaults(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    end = len(args)
+    while end > 1 and (args[end - 1] is None or args[end - 1] is False):
+        end -= 1
+    return args[:end]
+
+
+def default_torch_function(
+    cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None
+) -> Any:
+    """What Tensor subclasses inherit: compute as usual, results become `cls`."""
+    if not all(issubclass(cls, t) for t in types):
+        return NotImplemented
+    with DisableTorchFunction():
+        result = func(*args, **(kwargs or {}))
+    return _convert(result, cls)
+
+
+def _convert(result: Any, cls: Any) -> Any:
+    if cls in _PLAIN:
+        return result
+    if isinstance(result, Tensor) and not isinstance(result, cls):
+        return as_subclass(result, cls)
+    if type(result) in (tuple, list):
+        return type(result)([_convert(r, cls) for r in result])
+    return result
+
+
+def as_subclass(tensor: Tensor, cls: Any) -> Any:
+    """The same data and history as an instance of `cls`."""
+    converted = object.__new__(cls)
+    for slot in ("_array", "_edge", "_storage", "_base", "_grad"):
+        setattr(converted, slot, getattr(tensor, slot))
+    return converted
+
+
+Tensor.__torch_function__ = classmethod(default_torch_function)  # type: ignore[attr-defined]

@@ -1,0 +1,166 @@
+"""PyTorch's type promotion: by category first, then by dimensionality.
+
+Tensors with dimensions outrank 0-d tensors, which outrank Python numbers: an operand of lower rank
+widens the result only if its category (bool < integer < floating < complex) is higher.
+Source: PyTorch documentation, "Tensor Attributes", type promotion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from taper.core.dtype import (
+    BOOL,
+    COMPLEX,
+    FLOATING,
+    INTEGER,
+    bfloat16,
+    bool_,
+    complex64,
+    complex128,
+    dtype,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    int16,
+    int64,
+    uint8,
+)
+
+__all__ = ["can_cast", "dtype_of_number", "promote_types", "result_dtype", "to_inexact"]
+
+_PRECISION = {float16: 1, bfloat16: 1, float32: 2, float64: 3, complex64: 2, complex128: 3}
+
+
+def promote_types(first: dtype, second: dtype) -> dtype:
+    """The smallest dtype that holds both, within PyTorch's table.
+
+    Raises: RuntimeError: for pairs PyTorch leaves undefined (float8, wide unsigned integers).
+    """
+    if first is second:
+        return first
+    if first.category != second.category:
+        low, high = (first, second) if first.category < second.category else (second, first)
+        if high.category == COMPLEX and low.category == FLOATING and low is float64:
+            return complex128
+        if high.category == FLOATING and high.itemsize == 1 and low.category != BOOL:
+            raise _undefined(first, second)
+        return high
+    if first.category == INTEGER:
+        return _promote_integers(first, second)
+    if first.itemsize == 1 or second.itemsize == 1:
+        raise _undefined(first, second)
+    rank_first, rank_second = _PRECISION[first], _PRECISION[second]
+    if rank_first == rank_second:
+        return float32  # float16 with bfloat16
+    return first if rank_first > rank_second else second
+
+
+def _promote_integers(first: dtype, second: dtype) -> dtype:
+    if first.is_signed == second.is_signed:
+        if not first.is_signed and first is not second and uint8 not in (first, second):
+            raise _undefined(first, second)
+        if not first.is_signed:
+            raise _undefined(first, second)
+        return first if first.itemsize > second.itemsize else second
+    signed, unsigned = (first, second) if first.is_signed else (second, first)
+    if unsigned is not uint8:
+        raise _undefined(first, second)
+    return signed if signed.itemsize > 1 else int16
+
+
+def _undefined(first: dtype, second: dtype) -> RuntimeError:
+    if first.itemsize == 1 and first.is_floating_point or (
+        second.itemsize == 1 and second.is_floating_point
+    ):
+        return RuntimeError(
+            f"Promotion for Float8 Types is not supported, attempted to promote "
+            f"{_scalar_name(first)} and {_scalar_name(second)}"
+        )
+    return RuntimeError(
+        f"Promotion for uint16, uint32, uint64 types is not supported, attempted to promote "
+        f"{_scalar_name(first)} and {_scalar_name(second)}"
+    )
+
+
+_SCALAR_NAMES = {
+    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int",
+    "int64": "Long", "float16": "Half", "float32": "Float", "float64": "Double",
+    "complex64": "ComplexFloat", "complex128": "ComplexDouble", "bfloat16": "BFloat16",
+    "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64",
+    "float8_e4m3fn": "Float8_e4m3fn", "float8_e5m2": "Float8_e5m2",
+    "float8_e4m3fnuz": "Float8_e4m3fnuz", "float8_e5m2fnuz": "Float8_e5m2fnuz",
+    "float8_e8m0fnu": "Float8_e8m0fnu",
+}
+
+
+def _scalar_name(d: dtype) -> str:
+    return _SCALAR_NAMES[d.name]
+
+
+def scalar_type_name(d: dtype) -> str:
+    """PyTorch's C++ name of a dtype, as its error messages use it: ``Float``, ``Long`` …"""
+    return _SCALAR_NAMES[d.name]
+
+
+def dtype_of_number(number: Any) -> dtype:
+    """The dtype that a Python number stands for: int64, or the defaults of its category."""
+    if isinstance(number, bool):
+        return bool_
+    if isinstance(number, int):
+        return int64
+    if isinstance(number, float):
+        return get_default_dtype()
+    return get_default_dtype().to_complex() if get_default_dtype() in (float32, float64) else (
+        complex64
+    )
+
+
+def to_inexact(d: dtype) -> dtype:
+    """The dtype of functions that leave the integers: integers become the default float."""
+    return d if d.category >= FLOATING else get_default_dtype()
+
+
+def result_dtype(
+    with_dims: Iterable[dtype], without_dims: Iterable[dtype], numbers: Iterable[dtype]
+) -> dtype:
+    """The common dtype of tensors with dimensions, 0-d tensors and Python numbers."""
+    result: dtype | None = None
+    for group in (with_dims, without_dims, numbers):
+        joined: dtype | None = None
+        for d in group:
+            joined = d if joined is None else promote_types(joined, d)
+        if joined is None:
+            continue
+        if result is None:
+            result = joined
+        elif joined.category > result.category:
+            result = _widen(result, joined)
+    if result is None:
+        raise RuntimeError("result_type(): at least one tensor or number is needed")
+    return result
+
+
+def _widen(result: dtype, higher: dtype) -> dtype:
+    """`result` moved to the higher category: float64 with a complex number is complex128."""
+    if higher.category == COMPLEX and result.category == FLOATING:
+        return complex128 if result is float64 else complex64
+    return higher
+
+
+def can_cast(source: dtype, target: dtype) -> bool:
+    """Returns whether PyTorch's rules let `source` be stored as `target` (category only falls
+    by an explicit cast).
+
+    Example:
+        >>> import taper as torch
+        >>> torch.can_cast(torch.float64, torch.float32), torch.can_cast(torch.float32, torch.int64)
+        (True, False)
+    """
+    if source.category > target.category:
+        return False
+    return not (source.category == INTEGER and target is bool_)
+
+

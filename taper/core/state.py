@@ -1,0 +1,31 @@
+"""The mutable globals: whether operations are recorded, and which modes intercept calls.
+
+Grad mode and inference mode are context variables, so each thread and each asyncio task has
+its own, as in PyTorch each thread has. `active.modes` counts everything, in any thread, that
+wants to see each operator call (function modes, saved-tensor hooks, inference mode, autocast):
+while it is zero, generated wrappers take their short path without asking further.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+__all__ = ["Active", "active", "grad_mode", "inference", "is_inference", "is_recording"]
+
+grad_mode: ContextVar[bool] = ContextVar("grad_mode", default=True)
+is_recording = grad_mode.get
+
+inference: ContextVar[bool] = ContextVar("inference", default=False)
+is_inference = inference.get
+
+
+class Active:
+    """How many modes anywhere in the process want to see every operator call."""
+
+    __slots__ = ("modes",)
+
+    def __init__(self) -> None:
+        self.modes = 0
+
+
+active = Active()

@@ -1,0 +1,166 @@
+"""Storage: the memory that a tensor and its views share, with their version counter.
+
+Note [storage is lazy]. Most tensors are never viewed, saved or changed in place, so a tensor's
+`_storage` is None until somebody asks. None means: the memory of `_array`, at version 0, shared
+with no other tensor. Making a view, saving a result or changing in place makes the `Storage`,
+and views hand it on.
+
+Note [views share a version counter]. `version` counts in-place changes. Whoever saves a tensor
+for backward remembers the version; a later difference is an error (autograd/node.py).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Storage", "UntypedStorage", "address_of", "dense_memory", "new_storage"]
+
+_new = object.__new__
+
+
+class Storage:
+    """The region of memory that starts at `array`, and how often it was changed in place."""
+
+    __slots__ = ("__weakref__", "array", "changed_at", "version", "views")
+
+    array: Any  # the first tensor's array; the storage begins at its first element
+    version: int
+    changed_at: Any  # (operator, code object, instruction) of the last in-place change, or None
+    views: list[weakref.ref[Any]] | None  # differentiable views, see autograd/views.py
+
+
+def new_storage(array: Any) -> Storage:
+    """A storage at version 0 that begins at `array`."""
+    storage = _new(Storage)
+    storage.array = array
+    storage.version = 0
+    storage.changed_at = None
+    storage.views = None
+    return storage
+
+
+def _python_address(array: Any) -> int:
+    """The address of an array's first element."""
+    return array.__array_interface__["data"][0]  # type: ignore[no-any-return]
+
+
+def _fast_address_of() -> Any:
+    """Reads `PyArrayObject.data`, the word after the object's header: 10x quicker than asking
+    the array, and worth it as programs compare `data_ptr()`s. Checked against the slow way."""
+    try:
+        memory = memoryview((ctypes.c_char * (2**62)).from_address(0)).cast("B").cast("P")
+        probe = np.ones(3)
+        header_words = object.__basicsize__ // ctypes.sizeof(ctypes.c_void_p)
+        if memory[(id(probe) >> 3) + header_words] != _python_address(probe):
+            return _python_address
+    except (TypeError, ValueError, OverflowError):
+        return _python_address
+
+    def address_of(array: Any) -> int:
+        return memory[(id(array) >> 3) + header_words]
+
+    return address_of
+
+
+address_of = _fast_address_of()
+
+
+def owner_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The ndarray at the end of the chain of bases: the one whose memory it is."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def dense_memory(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A one-dimensional view of all memory that the owner of `array` has, in its dtype.
+
+    Raises: RuntimeError: if the owner's elements are not dense (then no such view exists).
+    """
+    owner = owner_of(array)
+    if not owner.flags.c_contiguous:
+        order = sorted(range(owner.ndim), key=lambda d: owner.strides[d], reverse=True)
+        owner = owner.transpose(order)
+        if not owner.flags.c_contiguous:
+            raise RuntimeError("this memory has gaps; make it contiguous() first")
+    flat = owner.reshape(-1)
+    return flat if flat.dtype == array.dtype else flat.view(array.dtype)
+
+
+def span_in_bytes(array: Any) -> int:
+    """How many bytes lie between an array's first and last element, both included."""
+    if array.size == 0:
+        return 0
+    reach = sum((n - 1) * s for n, s in zip(array.shape, array.strides, strict=True))
+    return int(reach + array.dtype.itemsize)
+
+
+class UntypedStorage:
+    """A tensor's memory as bytes: what ``Tensor.untyped_storage()`` returns."""
+
+    __module__ = "torch.storage"
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def data_ptr(self) -> int:
+        """Returns the address of the first byte."""
+        return int(address_of(self._storage.array))
+
+    def nbytes(self) -> int:
+        """Returns the size in bytes."""
+        return span_in_bytes(self._storage.array)
+
+    size = nbytes
+    __len__ = nbytes
+
+    @property
+    def device(self) -> Any:
+        from taper.core.device import CPU
+
+        return CPU
+
+    def _bytes(self) -> np.ndarray[Any, Any]:
+        array = self._storage.array
+        flat = dense_memory(array)
+        start = int(address_of(array)) - int(address_of(flat))
+        raw = flat.view(np.uint8) if flat.dtype != np.uint8 else flat
+        return raw[start : start + self.nbytes()]
+
+    def tolist(self) -> list[int]:
+        """Returns the bytes as ints."""
+        return self._bytes().tolist()  # type: ignore[no-any-return]
+
+    def __getitem__(self, index: Any) -> int:
+        return int(self._bytes()[index])
+
+    def __setitem__(self, index: Any, value: int) -> None:
+        self._bytes()[index] = value
+        self._storage.version += 1
+
+    def fill_(self, value: int) -> UntypedStorage:
+        """Sets every byte to `value`."""
+        self._bytes()[...] = value
+        self._storage.version += 1
+        return self
+
+    def _cdata_key(self) -> int:
+        return id(self._storage)
+
+    @property
+    def _cdata(self) -> int:
+        return id(self._storage)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, UntypedStorage) and other._storage is self._storage
+
+    def __hash__(self) -> int:
+        return id(self._storage)
+
+    def __repr__(self) -> str:
+        lines = "\n".join(f" {byte}" for byte in self.tolist())
+        return f"{lines}\n[torch.storage.UntypedStorage(device=cpu) of size {self.nbytes()}]"

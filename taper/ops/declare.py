@@ -1,0 +1,263 @@
+"""The record of an operator: one block declares it, everything else is derived from the block.
+
+    @operator(method=True, inplace=True, out=True, promote="float", ufunc=np.exp)
+    def exp(input: Tensor) -> Tensor:
+        \"\"\"Raises e to each element …\"\"\"
+        return np.exp(input)
+
+    @exp.derivative("input")
+    def _(grad, result):
+        return grad * result.conj()
+
+The function works on *arrays*: whatever is annotated `Tensor` arrives as an array of NumPy's
+protocols. The derivative works on *Tensors*, so that it can be differentiated again; the names of
+its parameters say what the tape keeps:
+
+    grad            the gradient of the output (`grads`, a tuple with Nones, of several outputs)
+    result          the output; `result0`, `result1` … of several
+    <tensor arg>    that input;   <tensor arg>_shape, <tensor arg>_dtype   just that much of it
+    <other arg>     that argument's value
+    <aux name>      what the forward returned beside its outputs, see `aux=`
+    needs           for joint rules: which of its inputs need a gradient, a tuple of bools
+
+A rule for several inputs at once names them all, `@op.derivative("input", "weight")`, and returns
+a tuple. Gradients of broadcast or promoted inputs are summed and cast back by the engine.
+
+Annotations tell the roles of parameters:
+
+    Tensor                a tensor
+    Tensor | None         a tensor or nothing
+    Tensor | Number       a tensor or a Python number; numbers take part in promotion
+    Sequence[Tensor]      a list or tuple of tensors
+    anything else         passed on as it is
+
+`@composite` marks a function on Tensors that is made of operators; its derivative follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from taper.core.tensor import Tensor
+
+__all__ = ["COMPOSITES", "OPERATORS", "Derivative", "Operator", "composite", "operator"]
+
+OPERATORS: dict[str, Operator] = {}
+"""Every declared operator, by its public name relative to torch: "exp", "linalg.inv" …"""
+
+
+class Derivative:
+    """One rule: the inputs it gives gradients for, and the function that computes them."""
+
+    __slots__ = ("function", "inputs", "names")
+
+    def __init__(self, inputs: tuple[str, ...], function: Callable[..., Any]) -> None:
+        self.inputs = inputs
+        self.function = function
+        code = function.__code__
+        self.names = code.co_varnames[: code.co_argcount]
+
+
+class Operator:
+    """What was declared about one operator.
+
+    Attributes:
+        name: the last part of its public name.        path: the whole name, below torch.
+        forward: the function on arrays (on Tensors, for composites).
+        promote: None: dtypes as they come. "result_type": all tensors are cast to their common
+            dtype. "float": the same, and integers become the default float. A callable
+            ``promote(bound) -> dtype`` chooses by itself.
+        upcast: compute float16 and bfloat16 in float32 and round the result back.
+        ufunc: a NumPy ufunc equal to `forward`, which the short path may call directly.
+        view: the result shares the input's memory. aux: names of hidden extra outputs.
+        outputs: None for one output; names of the fields (a named tuple) or a number, for more;
+            "list" for a list or tuple of outputs as the forward returns it.
+        node: the name of the node class, as PyTorch has it.
+        differentiable: False for results that never have a gradient, such as indices.
+    """
+
+    def __init__(self, forward: Callable[..., Any], path: str, **options: Any) -> None:
+        self.forward = forward
+        self.path = path
+        self.name = path.rpartition(".")[2]
+        self.doc = forward.__doc__ or ""
+        self.promote = options.pop("promote", None)
+        self.upcast = options.pop("upcast", self.promote == "float")
+        self.ufunc = options.pop("ufunc", None)
+        self.view = options.pop("view", False)
+        self.aux: tuple[str, ...] = options.pop("aux", ())
+        self.outputs = options.pop("outputs", None)
+        self.node = options.pop("node", None) or default_node_name(self.name)
+        self.differentiable = options.pop("differentiable", True)
+        self.has_out = options.pop("out", False)
+        self.has_inplace = options.pop("inplace", False)
+        self.variadic: str | None = options.pop("variadic", None)
+        self.samples = options.pop("samples", None)
+        self.is_composite = options.pop("is_composite", False)
+        self.derivatives: list[Derivative] = []
+        self._function: Callable[..., Any] | None = None
+        self._inplace: Callable[..., Any] | None = None
+        self._dunder: dict[str, Callable[..., Any]] = {}
+        if options:
+            raise TypeError(f"unknown options of operator {path}: {sorted(options)}")
+
+    def derivative(self, *inputs: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Declares the rule for the gradient of these inputs."""
+
+        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+            function.__name__ = function.__qualname__ = f"{self.name}.derivative"
+            self.derivatives.append(Derivative(inputs, function))
+            return function
+
+        return declare
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The public function, generated on first use."""
+        if self._function is None:
+            from taper.ops.wrap import make_function
+
+            self._function = make_function(self)
+        return self._function
+
+    @property
+    def inplace(self) -> Callable[..., Any]:
+        """The in-place form, ``name_``, generated on first use."""
+        if self._inplace is None:
+            from taper.ops.wrap import make_inplace
+
+            self._inplace = make_inplace(self)
+        return self._inplace
+
+    def dunder(self, name: str) -> Callable[..., Any]:
+        """The form for Python's operator `name`, such as ``__add__``."""
+        from taper.ops.wrap import make_dunder
+
+        if name not in self._dunder:
+            self._dunder[name] = make_dunder(self, name)
+        return self._dunder[name]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the public function, so that files of operators can use each other's."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<operator {self.path}>"
+
+
+def default_node_name(name: str) -> str:
+    """PyTorch's name for the node of an operator: ``log_softmax`` → ``LogSoftmaxBackward0``."""
+    return "".join(part[:1].upper() + part[1:] for part in name.split("_")) + "Backward0"
+
+
+class LazyAttribute:
+    """Stands for a generated function on the Tensor class until its first use."""
+
+    __slots__ = ("make", "name", "owner")
+
+    def __init__(self, owner: type, name: str, make: Callable[[], Any]) -> None:
+        self.owner = owner
+        self.name = name
+        self.make = make
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        function = self.make()
+        setattr(self.owner, self.name, function)
+        return function if instance is None else function.__get__(instance, owner)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__get__(None)(*args, **kwargs)
+
+
+def _bind(owner: type, name: str, make: Callable[[], Any]) -> None:
+    setattr(owner, name, LazyAttribute(owner, name, make))
+
+
+def _register(
+    op: Operator, method: bool | str | Sequence[str], dunders: Sequence[str],
+    aliases: Sequence[str], hidden: bool,
+) -> None:
+    paths = () if hidden else (op.path, *aliases)
+    for path in paths:
+        if path in OPERATORS and OPERATORS[path] is not op:
+            raise ValueError(f"operator {path} is declared twice")
+        OPERATORS[path] = op
+    names: Sequence[str] = ()
+    if method is True:
+        names = (op.name, *(a for a in aliases if "." not in a))
+    elif method:
+        names = (method,) if isinstance(method, str) else method
+    for name in names:
+        _bind(Tensor, name, lambda: op.function)
+        if op.has_inplace:
+            _bind(Tensor, name + "_", lambda: op.inplace)
+    if op.has_inplace and not hidden:
+        for path in paths:
+            INPLACE[path + "_"] = op
+    for dunder in dunders:
+        _bind(Tensor, dunder, lambda dunder=dunder: op.dunder(dunder))  # type: ignore[misc]
+
+
+INPLACE: dict[str, Operator] = {}
+"""Names of in-place functions, such as "exp_", for the torch namespace."""
+
+COMPOSITES: dict[str, Operator] = OPERATORS
+
+
+def operator(
+    path: str | None = None,
+    *,
+    method: bool | str | Sequence[str] = False,
+    dunders: Sequence[str] = (),
+    aliases: Sequence[str] = (),
+    hidden: bool = False,
+    **options: Any,
+) -> Callable[[Callable[..., Any]], Operator]:
+    """Declares an operator on arrays; see the module's docstring and `Operator`.
+
+    Args:
+        path: the public name below torch, such as "linalg.inv"; default: the function's name.
+        method: also bind it as a method (True: under its own name; or the names).
+        dunders: Python's operators that it implements, e.g. ``("__add__", "__radd__")``.
+        aliases: further public names.       hidden: no public name, only used by others.
+    """
+
+    def declare(forward: Callable[..., Any]) -> Operator:
+        op = Operator(forward, path or forward.__name__, **options)
+        _register(op, method, dunders, aliases, hidden)
+        return op
+
+    return declare
+
+
+def composite(
+    path: str | None = None,
+    *,
+    method: bool | str | Sequence[str] = False,
+    dunders: Sequence[str] = (),
+    aliases: Sequence[str] = (),
+    hidden: bool = False,
+    **options: Any,
+) -> Callable[[Callable[..., Any]], Operator]:
+    """Declares a public function on Tensors that is made of operators.
+
+    Takes the options of `operator` that make sense for it: names, `out`, `inplace`.
+    """
+
+    def declare(forward: Callable[..., Any]) -> Operator:
+        op = Operator(forward, path or forward.__name__, is_composite=True, **options)
+        _register(op, method, dunders, aliases, hidden)
+        return op
+
+    return declare
+
+
+def method(name: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Binds a plain function as a Tensor method that has no function of its own."""
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        setattr(Tensor, name or function.__name__, function)
+        return function
+
+    return declare

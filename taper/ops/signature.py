@@ -1,0 +1,55 @@
+"""Reads an operator's parameters and their roles off its declaration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["LIST", "NUMBER", "OPTIONAL", "TENSOR", "VALUE", "OperatorParameter", "Signature"]
+
+TENSOR, OPTIONAL, NUMBER, LIST, VALUE = "tensor", "optional", "number", "list", "value"
+
+_ROLES = {
+    "Tensor": TENSOR,
+    "Tensor | None": OPTIONAL,
+    "Tensor | Number": NUMBER,
+    "Sequence[Tensor]": LIST,
+}
+REQUIRED = object()
+
+
+class OperatorParameter:
+    """One parameter: its name, role and default (REQUIRED if it has none)."""
+
+    __slots__ = ("default", "keyword_only", "name", "role")
+
+    def __init__(self, name: str, role: str, default: Any, keyword_only: bool) -> None:
+        self.name = name
+        self.role = role
+        self.default = default
+        self.keyword_only = keyword_only
+
+
+class Signature:
+    """The parameters of a function, in order, with those that hold tensors apart."""
+
+    def __init__(self, function: Any, variadic: str | None = None) -> None:
+        code = function.__code__
+        names = code.co_varnames
+        annotations = function.__annotations__
+        positional = names[: code.co_argcount]
+        keyword_only = names[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+        defaults = function.__defaults__ or ()
+        first_default = len(positional) - len(defaults)
+        self.parameters: list[OperatorParameter] = []
+        for i, name in enumerate(positional):
+            default = defaults[i - first_default] if i >= first_default else REQUIRED
+            role = _ROLES.get(annotations.get(name, ""), VALUE)
+            self.parameters.append(OperatorParameter(name, role, default, False))
+        for name in keyword_only:
+            default = (function.__kwdefaults__ or {}).get(name, REQUIRED)
+            role = _ROLES.get(annotations.get(name, ""), VALUE)
+            self.parameters.append(OperatorParameter(name, role, default, True))
+        self.variadic = variadic
+        self.names = [p.name for p in self.parameters]
+        self.tensors = [p for p in self.parameters if p.role is not VALUE]
+        self.values = [p for p in self.parameters if p.role is VALUE]

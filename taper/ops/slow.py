@@ -1,0 +1,614 @@
+"""The one crossroads for everything unusual: readable, and only as quick as it can be so.
+
+Calls arrive here from the generated functions (ops/wrap.py) when an operand is a subclass, a
+Python number where a tensor is expected, or of another dtype; when `out=` is given; when a mode
+is active; or when the short path failed and the error must be told in PyTorch's words.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from taper.autograd.node import (
+    NodeOutput,
+    edge_of,
+    next_sequence,
+    save_result,
+    version_of,
+)
+from taper.autograd.views import check_inplace, rebase_history, register_view
+from taper.core import overrides
+from taper.core.dtype import REDUCED_FLOATS, dtype, float32
+from taper.core.errors import argument_error, broadcast_error, device_error, overlap_error
+from taper.core.promotion import can_cast, dtype_of_number, result_dtype, scalar_type_name, to_inexact
+from taper.core.state import is_inference, is_recording
+from taper.core.storage import new_storage
+from taper.core.tensor import LEAF, Tensor, wrap
+from taper.ops.declare import Operator
+from taper.ops.signature import LIST, NUMBER, OPTIONAL, TENSOR, Signature
+
+__all__ = ["call", "call_dunder", "call_inplace", "collect_variadic", "renamed_arguments"]
+
+ndarray = np.ndarray
+_new = object.__new__
+_NUMBERS = (int, float, complex, bool, np.number, np.bool_)
+
+
+def signature_of(op: Operator) -> Signature:
+    """The operator's signature, read once."""
+    found = op.__dict__.get("_signature")
+    if found is None:
+        found = op._signature = Signature(op.forward, op.variadic)  # type: ignore[attr-defined]
+    return found  # type: ignore[no-any-return]
+
+
+def renamed_arguments(op: Operator, aliases: dict[str, Any], bound: dict[str, Any]) -> Any:
+    """Argument values with NumPy's spellings `axis=`, `keepdims=` put in their places."""
+    for theirs, value in aliases.items():
+        ours = {"axis": "dim", "keepdims": "keepdim", "x": "input"}.get(theirs)
+        if ours is None or ours not in bound:
+            raise TypeError(f"{op.name}() got an unexpected keyword argument '{theirs}'")
+        bound[ours] = value
+    return tuple(bound.values())
+
+
+def collect_variadic(op: Operator, args: tuple[Any, ...], keyword: Any) -> Any:
+    """Sizes or dims given one by one, as one sequence, or by keyword: always one sequence."""
+    if not args:
+        return keyword if keyword is not None else ()
+    if len(args) == 1 and (isinstance(args[0], (tuple, list)) or args[0] is None):
+        return args[0]
+    return args
+
+
+# -- calls ----------------------------------------------------------------------------------------
+
+
+def call(op: Operator, args: tuple[Any, ...], out: Any = None) -> Any:
+    """Calls an operator in full: overrides, checks, promotion, errors, `out=`, recording."""
+    signature = signature_of(op)
+    intercepted = overrides.intercept(op.function, signature.names, args, out)
+    if intercepted is not overrides.NOT_INTERCEPTED:
+        return intercepted
+    if op.is_composite:
+        result = _call_by_signature(op.forward, signature, args)
+        return result if out is None else write_out(op, result, out)
+    frame = sys._getframe(2)
+    return execute(op, signature, args, out, (frame.f_code, frame.f_lasti))
+
+
+def call_dunder(op: Operator, args: tuple[Any, ...], out: Any = None) -> Any:
+    """`call` for Python's operators: operands of unknown types give NotImplemented."""
+    for p, value in zip(signature_of(op).parameters, args, strict=True):
+        if p.role is NUMBER and not isinstance(value, (Tensor, *_NUMBERS, ndarray)):
+            if not overrides.has_override(value):
+                return NotImplemented
+        elif p.role is NUMBER and type(value) is ndarray:
+            args = tuple(wrap(a) if a is value else a for a in args)
+    return call(op, args, out)
+
+
+def _call_by_signature(function: Callable[..., Any], signature: Signature, args: Any) -> Any:
+    positional = [v for p, v in zip(signature.parameters, args, strict=True) if not p.keyword_only]
+    keywords = {
+        p.name: v for p, v in zip(signature.parameters, args, strict=True) if p.keyword_only
+    }
+    return function(*positional, **keywords)
+
+
+def execute(
+    op: Operator, signature: Signature, args: tuple[Any, ...], out: Any, where: Any
+) -> Any:
+    """Runs an operator on arguments that nobody overrides."""
+    bound = dict(zip(signature.names, args, strict=True))
+    check_types(op, signature, bound)
+    tensors = tensors_of(signature, bound)
+    check_devices(op, tensors)
+    if out is not None and is_recording() and (
+        any(t._edge is not None for t in tensors)
+        or (isinstance(out, Tensor) and out._edge is not None)
+    ):
+        raise RuntimeError(
+            f"{op.name}(): functions with out=... arguments don't support automatic "
+            "differentiation, but one of the arguments requires grad."
+        )
+    arrays = dict(bound)
+    computed = compute_dtype(op, signature, bound)
+    back = None
+    for p in signature.tensors:
+        arrays[p.name] = _to_arrays(p, bound[p.name], computed)
+    if op.upcast:
+        back = _upcast(signature, arrays)
+    if op.promote is not None and "dtype" in bound and not callable(op.promote):
+        arrays["dtype"] = bound["dtype"]
+    values = tuple(arrays[n] for n in signature.names)
+    try:
+        raw = _call_by_signature(op.forward, signature, values)
+    except (ValueError, np.exceptions.AxisError, TypeError, OverflowError, MemoryError) as error:
+        raise translate(op, signature, bound, arrays, error) from _cause(error)
+    results, aux = split_results(op, raw)
+    if back is not None:
+        results = [_downcast(r, back) for r in results]
+    wrapped = [wrap(as_array(r)) for r in results]
+    if op.view:
+        _connect_views(op, bound[signature.tensors[0].name], wrapped)
+    if op.differentiable and is_recording() and any(t._edge is not None for t in tensors):
+        record(op, signature, bound, wrapped, aux, where)
+    if op.view and is_recording() and op.outputs is None:
+        register_view(wrapped[0]._storage, wrapped[0])  # type: ignore[arg-type]
+    if is_inference():
+        for t in wrapped:
+            t._inference = True
+            t._edge = None
+    result = pack_results(op, wrapped, raw)
+    return result if out is None else write_out(op, result, out)
+
+
+def as_array(result: Any) -> Any:
+    return np.asarray(result) if isinstance(result, (np.generic, float, int, complex)) else result
+
+
+def split_results(op: Operator, raw: Any) -> tuple[list[Any], tuple[Any, ...]]:
+    """The visible outputs of a forward, and the hidden ones that its derivative needs."""
+    if op.outputs is None:
+        return ([raw[0]], tuple(raw[1:])) if op.aux else ([raw], ())
+    count = len(raw) - len(op.aux)
+    return list(raw[:count]), tuple(raw[count:])
+
+
+def pack_results(op: Operator, wrapped: list[Tensor], raw: Any) -> Any:
+    """The outputs in the form the operator returns them: one, a named tuple, a tuple, a list."""
+    if op.outputs is None:
+        return wrapped[0]
+    if isinstance(op.outputs, tuple):
+        from taper.ops.wrap import result_type
+
+        return result_type(op)(wrapped)
+    return type(raw)(wrapped) if op.outputs == "list" else tuple(wrapped)
+
+
+# -- checks ---------------------------------------------------------------------------------------
+
+
+def check_types(op: Operator, signature: Signature, bound: dict[str, Any]) -> None:
+    """Raises TypeError unless tensors stand where tensors must."""
+    for position, p in enumerate(signature.parameters, 1):
+        value = bound[p.name]
+        if p.role is TENSOR:
+            valid = isinstance(value, Tensor)
+        elif p.role is OPTIONAL:
+            valid = value is None or isinstance(value, Tensor)
+        elif p.role is NUMBER:
+            valid = isinstance(value, (Tensor, *_NUMBERS))
+            if not valid and type(value) is ndarray:
+                bound[p.name] = wrap(value)
+                valid = True
+        elif p.role is LIST:
+            valid = isinstance(value, (list, tuple)) and all(isinstance(v, Tensor) for v in value)
+        else:
+            continue
+        if not valid:
+            raise argument_error(op.name, p.name, position, p.role, value)
+
+
+def tensors_of(signature: Signature, bound: dict[str, Any]) -> list[Tensor]:
+    """All tensors among the arguments, in order, lists flattened."""
+    found: list[Tensor] = []
+    for p in signature.tensors:
+        value = bound[p.name]
+        if p.role is LIST:
+            found.extend(value)
+        elif isinstance(value, Tensor):
+            found.append(value)
+    return found
+
+
+def check_devices(op: Operator, tensors: list[Tensor]) -> None:
+    """Raises unless all tensors live on one device; 0-d CPU tensors go anywhere."""
+    kinds = {t.device for t in tensors if t._array.ndim or type(t._array) is not ndarray}
+    if len(kinds) > 1:
+        raise device_error(op.name, tensors)
+
+
+# -- promotion --------------------------------------------------------------------------------------
+
+
+def compute_dtype(op: Operator, signature: Signature, bound: dict[str, Any]) -> dtype | None:
+    """The dtype that all operands are brought to before computing; None leaves them alone."""
+    if op.promote is None:
+        return None
+    if callable(op.promote):
+        return op.promote(bound)  # type: ignore[no-any-return]
+    common = common_dtype(signature, bound)
+    return to_inexact(common) if op.promote == "float" else common
+
+
+def common_dtype(signature: Signature, bound: dict[str, Any]) -> dtype:
+    """PyTorch's `result_type` of the tensor and number arguments."""
+    with_dims: list[dtype] = []
+    without_dims: list[dtype] = []
+    numbers: list[dtype] = []
+    for p in signature.tensors:
+        value = bound[p.name]
+        if value is None:
+            continue
+        for item in value if p.role is LIST else (value,):
+            if isinstance(item, Tensor):
+                (with_dims if item._array.ndim else without_dims).append(item.dtype)
+            else:
+                numbers.append(dtype_of_number(item))
+    return result_dtype(with_dims, without_dims, numbers)
+
+
+def cast(array: Any, target: dtype) -> Any:
+    """An array in another dtype; itself if it has that already."""
+    numpy_dtype = target.numpy_dtype
+    if array.dtype == numpy_dtype:
+        return array
+    if array.dtype.kind == "c" and numpy_dtype.kind != "c":
+        array = array.real
+    return array.astype(numpy_dtype)
+
+
+def _to_arrays(p: Any, value: Any, target: dtype | None) -> Any:
+    if value is None:
+        return None
+    if p.role is LIST:
+        return [t._array if target is None else cast(t._array, target) for t in value]
+    if isinstance(value, Tensor):
+        return value._array if target is None else cast(value._array, target)
+    if target is None:
+        return np.asarray(value, dtype_of_number(value).numpy_dtype)
+    return number_as(value, target)
+
+
+def number_as(value: Any, target: dtype) -> Any:
+    """A 0-d array of a Python number in `target`; integers wrap around as in C."""
+    if target.category == 1 and isinstance(value, (int, np.integer)):
+        bits = 8 * target.itemsize
+        value = int(value) & ((1 << bits) - 1)
+        if target.is_signed and value >> (bits - 1):
+            value -= 1 << bits
+    return np.asarray(value).astype(target.numpy_dtype)
+
+
+_WIDE = float32.numpy_dtype
+_REDUCED = frozenset(d.numpy_dtype for d in REDUCED_FLOATS)
+
+
+def _upcast(signature: Signature, arrays: dict[str, Any]) -> Any:
+    """Widens float16 and bfloat16 operands to float32; the dtype to return to, or None."""
+    back = None
+    for p in signature.tensors:
+        value = arrays[p.name]
+        if value is None:
+            continue
+        if p.role is LIST:
+            if any(a.dtype in _REDUCED for a in value):
+                back = next(a.dtype for a in value if a.dtype in _REDUCED)
+                arrays[p.name] = [a.astype(_WIDE) if a.dtype in _REDUCED else a for a in value]
+        elif value.dtype in _REDUCED:
+            back = value.dtype
+            arrays[p.name] = value.astype(_WIDE)
+    return back
+
+
+def _downcast(result: Any, back: Any) -> Any:
+    return result.astype(back) if result is not None and result.dtype == _WIDE else result
+
+
+# -- recording ------------------------------------------------------------------------------------
+
+
+def record(
+    op: Operator, signature: Signature, bound: dict[str, Any], outputs: list[Tensor],
+    aux: tuple[Any, ...], where: Any,
+) -> None:
+    """Puts a node behind the outputs, in the layout that the generated `backward` reads."""
+    from taper.ops.wrap import node_class, saved_items
+
+    differentiable = [t for t in outputs if t._array.dtype.kind not in "biu"]
+    if not differentiable:
+        return
+    node = _new(node_class(op))
+    edges: list[Any] = []
+    adjust: list[Any] = []
+    for p in signature.tensors:
+        value = bound[p.name]
+        for item in value if p.role is LIST else (value,):
+            if not isinstance(item, Tensor):
+                edges.append(None)
+                adjust.append(None)
+                continue
+            edges.append(edge_of(item))
+            changes = op.promote is not None and edges[-1] is not None
+            adjust.append((item._array.shape, item.dtype) if changes else None)
+            if not changes or p.role is LIST:
+                adjust[-1] = None if not changes else (None, item.dtype)
+    node.edges = tuple(edges)
+    node.adjust = tuple(adjust) if any(a is not None for a in adjust) else None
+    edge_by_name = _edges_by_name(signature, bound)
+    saved: list[Any] = []
+    for item in saved_items(op, signature):
+        saved.extend(_saved(item, bound, outputs, aux, op, edge_by_name))
+    node.saved = tuple(saved)
+    node.sequence = next_sequence()
+    node.where = where
+    node.extras = None
+    if op.outputs is None:
+        outputs[0]._edge = node
+        return
+    node.outputs = len(outputs)
+    for index, t in enumerate(outputs):
+        if t._array.dtype.kind not in "biu":
+            t._edge = NodeOutput(node, index)
+
+
+def _edges_by_name(signature: Signature, bound: dict[str, Any]) -> dict[str, bool]:
+    needs = {}
+    for p in signature.tensors:
+        value = bound[p.name]
+        items = value if p.role is LIST else (value,)
+        needs[p.name] = any(isinstance(v, Tensor) and v._edge is not None for v in items)
+    return needs
+
+
+def _saved(
+    item: Any, bound: dict[str, Any], outputs: list[Tensor], aux: tuple[Any, ...], op: Operator,
+    needs: dict[str, bool],
+) -> Sequence[Any]:
+    if item.kind == "tensor":
+        value = bound[item.name]
+        if not isinstance(value, Tensor):
+            return (value, -1)
+        if any(needs[user] for user in item.users):
+            return (value, version_of(value))
+        return (None, -1)
+    if item.kind == "list":
+        value = tuple(bound[item.name])
+        return (value, [version_of(t) for t in value])
+    if item.kind == "result":
+        return (save_result(outputs[item.what or 0]),)
+    if item.kind == "aux":
+        return (aux[op.aux.index(item.name)],)
+    if item.kind in ("shape", "dtype"):
+        value = bound[item.parameter.name]
+        if item.parameter.role is LIST:
+            return ([tuple(t.shape) if item.kind == "shape" else t.dtype for t in value],)
+        if not isinstance(value, Tensor):
+            return (() if item.kind == "shape" and value is not None else None,)
+        return (value._array.shape if item.kind == "shape" else value.dtype,)
+    return (bound[item.name],)
+
+
+def _connect_views(op: Operator, source: Tensor, views: list[Tensor]) -> None:
+    storage = source._storage
+    if storage is None:
+        storage = source._storage = new_storage(source._array)
+    base = source if source._base is None else source._base
+    for view in views:
+        view._storage = storage
+        view._base = base
+        if op.outputs is not None:
+            view._created_as = "multiple"
+
+
+# -- out= ------------------------------------------------------------------------------------------
+
+
+def write_out(op: Operator, result: Any, out: Any) -> Any:
+    """Writes results into the tensors given as `out=`, resizing and casting as PyTorch does."""
+    if isinstance(result, tuple) and not isinstance(result, Tensor):
+        if not isinstance(out, (tuple, list)) or len(out) != len(result):
+            raise TypeError(
+                f"{op.name}(): argument 'out' must be tuple of Tensors, not {type(out).__name__}"
+            )
+        for target, value in zip(out, result, strict=True):
+            _write_one(op, value, target)
+        return type(result)(out)
+    if isinstance(out, (tuple, list)) and len(out) == 1:
+        (out,) = out
+    _write_one(op, result, out)
+    return out
+
+
+def _write_one(op: Operator, value: Tensor, target: Any) -> None:
+    if not isinstance(target, Tensor):
+        raise TypeError(
+            f"{op.name}(): argument 'out' must be Tensor, not {type(target).__name__}"
+        )
+    source, goal = value.dtype, target.dtype
+    if not can_cast(source, goal):
+        raise RuntimeError(
+            f"result type {scalar_type_name(source)} can't be cast to the desired output type "
+            f"{scalar_type_name(goal)}"
+        )
+    if value.device != target.device:
+        raise RuntimeError(
+            f"Expected out tensor to have device {value.device}, but got {target.device} instead"
+        )
+    if target._array.shape != value._array.shape:
+        resize_out(target, value._array.shape)
+    if type(target._array) is ndarray:
+        target._array[...] = cast(value._array, goal)
+    _bump(target, op.name)
+
+
+def resize_out(target: Tensor, shape: tuple[int, ...]) -> None:
+    """Resizes an `out=` tensor, with PyTorch's warning if it held something."""
+    import warnings
+
+    if target._array.size != 0:
+        warnings.warn(
+            f"An output with one or more elements was resized since it had shape "
+            f"{list(target._array.shape)}, which does not match the required output shape "
+            f"{list(shape)}. This behavior is deprecated, and in a future PyTorch release outputs "
+            "will not be resized unless they have zero elements. You can explicitly reuse an out "
+            "tensor t by resizing it, inplace, to zero elements with t.resize_(0).",
+            UserWarning, stacklevel=4,
+        )
+    target.resize_(shape)  # type: ignore[attr-defined]
+
+
+# -- in place --------------------------------------------------------------------------------------
+
+
+def call_inplace(op: Operator, args: tuple[Any, ...]) -> Any:
+    """Computes out of place, then writes the result into the first argument's memory.
+
+    The operator sees an alias of the tensor as it was; if its derivative keeps that alias, the
+    old values are copied before they are overwritten.
+    """
+    signature = signature_of(op)
+    intercepted = overrides.intercept(op.inplace, signature.names, args, None)
+    if intercepted is not overrides.NOT_INTERCEPTED:
+        return intercepted
+    target = args[0]
+    if not isinstance(target, Tensor):
+        raise argument_error(op.name + "_", signature.names[0], 1, TENSOR, target)
+    check_inplace(target)
+    frame = sys._getframe(2)
+    where = (frame.f_code, frame.f_lasti)
+    original = alias_with_history(target)
+    args = (original, *args[1:])
+    if op.is_composite:
+        result = _call_by_signature(op.forward, signature, args)
+    else:
+        result = execute(op, signature, args, None, where)
+    overwrite(target, original, result, op.name + "_", where)
+    return target
+
+
+def alias_with_history(target: Tensor) -> Tensor:
+    """A second tensor with the same memory and history, for an operator to save."""
+    original = wrap(target._array)
+    original._edge = target._edge if target._edge is not LEAF else LEAF
+    original._storage = target._storage
+    original._base = target._base
+    return original
+
+
+def overwrite(
+    target: Tensor, original: Tensor, result: Tensor, change: str, where: Any
+) -> None:
+    """Writes `result` over `target` and hands its history on."""
+    _check_result_fits(target, result, change)
+    array = target._array
+    edge = result._edge
+    node = edge.node if type(edge) is NodeOutput else edge
+    if node is not None and node is not LEAF:
+        _keep_what_is_overwritten(node, original)
+    if type(array) is ndarray:
+        if not array.flags.writeable:
+            _make_writeable(target)
+            array = target._array
+        values = cast(result._array, target.dtype)
+        if values is not array:
+            array[...] = values
+    _bump(target, change, where)
+    if is_recording() and (edge is not None or target._edge is not None):
+        rebase_history(target, None if edge is LEAF else edge)
+        if edge is not None and edge is not LEAF:
+            _point_saved_result_at(edge, target, result)
+
+
+def _check_result_fits(target: Tensor, result: Tensor, change: str) -> None:
+    if result._array.shape != target._array.shape:
+        raise RuntimeError(
+            f"output with shape {list(target._array.shape)} doesn't match the broadcast shape "
+            f"{list(result._array.shape)}"
+        )
+    if not can_cast(result.dtype, target.dtype):
+        raise RuntimeError(
+            f"result type {scalar_type_name(result.dtype)} can't be cast to the desired output "
+            f"type {scalar_type_name(target.dtype)}"
+        )
+    strides = target._array.strides
+    if any(s == 0 and n > 1 for s, n in zip(strides, target._array.shape, strict=True)):
+        raise overlap_error()
+
+
+def _keep_what_is_overwritten(node: Any, original: Tensor) -> None:
+    for item in node.saved or ():
+        if item is original:
+            original._array = original._array.copy()
+            original._storage = None
+            node.saved = tuple(
+                0 if node.saved[i - 1] is original and i else v for i, v in enumerate(node.saved)
+            )
+            return
+
+
+def _point_saved_result_at(edge: Any, target: Tensor, result: Tensor) -> None:
+    """A result saved by the node now lives in `target`: later changes there must be noticed."""
+    node = edge.node if type(edge) is NodeOutput else edge
+    if node.saved:
+        node.saved = tuple(
+            save_result(target)
+            if type(item) is tuple and len(item) == 3 and item[0] is result._array else item
+            for item in node.saved
+        )
+
+
+def _make_writeable(target: Tensor) -> None:
+    try:
+        target._array.flags.writeable = True
+    except ValueError:
+        raise RuntimeError(
+            "this tensor's memory is read-only (it came from a read-only NumPy array); clone() it "
+            "before changing it in place"
+        ) from None
+
+
+def _bump(target: Tensor, change: str, where: Any = None) -> None:
+    target._bump_version((change, *where) if where is not None else None)
+
+
+# -- errors ----------------------------------------------------------------------------------------
+
+
+def translate(
+    op: Operator, signature: Signature, bound: dict[str, Any], arrays: dict[str, Any],
+    error: Exception,
+) -> Exception:
+    """NumPy's error in PyTorch's type and words."""
+    text = str(error)
+    if isinstance(error, MemoryError):
+        return RuntimeError(f"{op.name}(): not enough memory: {text}")
+    if isinstance(error, np.exceptions.AxisError):
+        ndim = error.ndim if error.ndim is not None else 0
+        low, high = (-ndim, ndim - 1) if ndim else (-1, 0)
+        return IndexError(
+            f"Dimension out of range (expected to be in range of [{low}, {high}], but got "
+            f"{error.axis})"
+        )
+    if isinstance(error, ValueError) and "broadcast" in text:
+        shapes = [
+            arrays[p.name].shape for p in signature.tensors
+            if p.role in (TENSOR, NUMBER, OPTIONAL) and arrays[p.name] is not None
+        ]
+        found = broadcast_error(shapes)
+        if found is not None:
+            return found
+    if isinstance(error, TypeError) and _is_about_ufunc_types(text):
+        names = {t.dtype for t in tensors_of(signature, bound)}
+        kinds = " and ".join(f"'{scalar_type_name(d)}'" for d in names)
+        return NotImplementedError(f'"{op.name}" not implemented for {kinds}')
+    if isinstance(error, TypeError):
+        return error
+    return RuntimeError(f"{op.name}(): {text}")
+
+
+def _is_about_ufunc_types(text: str) -> bool:
+    return "not supported for the input types" in text or "did not contain a loop" in text
+
+
+def _cause(error: Exception) -> Exception | None:
+    """Hides NumPy's traceback where the new message says it all; keeps it elsewhere."""
+    return None if isinstance(error, (ValueError, np.exceptions.AxisError)) else error
+
+
