@@ -76,7 +76,8 @@ def as_torch(package: ModuleType | None = None) -> ModuleType:
 
 
 def _version_of(module: ModuleType) -> str:
-    return f"{getattr(module, '__version__', '')} ({getattr(module, '__file__', 'no file')})".strip()
+    version = getattr(module, "__version__", "of unknown version")
+    return f"{version} ({getattr(module, '__file__', 'no file')})"
 
 
 class TorchFinder(MetaPathFinder):

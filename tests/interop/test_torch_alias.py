@@ -47,7 +47,10 @@ def run(folder, program, *, real=False):
     file.write_text(text)
     done = subprocess.run(
         [sys.executable, "-W", "error", str(file)],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
     )
     assert done.returncode == 0, done.stderr
@@ -63,7 +66,10 @@ assert as_torch(lantern) is lantern
 
 @pytest.mark.parametrize("real", [False, True])
 def test_both_names_are_the_same_modules(lantern, real):
-    run(lantern, START + """
+    run(
+        lantern,
+        START
+        + """
 import sys, torch, torch.nn, torch.nn.functional as F
 from torch import nn
 from torch.nn import functional, Module
@@ -74,19 +80,28 @@ assert sys.modules["torch.nn"] is sys.modules["lantern.nn"]
 assert Module is lantern.nn.Module
 assert torch.lazy.value == 7
 assert torch.late.later() is F
-""", real=real)
+""",
+        real=real,
+    )
 
 
 def test_a_second_call_changes_nothing(lantern):
-    run(lantern, START + """
+    run(
+        lantern,
+        START
+        + """
 import sys
 before = list(sys.meta_path)
 assert as_torch(lantern) is lantern and sys.meta_path == before
-""")
+""",
+    )
 
 
 def test_libraries_that_look_first_find_it(lantern):
-    run(lantern, START + """
+    run(
+        lantern,
+        START
+        + """
 import importlib.util, importlib.metadata, sys
 spec = importlib.util.find_spec("torch")
 assert spec is not None and sys.modules["torch"].__spec__ is not None
@@ -98,11 +113,15 @@ assert importlib.metadata.distribution("torch").metadata["Name"] == "torch"
 assert "torch" in {d.metadata["Name"] for d in importlib.metadata.distributions()}
 import torch.nn
 assert torch.__name__ == "torch"
-""")
+""",
+    )
 
 
 def test_what_is_missing_says_so_and_never_comes_from_the_real_one(lantern):
-    run(lantern, START + """
+    run(
+        lantern,
+        START
+        + """
 for name in ("torch.foo", "torch.only_there", "torch.foo.bar", "torch.nn.foo"):
     try:
         __import__(name)
@@ -120,11 +139,15 @@ try:
     import torch.broken
 except ModuleNotFoundError as error:
     assert error.name == "no_such_package_at_all"
-""", real=True)
+""",
+        real=True,
+    )
 
 
 def test_it_refuses_where_the_real_torch_is_imported(lantern):
-    run(lantern, """
+    run(
+        lantern,
+        """
 import torch, lantern, sys
 from taper.interop.torch_alias import as_torch
 before = list(sys.meta_path)
@@ -135,15 +158,21 @@ except ImportError as error:
 else:
     raise AssertionError
 assert sys.meta_path == before and sys.modules["torch"] is torch
-""", real=True)
+""",
+        real=True,
+    )
 
 
 def test_pickles_that_name_torch_load(lantern):
-    run(lantern, START + """
+    run(
+        lantern,
+        START
+        + """
 import pickle
 assert pickle.loads(pickle.dumps(lantern.Tensor)) is lantern.Tensor
 assert pickle.loads(b"ctorch.nn\\nModule\\n.") is lantern.nn.Module
-""")
+""",
+    )
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
@@ -152,7 +181,11 @@ def test_new_processes_have_the_alias_too(lantern, method, early):
     if method == "forkserver" and sys.platform == "win32":
         pytest.skip("Windows has no fork server")
     first = "import multiprocessing.spawn\n" if early else ""
-    program = first + "if __name__ == '__main__':\n" + textwrap.indent(START, "    ") + f"""
+    program = (
+        first
+        + "if __name__ == '__main__':\n"
+        + textwrap.indent(START, "    ")
+        + f"""
 import torch.nn
 
 def in_the_child(queue):
@@ -169,6 +202,7 @@ if __name__ == "__main__":
     assert process.exitcode == 0
     assert queue.get()
 """
+    )
     run(lantern, program)
 
 

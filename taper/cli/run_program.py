@@ -1,0 +1,193 @@
+"""`taper run`: a program sees `import torch` mean taper, and otherwise what python would show it.
+
+The program is `__main__`; sys.argv, sys.path[0], exit statuses and signals are what they would be
+under `python program.py`, and a traceback begins at the program's first line, not at ours.
+Notebooks are in `taper.cli.run_notebook`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import linecache
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from importlib.machinery import SourceFileLoader
+from types import CodeType, ModuleType, TracebackType
+from typing import Any
+
+from taper.interop.torch_alias import as_torch
+
+__all__ = ["ProgramMissing", "become_main", "begin_tracebacks_at", "run"]
+
+USAGE = "usage: taper run [-m MODULE | -c CODE | PROGRAM.py | NOTEBOOK.ipynb] [arguments]"
+
+
+class ProgramMissing(Exception):
+    """What was to be run can't be: the message says why."""
+
+
+def run(arguments: list[str]) -> int:
+    """Runs what the arguments name; see `taper --help`."""
+    if arguments[:1] in ([], ["-h"], ["--help"]):
+        print(USAGE, file=sys.stdout if arguments else sys.stderr)
+        return 0 if arguments else 2
+    try:
+        as_torch()
+    except ImportError as error:
+        print(f"taper: {error}", file=sys.stderr)
+        return 1
+    try:
+        match arguments:
+            case ["-m", module, *rest]:
+                run_module(module, rest)
+            case ["-c", code, *rest]:
+                run_text(code, rest)
+            case ["-m" | "-c" as option]:
+                raise ProgramMissing(f"argument expected for {option}")
+            case [option, *_] if option.startswith("-"):
+                raise ProgramMissing(f"unknown option {option}; {USAGE}")
+            case [program, *rest]:
+                if program.endswith(".ipynb"):
+                    from taper.cli.run_notebook import run_notebook
+
+                    run_notebook(program, rest)
+                else:
+                    run_file(program, rest)
+    except ProgramMissing as error:
+        print(f"taper: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run_file(program: str, arguments: list[str]) -> None:
+    """As `python program arguments…`."""
+    path = os.path.abspath(program)
+    try:
+        with open(path, "rb") as file:
+            source = file.read()
+    except OSError as error:
+        reason = f"[Errno {error.errno}] {error.strerror}"
+        raise ProgramMissing(f"can't open file {path!r}: {reason}") from None
+    main = become_main(
+        argv=[program, *arguments],
+        first_on_path=os.path.dirname(os.path.realpath(path)),
+        file=path,
+        loader=SourceFileLoader("__main__", path),
+    )
+    execute(lambda: compile(source, path, "exec", dont_inherit=True), main)
+
+
+def run_text(code: str, arguments: list[str]) -> None:
+    """As `python -c code arguments…`."""
+    name = "<string>"
+    linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
+    main = become_main(argv=["-c", *arguments], first_on_path="")
+    execute(lambda: compile(code, name, "exec", dont_inherit=True), main)
+
+
+def run_module(name: str, arguments: list[str]) -> None:
+    """As `python -m name arguments…`."""
+    # While the module is being looked for, which may run packages, argv[0] is "-m".
+    main = become_main(argv=["-m", *arguments], first_on_path=os.getcwd())
+    spec = _spec_to_run(name)
+    loader: Any = spec.loader
+    main.__dict__.update(
+        __spec__=spec, __loader__=loader, __package__=spec.parent, __cached__=spec.cached
+    )
+    if spec.has_location and spec.origin is not None:
+        main.__file__ = sys.argv[0] = spec.origin
+
+    def load() -> CodeType:
+        code: CodeType | None = loader.get_code(spec.name)
+        if code is None:
+            raise ProgramMissing(f"No code object available for {spec.name}")
+        return code
+
+    execute(load, main)
+
+
+def _spec_to_run(name: str) -> importlib.machinery.ModuleSpec:
+    try:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations is not None:
+            inner = importlib.util.find_spec(f"{name}.__main__")
+            if inner is None:
+                raise ProgramMissing(
+                    f"No module named {name}.__main__; {name!r} is a package and cannot be "
+                    "directly executed"
+                )
+            spec = inner
+    except ModuleNotFoundError as error:
+        if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
+            raise
+        spec = None
+    if spec is None or not hasattr(spec.loader, "get_code"):
+        raise ProgramMissing(f"No module named {name}")
+    return spec
+
+
+def become_main(
+    argv: list[str], first_on_path: str, file: str | None = None, loader: Any = None
+) -> ModuleType:
+    """A new `__main__` in place of ours, with the arguments and the path that go with it."""
+    main = ModuleType("__main__")
+    main.__dict__.update(__annotations__={}, __builtins__=sys.modules["builtins"])
+    main.__loader__ = loader
+    if file is not None:
+        main.__dict__.update(__file__=file, __cached__=None)
+    # Ours stays alive: what it started may still use its names.
+    main_before = sys.modules["__main__"]
+    _kept.append(main_before)
+    sys.modules["__main__"] = main
+    sys.argv[:] = argv
+    if not sys.flags.safe_path and sys.path:
+        # Python put there where our own command lies, or for `-m taper` the current folder.
+        sys.path[0] = first_on_path
+    return main
+
+
+_kept: list[ModuleType] = []
+
+
+def execute(load: Callable[[], CodeType], main: ModuleType) -> None:
+    """Compiles and runs a program as `main`."""
+    code = None
+    try:
+        code = load()
+        exec(code, main.__dict__)
+    except (SystemExit, ProgramMissing):
+        raise
+    except BaseException:
+        begin_tracebacks_at(code)
+        raise
+
+
+def begin_tracebacks_at(code: CodeType | None) -> None:
+    """Makes the report of the exception that is about to end Python begin at this code.
+
+    Left to Python otherwise, so that exit statuses, signals, `python -i` and a hook that the
+    program has set work as they do without us.
+    """
+    show = sys.excepthook
+
+    def report(
+        kind: type[BaseException], error: BaseException, found: TracebackType | None
+    ) -> None:
+        error.__traceback__ = from_code(found, code)
+        if show is sys.__excepthook__ and sys.version_info < (3, 13):
+            # Before 3.13 Python's own report reads source lines from files only. Generated
+            # operators and notebook cells have theirs in linecache.
+            traceback.print_exception(error)
+        else:
+            show(kind, error, error.__traceback__)
+
+    sys.excepthook = report
+
+
+def from_code(found: TracebackType | None, code: CodeType | None) -> TracebackType | None:
+    """The part of a traceback from this code on; nothing if it never ran (a SyntaxError)."""
+    while found is not None and found.tb_frame.f_code is not code:
+        found = found.tb_next
+    return found
