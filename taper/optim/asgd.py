@@ -1,0 +1,96 @@
+"""Averaged stochastic gradient descent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import taper
+from taper import Tensor
+from taper.optim.elementwise import apply_rule
+from taper.optim.optimizer import (
+    Optimizer, ParamsT, advance, check_lr, check_not_negative, new_step, number,
+    set_group_defaults,
+)
+
+__all__ = ["ASGD"]
+
+
+class ASGD(Optimizer):
+    """Averaged SGD (Polyak and Juditsky, 1992), with the average in ``state[p]["ax"]``.
+
+    ``p ← (1 - λ·ηₜ)·p - ηₜ·g`` with ``ηₜ = lr / (1 + λ·lr·t)^alpha``; from step t0 on, ``ax`` is
+    the average of the parameters.
+
+    Args:
+        params: the parameters, or parameter groups.
+        lr: the learning rate. lambd: λ, the decay. alpha: the power of η. t0: start of averaging.
+        weight_decay: adds ``weight_decay · p`` to the gradient.
+        maximize: climbs instead of descending.
+        foreach, capturable: accepted; there is one implementation.
+        differentiable: records the step, so that one can differentiate through it.
+    """
+
+    def __init__(
+        self, params: ParamsT, lr: float | Tensor = 1e-2, lambd: float = 1e-4, alpha: float = 0.75,
+        t0: float = 1e6, weight_decay: float = 0, foreach: bool | None = None,
+        maximize: bool = False, differentiable: bool = False, capturable: bool = False,
+    ) -> None:
+        check_lr(lr)
+        check_not_negative(weight_decay=weight_decay)
+        defaults = {
+            "lr": lr, "lambd": lambd, "alpha": alpha, "t0": t0, "weight_decay": weight_decay,
+            "foreach": foreach, "maximize": maximize, "differentiable": differentiable,
+            "capturable": capturable,
+        }
+        super().__init__(params, defaults)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        set_group_defaults(
+            self, foreach=None, maximize=False, differentiable=False, capturable=False
+        )
+        for param_state in self.state.values():
+            for name in ("eta", "mu"):
+                if name in param_state and not isinstance(param_state[name], Tensor):
+                    param_state[name] = new_step(param_state[name])
+
+    def step(self, closure: Any = None) -> Any:
+        """Performs one step; `closure`, if given, recomputes and returns the loss."""
+        loss = self._evaluate(closure)
+        for group in self.param_groups:
+            lr, lambd = number(group["lr"]), group["lambd"]
+            rows: dict[Any, list[tuple[Tensor, ...]]] = {}
+            for param, grad in self._gradients(group):
+                state = self.state[param]
+                if not state:
+                    state["step"] = new_step()
+                    state["eta"] = new_step(lr)
+                    state["mu"] = new_step(1.0)
+                    state["ax"] = taper.zeros_like(param)
+                eta, mu = number(state["eta"]), number(state["mu"])
+                rows.setdefault((eta, mu), []).append((param, grad, state["ax"]))
+                count = advance(state["step"])
+                # By way of a new tensor: both are kept in single precision, also after reloading.
+                state["eta"].copy_(new_step(lr / (1 + lambd * lr * count) ** group["alpha"]))
+                state["mu"].copy_(new_step(1 / max(1, count - group["t0"])))
+            for (eta, mu), same_rates in rows.items():
+                apply_rule(
+                    asgd_rule, same_rates, differentiable=group["differentiable"],
+                    eta=eta, mu=mu, lambd=lambd,
+                    weight_decay=group["weight_decay"], maximize=group["maximize"],
+                )
+        return loss
+
+
+def asgd_rule(
+    param: Any, grad: Any, average: Any, *, eta: Any, mu: float, lambd: float,
+    weight_decay: float, maximize: bool,
+) -> tuple[Any, Any]:
+    """Returns (param, average) one step further."""
+    if maximize:
+        grad = -grad
+    if weight_decay != 0:
+        grad = grad + weight_decay * param
+    param = param * (1 - lambd * eta) - eta * grad
+    average = param if mu == 1 else average + (param - average) * mu
+    return param, average

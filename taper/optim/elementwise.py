@@ -1,0 +1,167 @@
+"""Runs an optimizer's update rule over many parameters: joined, cut into blocks, or on tensors.
+
+A rule is a pure function ``rule(param, grad, *states, **settings) -> (param, *states)`` made of
+elementwise arithmetic. It is written once and runs on whatever it is given:
+
+- small parameters are joined into one flat array, so that the cost of a NumPy call is paid once
+  for all of them;
+- large ones are cut into blocks that stay in the processor's cache;
+- parameters that aren't plain arrays (``differentiable=True``, meta, traced) run as they are.
+
+Rules use operators and the few functions below, which take arrays and tensors alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+import taper
+from taper import Tensor
+
+__all__ = ["absolute", "apply_rule", "clip", "maximum", "sign", "where"]
+
+Rule = Callable[..., tuple[Any, ...]]
+
+# Elements per block: seven float32 arrays of this size fit a 1 MiB second-level cache.
+_BLOCK = 16384
+
+
+def absolute(x: Any) -> Any:
+    """The absolute value of an array or tensor."""
+    return x.abs() if isinstance(x, Tensor) else np.absolute(x)
+
+
+def sign(x: Any) -> Any:
+    """The sign of each element of an array or tensor."""
+    return x.sign() if isinstance(x, Tensor) else np.sign(x)
+
+
+def maximum(x: Any, y: Any) -> Any:
+    """The larger element of two arrays or tensors."""
+    return taper.maximum(x, y) if isinstance(x, Tensor) else np.maximum(x, y)
+
+
+def clip(x: Any, low: float, high: float) -> Any:
+    """An array or tensor with its elements limited to a range."""
+    return x.clamp(low, high) if isinstance(x, Tensor) else np.minimum(np.maximum(x, low), high)
+
+
+def where(condition: Any, x: Any, y: Any) -> Any:
+    """Elements of `x` where the condition holds, else of `y`; for arrays and tensors."""
+    return taper.where(condition, x, y) if isinstance(x, Tensor) else np.where(condition, x, y)
+
+
+def apply_rule(
+    rule: Rule, rows: Sequence[Sequence[Tensor]], *, differentiable: bool = False, **settings: Any
+) -> None:
+    """Applies `rule` to each row ``(param, grad, *states)``, writing its results in place."""
+    if differentiable:
+        for row in rows:
+            _apply_to_tensors(rule, row, True, settings)
+        return
+    joined: list[list[np.ndarray]] = []
+    joined_size, joined_dtype = 0, None
+    with np.errstate(all="ignore"):
+        for row in rows:
+            arrays = [tensor._array for tensor in row]
+            first = arrays[0]
+            dtype = first.dtype
+            for array in arrays:
+                if type(array) is not np.ndarray or array.dtype != dtype:
+                    _apply_to_tensors(rule, row, False, settings)
+                    break
+            else:
+                size = first.size
+                if size > _BLOCK // 4 or dtype.kind != "f" or dtype.itemsize < 4:
+                    _apply_in_blocks(rule, arrays, settings)
+                else:
+                    if dtype != joined_dtype or joined_size + size > _BLOCK:
+                        _apply_joined(rule, joined, settings)
+                        joined, joined_size, joined_dtype = [], 0, dtype
+                    joined.append(arrays)
+                    joined_size += size
+                for tensor in _without_grad(row):
+                    tensor._bump_version()
+        _apply_joined(rule, joined, settings)
+
+
+def _without_grad(row: Sequence[Any]) -> Iterable[Any]:
+    """What a rule returns new values for: everything in the row but the gradient."""
+    return (row[0], *row[2:])
+
+
+def _apply_joined(rule: Rule, rows: list[list[np.ndarray]], settings: dict[str, Any]) -> None:
+    if len(rows) < 2:
+        for row in rows:
+            for array, value in zip(_without_grad(row), rule(*row, **settings), strict=True):
+                array[...] = value
+        return
+    columns = list(zip(*rows, strict=True))
+    inputs = [np.concatenate([array.ravel() for array in column]) for column in columns]
+    for column, value in zip(_without_grad(columns), rule(*inputs, **settings), strict=True):
+        start = 0
+        for array in column:
+            end = start + array.size
+            array.flat = value[start:end]
+            start = end
+
+
+def _apply_in_blocks(rule: Rule, arrays: list[np.ndarray], settings: dict[str, Any]) -> None:
+    flat = _flattened(arrays)
+    if flat is None:
+        blocks: Iterable[list[np.ndarray]] = [arrays]
+    else:
+        blocks = ([a[i:i + _BLOCK] for a in flat] for i in range(0, flat[0].size, _BLOCK))
+    for block in blocks:
+        values = rule(*[_computable(array) for array in block], **settings)
+        for array, value in zip(_without_grad(block), values, strict=True):
+            if array.dtype.kind == "c":
+                value = value.view(array.dtype)
+                value = value[..., 0] if flat is None else value
+            array[...] = value
+
+
+def _flattened(arrays: list[np.ndarray]) -> list[np.ndarray] | None:
+    """One-dimensional views of the arrays in a common order of elements, or None.
+
+    The arrays that are written to must be dense; the gradient may be copied into their order.
+    """
+    param, grad = arrays[:2]
+    order = "C" if param.flags.c_contiguous else "F"
+    contiguous = order + "_CONTIGUOUS"
+    if not all(array.flags[contiguous] for array in _without_grad(arrays)):
+        return None
+    return [
+        (np.array(grad, order=order) if array is grad and not grad.flags[contiguous] else array)
+        .reshape(-1, order=order)
+        for array in arrays
+    ]
+
+
+def _computable(array: np.ndarray) -> np.ndarray:
+    """The array as the rule wants it: complex numbers as pairs, short floats as float32."""
+    dtype = array.dtype
+    if dtype.kind == "c":
+        real = np.dtype(f"f{dtype.itemsize // 2}")
+        return array.view(real) if array.ndim == 1 else _as_pairs(array, real)
+    return array.astype(np.float32) if dtype.itemsize < 4 else array
+
+
+def _as_pairs(array: np.ndarray, real: np.dtype[Any]) -> np.ndarray:
+    """A complex array of any shape as real numbers with a trailing axis of length 2."""
+    return np.stack([array.real, array.imag], axis=-1).astype(real, copy=False)
+
+
+def _apply_to_tensors(
+    rule: Rule, row: Sequence[Tensor], differentiable: bool, settings: dict[str, Any]
+) -> None:
+    with taper.set_grad_enabled(differentiable):
+        values = [taper.view_as_real(t) if t.is_complex() else t for t in row]
+        if differentiable:  # what the rule saves for its backward must outlive the writing below
+            values = [value.clone() for value in values]
+        results = rule(*values, **settings)
+        for tensor, value in zip(_without_grad(row), results, strict=True):
+            tensor.copy_(taper.view_as_complex(value) if tensor.is_complex() else value)

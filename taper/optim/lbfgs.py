@@ -1,0 +1,285 @@
+"""L-BFGS: a quasi-Newton method that remembers its last steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import taper
+from taper import Tensor
+from taper.optim.optimizer import Optimizer, ParamsT, check_lr, number
+
+__all__ = ["LBFGS"]
+
+
+class LBFGS(Optimizer):
+    """L-BFGS (Liu and Nocedal, 1989). `step` needs a closure that recomputes loss and gradients.
+
+    All parameters are one vector here, in one parameter group.
+
+    Args:
+        params: the parameters.
+        lr: the learning rate, or the first step of the line search.
+        max_iter: iterations per `step`. max_eval: evaluations per `step`; default 1.25 max_iter.
+        tolerance_grad: stops where no gradient is larger.
+        tolerance_change: stops where neither the loss nor a parameter changes more.
+        history_size: how many steps are remembered.
+        line_search_fn: "strong_wolfe" or None.
+    """
+
+    def __init__(
+        self, params: ParamsT, lr: float | Tensor = 1, max_iter: int = 20,
+        max_eval: int | None = None, tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9,
+        history_size: int = 100, line_search_fn: str | None = None,
+    ) -> None:
+        check_lr(lr)
+        if max_eval is None:
+            max_eval = max_iter * 5 // 4
+        defaults = {
+            "lr": lr, "max_iter": max_iter, "max_eval": max_eval,
+            "tolerance_grad": tolerance_grad, "tolerance_change": tolerance_change,
+            "history_size": history_size, "line_search_fn": line_search_fn,
+        }
+        super().__init__(params, defaults)
+        if len(self.param_groups) != 1:
+            raise ValueError("LBFGS doesn't support per-parameter options (parameter groups)")
+
+    @property
+    def _params(self) -> list[Tensor]:
+        return self.param_groups[0]["params"]  # type: ignore[no-any-return]
+
+    def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]
+        """Runs up to `max_iter` iterations; returns the loss before the first."""
+        with taper.no_grad():
+            return self._minimize(closure)
+
+    def _minimize(self, closure: Callable[[], Any]) -> Any:
+        group = self.param_groups[0]
+        lr = number(group["lr"])
+        tolerance_grad, tolerance_change = group["tolerance_grad"], group["tolerance_change"]
+        search = group["line_search_fn"]
+        state = self.state[self._params[0]]  # one state for all, kept with the first parameter
+        state.setdefault("func_evals", 0)
+        state.setdefault("n_iter", 0)
+
+        first_loss = self._evaluate(closure)
+        loss = float(first_loss)
+        evaluations = 1
+        state["func_evals"] += 1
+        grad = self._flat_gradient()
+        if _largest(grad) <= tolerance_grad:
+            return first_loss
+
+        direction, step_length = state.get("d"), state.get("t")
+        prev_grad, prev_loss = state.get("prev_flat_grad"), state.get("prev_loss")
+        iteration = 0
+        while iteration < group["max_iter"]:
+            iteration += 1
+            state["n_iter"] += 1
+            if state["n_iter"] == 1:
+                direction = -grad
+                state.update(old_dirs=[], old_stps=[], ro=[], H_diag=1)
+                step_length = min(1.0, 1.0 / grad.abs().sum()) * lr
+            else:
+                self._remember(grad - prev_grad, direction * step_length, group["history_size"])
+                direction = self._quasi_newton_direction(grad, group["history_size"])
+                step_length = lr
+            prev_grad, prev_loss = grad.clone(), loss
+
+            slope = grad.dot(direction)
+            if slope > -tolerance_change:
+                break
+            evaluated = 0
+            if search is not None:
+                if search != "strong_wolfe":
+                    raise RuntimeError("only 'strong_wolfe' is supported")
+                start = [param.clone() for param in self._params]
+
+                def evaluate(length: Any) -> tuple[float, Tensor]:
+                    self._move(length, direction)  # noqa: B023 - called before the next iteration
+                    value = float(self._evaluate(closure))
+                    for param, value_at_start in zip(self._params, start, strict=True):  # noqa: B023
+                        param.copy_(value_at_start)
+                    return value, self._flat_gradient()
+
+                loss, grad, step_length, evaluated = strong_wolfe(
+                    evaluate, step_length, direction, loss, grad, slope
+                )
+                self._move(step_length, direction)
+                small_grad = _largest(grad) <= tolerance_grad
+            else:
+                self._move(step_length, direction)
+                small_grad = False
+                if iteration != group["max_iter"]:  # nobody would look at the last gradient
+                    loss = float(self._evaluate(closure))
+                    grad = self._flat_gradient()
+                    small_grad = _largest(grad) <= tolerance_grad
+                    evaluated = 1
+            evaluations += evaluated
+            state["func_evals"] += evaluated
+            if (
+                iteration == group["max_iter"]
+                or evaluations >= group["max_eval"]
+                or small_grad
+                or _largest(direction * step_length) <= tolerance_change
+                or abs(loss - prev_loss) < tolerance_change
+            ):
+                break
+        state.update(
+            d=direction, t=step_length, prev_flat_grad=prev_grad, prev_loss=prev_loss
+        )
+        return first_loss
+
+    def _remember(self, grad_change: Tensor, step: Tensor, history_size: int) -> None:
+        """Adds a pair (y, s) to the history, if the curvature along it is positive."""
+        state = self.state[self._params[0]]
+        curvature = grad_change.dot(step)
+        if curvature > 1e-10:
+            if len(state["old_dirs"]) == history_size:
+                for name in ("old_dirs", "old_stps", "ro"):
+                    state[name].pop(0)
+            state["old_dirs"].append(grad_change)
+            state["old_stps"].append(step)
+            state["ro"].append(1.0 / curvature)
+            state["H_diag"] = curvature / grad_change.dot(grad_change)
+
+    def _quasi_newton_direction(self, grad: Tensor, history_size: int) -> Tensor:
+        """-H·grad by the two-loop recursion (Nocedal, 1980)."""
+        state = self.state[self._params[0]]
+        changes, steps, inverse = state["old_dirs"], state["old_stps"], state["ro"]
+        weights = state.setdefault("al", [None] * history_size)
+        vector = -grad
+        for i in reversed(range(len(changes))):
+            weights[i] = steps[i].dot(vector) * inverse[i]
+            vector = vector - weights[i] * changes[i]
+        vector = vector * state["H_diag"]
+        for i in range(len(changes)):
+            vector = vector + (weights[i] - changes[i].dot(vector) * inverse[i]) * steps[i]
+        return vector
+
+    def _flat_gradient(self) -> Tensor:
+        pieces = []
+        for param in self._params:
+            grad = param.grad
+            if grad is None:
+                piece = taper.zeros_like(param)
+            else:
+                piece = grad.to_dense() if grad.is_sparse else grad
+            pieces.append((taper.view_as_real(piece) if piece.is_complex() else piece).reshape(-1))
+        return taper.cat(pieces, 0)
+
+    def _move(self, length: Any, direction: Tensor) -> None:
+        """Adds ``length · direction`` to the parameters."""
+        start = 0
+        for param in self._params:
+            values = taper.view_as_real(param) if param.is_complex() else param
+            end = start + values.numel()
+            values.add_(direction[start:end].view_as(values), alpha=_as_number(length))
+            start = end
+
+
+def _as_number(value: Any) -> Any:
+    return value.item() if isinstance(value, Tensor) else value
+
+
+def _largest(vector: Tensor) -> Tensor:
+    return vector.abs().max()
+
+
+def strong_wolfe(
+    evaluate: Callable[[Any], tuple[float, Tensor]], length: Any, direction: Tensor, loss: float,
+    grad: Tensor, slope: Tensor, c1: float = 1e-4, c2: float = 0.9,
+    tolerance_change: float = 1e-9, max_steps: int = 25,
+) -> tuple[float, Tensor, Any, int]:
+    """A line search for a length with enough decrease (c1) and a flat enough slope (c2).
+
+    Nocedal and Wright, Numerical Optimization, algorithms 3.5 and 3.6, with cubic interpolation.
+    Returns (loss, gradient, length, number of evaluations).
+    """
+    width = _largest(direction)
+    start = (0, loss, grad, slope)  # a point of the search: (length, loss, gradient, slope)
+
+    def point_at(at: Any) -> tuple[Any, float, Tensor, Tensor]:
+        value, gradient = evaluate(at)
+        return at, value, gradient.clone(), gradient.dot(direction)
+
+    def too_high(point: Any) -> bool:
+        return bool(point[1] > loss + c1 * point[0] * slope)
+
+    def flat_enough(point: Any) -> bool:
+        return bool(abs(point[3]) <= -c2 * slope)
+
+    # Walk outwards until a pair of points brackets a good one.
+    previous, current = start, point_at(length)
+    evaluations, steps, done = 1, 0, False
+    while steps < max_steps:
+        if too_high(current) or (steps > 1 and current[1] >= previous[1]):
+            bracket = [previous, current]
+            break
+        if flat_enough(current):
+            bracket, done = [current], True
+            break
+        if current[3] >= 0:
+            bracket = [previous, current]
+            break
+        low = current[0] + 0.01 * (current[0] - previous[0])
+        high = current[0] * 10
+        following = cubic_minimum(previous, current, (low, high))
+        previous, current = current, point_at(following)
+        evaluations += 1
+        steps += 1
+    else:
+        bracket = [start, current]
+
+    # Narrow the bracket down.
+    stalled = False
+    low_at, high_at = (0, 1) if bracket[0][1] <= bracket[-1][1] else (1, 0)
+    while not done and steps < max_steps:
+        (a, b) = bracket[0][0], bracket[1][0]
+        if abs(b - a) * width < tolerance_change:
+            break
+        length = cubic_minimum(bracket[0], bracket[1])
+        # A point too near an end gains little: twice in a row is once too often.
+        left, right = min(a, b), max(a, b)
+        margin = 0.1 * (right - left)
+        if min(right - length, length - left) < margin:
+            if stalled or length >= right or length <= left:
+                length = (
+                    right - margin if abs(length - right) < abs(length - left) else left + margin
+                )
+                stalled = False
+            else:
+                stalled = True
+        else:
+            stalled = False
+        current = point_at(length)
+        evaluations += 1
+        steps += 1
+        if too_high(current) or current[1] >= bracket[low_at][1]:
+            bracket[high_at] = current
+            low_at, high_at = (0, 1) if bracket[0][1] <= bracket[1][1] else (1, 0)
+        else:
+            if flat_enough(current):
+                done = True
+            elif current[3] * (bracket[high_at][0] - bracket[low_at][0]) >= 0:
+                bracket[high_at] = bracket[low_at]
+            bracket[low_at] = current
+    length, loss, grad, _ = bracket[low_at]
+    return loss, grad, length, evaluations
+
+
+def cubic_minimum(first: Any, second: Any, bounds: tuple[Any, Any] | None = None) -> Any:
+    """Where the cubic through two points with these slopes is least, kept within the bounds."""
+    x1, f1, _, g1 = first
+    x2, f2, _, g2 = second
+    low, high = bounds if bounds is not None else ((x1, x2) if x1 <= x2 else (x2, x1))
+    d1 = g1 + g2 - 3 * (f1 - f2) / (x1 - x2)
+    square = d1**2 - g1 * g2
+    if square < 0:
+        return (low + high) / 2.0
+    d2 = square.sqrt()
+    if x1 <= x2:
+        minimum = x2 - (x2 - x1) * ((g2 + d2 - d1) / (g2 - g1 + 2 * d2))
+    else:
+        minimum = x1 - (x1 - x2) * ((g1 + d2 - d1) / (g1 - g2 + 2 * d2))
+    return min(max(minimum, low), high)
