@@ -125,6 +125,9 @@ class AccumulateGrad(Node):
     saves = False
     variable: Tensor
 
+    def name(self) -> str:
+        return "torch::autograd::AccumulateGrad"
+
     def backward(self, grad: Any) -> tuple[Any, ...]:
         accumulate = self.variable._grad
         self.variable._grad = grad if accumulate is None else accumulate + grad

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
-    "argument_error", "broadcast_error", "device_error", "dim_error", "normalize_dim",
+    "argument_error", "broadcast_error", "device_error", "dim_error", "expand_error",
+    "normalize_dim",
     "normalize_dims", "overlap_error",
 ]
 
@@ -61,6 +62,26 @@ def broadcast_error(shapes: Sequence[tuple[int, ...]]) -> RuntimeError | None:
                 )
         result = [b if a == 1 else a for a, b in zip(first, second, strict=True)]
     return None
+
+
+def expand_error(sizes: Sequence[int], shape: Sequence[int]) -> RuntimeError:
+    """A tensor of `shape` that can't be expanded to `sizes`."""
+    lead = len(sizes) - len(shape)
+    if lead < 0:
+        return RuntimeError(
+            f"expand(torch.FloatTensor{{{list(shape)}}}, size={list(sizes)}): the number of sizes "
+            f"provided ({len(sizes)}) must be greater or equal to the number of dimensions in the "
+            f"tensor ({len(shape)})"
+        )
+    for dim in range(len(sizes) - 1, lead - 1, -1):
+        wanted, found = sizes[dim], shape[dim - lead]
+        if found not in (1, wanted):
+            return RuntimeError(
+                f"The expanded size of the tensor ({wanted}) must match the existing size "
+                f"({found}) at non-singleton dimension {dim}.  Target sizes: {list(sizes)}.  "
+                f"Tensor sizes: {list(shape)}"
+            )
+    return RuntimeError(f"cannot expand {list(shape)} to {list(sizes)}")
 
 
 def device_error(function: str, tensors: Sequence[Any]) -> RuntimeError:

@@ -275,7 +275,7 @@ def _array_line(p: Any) -> str:
 
 
 def _dtype_guard(op: Operator, signature: Signature, numbers: set[str]) -> str | None:
-    if op.promote is None:
+    if op.promote is None and not op.upcast:
         return None
     present = [p for p in signature.tensors if p.name not in numbers]
     parts = []

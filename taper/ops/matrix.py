@@ -1,0 +1,567 @@
+"""Products of matrices and vectors: matmul and its special cases, addmm, linear, outer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from taper.core.dtype import from_numpy_dtype
+from taper.core.errors import expand_error
+from taper.core.promotion import scalar_type_name
+from taper.core.tensor import Tensor
+from taper.ops.arithmetic import conj
+from taper.ops.declare import composite, operator
+from taper.ops.reduction import sum_to
+
+Number = Any
+
+
+def _require_same_dtype(first: Any, second: Any) -> None:
+    if first.dtype is not second.dtype and first.dtype != second.dtype:
+        raise RuntimeError(
+            "expected m1 and m2 to have the same dtype, but got: "
+            f"{_c_name(first.dtype)} != {_c_name(second.dtype)}"
+        )
+
+
+_C_NAMES = {"float32": "float", "float64": "double", "int64": "long long", "int32": "int",
+            "int16": "short", "int8": "signed char", "uint8": "unsigned char", "bool": "bool",
+            "complex64": "c10::complex<float>", "complex128": "c10::complex<double>",
+            "float16": "c10::Half", "bfloat16": "c10::BFloat16"}
+
+
+def _c_name(numpy_dtype: Any) -> str:
+    return _C_NAMES.get(str(numpy_dtype), str(numpy_dtype))
+
+
+def _shapes_error(first: Any, second: Any) -> RuntimeError:
+    return RuntimeError(
+        "mat1 and mat2 shapes cannot be multiplied "
+        f"({first.shape[0]}x{first.shape[1]} and {second.shape[0]}x{second.shape[1]})"
+    )
+
+
+def _refuse_bool(array: Any, kernel: str) -> None:
+    if array.dtype.kind == "b":
+        raise NotImplementedError(f'"{kernel}" not implemented for \'Bool\'')
+
+
+@operator(method=True, out=True, upcast=True)
+def mm(input: Tensor, mat2: Tensor) -> Tensor:
+    r"""Multiplies two matrices: :math:`Y = A B`. No broadcasting.
+
+    Shape: (n, k), (k, m) → (n, m)
+    Raises: RuntimeError: if the inner sizes or the dtypes differ
+    Example:
+        >>> import taper as torch
+        >>> torch.mm(torch.tensor([[1., 2.]]), torch.tensor([[3.], [4.]]))
+        tensor([[11.]])
+    """
+    if input.ndim != 2 or mat2.ndim != 2:
+        raise RuntimeError(f"{'self' if input.ndim != 2 else 'mat2'} must be a matrix")
+    if input.shape[1] != mat2.shape[0]:
+        raise _shapes_error(input, mat2)
+    if input.dtype is not mat2.dtype:
+        _require_same_dtype(input, mat2)
+    _refuse_bool(input, "addmm_impl_cpu_")
+    return input.dot(mat2)
+
+
+@mm.derivative("input")
+def _(grad, mat2):
+    return grad.mm(conj(mat2).t())
+
+
+@mm.derivative("mat2")
+def _(grad, input):
+    return conj(input).t().mm(grad)
+
+
+@operator(method=True, out=True, upcast=True)
+def mv(input: Tensor, vec: Tensor) -> Tensor:
+    r"""Multiplies a matrix with a vector: :math:`y = A x`.
+
+    Shape: (n, m), (m) → (n)
+    Example:
+        >>> import taper as torch
+        >>> torch.mv(torch.tensor([[1., 2.], [3., 4.]]), torch.tensor([1., 1.]))
+        tensor([3., 7.])
+    """
+    if input.ndim != 2 or vec.ndim != 1:
+        raise RuntimeError(
+            f"vector + matrix @ vector expected, got 1, {input.ndim}, {vec.ndim}"
+        )
+    if input.shape[1] != vec.shape[0]:
+        raise RuntimeError(
+            f"size mismatch, got input ({input.shape[0]}), mat ({input.shape[0]}x"
+            f"{input.shape[1]}), vec ({vec.shape[0]})"
+        )
+    if input.dtype is not vec.dtype and input.dtype != vec.dtype:
+        a, b = (scalar_type_name(from_numpy_dtype(x.dtype)) for x in (input, vec))
+        raise RuntimeError(
+            f"addmv input tensors must have the same dtype, but got {b}, {a}, and {b}"
+        )
+    return input.dot(vec)
+
+
+@mv.derivative("input")
+def _(grad, vec):
+    return grad.outer(conj(vec))
+
+
+@mv.derivative("vec")
+def _(grad, input):
+    return conj(input).t().mv(grad)
+
+
+@operator(method=True, out=True, upcast=True)
+def dot(input: Tensor, tensor: Tensor) -> Tensor:
+    r"""Sums the products of two vectors: :math:`y = \sum_i x_i z_i`.
+
+    Shape: (n), (n) → ()
+    Example:
+        >>> import taper as torch
+        >>> torch.dot(torch.tensor([2, 3]), torch.tensor([2, 1]))
+        tensor(7)
+    """
+    _check_vectors("dot", input, tensor)
+    return input.dot(tensor)
+
+
+def _check_vectors(name: str, first: Any, second: Any) -> None:
+    if first.ndim != 1 or second.ndim != 1:
+        raise RuntimeError(
+            f"1D tensors expected, but got {first.ndim}D and {second.ndim}D tensors"
+        )
+    if first.dtype is not second.dtype and first.dtype != second.dtype:
+        a, b = (scalar_type_name(from_numpy_dtype(x.dtype)) for x in (first, second))
+        raise RuntimeError(
+            f"{name} : expected both vectors to have same dtype, but found {a} and {b}"
+        )
+    if first.shape != second.shape:
+        n, m = first.shape[0], second.shape[0]
+        raise RuntimeError(
+            f"inconsistent tensor size, expected tensor [{n}] and src [{m}] to have the same "
+            f"number of elements, but got {n} and {m} elements respectively"
+        )
+    _refuse_bool(first, name)
+
+
+@dot.derivative("input")
+def _(grad, tensor):
+    return grad * conj(tensor)
+
+
+@dot.derivative("tensor")
+def _(grad, input):
+    return grad * conj(input)
+
+
+@operator(method=True, out=True, upcast=True)
+def vdot(input: Tensor, other: Tensor) -> Tensor:
+    r"""Sums the products of two vectors, the first conjugated: :math:`y = \sum_i \bar x_i z_i`.
+
+    Shape: (n), (n) → ()
+    Example:
+        >>> import taper as torch
+        >>> torch.vdot(torch.tensor([1j]), torch.tensor([1j]))
+        tensor(1.+0.j)
+    """
+    _check_vectors("vdot", input, other)
+    return input.conj().dot(other)
+
+
+@vdot.derivative("input")
+def _(grad, other):
+    return conj(grad) * other
+
+
+@vdot.derivative("other")
+def _(grad, input):
+    return grad * input
+
+
+@operator(method=True, out=True, upcast=True)
+def bmm(input: Tensor, mat2: Tensor) -> Tensor:
+    """Multiplies two batches of matrices, pair by pair. No broadcasting.
+
+    Shape: (b, n, k), (b, k, m) → (b, n, m)
+    Example:
+        >>> import taper as torch
+        >>> torch.bmm(torch.ones(4, 2, 3), torch.ones(4, 3, 5)).shape
+        torch.Size([4, 2, 5])
+    """
+    _check_batches(input, mat2)
+    return np.matmul(input, mat2)
+
+
+def _check_batches(first: Any, second: Any) -> None:
+    if first.ndim != 3 or second.ndim != 3:
+        which = 1 if first.ndim != 3 else 2
+        raise RuntimeError(f"batch{which} must be a 3D tensor")
+    if first.shape[0] != second.shape[0] or first.shape[2] != second.shape[1]:
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: "
+            f"[{first.shape[0]}, {first.shape[2]}] but got: "
+            f"[{second.shape[0]}, {second.shape[1]}]."
+        )
+    _require_same_dtype(first, second)
+    _refuse_bool(first, "bmm")
+
+
+@bmm.derivative("input")
+def _(grad, mat2):
+    return grad.bmm(conj(mat2).transpose(1, 2))
+
+
+@bmm.derivative("mat2")
+def _(grad, input):
+    return conj(input).transpose(1, 2).bmm(grad)
+
+
+# PyTorch folds batches into views of one product, whose last node is an UnsafeViewBackward0.
+@operator(hidden=True, upcast=True, node="UnsafeViewBackward0")
+def matmul_batched(input: Tensor, other: Tensor) -> Tensor:
+    """Matrix products over broadcast batch dimensions."""
+    if input.shape[-1] != other.shape[-2]:
+        if other.ndim == 2:
+            rows = 1
+            for n in input.shape[:-1]:
+                rows *= n
+            raise RuntimeError(
+                f"mat1 and mat2 shapes cannot be multiplied ({rows}x{input.shape[-1]} and "
+                f"{other.shape[0]}x{other.shape[1]})"
+            )
+        batch = 1
+        for n in np.broadcast_shapes(input.shape[:-2], other.shape[:-2]):
+            batch *= n
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: "
+            f"[{batch}, {input.shape[-1]}] but got: [{batch}, {other.shape[-2]}]."
+        )
+    _require_same_dtype(input, other)
+    _refuse_bool(input, "bmm")
+    if other.ndim == 2 and input.ndim > 2:  # one large product is quicker than many small ones
+        flat = input.reshape(-1, input.shape[-1]).dot(other)
+        return flat.reshape(*input.shape[:-1], other.shape[1])
+    return np.matmul(input, other)
+
+
+@matmul_batched.derivative("input")
+def _(grad, other, input_shape):
+    return sum_to(matmul(grad, conj(other).transpose(-1, -2)), input_shape)
+
+
+@matmul_batched.derivative("other")
+def _(grad, input, other_shape):
+    if len(other_shape) == 2:
+        rows = conj(input).reshape(-1, input.shape[-1])
+        return rows.t().mm(grad.reshape(-1, grad.shape[-1]))
+    return sum_to(matmul(conj(input).transpose(-1, -2), grad), other_shape)
+
+
+@composite(
+    method=True, out=True, aliases=("linalg.matmul",), dunders=("__matmul__",)
+)
+def matmul(input: Tensor, other: Tensor) -> Tensor:
+    """Multiplies matrices, vectors, or broadcast batches of matrices.
+
+    Shape: (..., n, k), (..., k, m) → (..., n, m); a 1-d first factor counts as a row, a 1-d second
+        as a column, and that dimension is missing from the result.
+    Example:
+        >>> import taper as torch
+        >>> (torch.ones(5, 2, 3) @ torch.ones(3)).shape
+        torch.Size([5, 2])
+    """
+    try:
+        n, m = input._array.ndim, other._array.ndim
+    except AttributeError:
+        return _matmul_operand(input, other)
+    if n == 2 and m == 2:
+        return mm_function(input, other)
+    if n == 1 and m == 1:
+        return dot(input, other)
+    if n == 2 and m == 1:
+        return mv(input, other)
+    if n == 0 or m == 0:
+        raise RuntimeError(
+            f"both arguments to matmul need to be at least 1D, but they are {n}D and {m}D"
+        )
+    if n == 1:
+        if m == 2:
+            return mm(input.unsqueeze(0), other).squeeze(0)  # type: ignore[attr-defined]
+        return matmul_batched(input.unsqueeze(0), other).squeeze(-2)  # type: ignore[attr-defined]
+    if m == 1:
+        return matmul_batched(input, other.unsqueeze(-1)).squeeze(-1)  # type: ignore[attr-defined]
+    return matmul_batched(input, other)
+
+
+mm_function = mm.function
+
+
+def _matmul_operand(input: Any, other: Any) -> Any:
+    from taper.core.overrides import NOT_INTERCEPTED, intercept
+
+    found = intercept(matmul.function, ["input", "other"], (input, other), None)
+    if found is not NOT_INTERCEPTED:
+        return found
+    wrong = 1 if not isinstance(input, Tensor) else 2
+    name, value = ("input", input) if wrong == 1 else ("other", other)
+    raise TypeError(
+        f"matmul(): argument '{name}' (position {wrong}) must be Tensor, not "
+        f"{type(value).__name__}"
+    )
+
+
+@composite(hidden=True, dunders=("__rmatmul__",))
+def reflected_matmul(input: Tensor, other: Tensor) -> Tensor:
+    """`other @ input`."""
+    return matmul(other, input)
+
+
+@operator(method=True, inplace=True, out=True, upcast=True)
+def addmm(
+    input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Number = 1
+) -> Tensor:
+    r"""Adds a product of matrices: :math:`Y = \beta X + \alpha A B`.
+
+    Shape: input broadcastable to (n, m); (n, k), (k, m) → (n, m)
+    Example:
+        >>> import taper as torch
+        >>> torch.addmm(torch.ones(2), torch.eye(2), torch.eye(2))
+        tensor([[2., 1.],
+                [1., 2.]])
+    """
+    if mat1.ndim != 2 or mat2.ndim != 2:
+        name, value = ("mat1", mat1) if mat1.ndim != 2 else ("mat2", mat2)
+        raise RuntimeError(f"{name} must be a matrix, got {value.ndim}-D tensor")
+    if mat1.shape[1] != mat2.shape[0]:
+        raise _shapes_error(mat1, mat2)
+    if mat1.dtype is not mat2.dtype:
+        _require_same_dtype(mat1, mat2)
+    _refuse_bool(mat1, "addmm_impl_cpu_")
+    return add_scaled(input, mat1.dot(mat2), beta, alpha)
+
+
+def add_scaled(input: Any, product: Any, beta: Number, alpha: Number) -> Any:
+    """`beta * input + alpha * product`, into the memory of `product` where that is possible."""
+    if input.ndim > product.ndim or any(
+        n not in (1, m) for n, m in zip(reversed(input.shape), reversed(product.shape), strict=False)
+    ):
+        raise expand_error(product.shape, input.shape)
+    if alpha != 1:
+        product = product * np.asarray(alpha).astype(product.dtype)
+    if beta == 0:
+        return product
+    if beta != 1:
+        input = input * np.asarray(beta).astype(input.dtype)
+    if input.dtype is product.dtype and type(product) is np.ndarray and product.ndim:
+        return np.add(product, input, product)
+    return product + input
+
+
+@addmm.derivative("input")
+def _(grad, beta, input_shape):
+    return sum_to(grad if beta == 1 else grad * conj(beta), input_shape)
+
+
+@addmm.derivative("mat1")
+def _(grad, mat2, alpha):
+    found = grad.mm(conj(mat2).t())
+    return found if alpha == 1 else found * conj(alpha)
+
+
+@addmm.derivative("mat2")
+def _(grad, mat1, alpha):
+    found = conj(mat1).t().mm(grad)
+    return found if alpha == 1 else found * conj(alpha)
+
+
+@operator(method=True, inplace=True, out=True, upcast=True)
+def addmv(
+    input: Tensor, mat: Tensor, vec: Tensor, *, beta: Number = 1, alpha: Number = 1
+) -> Tensor:
+    r"""Adds a matrix-vector product: :math:`y = \beta x + \alpha A v`.
+
+    Shape: input broadcastable to (n); (n, m), (m) → (n)
+    Example:
+        >>> import taper as torch
+        >>> torch.addmv(torch.ones(2), torch.eye(2), torch.tensor([1., 2.]))
+        tensor([2., 3.])
+    """
+    if mat.ndim != 2 or vec.ndim != 1:
+        raise RuntimeError(
+            f"vector + matrix @ vector expected, got {input.ndim}, {mat.ndim}, {vec.ndim}"
+        )
+    if mat.shape[1] != vec.shape[0]:
+        raise RuntimeError(
+            f"size mismatch, got input ({mat.shape[0]}), mat ({mat.shape[0]}x{mat.shape[1]}), "
+            f"vec ({vec.shape[0]})"
+        )
+    return add_scaled(input, mat.dot(vec), beta, alpha)
+
+
+@addmv.derivative("input")
+def _(grad, beta, input_shape):
+    return sum_to(grad if beta == 1 else grad * conj(beta), input_shape)
+
+
+@addmv.derivative("mat")
+def _(grad, vec, alpha):
+    found = grad.outer(conj(vec))
+    return found if alpha == 1 else found * conj(alpha)
+
+
+@addmv.derivative("vec")
+def _(grad, mat, alpha):
+    found = conj(mat).t().mv(grad)
+    return found if alpha == 1 else found * conj(alpha)
+
+
+@operator(method=True, inplace=True, out=True, promote="result_type")
+def addr(
+    input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Number = 1, alpha: Number = 1
+) -> Tensor:
+    r"""Adds an outer product: :math:`Y = \beta X + \alpha\, u v^T`.
+
+    Shape: input broadcastable to (n, m); (n), (m) → (n, m)
+    Example:
+        >>> import taper as torch
+        >>> torch.addr(torch.zeros(1, 1), torch.tensor([1., 2.]), torch.tensor([3., 4.]))
+        tensor([[3., 4.],
+                [6., 8.]])
+    """
+    if vec1.ndim != 1 or vec2.ndim != 1:
+        raise RuntimeError(
+            f"addr: Expected 1-D argument vec{1 if vec1.ndim != 1 else 2}, but got "
+            f"{(vec1 if vec1.ndim != 1 else vec2).ndim}-D"
+        )
+    return add_scaled(input, vec1.reshape(-1, 1) * vec2, beta, alpha)
+
+
+@addr.derivative("input")
+def _(grad, beta, input_shape):
+    return sum_to(grad if beta == 1 else grad * conj(beta), input_shape)
+
+
+@addr.derivative("vec1")
+def _(grad, vec2, alpha):
+    return grad.mv(conj(vec2)) * conj(alpha)
+
+
+@addr.derivative("vec2")
+def _(grad, vec1, alpha):
+    return grad.t().mv(conj(vec1)) * conj(alpha)
+
+
+@operator(method=True, inplace=True, out=True, upcast=True)
+def baddbmm(
+    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1, alpha: Number = 1
+) -> Tensor:
+    r"""Adds products of batches of matrices: :math:`Y_i = \beta X_i + \alpha A_i B_i`.
+
+    Shape: input broadcastable to (b, n, m); (b, n, k), (b, k, m) → (b, n, m)
+    Example:
+        >>> import taper as torch
+        >>> torch.baddbmm(torch.ones(1), torch.ones(1, 1, 2), torch.ones(1, 2, 1))
+        tensor([[[3.]]])
+    """
+    _check_batches(batch1, batch2)
+    return add_scaled(input, np.matmul(batch1, batch2), beta, alpha)
+
+
+@baddbmm.derivative("input")
+def _(grad, beta, input_shape):
+    return sum_to(grad if beta == 1 else grad * conj(beta), input_shape)
+
+
+@baddbmm.derivative("batch1")
+def _(grad, batch2, alpha):
+    found = grad.bmm(conj(batch2).transpose(1, 2))
+    return found if alpha == 1 else found * conj(alpha)
+
+
+@baddbmm.derivative("batch2")
+def _(grad, batch1, alpha):
+    found = conj(batch1).transpose(1, 2).bmm(grad)
+    return found if alpha == 1 else found * conj(alpha)
+
+
+@operator(method=True, inplace=True, out=True, upcast=True)
+def addbmm(
+    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1, alpha: Number = 1
+) -> Tensor:
+    r"""Adds the sum of products of matrices: :math:`Y = \beta X + \alpha \sum_i A_i B_i`.
+
+    Shape: input broadcastable to (n, m); (b, n, k), (b, k, m) → (n, m)
+    Example:
+        >>> import taper as torch
+        >>> torch.addbmm(torch.zeros(1, 1), torch.ones(2, 1, 1), torch.ones(2, 1, 1))
+        tensor([[2.]])
+    """
+    _check_batches(batch1, batch2)
+    return add_scaled(input, np.add.reduce(np.matmul(batch1, batch2), 0), beta, alpha)
+
+
+@addbmm.derivative("input")
+def _(grad, beta, input_shape):
+    return sum_to(grad if beta == 1 else grad * conj(beta), input_shape)
+
+
+@addbmm.derivative("batch1")
+def _(grad, batch2, alpha):
+    return matmul(grad, conj(batch2).transpose(1, 2)) * conj(alpha)
+
+
+@addbmm.derivative("batch2")
+def _(grad, batch1, alpha):
+    return matmul(conj(batch1).transpose(1, 2), grad) * conj(alpha)
+
+
+@composite(method=True, out=True, aliases=("ger",))
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
+    """Multiplies every element of one vector with every element of another.
+
+    Shape: (n), (m) → (n, m)
+    Example:
+        >>> import taper as torch
+        >>> torch.outer(torch.tensor([1, 2]), torch.tensor([3, 4]))
+        tensor([[3, 4],
+                [6, 8]])
+    """
+    for name, value in (("self", input), ("vec2", vec2)):
+        if value.ndim != 1:
+            raise RuntimeError(
+                f"outer: Expected 1-D argument {name}, but got {value.ndim}-D"
+            )
+    return input.reshape(-1, 1) * vec2  # type: ignore[attr-defined, no-any-return]
+
+
+@composite("nn.functional.linear")
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Applies a linear map: :math:`y = x W^T + b`.
+
+    Shape: input (*, in), weight (out, in) or (in), bias (out) or () → (*, out) or (*)
+    Raises: RuntimeError: if the sizes do not match
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.linear(torch.ones(2, 3), torch.ones(4, 3)).shape
+        torch.Size([2, 4])
+    """
+    ndim = input._array.ndim
+    if ndim == 2 and weight._array.ndim == 2:
+        if bias is None:
+            return mm_function(input, weight.t())  # type: ignore[attr-defined]
+        return addmm_function(bias, input, weight.t())  # type: ignore[attr-defined]
+    if weight._array.ndim < 2 or ndim < 2:
+        result = matmul(input, weight.t())  # type: ignore[attr-defined]
+        return result if bias is None else result + bias
+    flat = input.reshape(-1, input.shape[-1])  # type: ignore[attr-defined]
+    shape = (*input._array.shape[:-1], weight._array.shape[0])
+    if bias is None:
+        return matmul_batched(input, weight.t())  # type: ignore[attr-defined]
+    return addmm_function(bias, flat, weight.t()).view(shape)  # type: ignore[attr-defined]
+
+
+addmm_function = addmm.function
