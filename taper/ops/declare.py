@@ -37,6 +37,7 @@ Annotations tell the roles of parameters:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 from taper.core.tensor import Tensor
@@ -68,12 +69,17 @@ class Operator:
         promote: None: dtypes as they come. "result_type": all tensors are cast to their common
             dtype. "float": the same, and integers become the default float. A callable
             ``promote(bound) -> dtype`` chooses by itself.
+        unpromoted: tensors that take no part in promotion, such as the condition of `where`.
         upcast: compute float16 and bfloat16 in float32 and round the result back.
         ufunc: a NumPy ufunc equal to `forward`, which the short path may call directly.
         view: the result shares the input's memory. aux: names of hidden extra outputs.
         outputs: None for one output; names of the fields (a named tuple) or a number, for more;
             "list" for a list or tuple of outputs as the forward returns it.
         node: the name of the node class, as PyTorch has it.
+        variant: a condition on the arguments, and the name of the node class where it holds:
+            ``("dim is not None", "SumBackward1")``.
+        inplace_flag: the function takes ``inplace=False`` last, as activations in
+            ``nn.functional`` do.
         differentiable: False for results that never have a gradient, such as indices.
     """
 
@@ -84,14 +90,17 @@ class Operator:
         self.doc = forward.__doc__ or ""
         self.promote = options.pop("promote", None)
         self.upcast = options.pop("upcast", self.promote == "float")
+        self.unpromoted: tuple[str, ...] = options.pop("unpromoted", ())
         self.ufunc = options.pop("ufunc", None)
         self.view = options.pop("view", False)
         self.aux: tuple[str, ...] = options.pop("aux", ())
         self.outputs = options.pop("outputs", None)
         self.node = options.pop("node", None) or default_node_name(self.name)
+        self.variant: tuple[str, str] | None = options.pop("variant", None)
         self.differentiable = options.pop("differentiable", True)
         self.has_out = options.pop("out", False)
         self.has_inplace = options.pop("inplace", False)
+        self.inplace_flag = options.pop("inplace_flag", False)
         self.variadic: str | None = options.pop("variadic", None)
         self.samples = options.pop("samples", None)
         self.is_composite = options.pop("is_composite", False)
@@ -112,6 +121,17 @@ class Operator:
 
         return declare
 
+    def short_path(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Takes a public function written by hand where the generated one would be too slow.
+
+        It leaves through `slow.call(op, arguments)` for whatever is unusual.
+        """
+        function.__name__ = function.__qualname__ = self.name
+        function.__module__ = "torch"
+        function.__doc__ = self.doc
+        self._function = function
+        return function
+
     @property
     def function(self) -> Callable[..., Any]:
         """The public function, generated on first use."""
@@ -120,6 +140,13 @@ class Operator:
 
             self._function = make_function(self)
         return self._function
+
+    @cached_property
+    def node_class(self) -> Any:
+        """The class of its nodes, generated on first use."""
+        from taper.ops.wrap import node_class
+
+        return node_class(self)
 
     @property
     def inplace(self) -> Callable[..., Any]:

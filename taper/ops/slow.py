@@ -120,7 +120,8 @@ def execute(
     computed = compute_dtype(op, signature, bound)
     back = None
     for p in signature.tensors:
-        arrays[p.name] = _to_arrays(p, bound[p.name], computed)
+        target = None if p.name in op.unpromoted else computed
+        arrays[p.name] = _to_arrays(p, bound[p.name], target, op.upcast)
     if op.upcast:
         back = _upcast(signature, arrays)
     if op.promote is not None and "dtype" in bound and not callable(op.promote):
@@ -223,18 +224,20 @@ def compute_dtype(op: Operator, signature: Signature, bound: dict[str, Any]) -> 
         return None
     if callable(op.promote):
         return op.promote(bound)  # type: ignore[no-any-return]
-    common = common_dtype(signature, bound)
+    common = common_dtype(signature, bound, op.unpromoted)
     return to_inexact(common) if op.promote == "float" else common
 
 
-def common_dtype(signature: Signature, bound: dict[str, Any]) -> dtype:
+def common_dtype(
+    signature: Signature, bound: dict[str, Any], unpromoted: tuple[str, ...] = ()
+) -> dtype:
     """PyTorch's `result_type` of the tensor and number arguments."""
     with_dims: list[dtype] = []
     without_dims: list[dtype] = []
     numbers: list[dtype] = []
     for p in signature.tensors:
         value = bound[p.name]
-        if value is None:
+        if value is None or p.name in unpromoted:
             continue
         for item in value if p.role is LIST else (value,):
             if isinstance(item, Tensor):
@@ -254,7 +257,7 @@ def cast(array: Any, target: dtype) -> Any:
     return array.astype(numpy_dtype)
 
 
-def _to_arrays(p: Any, value: Any, target: dtype | None) -> Any:
+def _to_arrays(p: Any, value: Any, target: dtype | None, upcast: bool) -> Any:
     if value is None:
         return None
     if p.role is LIST:
@@ -263,7 +266,8 @@ def _to_arrays(p: Any, value: Any, target: dtype | None) -> Any:
         return value._array if target is None else cast(value._array, target)
     if target is None:
         return np.asarray(value, dtype_of_number(value).numpy_dtype)
-    return number_as(value, target)
+    # A number keeps its precision where the computation has it.
+    return number_as(value, float32 if upcast and target in REDUCED_FLOATS else target)
 
 
 def number_as(value: Any, target: dtype) -> Any:
@@ -309,12 +313,12 @@ def record(
     aux: tuple[Any, ...], where: Any,
 ) -> None:
     """Puts a node behind the outputs, in the layout that the generated `backward` reads."""
-    from taper.ops.wrap import node_class, saved_items
+    from taper.ops.wrap import node_class_for, saved_items
 
     differentiable = [t for t in outputs if t._array.dtype.kind not in "biu"]
     if not differentiable:
         return
-    node = _new(node_class(op))
+    node = _new(node_class_for(op, bound))
     edges: list[Any] = []
     adjust: list[Any] = []
     for p in signature.tensors:

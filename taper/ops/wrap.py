@@ -11,6 +11,7 @@ from __future__ import annotations
 import linecache
 import sys
 from collections.abc import Callable
+from math import copysign
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ from taper.ops.signature import LIST, NUMBER, OPTIONAL, REQUIRED, TENSOR, VALUE,
 __all__ = ["make_dunder", "make_function", "make_inplace", "node_class"]
 
 F32, F64, I64 = np.dtype("float32"), np.dtype("float64"), np.dtype("int64")
+BOOL = np.dtype("bool")
+ZERO32, ZERO64 = np.array(0, F32), np.array(0, F64)
 _NUMBERS_KEPT = 4096
 
 numbers32: dict[float, Any] = {}
@@ -42,6 +45,8 @@ numbers64: dict[float, Any] = {}
 
 def number_array(number: float, dtype: Any) -> Any:
     """A 0-d array of a Python number, kept for the next call: ufuncs take arrays 2x quicker."""
+    if number == 0 and copysign(1, number) == 1:
+        return ZERO32 if dtype is F32 else ZERO64
     array = np.array(number, dtype)
     if number != 0:  # 0.0 == -0.0, but they are different constants
         kept = numbers32 if dtype is F32 else numbers64
@@ -90,7 +95,7 @@ class Source:
             "ndarray": np.ndarray, "as_array": as_array, "is_recording": is_recording,
             "LEAF": LEAF, "next_sequence": next_sequence, "getframe": sys._getframe,
             "new_storage": new_storage, "save_result": save_result, "op": op, "F32": F32,
-            "F64": F64, "I64": I64, "numbers32": numbers32, "numbers64": numbers64,
+            "F64": F64, "I64": I64, "BOOL": BOOL, "numbers32": numbers32, "numbers64": numbers64,
             "number_array": number_array, "register_view": register_view, "wrap": wrap,
             "all_plain": all_plain, "edges_of": edges_of, "NodeOutput": NodeOutput,
             "forward": op.forward, "freed_error": freed_error, "check_version": check_version,
@@ -125,7 +130,9 @@ def _default_text(source: Source, name: str, value: Any) -> str:
     return f"default_{name}"
 
 
-def _signature_text(source: Source, signature: Signature, has_out: bool, aliases: bool) -> str:
+def _signature_text(
+    source: Source, signature: Signature, has_out: bool, aliases: bool, inplace_flag: bool = False
+) -> str:
     parts: list[str] = []
     starred = False
     variadic = signature.variadic
@@ -142,6 +149,8 @@ def _signature_text(source: Source, signature: Signature, has_out: bool, aliases
         if p.default is not REQUIRED:
             text += "=" + _default_text(source, p.name, p.default)
         parts.append(text)
+    if inplace_flag:
+        parts.append("inplace=False")
     if has_out:
         if not starred:
             parts.append("*")
@@ -176,13 +185,14 @@ def _make(op: Operator, name: str, *, has_out: bool, slow: str) -> Callable[...,
     source = Source(op, "_" if not name.isidentifier() else name)
     signature = Signature(op.forward, op.variadic)
     is_dunder = slow == "slow_dunder"
+    inplace_flag = op.inplace_flag and not is_dunder
     if is_dunder:
         required = [p for p in signature.parameters if p.default is REQUIRED]
         head = ", ".join(p.name for p in required) + ", *ignored"
         preset = [p for p in signature.parameters if p.default is not REQUIRED]
     else:
         aliases = "dim" in signature.names
-        head = _signature_text(source, signature, has_out, aliases)
+        head = _signature_text(source, signature, has_out, aliases, inplace_flag)
         preset = []
     source.add(0, f"def {source.name}({head}):")
     for p in preset:
@@ -198,7 +208,13 @@ def _make(op: Operator, name: str, *, has_out: bool, slow: str) -> Callable[...,
         source.add(1, f"{signature.variadic} = collect(op, args, {signature.variadic})")
     arguments = ", ".join(signature.names) + ("," if len(signature.names) == 1 else "")
     leave = f"return {slow}(op, ({arguments}), {'out' if has_out else 'None'})"
+    if inplace_flag:
+        source.add(1, f"if inplace: return op.inplace({', '.join(signature.names)})")
     if op.is_composite:
+        # What overrides and modes want to see, they see when the parts are called.
+        call = ", ".join(f"{p.name}={p.name}" if p.keyword_only else p.name
+                         for p in signature.parameters)
+        source.add(1, "if out is None and not active.modes:", f"    return forward({call})")
         source.add(1, leave)
     else:
         _write_short_path(source, op, signature, leave, has_out)
@@ -230,20 +246,22 @@ def _write_short_path(
             conditions.append(f"({p.name} is None or {_is_plain(p.name)})")
         elif p.role is LIST:
             conditions.append(f"all_plain({p.name})")
-    numbers = [p for p in tensors if p.role is NUMBER]
-    leading = [p for p in tensors if p.role is not NUMBER]
+    # Of several operands that may be numbers, the short path lets the last one be one.
+    numbers = [p for p in tensors if p.role is NUMBER][-1:]
+    leading = [p for p in tensors if p not in numbers]
+    conditions += [_is_plain(p.name) for p in leading if p.role is NUMBER]
     source.add(1, f"if {' and '.join(conditions)}:")
     for p in leading:
         source.add(2, _array_line(p))
     if not numbers:
         _write_branch(source, op, signature, 2, leave, set())
-    elif len(numbers) == 1 and leading:
+    elif leading:
         number = numbers[0]
         source.add(2, f"if {_is_plain(number.name)}:", f"    a_{number.name} = {number.name}._array")
         _write_branch(source, op, signature, 3, leave, set())
-        base = leading[0]
+        base = next(p for p in leading if p.name not in op.unpromoted)
         # Python numbers take the tensor's dtype unless their category is higher.
-        if op.promote in ("result_type", "float") and base.role is TENSOR:
+        if op.promote in ("result_type", "float") and base.role in (TENSOR, NUMBER):
             source.add(
                 2,
                 f"elif type({number.name}) is float or type({number.name}) is int:",
@@ -258,11 +276,12 @@ def _write_short_path(
                 f"        if a_{number.name} is None:",
                 f"            a_{number.name} = number_array({number.name}, F64)",
             )
-            if op.promote == "result_type" and not op.upcast:
+            if op.promote == "result_type":
                 source.add(3, f"elif d is I64 and type({number.name}) is int:",
                            f"    a_{number.name} = {number.name}")
             source.add(3, f"if a_{number.name} is not None:")
-            _write_branch(source, op, signature, 4, leave, {number.name}, guard=False)
+            others = [p for p in leading if p.name not in op.unpromoted]
+            _write_branch(source, op, signature, 4, leave, {number.name}, guard=len(others) > 1)
     source.add(1, leave)
 
 
@@ -277,16 +296,19 @@ def _array_line(p: Any) -> str:
 def _dtype_guard(op: Operator, signature: Signature, numbers: set[str]) -> str | None:
     if op.promote is None and not op.upcast:
         return None
-    present = [p for p in signature.tensors if p.name not in numbers]
+    present = [p for p in signature.tensors if p.name not in numbers
+               and p.name not in op.unpromoted]
     parts = []
     first: str | None = None
+    keeps_integers = op.promote == "result_type"
     needs_inexact = op.upcast or op.promote == "float" or callable(op.promote)
     for p in present:
         array = f"a_{p.name}" + ("[0]" if p.role is LIST else "")
         if first is None:
             first = array
             if needs_inexact:
-                parts.append(f"((d := {array}.dtype) is F32 or d is F64)")
+                parts.append(f"((d := {array}.dtype) is F32 or d is F64"
+                             f"{' or d is I64 or d is BOOL' if keeps_integers else ''})")
             elif len(present) > 1:
                 parts.append(f"(d := {array}.dtype) is d")
         elif p.role is OPTIONAL:
@@ -425,7 +447,11 @@ def _write_recording(
         else:
             add(indent, f"e_{p.name} = {p.name}._edge",
                 f"if e_{p.name} is LEAF: e_{p.name} = {p.name}")
-    add(indent, "node = new(NodeClass)")
+    if op.variant is None:
+        add(indent, "node = new(NodeClass)")
+    else:
+        source.scope["NodeVariant"] = node_variant(op)
+        add(indent, f"node = new(NodeVariant if {op.variant[0]} else NodeClass)")
     edges = []
     for p in signature.tensors:
         if p.name in numbers:
@@ -584,6 +610,23 @@ def node_class(op: Operator) -> type[Node]:
     if found is None:
         found = op._node_class = _make_node_class(op)  # type: ignore[attr-defined]
     return found  # type: ignore[no-any-return]
+
+
+def node_variant(op: Operator) -> type[Node]:
+    """The class of the nodes for which the operator's `variant` condition holds."""
+    found = op.__dict__.get("_node_variant")
+    if found is None:
+        base = node_class(op)
+        members = {"__slots__": (), "__module__": "builtins", "__doc__": None}
+        found = op._node_variant = type(op.variant[1], (base,), members)  # type: ignore[attr-defined,index]
+    return found  # type: ignore[no-any-return]
+
+
+def node_class_for(op: Operator, bound: dict[str, Any]) -> type[Node]:
+    """The class of the node for a call with these arguments."""
+    if op.variant is not None and eval(op.variant[0], {}, bound):
+        return node_variant(op)
+    return node_class(op)
 
 
 def _make_node_class(op: Operator) -> type[Node]:
@@ -749,8 +792,11 @@ def _write_inplace_short_path(source: Source, op: Operator, signature: Signature
                 "    elif d is F64:",
                 f"        b = numbers64.get({other})",
                 f"        if b is None: b = number_array({other}, F64)")
-        add(2, "if b is not None" + (" and (a.dtype is F32 or a.dtype is F64)" if floats_only
-                                     else "") + ":")
+            if op.promote == "result_type":
+                add(3, f"elif d is I64 and type({other}) is int: b = {other}")
+        kept = " or a.dtype is I64" if op.promote == "result_type" else ""
+        add(2, "if b is not None" + (f" and (a.dtype is F32 or a.dtype is F64{kept})"
+                                     if floats_only else "") + ":")
         call = "ufunc(a, b, a)"
     else:
         add(2, "if a.dtype is F32 or a.dtype is F64:")
