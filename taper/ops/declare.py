@@ -69,6 +69,10 @@ class Operator:
         promote: None: dtypes as they come. "result_type": all tensors are cast to their common
             dtype. "float": the same, and integers become the default float. A callable
             ``promote(bound) -> dtype`` chooses by itself.
+        kinds: the categories of dtypes that it takes, out of "bifc": bool, integers, floating,
+            complex; others are told that `kernel` (PyTorch's name for it) is not implemented.
+        check: ``check(bound)`` raises what else is wrong with the arguments, before promotion. It
+            is not asked about plain float32 and float64 tensors, nor if a `ufunc` succeeds.
         unpromoted: tensors that take no part in promotion, such as the condition of `where`.
         upcast: compute float16 and bfloat16 in float32 and round the result back.
         ufunc: a NumPy ufunc equal to `forward`, which the short path may call directly.
@@ -90,6 +94,9 @@ class Operator:
         self.doc = forward.__doc__ or ""
         self.promote = options.pop("promote", None)
         self.upcast = options.pop("upcast", self.promote == "float")
+        self.kinds: str = options.pop("kinds", "bifc")
+        self.kernel: str = options.pop("kernel", self.name)
+        self.check: Callable[[dict[str, Any]], None] | None = options.pop("check", None)
         self.unpromoted: tuple[str, ...] = options.pop("unpromoted", ())
         self.ufunc = options.pop("ufunc", None)
         self.view = options.pop("view", False)

@@ -117,7 +117,10 @@ def execute(
             "differentiation, but one of the arguments requires grad."
         )
     arrays = dict(bound)
+    if op.check is not None:
+        op.check(bound)
     computed = compute_dtype(op, signature, bound)
+    check_kind(op, computed or tensors[0].dtype if tensors else None)
     back = None
     for p in signature.tensors:
         target = None if p.name in op.unpromoted else computed
@@ -213,6 +216,14 @@ def check_devices(op: Operator, tensors: list[Tensor]) -> None:
     kinds = {t.device for t in tensors if t._array.ndim or type(t._array) is not ndarray}
     if len(kinds) > 1:
         raise device_error(op.name, tensors)
+
+
+def check_kind(op: Operator, used: dtype | None) -> None:
+    """Raises NotImplementedError if the operator does not take this category of dtypes."""
+    if used is not None and "bifc"[used.category] not in op.kinds:
+        raise NotImplementedError(
+            f'"{op.kernel}" not implemented for \'{scalar_type_name(used)}\''
+        )
 
 
 # -- promotion --------------------------------------------------------------------------------------
@@ -601,7 +612,7 @@ def translate(
     if isinstance(error, TypeError) and _is_about_ufunc_types(text):
         names = {t.dtype for t in tensors_of(signature, bound)}
         kinds = " and ".join(f"'{scalar_type_name(d)}'" for d in names)
-        return NotImplementedError(f'"{op.name}" not implemented for {kinds}')
+        return NotImplementedError(f'"{op.kernel}" not implemented for {kinds}')
     if isinstance(error, TypeError):
         return error
     return RuntimeError(f"{op.name}(): {text}")

@@ -294,31 +294,49 @@ def _array_line(p: Any) -> str:
 
 
 def _dtype_guard(op: Operator, signature: Signature, numbers: set[str]) -> str | None:
-    if op.promote is None and not op.upcast:
-        return None
     present = [p for p in signature.tensors if p.name not in numbers
                and p.name not in op.unpromoted]
+    refused = _refused_kinds(op)
+    if op.promote is None and not op.upcast:
+        return f"((d := a_{present[0].name}.dtype) is F32 or d.kind not in '{refused}')" if (
+            refused) else None
     parts = []
     first: str | None = None
-    keeps_integers = op.promote == "result_type"
+    kept = ""
+    if op.promote == "result_type":
+        kept = (" or d is I64" if "i" in op.kinds else "") + (
+            " or d is BOOL" if "b" in op.kinds else "")
     needs_inexact = op.upcast or op.promote == "float" or callable(op.promote)
     for p in present:
         array = f"a_{p.name}" + ("[0]" if p.role is LIST else "")
         if first is None:
             first = array
             if needs_inexact:
-                parts.append(f"((d := {array}.dtype) is F32 or d is F64"
-                             f"{' or d is I64 or d is BOOL' if keeps_integers else ''})")
+                parts.append(f"((d := {array}.dtype) is F32 or d is F64{kept})")
             elif len(present) > 1:
                 parts.append(f"(d := {array}.dtype) is d")
         elif p.role is OPTIONAL:
             parts.append(f"({array} is None or {array}.dtype is d)")
         else:
             parts.append(f"{array}.dtype is d")
-    if not needs_inexact and len(present) == 2 and present[1].role is not OPTIONAL:
+    if not needs_inexact and refused:
+        found = "d" if len(present) > 1 else f"(d := {first}.dtype)"
+        parts.append(f"({found} is F32 or d.kind not in '{refused}')")
+    elif not needs_inexact and len(present) == 2 and present[1].role is not OPTIONAL:
         other = f"a_{present[1].name}" + ("[0]" if present[1].role is LIST else "")
         return f"{first}.dtype is {other}.dtype"
     return " and ".join(parts) or None
+
+
+def _refused_kinds(op: Operator) -> str:
+    """NumPy's letters of the kinds that a forward would compute although PyTorch refuses them.
+
+    Operators that refuse floats do so in NumPy as well.
+    """
+    if "f" not in op.kinds:
+        return ""
+    return "".join(numpy for kind, numpy in zip("bic", ("b", "iu", "c"), strict=True)
+                   if kind not in op.kinds)
 
 
 def _write_branch(
