@@ -27,6 +27,8 @@ FLOORS = (
     ("amp", "capture", "fft", "func", "linalg", "masked", "nn.functional", "signal", "sparse",
      "special"),
     ("",),  # taper/__init__.py and the modules beside it
+    # These two of autograd's files are programs on Tensors, such as a user could write.
+    ("autograd.functional", "autograd.gradcheck"),
     ("data", "distributed", "distributions", "nn", "optim", "utils"),
     ("serialization", "interop", "testing", "cli"),
 )  # fmt: skip
@@ -50,8 +52,9 @@ def module_name(file: Path) -> str:
 
 def room_of(module: str) -> str:
     """The room a module lies in: the longest one listed, else its top folder."""
-    if module == "nn.functional" or module.startswith("nn.functional."):
-        return "nn.functional"
+    for room in FLOOR_OF:
+        if "." in room and f"{module}.".startswith(f"{room}."):
+            return room
     top = module.partition(".")[0]
     is_room = (PACKAGE / top).is_dir() or top in FLOOR_OF
     return top if is_room else ""
