@@ -1,0 +1,160 @@
+"""Worker processes of a data loader: what runs in them, and how the loader talks to them.
+
+Note [worker protocol]. Each worker has one pipe. The loader sends tasks, ``(number, indices)``;
+the worker answers with ``(number, kind, value)``. In the worker one thread receives and another
+sends, so that neither side ever waits for the other's full pipe; when the pipe breaks, because
+the loader's process is gone, the worker ends itself.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import random
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import taper
+from taper.utils.data.fetch import fetcher
+
+__all__ = ["ENDED", "FAILED", "READY", "Failure", "WorkerInfo", "get_worker_info", "run_worker"]
+
+READY, FAILED, ENDED = "ready", "failed", "ended"  # kinds of answers
+
+
+class WorkerInfo:
+    """What `get_worker_info` returns: `id`, `num_workers`, `seed` and the worker's `dataset`."""
+
+    def __init__(self, **values: Any) -> None:
+        self.__dict__.update(values)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise RuntimeError(f"Cannot assign attributes to {type(self).__name__} objects")
+
+    def __repr__(self) -> str:
+        items = ", ".join(f"{name}={value!r}" for name, value in self.__dict__.items())
+        return f"{type(self).__name__}({items})"
+
+
+_worker_info: list[WorkerInfo | None] = [None]
+
+
+def get_worker_info() -> WorkerInfo | None:
+    """Returns what is known about this worker process; None in the main process."""
+    return _worker_info[0]
+
+
+class Failure:
+    """An exception in a worker, on its way to the main process."""
+
+    def __init__(self, error: BaseException, where: str) -> None:
+        self.type = type(error)
+        self.where = where
+        self.text = "".join(traceback.format_exception(error))
+
+    def reraise(self) -> None:
+        """Raises the same kind of exception, with the worker's traceback in its message."""
+        message = f"Caught {self.type.__name__} {self.where}.\nOriginal {self.text}"
+        if self.type is KeyError:
+            raise KeyError(_Verbatim(message))
+        try:
+            error = self.type(message)
+        except Exception:  # a type whose constructor wants something else
+            raise RuntimeError(message) from None
+        raise error
+
+
+class _Verbatim(str):
+    """A message that a KeyError shows with its line breaks."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def seed_worker(base_seed: int, worker_id: int) -> int:
+    """Seeds all random number generators of a worker process as PyTorch does."""
+    seed = base_seed + worker_id
+    random.seed(seed)
+    taper.manual_seed(seed)
+    np.random.seed(np.random.SeedSequence([worker_id, base_seed]).generate_state(4))
+    return seed
+
+
+def run_worker(
+    connection: Any, dataset: Any, worker_id: int, num_workers: int, base_seed: int,
+    init_fn: Callable[[int], Any] | None, fetcher_arguments: tuple[Any, ...],
+) -> None:
+    """The main function of a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the loader gets it too, and ends the workers
+    taper.set_num_threads(1)
+    seed = seed_worker(base_seed, worker_id)
+    tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(connection, tasks), daemon=True).start()
+    sender = threading.Thread(target=_send, args=(connection, answers), daemon=True)
+    sender.start()
+    where = f"in DataLoader worker process {worker_id}"
+    _worker_info[0] = WorkerInfo(
+        id=worker_id, num_workers=num_workers, seed=seed, dataset=dataset, rng=None,
+        worker_method="multiprocessing",
+    )
+    fetch: Any = None
+    failed_start: Failure | None = None
+    try:
+        if init_fn is not None:
+            init_fn(worker_id)
+        fetch = fetcher(dataset, *fetcher_arguments)
+    except Exception as error:
+        failed_start = Failure(error, where)
+    while (task := tasks.get()) is not None:
+        number, indices = task
+        if indices is None:  # a persistent worker begins another epoch
+            try:
+                fetch = fetcher(dataset, *fetcher_arguments)
+                answers.put((number, READY, None))
+            except Exception as error:
+                answers.put((number, FAILED, Failure(error, where)))
+            continue
+        if failed_start is not None:
+            answers.put((number, FAILED, failed_start))
+            continue
+        try:
+            answers.put((number, READY, fetch(indices)))
+        except StopIteration as error:
+            if fetcher_arguments[0]:
+                answers.put((number, ENDED, None))
+            else:
+                answers.put((number, FAILED, Failure(error, where)))
+        except Exception as error:
+            answers.put((number, FAILED, Failure(error, where)))
+    answers.put(None)
+    sender.join()
+
+
+def _receive(connection: Any, tasks: queue.SimpleQueue[Any]) -> None:
+    while True:
+        try:
+            task = connection.recv()
+        except (EOFError, OSError):
+            os._exit(0)
+        tasks.put(task)
+        if task is None:
+            return
+
+
+def _send(connection: Any, answers: queue.SimpleQueue[Any]) -> None:
+    while (answer := answers.get()) is not None:
+        try:
+            try:
+                connection.send(answer)
+            except (BrokenPipeError, ConnectionResetError):
+                os._exit(0)
+        except Exception as error:  # a sample that can't be pickled
+            connection.send((answer[0], FAILED, Failure(error, "while sending a batch")))
