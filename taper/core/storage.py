@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Storage", "UntypedStorage", "address_of", "dense_memory", "new_storage"]
+__all__ = ["Storage", "UntypedStorage", "address_of", "dense_memory", "new_storage",
+           "strided_view"]
 
+_ndarray = np.ndarray
 _new = object.__new__
 
 
@@ -164,3 +166,49 @@ class UntypedStorage:
     def __repr__(self) -> str:
         lines = "\n".join(f" {byte}" for byte in self.tolist())
         return f"{lines}\n[torch.storage.UntypedStorage(device=cpu) of size {self.nbytes()}]"
+
+
+def strided_view(
+    array: Any, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0
+) -> Any:
+    """A view of the memory of `array` with this shape; strides and offset (from its first
+    element) in bytes. Nobody checks bounds where the memory is not one dense block."""
+    start = offset
+    owner = array
+    base = owner.base
+    while type(base) is _ndarray:
+        owner = base
+        base = owner.base
+    if owner is not array:
+        offset += address_of(array) - address_of(owner)
+    try:
+        return _ndarray(shape, array.dtype, owner, offset, strides)
+    except (ValueError, TypeError):  # the owner is not one C-ordered block, or it is too small
+        pass
+    try:
+        memory = dense_memory(array)
+    except RuntimeError:
+        return _strided_anyhow(array, shape, strides, start)
+    return _ndarray(shape, array.dtype, memory, offset, strides)
+
+
+def _strided_anyhow(
+    array: Any, shape: tuple[int, ...], strides: tuple[int, ...], offset: int
+) -> Any:
+    """`strided_view` of memory with gaps, such as every other column of a NumPy array."""
+    interface = dict(array.__array_interface__)
+    interface["data"] = (interface["data"][0] + offset, interface["data"][1])
+    interface["shape"] = shape
+    interface["strides"] = strides
+    if array.dtype.kind == "V":
+        interface["typestr"] = f"|V{array.dtype.itemsize}"
+    found = np.asarray(Memory(interface, array))
+    return found if found.dtype == array.dtype else found.view(array.dtype)
+
+
+class Memory:
+    """Presents memory through NumPy's array interface and keeps its owner alive."""
+
+    def __init__(self, interface: dict[str, Any], owner: Any) -> None:
+        self.__array_interface__ = interface
+        self.owner = owner

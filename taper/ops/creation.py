@@ -1,0 +1,545 @@
+"""Tensors from sizes and numbers: zeros, ones, full, empty, arange, linspace, eye and relatives.
+
+Tensors from existing data are made in tensor_data.py, random ones in random.py.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+
+from taper.core.dtype import (
+    _default,
+    bool_,
+    dtype,
+    get_default_dtype,
+    int64,
+)
+from taper.core.promotion import dtype_of_number, scalar_type_name
+from taper.core.state import active
+from taper.core.tensor import Tensor, wrap
+from taper.ops import slow
+from taper.ops.declare import composite
+from taper.ops.options import (
+    dense_like,
+    finish,
+    order_of_format,
+    read_options,
+    uninitialized,
+)
+from taper.ops.sizes import as_sizes, size_arguments
+
+Number = Any
+_new = object.__new__
+_zeros, _empty, _arange = np.zeros, np.empty, np.arange
+_INT64 = np.dtype(np.int64)
+
+
+# -- one value everywhere --------------------------------------------------------------------------
+
+
+def _made(
+    function: str, size: tuple[int, ...], value: Any, out: Any, dtype: Any, layout: Any,
+    device: Any, pin_memory: bool, requires_grad: bool,
+) -> Tensor:
+    """The unusual ways of making a tensor of one value (None: uninitialised)."""
+    wanted, where = read_options(function, dtype, device, layout, pin_memory)
+    if out is not None:
+        return _into(function, out, size, value, wanted)
+    array = uninitialized(size, wanted or get_default_dtype(), where)
+    if value is not None and type(array) is np.ndarray:
+        array.fill(value)
+    return finish(array, requires_grad)
+
+
+def _into(function: str, out: Tensor, size: tuple[int, ...], value: Any, wanted: Any) -> Tensor:
+    if wanted is not None and wanted is not out.dtype:
+        raise RuntimeError(
+            f"dtype {wanted.name} does not match dtype of out parameter ({out.dtype.name})"
+        )
+    if out._array.shape != size:
+        slow.resize_out(out, size)
+    if value is not None:
+        out.detach().fill_(value)  # type: ignore[attr-defined]
+    return out
+
+
+@composite()
+def zeros(
+    *size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False, **named: Any,
+) -> Tensor:
+    """Makes a tensor filled with 0.
+
+    Args:     size (ints, or one tuple)    dtype: default the default dtype
+    Example:
+        >>> import taper as torch
+        >>> torch.zeros(2, 3)
+        tensor([[0., 0., 0.],
+                [0., 0., 0.]])
+    """
+    if device is None and out is None and size and not active.modes and type(size[0]) is not bool:
+        try:
+            array = _zeros(size, (_default[0] if dtype is None else dtype).numpy_dtype)
+        except Exception:
+            pass
+        else:
+            tensor = _new(Tensor)
+            tensor._array = array
+            tensor._edge = tensor._storage = tensor._base = tensor._grad = None
+            if not requires_grad and layout is None and not named and not pin_memory:
+                return tensor
+    shape = size_arguments("zeros", size, named)
+    if out is None and device is None and layout is None:
+        array = _zeros(shape, (read_options("zeros", dtype, None)[0] or _default[0]).numpy_dtype)
+        return finish(array, requires_grad)
+    return _made("zeros", shape, 0, out, dtype, layout, device, pin_memory, requires_grad)
+
+
+@composite()
+def ones(
+    *size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False, **named: Any,
+) -> Tensor:
+    """Makes a tensor filled with 1.
+
+    Args:     size (ints, or one tuple)    dtype: default the default dtype
+    Example:
+        >>> import taper as torch
+        >>> torch.ones(2, dtype=torch.int64)
+        tensor([1, 1])
+    """
+    if device is None and out is None and size and not active.modes and type(size[0]) is not bool:
+        try:
+            array = _empty(size, (_default[0] if dtype is None else dtype).numpy_dtype)
+        except Exception:
+            pass
+        else:
+            array.fill(1)
+            tensor = _new(Tensor)
+            tensor._array = array
+            tensor._edge = tensor._storage = tensor._base = tensor._grad = None
+            if not requires_grad and layout is None and not named and not pin_memory:
+                return tensor
+    shape = size_arguments("ones", size, named)
+    return _made("ones", shape, 1, out, dtype, layout, device, pin_memory, requires_grad)
+
+
+@composite()
+def empty(
+    *size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False, memory_format: Any = None, **named: Any,
+) -> Tensor:
+    """Makes a tensor whose values are whatever was in memory.
+
+    Args: size (ints, or one tuple)    dtype: default the default dtype
+    Example:
+        >>> import taper as torch
+        >>> torch.empty(2, 3).shape
+        torch.Size([2, 3])
+    """
+    if device is None and out is None and size and not active.modes and type(size[0]) is not bool:
+        try:
+            array = _empty(size, (_default[0] if dtype is None else dtype).numpy_dtype)
+        except Exception:
+            pass
+        else:
+            if not requires_grad and layout is None and memory_format is None and not named and (
+                not pin_memory
+            ):
+                return wrap(array)
+    shape = size_arguments("empty", size, named)
+    made = _made("empty", shape, None, out, dtype, layout, device, pin_memory, requires_grad)
+    if memory_format is not None:
+        order = order_of_format(memory_format, len(shape))
+        if order is not None:
+            made._array = dense_like(made._array, made._array.dtype, order)
+    return made
+
+
+def _fill_dtype(value: Any) -> dtype:
+    return value.dtype if isinstance(value, Tensor) else dtype_of_number(value)
+
+
+@composite()
+def full(
+    size: Any, fill_value: Number, *, out: Any = None, dtype: Any = None, layout: Any = None,
+    device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
+) -> Tensor:
+    """Makes a tensor filled with `fill_value`.
+
+    Dtype: that of the value: bool, int64, the default dtype, or its complex counterpart.
+    Example:
+        >>> import taper as torch
+        >>> torch.full((2,), 7)
+        tensor([7, 7])
+    """
+    if not isinstance(size, (tuple, list)):
+        raise TypeError(
+            f"full(): argument 'size' (position 1) must be tuple of ints, not "
+            f"{type(size).__name__}"
+        )
+    shape = size_arguments("full", (size,), {})
+    if dtype is None and out is None:
+        dtype = _fill_dtype(fill_value)
+    if isinstance(fill_value, Tensor):
+        fill_value = fill_value.item()
+    made = _made("full", shape, None, out, dtype, layout, device, pin_memory, requires_grad)
+    if type(made._array) is np.ndarray:
+        made._array.fill(slow.number_as(fill_value, made.dtype))
+    return made
+
+
+# -- like another tensor -----------------------------------------------------------------------------
+
+
+def _like(
+    function: str, input: Any, value: Any, dtype: Any, layout: Any, device: Any,
+    pin_memory: bool, requires_grad: bool, memory_format: Any,
+) -> Tensor:
+    if not isinstance(input, Tensor):
+        raise TypeError(
+            f"{function}(): argument 'input' (position 1) must be Tensor, not "
+            f"{type(input).__name__}"
+        )
+    a = input._array
+    wanted, where = read_options(function, dtype, device, layout, pin_memory)
+    target = wanted or input.dtype
+    if type(a) is np.ndarray and (device is None or where.type == "cpu"):
+        order = None
+        if memory_format is not None and memory_format.name != "preserve_format":
+            order = order_of_format(memory_format, a.ndim) or list(range(a.ndim))
+        array = dense_like(a, target.numpy_dtype, order)
+        if value is not None:
+            array.fill(slow.number_as(value, target))
+    elif device is None and type(a) is not np.ndarray:
+        array = np.full_like(a, 0 if value is None else value, dtype=target.numpy_dtype)
+    else:
+        array = uninitialized(a.shape, target, where)
+        if value is not None and type(array) is np.ndarray:
+            array.fill(value)
+    return finish(array, requires_grad)
+
+
+@composite()
+def zeros_like(
+    input: Tensor, *, dtype: Any = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False, memory_format: Any = None,
+) -> Tensor:
+    """Makes a tensor of zeros with the shape, dtype and layout in memory of `input`."""
+    if dtype is None and device is None and type(input) is Tensor and not active.modes:
+        a = input._array
+        if type(a) is np.ndarray and a.flags.c_contiguous and memory_format is None and (
+            layout is None and not requires_grad
+        ):
+            return wrap(_zeros(a.shape, a.dtype))
+    return _like("zeros_like", input, 0, dtype, layout, device, pin_memory, requires_grad,
+                 memory_format)
+
+
+@composite()
+def ones_like(
+    input: Tensor, *, dtype: Any = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False, memory_format: Any = None,
+) -> Tensor:
+    """Makes a tensor of ones with the shape, dtype and layout in memory of `input`."""
+    return _like("ones_like", input, 1, dtype, layout, device, pin_memory, requires_grad,
+                 memory_format)
+
+
+@composite()
+def empty_like(
+    input: Tensor, *, dtype: Any = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False, memory_format: Any = None,
+) -> Tensor:
+    """Makes an uninitialised tensor with the shape, dtype and layout in memory of `input`."""
+    return _like("empty_like", input, None, dtype, layout, device, pin_memory, requires_grad,
+                 memory_format)
+
+
+@composite()
+def full_like(
+    input: Tensor, fill_value: Number, *, dtype: Any = None, layout: Any = None,
+    device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
+    """Makes a tensor filled with `fill_value`, with the shape, dtype and layout of `input`."""
+    if isinstance(fill_value, Tensor):
+        fill_value = fill_value.item()
+    return _like("full_like", input, fill_value, dtype, layout, device, pin_memory,
+                 requires_grad, memory_format)
+
+
+# -- ranges ------------------------------------------------------------------------------------------
+
+
+def as_number(function: str, argument: str, position: int, value: Any) -> Any:
+    """A Python number from a number or a tensor of one element."""
+    if isinstance(value, Tensor):
+        return value.item()
+    if isinstance(value, (int, float, complex, np.number, np.bool_)):
+        return value.item() if isinstance(value, (np.number, np.bool_)) else value
+    raise TypeError(
+        f"{function}(): argument '{argument}' (position {position}) must be Number, not "
+        f"{type(value).__name__}"
+    )
+
+
+def _range_dtype(numbers: tuple[Any, ...]) -> dtype:
+    kinds = {type(n) for n in numbers}
+    return get_default_dtype() if float in kinds else int64
+
+
+def _finish_range(
+    function: str, array: Any, out: Any, dtype: Any, device: Any, requires_grad: bool
+) -> Tensor:
+    if out is not None:
+        if out._array.shape != array.shape:
+            slow.resize_out(out, array.shape)
+        out.detach().copy_(wrap(array))  # type: ignore[attr-defined]
+        return out  # type: ignore[no-any-return]
+    if device is not None:
+        where = read_options(function, None, device)[1]
+        if where.type != "cpu":
+            array = uninitialized(array.shape, dtype, where)
+    return finish(array, requires_grad)
+
+
+@composite()
+def arange(
+    *bounds: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False, **named: Any,
+) -> Tensor:
+    """Makes a vector of the values from `start` up to, but not including, `end`.
+
+    Call it as ``arange(end)``, ``arange(start, end)`` or ``arange(start, end, step)``.
+
+    Dtype: int64 if all arguments are ints, else the default dtype.
+    Example:
+        >>> import taper as torch
+        >>> torch.arange(1, 10, 4)
+        tensor([1, 5, 9])
+    """
+    if (
+        len(bounds) == 1 and type(bounds[0]) is int and dtype is None and out is None
+        and device is None and layout is None and not active.modes and not named
+        and not requires_grad and bounds[0] >= 0
+    ):
+        return wrap(_arange(bounds[0]))
+    start, end, step = _bounds("arange", bounds, named)
+    wanted, _ = read_options("arange", dtype, None, layout, pin_memory)
+    if out is not None:
+        wanted = wanted or out.dtype
+    wanted = wanted or _range_dtype((start, end, step))
+    array = _arange_array(start, end, step, wanted)
+    return _finish_range("arange", array, out, wanted, device, requires_grad)
+
+
+def _bounds(function: str, bounds: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any, Any]:
+    if len(bounds) == 1 and "end" not in named:
+        bounds = (0, bounds[0])
+    names = ("start", "end", "step")
+    values = dict(zip(names, bounds, strict=False))
+    for name, value in named.items():
+        if name not in names:
+            raise TypeError(f"{function}() got an unexpected keyword argument '{name}'")
+        values[name] = value
+    if len(bounds) > 3 or "end" not in values:
+        raise TypeError(
+            f"{function}() received an invalid combination of arguments - got "
+            f"({', '.join(type(b).__name__ for b in bounds)}), but expected one of:\n"
+            " * (Number end, *, Tensor out = None, torch.dtype dtype = None, ...)\n"
+            " * (Number start, Number end, Number step = 1, *, Tensor out = None, ...)\n"
+        )
+    start = as_number(function, "start", 1, values.get("start", 0))
+    end = as_number(function, "end", 1 if "start" not in named and len(bounds) < 2 else 2,
+                    values["end"])
+    step = as_number(function, "step", 3, values.get("step", 1))
+    for number in (start, end, step):
+        if isinstance(number, complex):
+            raise RuntimeError("value cannot be converted to type double without overflow")
+    return start, end, step
+
+
+def _check_range(start: Any, end: Any, step: Any) -> None:
+    if step == 0:
+        raise RuntimeError("step must be nonzero")
+    if not (math.isfinite(start) and math.isfinite(end)):
+        raise RuntimeError(f"unsupported range: {start:g} -> {end:g}")
+    if (step > 0 and end < start) or (step < 0 and end > start):
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+
+
+def _arange_array(start: Any, end: Any, step: Any, wanted: dtype) -> Any:
+    if wanted is bool_ or wanted.is_complex or wanted.itemsize == 1 and wanted.is_floating_point:
+        raise NotImplementedError(f'"arange_cpu" not implemented for \'{scalar_type_name(wanted)}\'')
+    if not wanted.is_floating_point:
+        if not (isinstance(start, int) and isinstance(end, int) and isinstance(step, int)):
+            _check_range(start, end, step)
+            if int(step) == 0:
+                raise RuntimeError("step must be nonzero")
+            count = math.ceil((end - start) / step)
+            return (int(start) + int(step) * _arange(count)).astype(wanted.numpy_dtype)
+        _check_range(start, end, step)
+        return _arange(int(start), int(end), int(step), dtype=_INT64).astype(wanted.numpy_dtype)
+    _check_range(start, end, step)
+    count = math.ceil((end - start) / step)
+    return (start + step * _arange(count, dtype=np.float64)).astype(wanted.numpy_dtype)
+
+
+@composite()
+def range(
+    *bounds: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False, **named: Any,
+) -> Tensor:
+    """Makes a vector from `start` to `end`, both included. Deprecated: use arange."""
+    warnings.warn(
+        "torch.range is deprecated and will be removed in a future release because its behavior "
+        "is inconsistent with Python's range builtin. Instead, use torch.arange, which produces "
+        "values in [start, end).",
+        UserWarning, stacklevel=2,
+    )
+    start, end, step = _bounds("range", bounds, named)
+    wanted = read_options("range", dtype, None)[0] or get_default_dtype()
+    _check_range(start, end, step)
+    count = math.floor((end - start) / step) + 1
+    array = (start + step * _arange(count)).astype(wanted.numpy_dtype)
+    return _finish_range("range", array, out, wanted, device, requires_grad)
+
+
+def _space_dtype(start: Any, end: Any, dtype: Any, out: Any, function: str) -> dtype:
+    wanted = read_options(function, dtype, None)[0]
+    is_complex = isinstance(start, complex) or isinstance(end, complex)
+    if wanted is None:
+        if out is not None:
+            return out.dtype  # type: ignore[no-any-return]
+        return dtype_of_number(1j) if is_complex else get_default_dtype()
+    if is_complex and not wanted.is_complex:
+        raise RuntimeError(
+            f"torch.{function}(): inferred dtype {dtype_of_number(1j)!r} can't be safely cast to "
+            f"passed dtype {wanted!r}"
+        )
+    return wanted
+
+
+def _spaced(start: Any, end: Any, steps: int, wanted: dtype) -> Any:
+    """`steps` evenly spaced values, computed from both ends towards the middle."""
+    if steps == 1:
+        return np.full(1, start)
+    if wanted.category == 1:
+        work: Any = np.float64 if wanted.itemsize > 2 else np.float32
+        step = np.float32((end - start)) / np.float32(steps - 1) if (
+            wanted.itemsize <= 4) else np.float64(end - start) / (steps - 1)
+        start, end = int(start), int(end)
+    else:
+        work = wanted.numpy_dtype if wanted.itemsize >= 4 else np.dtype(np.float32)
+        step = (work.type(end) - work.type(start)) / work.type(steps - 1)
+    count = np.arange(steps)
+    half = steps // 2
+    first = start + step * count[:half].astype(work)
+    second = end - step * (steps - 1 - count[half:]).astype(work)
+    return np.concatenate([first, second])
+
+
+def _check_steps(steps: Any, function: str) -> int:
+    if isinstance(steps, Tensor):
+        steps = steps.item()
+    if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool):
+        raise TypeError(
+            f"{function}(): argument 'steps' (position 3) must be int, not {type(steps).__name__}"
+        )
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
+    return int(steps)
+
+
+def _endpoint(function: str, argument: str, position: int, value: Any) -> Any:
+    if isinstance(value, Tensor) and value._array.ndim:
+        raise RuntimeError(
+            f"{function} only supports 0-dimensional start and end tensors, but got {argument} "
+            f"with {value._array.ndim} dimension(s)."
+        )
+    return as_number(function, argument, position, value)
+
+
+@composite()
+def linspace(
+    start: Number, end: Number, steps: int, *, out: Any = None, dtype: Any = None,
+    layout: Any = None, device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
+) -> Tensor:
+    """Makes a vector of `steps` evenly spaced values from `start` to `end`, both included.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.linspace(0, 1, 5)
+        tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000])
+    """
+    start, end = _endpoint("linspace", "start", 1, start), _endpoint("linspace", "end", 2, end)
+    steps = _check_steps(steps, "linspace")
+    wanted = _space_dtype(start, end, dtype, out, "linspace")
+    array = _spaced(start, end, steps, wanted).astype(wanted.numpy_dtype)
+    return _finish_range("linspace", array, out, wanted, device, requires_grad)
+
+
+@composite()
+def logspace(
+    start: Number, end: Number, steps: int, base: float = 10.0, *, out: Any = None,
+    dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Tensor:
+    r"""Makes a vector of `steps` values from :math:`base^{start}` to :math:`base^{end}`, evenly
+    spaced on a logarithmic scale.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.logspace(0, 4, 5, base=2)
+        tensor([ 1.,  2.,  4.,  8., 16.])
+    """
+    start, end = _endpoint("logspace", "start", 1, start), _endpoint("logspace", "end", 2, end)
+    steps = _check_steps(steps, "logspace")
+    wanted = _space_dtype(start, end, dtype, out, "logspace")
+    if wanted.category == 1:
+        step = (end - start) / max(steps - 1, 1)
+        count = _arange(steps)
+        half = steps // 2
+        exponents = np.concatenate([start + step * count[:half],
+                                    end - step * (steps - 1 - count[half:])])
+        if steps == 1:
+            exponents = np.full(1, start)
+    else:
+        exponents = _spaced(start, end, steps, wanted)
+    if wanted.is_complex or isinstance(base, complex):
+        exponents = exponents.astype(np.complex128)
+    elif wanted.is_floating_point and wanted.itemsize < 4:
+        exponents = exponents.astype(np.float32)
+    array = np.power(base, exponents).astype(wanted.numpy_dtype)
+    return _finish_range("logspace", array, out, wanted, device, requires_grad)
+
+
+@composite()
+def eye(
+    n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, layout: Any = None,
+    device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
+) -> Tensor:
+    """Makes a matrix with ones on the diagonal and zeros elsewhere.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.eye(2)
+        tensor([[1., 0.],
+                [0., 1.]])
+    """
+    n = as_sizes("eye", n, "n")[0]
+    m = n if m is None else as_sizes("eye", m, "m")[0]
+    for name, value in (("n", n), ("m", m)):
+        if value < 0:
+            raise RuntimeError(f"{name} must be greater or equal to 0, got {value}")
+    wanted = read_options("eye", dtype, None, layout, pin_memory)[0]
+    wanted = wanted or (out.dtype if out is not None else get_default_dtype())
+    array = np.eye(n, m, dtype=wanted.numpy_dtype)
+    return _finish_range("eye", array, out, wanted, device, requires_grad)
+
+

@@ -1,0 +1,165 @@
+"""What functions that make tensors share: dtype, device, layout, requires_grad, memory formats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from taper.core import device as devices
+from taper.core.device import as_device
+from taper.core.dtype import as_dtype, dtype, get_default_dtype
+from taper.core.state import is_inference
+from taper.core.tensor import LEAF, Tensor, wrap
+
+__all__ = ["copy_in_format", "finish", "preserved_copy", "read_options", "uninitialized"]
+
+ndarray = np.ndarray
+
+
+def read_options(
+    function: str, dtype: Any, device: Any, layout: Any = None, pin_memory: bool = False
+) -> tuple[Any, Any]:
+    """The dtype (None stays None) and device that a creation function was asked for."""
+    if layout is not None and layout is not devices.strided:
+        if type(layout) is not devices.layout:
+            raise TypeError(
+                f"{function}(): argument 'layout' must be torch.layout, not "
+                f"{type(layout).__name__}"
+            )
+        raise NotImplementedError(
+            f"{function}(layout={layout!r}) is not supported: make the tensor strided, then call "
+            "its to_sparse()"
+        )
+    if pin_memory:
+        raise RuntimeError("Cannot access accelerator device when none is available.")
+    return as_dtype(dtype, function), as_device(device)
+
+
+def check_dtype(function: str, value: Any) -> dtype:
+    """The default dtype for None, a dtype as it is; TypeError for anything else."""
+    found = as_dtype(value, function)
+    return get_default_dtype() if found is None else found
+
+
+def finish(array: Any, requires_grad: Any = False) -> Tensor:
+    """A new tensor as creation functions return it."""
+    tensor = wrap(array)
+    if requires_grad:
+        if array.dtype.kind in "biu":
+            raise RuntimeError(
+                "Only Tensors of floating point and complex dtype can require gradients"
+            )
+        tensor._edge = LEAF
+    if is_inference():
+        tensor._inference = True
+    return tensor
+
+
+def uninitialized(shape: tuple[int, ...], dtype: dtype, device: Any) -> Any:
+    """An array of that shape on that device, its values left as they are in memory."""
+    if device is devices.CPU or device.type == "cpu":
+        try:
+            return np.empty(shape, dtype.numpy_dtype)
+        except (MemoryError, ValueError) as error:
+            raise RuntimeError(
+                f"[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you "
+                f"tried to allocate a tensor of shape {list(shape)}. Error: {error}"
+            ) from None
+    from taper.arrays.shape import ShapeArray
+
+    return ShapeArray(shape, dtype.numpy_dtype)
+
+
+# -- memory formats --------------------------------------------------------------------------------
+
+
+def dense_order(array: Any) -> list[int]:
+    """The dimensions from outermost to innermost in memory, as PyTorch orders them: by stride,
+    keeping the given order where strides are 0 or equal."""
+    shape, strides = array.shape, array.strides
+    order = list(range(len(shape) - 1, -1, -1))  # innermost first
+    for i in range(1, len(order)):
+        at = i
+        for j in range(i - 1, -1, -1):
+            inner, outer = order[j], order[at]
+            a, b = strides[inner], strides[outer]
+            if a == 0 or b == 0 or shape[inner] == 1 or shape[outer] == 1:
+                continue
+            if a < b:
+                break
+            if a > b or shape[inner] > shape[outer]:
+                order[j], order[at] = outer, inner
+                at = j
+            else:
+                break
+    return order[::-1]
+
+
+def dense_like(array: Any, dtype: Any, order: list[int] | None = None) -> Any:
+    """An uninitialised dense array whose dimensions lie in memory as those of `array` do."""
+    if order is None:
+        if array.flags.c_contiguous or 0 in array.shape:
+            return np.empty(array.shape, dtype)
+        order = dense_order(array)
+    shape = array.shape
+    made = np.empty([shape[d] for d in order], dtype)
+    inverse = sorted(range(len(order)), key=order.__getitem__)
+    return made.transpose(inverse)
+
+
+def preserved_copy(array: Any, dtype: Any = None) -> Any:
+    """A dense copy (in `dtype`) that keeps the order of dimensions in memory."""
+    if type(array) is ndarray and not array.flags.forc and 0 in array.strides:
+        made = dense_like(array, dtype or array.dtype)
+        made[...] = array
+        return made
+    if dtype is None:
+        return array.copy("K") if type(array) is ndarray else array.copy()
+    return array.astype(dtype)
+
+
+_LAST = {"channels_last": 4, "channels_last_3d": 5}
+
+
+def order_of_format(memory_format: Any, ndim: int) -> list[int] | None:
+    """The order of dimensions in memory that a format asks for; None for contiguous."""
+    wanted = _LAST.get(memory_format.name)
+    if wanted is None:
+        return None
+    if ndim != wanted:
+        raise RuntimeError(f"required rank {wanted} tensor to use {memory_format.name} format")
+    return [0, *range(2, ndim), 1]
+
+
+def copy_in_format(array: Any, memory_format: Any, dtype: Any = None) -> Any:
+    """A dense copy laid out as `memory_format` says; None means to preserve the layout."""
+    if memory_format is None or memory_format is devices.preserve_format:
+        return preserved_copy(array, dtype)
+    order = order_of_format(memory_format, array.ndim)
+    if type(array) is not ndarray:
+        return array.copy() if dtype is None else array.astype(dtype)
+    if order is None:
+        return array.copy("C") if dtype is None else array.astype(dtype, "C")
+    made = dense_like(array, dtype or array.dtype, order)
+    made[...] = array
+    return made
+
+
+def has_format(array: Any, memory_format: Any) -> bool:
+    """Whether the elements lie in memory as the format says, without gaps."""
+    if memory_format is None or memory_format.name not in _LAST:
+        return _is_c_contiguous(array)
+    order = [0, *range(2, array.ndim), 1]
+    return len(order) == _LAST[memory_format.name] and _is_c_contiguous(array.transpose(order))
+
+
+def _is_c_contiguous(array: Any) -> bool:
+    if type(array) is ndarray:
+        return array.flags.c_contiguous  # type: ignore[no-any-return]
+    expected = array.dtype.itemsize
+    for n, s in zip(reversed(array.shape), reversed(array.strides), strict=True):
+        if n != 1 and s != expected:
+            return 0 in array.shape
+        expected *= n
+    return True
