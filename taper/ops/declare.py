@@ -73,6 +73,8 @@ class Operator:
             complex; others are told that `kernel` (PyTorch's name for it) is not implemented.
         check: ``check(bound)`` raises what else is wrong with the arguments, before promotion. It
             is not asked about plain float32 and float64 tensors, nor if a `ufunc` succeeds.
+        takes_integers: with a callable `promote`: the forward also computes int64 and bool arrays
+            as they are, so the short path may hand them over.
         unpromoted: tensors that take no part in promotion, such as the condition of `where`.
         upcast: compute float16 and bfloat16 in float32 and round the result back.
         ufunc: a NumPy ufunc equal to `forward`, which the short path may call directly.
@@ -97,6 +99,7 @@ class Operator:
         self.kinds: str = options.pop("kinds", "bifc")
         self.kernel: str = options.pop("kernel", self.name)
         self.check: Callable[[dict[str, Any]], None] | None = options.pop("check", None)
+        self.takes_integers: bool = options.pop("takes_integers", False)
         self.unpromoted: tuple[str, ...] = options.pop("unpromoted", ())
         self.ufunc = options.pop("ufunc", None)
         self.view = options.pop("view", False)

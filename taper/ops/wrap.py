@@ -306,6 +306,8 @@ def _dtype_guard(op: Operator, signature: Signature, numbers: set[str]) -> str |
     if op.promote == "result_type":
         kept = (" or d is I64" if "i" in op.kinds else "") + (
             " or d is BOOL" if "b" in op.kinds else "")
+    elif op.takes_integers:
+        kept = " or d is I64 or d is BOOL"
     needs_inexact = op.upcast or op.promote == "float" or callable(op.promote)
     for p in present:
         array = f"a_{p.name}" + ("[0]" if p.role is LIST else "")
