@@ -175,8 +175,6 @@ _MIXED_BACKWARD_HOOKS = (
 class HookedCall:
     """The part of `Module` that registers hooks and calls `forward` among them."""
 
-    __slots__ = ()
-
     _hooked = False
     _is_full_backward_hook: bool | None
     _forward_hooks: Any

@@ -68,6 +68,9 @@ class CrossMapLRN2d(Module):
         before = int((self.size - 1) / 2)
         square = F.pad(input.pow(2).unsqueeze(1), (0, 0, 0, 0, before, before))
         total = square.unfold(2, 2 * before + 1, 1).sum(-1).squeeze(1)
+        # As in PyTorch, which never takes it out of its running sum, channel 0 counts for all.
+        beyond = taper.arange(input.size(1)) > before
+        total = total + input[:, :1].pow(2) * beyond.to(input.dtype).view(1, -1, 1, 1)
         return input * (self.k + total * (self.alpha / self.size)).pow(-self.beta)
 
     def extra_repr(self) -> str:

@@ -36,8 +36,6 @@ class _IncompatibleKeys(
 class StateDict:
     """The part of `Module` that saves and loads its state."""
 
-    __slots__ = ()
-
     _version: int
     _parameters: dict[str, Any]
     _buffers: dict[str, Any]
