@@ -115,8 +115,6 @@ class Operator:
         self.samples = options.pop("samples", None)
         self.is_composite = options.pop("is_composite", False)
         self.derivatives: list[Derivative] = []
-        self._function: Callable[..., Any] | None = None
-        self._inplace: Callable[..., Any] | None = None
         self._dunder: dict[str, Callable[..., Any]] = {}
         if options:
             raise TypeError(f"unknown options of operator {path}: {sorted(options)}")
@@ -139,17 +137,15 @@ class Operator:
         function.__name__ = function.__qualname__ = self.name
         function.__module__ = "torch"
         function.__doc__ = self.doc
-        self._function = function
+        self.__dict__["function"] = function
         return function
 
-    @property
+    @cached_property
     def function(self) -> Callable[..., Any]:
         """The public function, generated on first use."""
-        if self._function is None:
-            from taper.ops.wrap import make_function
+        from taper.ops.wrap import make_function
 
-            self._function = make_function(self)
-        return self._function
+        return make_function(self)
 
     @cached_property
     def node_class(self) -> Any:
@@ -158,14 +154,12 @@ class Operator:
 
         return node_class(self)
 
-    @property
+    @cached_property
     def inplace(self) -> Callable[..., Any]:
         """The in-place form, ``name_``, generated on first use."""
-        if self._inplace is None:
-            from taper.ops.wrap import make_inplace
+        from taper.ops.wrap import make_inplace
 
-            self._inplace = make_inplace(self)
-        return self._inplace
+        return make_inplace(self)
 
     def dunder(self, name: str) -> Callable[..., Any]:
         """The form for Python's operator `name`, such as ``__add__``."""

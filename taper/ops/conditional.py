@@ -1,0 +1,68 @@
+"""Choosing elements by a condition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from taper.core.promotion import scalar_type_name
+from taper.core.tensor import Tensor, wrap
+from taper.ops.declare import composite, operator
+
+Number = Any
+
+
+@operator(
+    "where", hidden=True, out=True, promote="result_type", unpromoted=("condition",),
+)
+def select(condition: Tensor, input: Tensor | Number, other: Tensor | Number) -> Tensor:
+    """`where` with all three arguments."""
+    if condition.dtype.kind != "b":
+        if condition.dtype != np.uint8:
+            raise RuntimeError(
+                "where expected condition to be a boolean tensor, but got a tensor with dtype "
+                f"{scalar_type_name(wrap(condition).dtype)}"
+            )
+        condition = condition.astype(np.bool_)
+    return np.where(condition, input, other)
+
+
+@select.derivative("input")
+def _(grad, condition):
+    return select.function(condition, grad, 0)
+
+
+@select.derivative("other")
+def _(grad, condition):
+    return select.function(condition, 0, grad)
+
+
+@composite()
+def where(
+    condition: Tensor, input: Tensor | Number = None, other: Tensor | Number = None, *,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Takes elements from `input` where `condition` holds and from `other` elsewhere.
+
+    With `condition` alone: the indices where it holds, as ``nonzero(as_tuple=True)``.
+
+    Shape: broadcast together.    Dtype: that of `input` and `other` promoted together.
+    Example:
+        >>> import taper as torch
+        >>> torch.where(torch.tensor([True, False]), torch.tensor([1, 2]), 0)
+        tensor([1, 0])
+    """
+    if other is None and input is None:
+        return condition.nonzero(as_tuple=True)  # type: ignore[attr-defined, no-any-return]
+    return select.function(condition, input, other) if out is None else (
+        select.function(condition, input, other, out=out))
+
+
+def _where_method(self: Tensor, condition: Tensor, other: Tensor | Number) -> Tensor:
+    """Takes this tensor's elements where `condition` holds and those of `other` elsewhere."""
+    return select.function(condition, self, other)
+
+
+_where_method.__name__ = _where_method.__qualname__ = "where"
+Tensor.where = _where_method  # type: ignore[attr-defined]
