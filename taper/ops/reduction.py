@@ -1,16 +1,48 @@
-"""Sums and their relatives over some or all dimensions."""
+"""Sums, means and products over some or all dimensions; any, all, counts.
+
+Largest and smallest elements are in extrema.py, variances in variance.py, norms in norm.py,
+medians and quantiles in order_statistics.py.
+"""
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 import numpy as np
 
 from taper.autograd import engine
-from taper.core.dtype import INTEGER, as_dtype, int64
-from taper.core.errors import normalize_dims
+from taper.core.dtype import FLOATING, INTEGER, as_dtype, int64
+from taper.core.errors import normalize_dim, normalize_dims
+from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
-from taper.ops.declare import operator
+from taper.kernels.summation import sum_over
+from taper.ops.declare import OPERATORS, composite, operator
+
+_I64 = np.dtype("int64")
+
+
+def axes_of(dim: Any, ndim: int) -> Any:
+    """The axes that `dim` names: None for all, else an int or a tuple, counted from the front."""
+    if dim is None:
+        return None
+    if type(dim) is int:
+        return dim if 0 <= dim < ndim else normalize_dim(dim, ndim)
+    if isinstance(dim, (tuple, list)):
+        return normalize_dims(dim, ndim) or None
+    return normalize_dim(dim, ndim)
+
+
+def count_over(shape: tuple[int, ...], axis: Any) -> int:
+    """How many elements each result of a reduction over `axis` is made of."""
+    if axis is None:
+        axis = range(len(shape))
+    elif type(axis) is int:
+        return shape[axis] if shape else 1
+    n = 1
+    for d in axis:
+        n *= shape[d] if shape else 1
+    return n
 
 
 def _sum_dtype(bound: dict[str, Any]) -> Any:
@@ -19,7 +51,10 @@ def _sum_dtype(bound: dict[str, Any]) -> Any:
     return as_dtype(bound.get("dtype")) or (int64 if d.category <= INTEGER else d)
 
 
-@operator(method=True, out=True, promote=_sum_dtype, upcast=True)
+@operator(
+    method=True, out=True, promote=_sum_dtype, upcast=True, takes_integers=True,
+    variant=("dim is not None", "SumBackward1"),
+)
 def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     r"""Adds up the elements, all of them or along `dim`.
 
@@ -30,13 +65,14 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
         >>> torch.sum(torch.ones(2, 3), dim=1)
         tensor([3., 3.])
     """
-    if dim is None or dim == ():
-        axis = None
-    else:
-        axis = normalize_dims(dim if isinstance(dim, (tuple, list)) else (dim,), input.ndim)
+    axis = None if dim is None else axes_of(dim, input.ndim)
     if input.ndim == 0:
-        return input + 0
-    return np.add.reduce(input, axis, None, None, keepdim)
+        return input + 0 if input.dtype.kind != "b" else input.astype(_I64)
+    if input.dtype.kind == "b":
+        if axis is None and not keepdim:
+            return np.count_nonzero(input)
+        return np.add.reduce(input, axis, _I64, None, keepdim)
+    return sum_over(input, axis, keepdim)
 
 
 @sum.derivative("input")
@@ -44,14 +80,244 @@ def _(grad, input_shape, dim, keepdim):
     return expand_reduced(grad, input_shape, dim, keepdim)
 
 
+def unsqueeze_reduced(value: Tensor, shape: Any, dim: Any, keepdim: bool) -> Tensor:
+    """Gives a reduced tensor its reduced dimensions back, with size 1."""
+    if dim is None or not shape or keepdim:
+        return value
+    axis = axes_of(dim, builtins.len(shape))
+    if axis is None:
+        return value
+    for d in sorted((axis,) if type(axis) is int else axis):
+        value = value.unsqueeze(d)
+    return value
+
+
 def expand_reduced(grad: Tensor, shape: Any, dim: Any, keepdim: bool) -> Tensor:
     """Brings the gradient of a reduction back to the shape of its input."""
-    if dim is None or dim == () or not shape:
-        return grad.expand(shape)
-    if not keepdim:
-        for d in sorted(normalize_dims(dim if isinstance(dim, (tuple, list)) else (dim,), len(shape))):
-            grad = grad.unsqueeze(d)
-    return grad.expand(shape)
+    return unsqueeze_reduced(grad, shape, dim, keepdim).expand(shape)
+
+
+def _mean_dtype(bound: dict[str, Any]) -> Any:
+    wanted = as_dtype(bound.get("dtype"))
+    found = wanted or bound["input"].dtype
+    if found.category < FLOATING:
+        which = "Input" if wanted is None else "Optional"
+        raise RuntimeError(
+            f"mean(): could not infer output dtype. {which} dtype must be either a floating point "
+            f"or complex dtype. Got: {scalar_type_name(found)}"
+        )
+    return found
+
+
+@operator(
+    method=True, out=True, promote=_mean_dtype, upcast=True,
+    variant=("dim is not None", "MeanBackward1"),
+)
+def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    r"""The arithmetic mean, of all elements or along `dim`: :math:`\frac1n\sum_i x_i`.
+
+    The mean of no elements is NaN.
+    Raises:  RuntimeError: for integers, unless a floating point `dtype` is given
+    Example:
+        >>> import taper as torch
+        >>> torch.mean(torch.tensor([[1., 2.], [3., 6.]]), dim=1)
+        tensor([1.5000, 4.5000])
+    """
+    axis = None if dim is None else axes_of(dim, input.ndim)
+    if axis is None:
+        if keepdim and input.ndim:
+            return sum_over(input, None, True) / input.size
+        return sum_over(input) / input.size
+    if input.ndim == 0:
+        return input + 0
+    return sum_over(input, axis, keepdim) / count_over(input.shape, axis)
+
+
+@mean.derivative("input")
+def _(grad, input_shape, dim, keepdim):
+    n = count_over(input_shape, None if dim is None else axes_of(dim, builtins.len(input_shape)))
+    return expand_reduced(grad / n, input_shape, dim, keepdim)
+
+
+@operator(
+    method=True, out=True, promote=_sum_dtype, upcast=True,
+    variant=("dim is not None", "ProdBackward1"),
+)
+def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    r"""Multiplies the elements, all of them or along one `dim`: :math:`\prod_i x_i`.
+
+    Dtype:   integers are multiplied in int64
+    Example:
+        >>> import taper as torch
+        >>> torch.prod(torch.tensor([[1, 2], [3, 4]]), dim=0)
+        tensor([3, 8])
+    """
+    if input.ndim == 0:
+        axes_of(dim, 0)
+        return input.copy()
+    axis = None if dim is None else normalize_dim(dim, input.ndim)
+    return np.multiply.reduce(input, axis, None, None, keepdim and dim is not None)
+
+
+@prod.derivative("input")
+def _(grad, input, dim, keepdim):
+    if input.dim() == 0:
+        return grad
+    if dim is None:
+        others = products_of_others(input.reshape(-1), 0).reshape(input.shape)
+        return grad * others.conj()
+    dim = normalize_dim(dim, input.dim())
+    return (grad if keepdim else grad.unsqueeze(dim)) * products_of_others(input, dim).conj()
+
+
+def products_of_others(input: Tensor, dim: int) -> Tensor:
+    """For each element, the product of all the others along `dim`; exact where some are zero."""
+    n = input.shape[dim]
+    if n == 0:
+        return input
+    cat = OPERATORS["cat"]
+    one = input.new_ones([1 if d == dim else s for d, s in enumerate(input.shape)])
+    before = cat([one, input.narrow(dim, 0, n - 1)], dim).cumprod(dim)
+    after = cat([one, input.narrow(dim, 1, n - 1).flip(dim)], dim).cumprod(dim).flip(dim)
+    return before * after
+
+
+@operator(
+    method=True, out=True, promote=_sum_dtype, upcast=True, kinds="bif", kernel="nansum",
+)
+def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Adds up the elements, all of them or along `dim`, counting NaN as zero.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nansum(torch.tensor([1., torch.nan, 2.]))
+        tensor(3.)
+    """
+    axis = axes_of(dim, input.ndim)
+    if input.dtype.kind == "f":
+        input = np.where(np.isnan(input), np.zeros_like(input, shape=()), input)
+    return sum_over(input, axis if input.ndim else None, keepdim)
+
+
+@nansum.derivative("input")
+def _(grad, input, dim, keepdim):
+    return expand_reduced(grad, input.shape, dim, keepdim) * input.isnan().logical_not()
+
+
+@composite(method=True, out=True)
+def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The mean of the elements that are not NaN, of all or along `dim`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nanmean(torch.tensor([1., torch.nan, 2.]))
+        tensor(1.5000)
+    """
+    if input.dtype.category < FLOATING:
+        raise RuntimeError(
+            "nanmean(): expected input to have floating point or complex dtype but got "
+            f"{scalar_type_name(input.dtype)}"
+        )
+    factor = sum(input.detach().isnan().logical_not(), dim, keepdim)
+    return nansum(input, dim, keepdim, dtype=dtype) / factor
+
+
+@operator(method=True, out=True, promote="float", aliases=("special.logsumexp",))
+def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
+    r"""The logarithm of the sum of exponentials along `dim`, without overflow.
+
+    :math:`m + \log \sum_i e^{x_i - m}` with :math:`m = \max_i x_i`.
+    Example:
+        >>> import taper as torch
+        >>> torch.logsumexp(torch.tensor([1000., 1000.]), 0)
+        tensor(1000.6931)
+    """
+    axis = axes_of(dim, input.ndim) if input.ndim else None
+    if dim is not None and input.ndim == 0:
+        axes_of(dim, 0)
+    if input.size == 0:
+        return np.log(np.add.reduce(np.exp(input), axis, None, None, keepdim))
+    largest = np.maximum.reduce(input.real, axis, None, None, True)
+    largest = np.where(np.isinf(largest), np.zeros_like(largest, shape=()), largest)
+    result = np.log(sum_over(np.exp(input - largest), axis, keepdim))
+    if keepdim or input.ndim == 0:
+        return result + largest.reshape(np.shape(result))
+    return result + largest.reshape(np.shape(result))
+
+
+@logsumexp.derivative("input")
+def _(grad, input, result, dim, keepdim):
+    grad = unsqueeze_reduced(grad, input.shape, dim, keepdim)
+    result = unsqueeze_reduced(result, input.shape, dim, keepdim)
+    return grad * (input - result).exp().conj()
+
+
+# -- truth -----------------------------------------------------------------------------------------
+
+
+def _truth(result: Any, input: Any) -> Any:
+    """`any` and `all` give bools, except that uint8 stays uint8."""
+    return result.astype(input.dtype) if input.dtype == np.uint8 else result
+
+
+@operator(method=True, out=True, differentiable=False)
+def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Tells whether any element is nonzero, of all or along `dim`; NaN counts as nonzero.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.any(torch.tensor([[False, True], [False, False]]), dim=1)
+        tensor([ True, False])
+    """
+    axis = _truth_axes(dim, input.ndim)
+    if axis is None and not keepdim and input.dtype.kind == "b" and input.size:
+        flat = input.ravel()
+        return flat[flat.argmax()]
+    return _truth(np.logical_or.reduce(input, axis, None, None, keepdim), input)
+
+
+def _truth_axes(dim: Any, ndim: int) -> Any:
+    """As `axes_of`, but an empty tuple reduces nothing, and 0-d tensors have no axis."""
+    if dim is None:
+        return None
+    if isinstance(dim, (tuple, list)) and not dim:
+        return None
+    axis = axes_of(dim, ndim)
+    return axis if ndim else None
+
+
+@operator(method=True, out=True, differentiable=False)
+def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Tells whether all elements are nonzero, of all or along `dim`; NaN counts as nonzero.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.all(torch.tensor([[True, True], [False, True]]), dim=1)
+        tensor([ True, False])
+    """
+    axis = _truth_axes(dim, input.ndim)
+    if axis is None and not keepdim and input.dtype.kind == "b" and input.size:
+        flat = input.ravel()
+        return flat[flat.argmin()]
+    return _truth(np.logical_and.reduce(input, axis, None, None, keepdim), input)
+
+
+@operator(method=True, differentiable=False)
+def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
+    """Counts the nonzero elements, of all or along `dim`, as int64.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.count_nonzero(torch.tensor([[0, 1], [2, 3]]), dim=0)
+        tensor([1, 2])
+    """
+    axis = axes_of(dim, input.ndim)
+    if axis is None or input.ndim == 0:
+        return np.count_nonzero(input)
+    return np.add.reduce(input != 0, axis, _I64)
+
+
+# -- back to the shape before broadcasting -----------------------------------------------------------
 
 
 def _cast_and_reduce(grad: Tensor, how: Any) -> Tensor:
@@ -74,6 +340,28 @@ def sum_to(grad: Tensor, shape: tuple[int, ...]) -> Tensor:
     if dims:
         grad = sum(grad, dims, True)
     return grad.reshape(shape) if lead else grad
+
+
+@composite(method=True)
+def sum_to_size(self: Tensor, *size: Any) -> Tensor:
+    """Sums over the dimensions that broadcasting to `size` would expand.
+
+    Raises:  RuntimeError: if `size` is not expandable to the tensor's shape
+    Example:
+        >>> import taper as torch
+        >>> torch.ones(2, 3).sum_to_size(1, 3)
+        tensor([[2., 2., 2.]])
+    """
+    wanted = tuple(size[0]) if len(size) == 1 and not isinstance(size[0], int) else size
+    shape = self.shape
+    lead = len(shape) - len(wanted)
+    if lead < 0 or builtins.any(
+        n not in (1, shape[lead + i]) for i, n in enumerate(wanted)
+    ):
+        raise RuntimeError(
+            f"size {{{list(wanted)}}} is not expandable to size {{{list(shape)}}}."
+        )
+    return sum_to(self, wanted) if tuple(shape) != wanted else self
 
 
 engine.cast_and_reduce = _cast_and_reduce

@@ -1,0 +1,103 @@
+"""Picking and placing elements along one axis by an array of indices, one lane at a time.
+
+A lane is what varies along the axis while every other index stays. Instead of one index array per
+axis, which NumPy's fancy indexing walks slowly, positions in the flattened array are computed:
+``index * stride + offset of the lane``; the offsets are kept for the next call. Arrays that are not
+`np.ndarray` take NumPy's own functions, which their classes can see.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+__all__ = ["add_at", "check_index", "flat_positions", "pick", "place", "reduce_at"]
+
+ndarray = np.ndarray
+_U64 = np.dtype("uint64")
+_I64 = np.dtype("int64")
+
+
+def check_index(index: Any, size: int, dim: int, *, words: str = "") -> None:
+    """Raises IndexError unless all indices are in [0, size); `words` replaces the message."""
+    if type(index) is not ndarray or index.size == 0:
+        return
+    if index.dtype is _I64:
+        unsigned = index.ravel().view(_U64)  # negative ones become huge
+        if unsigned[unsigned.argmax()] < size:
+            return
+    bad = index[(index < 0) | (index >= size)]
+    if bad.size:
+        raise IndexError(words or (
+            f"index {bad[0]} is out of bounds for dimension {dim} with size {size}"
+        ))
+
+
+@lru_cache(maxsize=256)
+def _lane_offsets(shape: tuple[int, ...], dim: int, index_shape: tuple[int, ...]) -> Any:
+    """Where each lane starts in the flattened array; None if there is one lane, at 0."""
+    total: Any = None
+    stride = 1
+    for d in range(len(shape) - 1, -1, -1):
+        if d != dim and index_shape[d] != 1:
+            steps = np.arange(0, index_shape[d] * stride, stride).reshape(
+                (-1,) + (1,) * (len(shape) - 1 - d)
+            )
+            total = steps if total is None else total + steps
+        stride *= shape[d]
+    return total
+
+
+def flat_positions(shape: tuple[int, ...], dim: int, index: Any) -> Any:
+    """Positions, in a contiguous array of this shape, of the elements that `index` names."""
+    stride = 1
+    for size in shape[dim + 1:]:
+        stride *= size
+    if index.dtype is not _I64:
+        index = index.astype(_I64)
+    offsets = _lane_offsets(shape, dim, index.shape)
+    if stride != 1:
+        index = index * stride
+    return index if offsets is None else index + offsets
+
+
+def pick(x: Any, dim: int, index: Any) -> Any:
+    """``x[..., index[...], ...]`` along `dim`; `index` is as long as x or shorter elsewhere."""
+    if type(x) is not ndarray or type(index) is not ndarray:
+        narrowed = tuple(
+            slice(None) if d == dim else slice(0, n) for d, n in enumerate(index.shape)
+        )
+        return np.take_along_axis(x[narrowed], index, dim)
+    return x.ravel().take(flat_positions(x.shape, dim, index))
+
+
+def place(x: Any, dim: int, index: Any, values: Any) -> Any:
+    """A copy of `x` with `values` at `index`; the last one stays where indices repeat."""
+    result = x.copy()
+    if type(x) is not ndarray:
+        narrowed = tuple(
+            slice(None) if d == dim else slice(0, n) for d, n in enumerate(index.shape)
+        )
+        np.put_along_axis(result[narrowed], index, values, dim)
+        return result
+    if not result.flags.c_contiguous:
+        result = result.copy(order="C")
+    result.reshape(-1)[flat_positions(x.shape, dim, index)] = values
+    return result
+
+
+def add_at(x: Any, dim: int, index: Any, values: Any) -> Any:
+    """A copy of `x` with `values` added at `index`, as often as indices repeat."""
+    return reduce_at(np.add, x, dim, index, values)
+
+
+def reduce_at(ufunc: Any, x: Any, dim: int, index: Any, values: Any) -> Any:
+    """A copy of `x` in which `ufunc` joined each of `values` to the element at `index`."""
+    result = x.copy(order="C")
+    flat = result.reshape(-1)
+    if values.shape != index.shape:
+        values = values[tuple(slice(0, n) for n in index.shape)]
+    ufunc.at(flat, flat_positions(x.shape, dim, index).ravel(), values.ravel())
+    return result

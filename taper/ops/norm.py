@@ -1,0 +1,240 @@
+"""Vector norms, distances, and rescaling to a largest norm. Matrix norms are in linear algebra."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from taper.core.dtype import FLOATING, as_dtype
+from taper.core.promotion import promote_types, scalar_type_name
+from taper.core.tensor import Tensor
+from taper.kernels.summation import sum_over
+from taper.ops.declare import OPERATORS, composite, operator
+from taper.ops.reduction import axes_of, unsqueeze_reduced
+
+
+def norm_over(x: Any, order: Any, axis: Any, keepdim: bool) -> Any:
+    r""":math:`(\sum_i |x_i|^p)^{1/p}` of an array over `axis` (None, int or tuple), with its
+    limits: p = 0 counts what is not zero, ±inf takes the largest or smallest magnitude."""
+    if x.dtype.kind == "c" and order != 0:
+        x = np.absolute(x)
+    if order == 2:
+        if axis is None and not keepdim:
+            flat = x.ravel()
+            return np.sqrt(flat.dot(flat)) if x.size <= 1024 else np.sqrt(sum_over(flat * flat))
+        return np.sqrt(sum_over(x * x, axis, keepdim))
+    if order == 0:
+        real = np.zeros_like(x, shape=()).real.dtype
+        return sum_over((x != 0).astype(real), axis, keepdim)
+    x = np.absolute(x)
+    if order == 1:
+        return sum_over(x, axis, keepdim)
+    if math.isinf(order):
+        ufunc = np.maximum if order > 0 else np.minimum
+        return ufunc.reduce(x, axis, None, None, keepdim)
+    p = np.asarray(order).astype(x.dtype)
+    inverse = np.asarray(1 / order).astype(x.dtype)
+    return np.power(sum_over(np.power(x, p), axis, keepdim), inverse)
+
+
+def norm_gradient(grad: Any, x: Tensor, order: Any, norm: Tensor, dim: Any, keepdim: bool) -> Any:
+    """The gradient of `norm_over`: 0 where the norm is 0, shared by ties where it is infinite."""
+    norm = unsqueeze_reduced(norm, x.shape, dim, keepdim)
+    grad = unsqueeze_reduced(grad, x.shape, dim, keepdim)
+    if order == 0:
+        return x.new_zeros(x.shape)
+    if order == 1:
+        return x.sgn() * grad
+    if order == 2:
+        return x * (grad / norm).masked_fill(norm == 0, 0)
+    if math.isinf(order):
+        attained = (x.abs() == norm)
+        axes = axes_of(dim, x.dim())
+        count = attained.sum(axes, axes is not None)
+        return x.sgn() * (attained * (grad / count))
+    if order < 1:
+        part = x.sgn() * x.abs().pow(order - 1).masked_fill(x == 0, 0)
+        return part * grad * norm.pow(1 - order)
+    if order < 2:
+        part = x.sgn() * x.abs().pow(order - 1)
+        scale = grad / norm.pow(order - 1)
+        return part * scale.masked_fill(norm == 0, 0)
+    part = x * x.abs().pow(order - 2)
+    scale = (grad / norm.pow(order - 1)).masked_fill(norm == 0, 0)
+    return part * scale
+
+
+def _vector_norm_dtype(bound: dict[str, Any]) -> Any:
+    d = bound["x"].dtype
+    wanted = as_dtype(bound["dtype"])
+    if d.category < FLOATING:
+        raise RuntimeError(
+            "linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
+            f"{scalar_type_name(d)}"
+        )
+    if wanted is None or wanted is d:
+        return d
+    if wanted.category < FLOATING:
+        raise RuntimeError(
+            "linalg.vector_norm: dtype should be floating point or complex, but got "
+            f"{scalar_type_name(wanted)}"
+        )
+    if wanted.is_complex != d.is_complex:
+        kind = "complex" if d.is_complex else "real"
+        raise RuntimeError(
+            f"linalg.vector_norm: dtype should be {kind} for {kind} inputs, but got "
+            f"{scalar_type_name(wanted)}"
+        )
+    if promote_types(d, wanted) is not wanted:
+        raise RuntimeError(
+            f"linalg.vector_norm: the dtype of the input ({scalar_type_name(d)}) should be "
+            f"convertible without narrowing to the specified dtype ({scalar_type_name(wanted)})"
+        )
+    return wanted
+
+
+def _require_identity(x: Any, order: Any, axis: Any) -> None:
+    """Norms of order below 0 and of order inf do not exist for no elements."""
+    if x.size or not (order < 0 or order == math.inf):
+        return
+    words = f"linalg.vector_norm cannot compute the {_order_text(order)} norm on "
+    if axis is None or x.ndim <= 1:
+        raise RuntimeError(
+            f"{words}an empty tensor because the operation does not have an identity"
+        )
+    for d in (axis,) if type(axis) is int else axis:
+        if x.shape[d] == 0:
+            raise RuntimeError(
+                f"{words}the dimension {d}because this dimension is empty and the operation does "
+                "not have an identity"
+            )
+
+
+def _order_text(order: Any) -> str:
+    return str(int(order)) if not math.isinf(order) and order == int(order) else str(order)
+
+
+@operator("linalg.vector_norm", out=True, promote=_vector_norm_dtype, upcast=True,
+          node="LinalgVectorNormBackward0")
+def vector_norm(
+    x: Tensor, ord: float = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
+    r"""A vector norm of all elements, or along `dim`: :math:`(\sum_i |x_i|^p)^{1/p}`, p = `ord`.
+
+    ``ord=0`` counts what is not zero; ``inf`` and ``-inf`` take the largest and the smallest
+    magnitude. The gradient is 0 where the norm is.
+    Example:
+        >>> import taper as torch
+        >>> torch.linalg.vector_norm(torch.tensor([3., 4.]))
+        tensor(5.)
+    """
+    if dim is None and ord == 2 and not keepdim and x.dtype.kind == "f":
+        flat = x.ravel()
+        if flat.size <= 1024:
+            return np.sqrt(flat.dot(flat))
+    axis = axes_of(dim, x.ndim)
+    if x.size == 0:
+        _require_identity(x, ord, axis)
+    if x.ndim == 0:
+        return norm_over(x.reshape(1), ord, None, False)
+    return norm_over(x, ord, axis, keepdim)
+
+
+@vector_norm.derivative("x")
+def _(grad, x, ord, result, dim, keepdim):
+    return norm_gradient(grad, x, ord, result, dim, keepdim)
+
+
+@composite(method=True)
+def norm(
+    input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: Any = None,
+    dtype: Any = None,
+) -> Tensor:
+    """The vector norm of order `p` of all elements or along `dim`; ``"nuc"``, of matrices.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.norm(torch.tensor([3., -4.])), torch.norm(torch.tensor([3., -4.]), p=1)
+        (tensor(5.), tensor(7.))
+    """
+    if p == "fro" or p is None:
+        p = 2.0
+        if isinstance(dim, (tuple, list)) and len(dim) > 2:
+            raise RuntimeError(
+                f"linalg.matrix_norm: dim must be a 2-tuple. Got {' '.join(map(str, dim))}"
+            )
+    elif isinstance(p, str):
+        if dim is None:
+            dim = tuple(range(input.dim()))
+        elif isinstance(dim, int):
+            dim = (dim,)
+        if p != "nuc":
+            raise RuntimeError(f"linalg.matrix_norm: Order {p} not supported.")
+        if len(dim) != 2:
+            raise RuntimeError(
+                f"linalg.matrix_norm: dim must be a 2-tuple. Got {' '.join(map(str, dim))}"
+            )
+        return OPERATORS["linalg.matrix_norm"].function(
+            input, "nuc", dim, keepdim, dtype=dtype, out=out
+        )
+    return vector_norm.function(input, p, dim, keepdim, dtype=dtype, out=out)
+
+
+def _distance_check(bound: dict[str, Any]) -> None:
+    d = promote_types(bound["input"].dtype, bound["other"].dtype)
+    if d.category < FLOATING:
+        raise RuntimeError(
+            "norm(): input dtype should be either floating point or complex. Got "
+            f"{scalar_type_name(d)} instead."
+        )
+
+
+@operator(method=True, promote="result_type", upcast=True, check=_distance_check)
+def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
+    r"""The norm of order `p` of the difference: :math:`\lVert x - y \rVert_p`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.dist(torch.tensor([1., 2.]), torch.tensor([4., 6.]))
+        tensor(5.)
+    """
+    difference = np.subtract(input, other)
+    if np.size(difference) == 0:
+        _require_identity(difference, p, None)
+    return norm_over(np.atleast_1d(difference), p, None, False)
+
+
+@dist.derivative("input")
+def _(grad, input, other, p, result):
+    return norm_gradient(grad, input - other, p, result, None, False)
+
+
+@dist.derivative("other")
+def _(grad, input, other, p, result):
+    return -norm_gradient(grad, input - other, p, result, None, False)
+
+
+@composite(method=True, inplace=True, out=True)
+def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
+    """Scales down the slices along `dim` whose norm of order `p` exceeds `maxnorm`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.renorm(torch.tensor([[3., 4.], [0., 1.]]), 2, 0, 1.)
+        tensor([[0.6000, 0.8000],
+                [0.0000, 1.0000]])
+    """
+    if p <= 0:
+        raise RuntimeError("renorm: non-positive-norm not supported")
+    if maxnorm < 0:
+        raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm:g}")
+    if input.dim() < 2:
+        raise RuntimeError(
+            f"renorm: input needs at least 2 dimensions, got {input.dim()} dimensions"
+        )
+    dim = axes_of(dim, input.dim())
+    norms = vector_norm(input, p, [d for d in range(input.dim()) if d != dim], True)
+    scale = (maxnorm / (norms + 1e-7)).masked_fill(norms <= maxnorm, 1)
+    return input * scale.to(input.dtype)

@@ -1,0 +1,184 @@
+"""Variances and standard deviations, alone and with the mean."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+
+from taper.core.dtype import FLOATING
+from taper.core.tensor import Tensor
+from taper.kernels.summation import sum_over
+from taper.ops.declare import operator
+from taper.ops.reduction import axes_of, count_over, unsqueeze_reduced
+
+
+def _arguments(dim: Any, unbiased: Any, correction: Any) -> tuple[Any, Any]:
+    """(dim, correction) of PyTorch's overloads: `unbiased` may stand in the place of `dim`."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    if unbiased is not None:
+        correction = 1 if unbiased else 0
+    return dim, 1 if correction is None else correction
+
+
+def _inexact(name: str) -> Any:
+    """The rule for dtypes: they stay as they are, and integers are refused."""
+
+    def promote(bound: dict[str, Any]) -> Any:
+        d = bound["input"].dtype
+        if d.category < FLOATING:
+            raise RuntimeError(f"{name} only support floating point and complex dtypes")
+        return d
+
+    return promote
+
+
+def _spread(name: str, input: Any, dim: Any, correction: Any, keepdim: bool) -> tuple[Any, Any]:
+    """(variance, mean), in two passes: the mean, then squares of what differs from it."""
+    axis = axes_of(dim, input.ndim)
+    shape = input.shape
+    n = count_over(shape, axis)
+    if n - correction <= 0 and input.size:
+        warnings.warn(
+            f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the "
+            "reduction factor (input numel divided by output numel).",
+            UserWarning, stacklevel=5,
+        )
+    if input.ndim == 0:
+        input = input.reshape(1)
+    mean = sum_over(input, axis, True) / n if n else sum_over(input, axis, True) * np.nan
+    off = input - mean
+    if off.dtype.kind == "c":
+        squares = off.real * off.real + off.imag * off.imag
+    else:
+        squares = np.multiply(off, off, off)
+    left = n - correction
+    variance = sum_over(squares, axis, keepdim and bool(shape)) / (left if left > 0 else 0)
+    if not shape:
+        return variance.reshape(()), mean.reshape(())
+    return variance, mean if keepdim else mean.reshape(np.shape(variance))
+
+
+@operator(method=True, out=True, promote=_inexact("std and var"), upcast=True)
+def var(
+    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
+    correction: Any = None,
+) -> Tensor:
+    r"""The variance: :math:`\frac1{n-c}\sum_i |x_i - \bar x|^2`, c = `correction` = 1.
+
+    ``unbiased=False`` is ``correction=0``. Of complex numbers it is real.
+    Example:
+        >>> import taper as torch
+        >>> torch.var(torch.tensor([1., 2., 3.]))
+        tensor(1.)
+    """
+    dim, correction = _arguments(dim, unbiased, correction)
+    return _spread("var", input, dim, correction, keepdim)[0]
+
+
+def _var_grad(grad: Any, input: Any, dim: Any, correction: Any, keepdim: bool) -> Any:
+    n = count_over(input.shape, axes_of(dim, input.dim()))
+    grad = unsqueeze_reduced(grad, input.shape, dim, keepdim)
+    left = n - correction
+    axes = axes_of(dim, input.dim())
+    off = input - (input.mean() if axes is None else input.mean(axes, True))
+    if left <= 0:
+        return grad * off.new_full(off.shape, math.inf).masked_fill(off == 0, math.nan)
+    return grad * off * (2.0 / left)
+
+
+@var.derivative("input")
+def _(grad, input, dim, unbiased, keepdim, correction):
+    dim, correction = _arguments(dim, unbiased, correction)
+    return _var_grad(grad, input, dim, correction, keepdim)
+
+
+@operator(method=True, out=True, promote=_inexact("std and var"), upcast=True)
+def std(
+    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
+    correction: Any = None,
+) -> Tensor:
+    r"""The standard deviation, the square root of `var`.
+
+    Its gradient is 0 where it is 0.
+    Example:
+        >>> import taper as torch
+        >>> torch.std(torch.tensor([1., 2., 3.]))
+        tensor(1.)
+    """
+    dim, correction = _arguments(dim, unbiased, correction)
+    return np.sqrt(_spread("std", input, dim, correction, keepdim)[0])
+
+
+def _std_grad(grad: Any, result: Any, input: Any, dim: Any, correction: Any, keepdim: bool) -> Any:
+    grad = (grad / (result * 2)).masked_fill(result == 0, 0)
+    return _var_grad(grad, input, dim, correction, keepdim)
+
+
+@std.derivative("input")
+def _(grad, input, result, dim, unbiased, keepdim, correction):
+    dim, correction = _arguments(dim, unbiased, correction)
+    return _std_grad(grad, result, input, dim, correction, keepdim)
+
+
+def _mean_grad(grad: Any, shape: Any, dim: Any, keepdim: bool) -> Any:
+    n = count_over(shape, axes_of(dim, len(shape)))
+    return unsqueeze_reduced(grad / n, shape, dim, keepdim).expand(shape)
+
+
+@operator(promote=_inexact("var_mean"), upcast=True, outputs=2)
+def var_mean(
+    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
+    correction: Any = None,
+) -> Tensor:
+    """The variance, as `var` gives it, and the mean.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.var_mean(torch.tensor([1., 2., 3.]))
+        (tensor(1.), tensor(2.))
+    """
+    dim, correction = _arguments(dim, unbiased, correction)
+    return _spread("var_mean", input, dim, correction, keepdim)
+
+
+@var_mean.derivative("input")
+def _(grads, input, dim, unbiased, keepdim, correction):
+    dim, correction = _arguments(dim, unbiased, correction)
+    parts = []
+    if grads[0] is not None:
+        parts.append(_var_grad(grads[0], input, dim, correction, keepdim))
+    if grads[1] is not None:
+        parts.append(_mean_grad(grads[1], input.shape, dim, keepdim))
+    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+
+
+@operator(promote=_inexact("std_mean"), upcast=True, outputs=2)
+def std_mean(
+    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
+    correction: Any = None,
+) -> Tensor:
+    """The standard deviation, as `std` gives it, and the mean.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.std_mean(torch.tensor([1., 2., 3.]))
+        (tensor(1.), tensor(2.))
+    """
+    dim, correction = _arguments(dim, unbiased, correction)
+    variance, mean = _spread("std_mean", input, dim, correction, keepdim)
+    return np.sqrt(variance), mean
+
+
+@std_mean.derivative("input")
+def _(grads, input, result0, dim, unbiased, keepdim, correction):
+    dim, correction = _arguments(dim, unbiased, correction)
+    parts = []
+    if grads[0] is not None:
+        parts.append(_std_grad(grads[0], result0, input, dim, correction, keepdim))
+    if grads[1] is not None:
+        parts.append(_mean_grad(grads[1], input.shape, dim, keepdim))
+    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
