@@ -1,0 +1,22 @@
+"""Saving and loading: PyTorch's own file format, read and written without PyTorch.
+
+`archive.py` has the container, `pickler.py` and `restricted.py` the objects in it, `rebuild.py`
+the tensors, `legacy.py` the format of before version 1.6.
+"""
+
+from taper.serialization.load import load
+from taper.serialization.options import (
+    LoadEndianness, add_safe_globals, clear_safe_globals, get_crc32_options,
+    get_default_load_endianness, get_default_mmap_options, get_safe_globals, register_package,
+    safe_globals, set_crc32_options, set_default_load_endianness, set_default_mmap_options,
+    skip_data,
+)
+from taper.serialization.restricted import get_unsafe_globals_in_checkpoint
+from taper.serialization.save import save
+
+__all__ = [
+    "LoadEndianness", "add_safe_globals", "clear_safe_globals", "get_crc32_options",
+    "get_default_load_endianness", "get_default_mmap_options", "get_safe_globals",
+    "get_unsafe_globals_in_checkpoint", "load", "register_package", "safe_globals", "save",
+    "set_crc32_options", "set_default_load_endianness", "set_default_mmap_options", "skip_data",
+]

@@ -1,0 +1,224 @@
+"""The container: a zip archive of uncompressed records, each beginning at a multiple of 64 bytes.
+
+Writing is ours, because zip libraries can't align; reading finds records through `zipfile`, then
+takes their bytes straight from the file. The format is that of PKWARE's APPNOTE 6.3.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import IO, Any
+
+import numpy as np
+
+from taper.serialization.options import options
+
+__all__ = ["ArchiveReader", "ArchiveWriter", "is_archive", "replacing"]
+
+_ALIGNMENT = 64
+_LIMIT = 0xFFFFFFFF  # sizes from here on need the 64-bit fields
+_FILE_NAMES_ARE_UTF8 = 1 << 11
+_LOCAL_HEADER = struct.Struct("<4sHHHHHIIIHH")
+_CENTRAL_HEADER = struct.Struct("<4sHHHHHHIIIHHHHHII")
+
+
+class ArchiveWriter:
+    """Writes records one after the other to a file object; `close` adds the directory."""
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        self._file = file
+        self._name = name
+        self._offset = 0
+        self._directory: list[bytes] = []
+
+    def write(self, record: str, data: bytes | memoryview | np.ndarray[Any, Any]) -> None:
+        """Adds a record."""
+        view = memoryview(data).cast("B") if len(data) else memoryview(b"")
+        size = view.nbytes
+        checksum = zlib.crc32(view) if options.crc32 else 0
+        name = f"{self._name}/{record}".encode()
+        large = size >= _LIMIT
+        version = 45 if large else 0
+        extra = struct.pack("<HHQQ", 1, 16, size, size) if large else b""
+        begin = self._offset + _LOCAL_HEADER.size + len(name) + len(extra) + 4
+        padding = -begin % _ALIGNMENT
+        extra += struct.pack("<2sH", b"FB", padding) + b"Z" * padding
+        shown = _LIMIT if large else size
+        fields = (version, _FILE_NAMES_ARE_UTF8, 0, 0, 0, checksum, shown, shown, len(name))
+        header_at = self._offset
+        self._put(_LOCAL_HEADER.pack(b"PK\3\4", *fields, len(extra)) + name + extra)
+        self._put(view)
+        self._directory.append(self._entry(fields, name, size, header_at))
+
+    def _entry(self, fields: tuple[int, ...], name: bytes, size: int, header_at: int) -> bytes:
+        """The record's entry in the directory."""
+        wide = b""
+        if size >= _LIMIT:
+            wide += struct.pack("<QQ", size, size)
+        if header_at >= _LIMIT:
+            wide += struct.pack("<Q", header_at)
+        extra = struct.pack("<HH", 1, len(wide)) + wide if wide else b""
+        shown_at = min(header_at, _LIMIT)
+        return (
+            _CENTRAL_HEADER.pack(
+                b"PK\1\2", 0, *fields, len(extra), 0, 0, 0, 0, shown_at
+            ) + name + extra
+        )
+
+    def _put(self, data: bytes | memoryview) -> None:
+        self._file.write(data)
+        self._offset += len(data)
+
+    def close(self) -> None:
+        """Writes the directory; the file itself stays open."""
+        begin, count = self._offset, len(self._directory)
+        self._put(b"".join(self._directory))
+        size = self._offset - begin
+        if begin >= _LIMIT or size >= _LIMIT or count >= 0xFFFF:
+            wide_at = self._offset
+            self._put(
+                struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, begin)
+                + struct.pack("<4sIQI", b"PK\6\7", 0, wide_at, 1)
+            )
+        count = min(count, 0xFFFF)
+        size, begin = min(size, _LIMIT), min(begin, _LIMIT)
+        self._put(struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, count, count, size, begin, 0))
+
+
+@contextlib.contextmanager
+def replacing(path: str) -> Iterator[IO[bytes]]:
+    """A file to write that takes the place of `path` when all is written, and on disk.
+
+    Whatever happens on the way, `path` holds either what it held before or what was written.
+    Devices, pipes, and files in folders where no new file may be made, are written in place.
+    """
+    path = os.path.realpath(path)
+    mode = None
+    with contextlib.suppress(FileNotFoundError):
+        mode = os.stat(path).st_mode
+    folder = os.path.dirname(path)
+    if (mode is not None and not stat.S_ISREG(mode)) or not os.access(folder, os.W_OK):
+        with open(path, "wb") as file:
+            yield file
+        return
+    temporary = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if mode is not None:
+            os.chmod(temporary, stat.S_IMODE(mode))
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    if os.name == "posix":  # the new name has to reach the disk as well
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def is_archive(file: IO[bytes]) -> bool:
+    """Whether a zip archive begins at the file's position, which stays the same."""
+    start = file.tell()
+    found = file.read(4) == b"PK\3\4"
+    file.seek(start)
+    return found
+
+
+class ArchiveReader:
+    """Reads records by name.
+
+    Raises: RuntimeError: for archives that are damaged, compressed, or not PyTorch's.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        start = file.tell()
+        file.seek(0, os.SEEK_END)
+        self._end = file.tell()
+        file.seek(start)
+        try:
+            directory = zipfile.ZipFile(file).infolist()  # type: ignore[arg-type]
+        except (zipfile.BadZipFile, ValueError, OSError, struct.error, NotImplementedError,
+                UnicodeDecodeError, OverflowError) as error:
+            raise _damaged("failed finding central directory") from error
+        self._records: dict[str, zipfile.ZipInfo] = {}
+        for info in directory:
+            name = info.filename.partition("/")[2]
+            if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+                raise _damaged(f"record {info.filename!r} is compressed or encrypted")
+            if name in self._records:
+                raise _damaged(f"there are two records {info.filename!r}")
+            self._records[name] = info
+
+    def __contains__(self, record: str) -> bool:
+        return record in self._records
+
+    def size(self, record: str) -> int:
+        """The size of a record in bytes."""
+        return self._find(record).file_size
+
+    def _find(self, record: str) -> zipfile.ZipInfo:
+        try:
+            return self._records[record]
+        except KeyError:
+            raise RuntimeError(
+                f"PytorchStreamReader failed locating file {record}: file not found"
+            ) from None
+
+    def offset(self, record: str) -> int:
+        """Where the bytes of a record begin in the file."""
+        info = self._find(record)
+        self._file.seek(info.header_offset)
+        header = self._file.read(_LOCAL_HEADER.size)
+        if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\3\4":
+            raise _damaged(f"record {record!r} has no header")
+        name_size, extra_size = struct.unpack("<HH", header[-4:])
+        begin = info.header_offset + _LOCAL_HEADER.size + name_size + extra_size
+        if begin + info.file_size > self._end:
+            raise _damaged(f"record {record!r} reaches beyond the end of the file")
+        return begin
+
+    def read(self, record: str) -> np.ndarray[Any, Any]:
+        """The bytes of a record, in memory of their own."""
+        begin = self.offset(record)
+        data = np.empty(self.size(record), np.uint8)
+        self._file.seek(begin)
+        view = memoryview(data)
+        done = 0
+        while done < len(view):
+            count = _read_into(self._file, view[done:])
+            if not count:
+                raise _damaged(f"record {record!r} ends early")
+            done += count
+        return data
+
+
+def _read_into(file: IO[bytes], view: memoryview) -> int:
+    readinto = getattr(file, "readinto", None)
+    if readinto is not None:
+        return int(readinto(view))
+    data = file.read(len(view))
+    view[: len(data)] = data
+    return len(data)
+
+
+def _damaged(what: str) -> RuntimeError:
+    return RuntimeError(
+        f"PytorchStreamReader failed reading zip archive: {what}. If you are seeing this error, "
+        "there is a high likelihood that your checkpoint file is corrupted. This can happen if "
+        "the checkpoint was not saved properly, was transferred incorrectly, or the file was "
+        "modified after saving."
+    )

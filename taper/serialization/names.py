@@ -1,0 +1,134 @@
+"""The names that files use: PyTorch's, for our classes and functions, in both directions."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from typing import Any
+
+import taper
+from taper.core.dtype import ALL_DTYPES, dtype
+from taper.core.storage import UntypedStorage
+
+__all__ = ["StorageKind", "TorchName", "find_torch_object", "storage_kind", "torch_name_of"]
+
+
+class TorchName:
+    """A name to be written to a file as it is, without looking for what it names."""
+
+    __slots__ = ("module", "name")
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module = module
+        self.name = name
+
+    def __call__(self, *_: Any) -> Any:  # pickle wants what it writes before REDUCE to be callable
+        raise TypeError(f"{self.module}.{self.name} can only be written to a file")
+
+
+@functools.cache
+def torch_name(module: str, name: str) -> TorchName:
+    """The one TorchName for a name, so that a pickler writes it once and refers to it later."""
+    return TorchName(module, name)
+
+
+class StorageKind:
+    """A class of typed storages, such as ``torch.FloatStorage``: in files, the name of a dtype."""
+
+    __slots__ = ("dtype", "name")
+
+    def __init__(self, name: str, dtype: dtype | None) -> None:
+        self.name = name
+        self.dtype = dtype  # None: bytes
+
+
+# Younger dtypes have no storage class: their tensors are saved as bytes and a dtype.
+_KINDS = {
+    "Double": taper.float64, "Float": taper.float32, "Half": taper.float16,
+    "BFloat16": taper.bfloat16, "Long": taper.int64, "Int": taper.int32, "Short": taper.int16,
+    "Char": taper.int8, "Byte": taper.uint8, "Bool": taper.bool,
+    "ComplexDouble": taper.complex128, "ComplexFloat": taper.complex64,
+}  # fmt: skip
+_STORAGE_KINDS = {f"{prefix}Storage": StorageKind(f"{prefix}Storage", d)
+                  for prefix, d in _KINDS.items()}
+_UNTYPED = StorageKind("UntypedStorage", None)
+_KIND_OF = {kind.dtype: kind for kind in _STORAGE_KINDS.values()}
+
+
+def storage_kind(dtype: dtype) -> StorageKind | None:
+    """The storage class of a dtype, if it has one."""
+    return _KIND_OF.get(dtype)
+
+
+def kind_name(kind: StorageKind | None) -> TorchName:
+    """The name of a storage class in files."""
+    if kind is None or kind.dtype is None:
+        return torch_name("torch.storage", "UntypedStorage")
+    return torch_name("torch", kind.name)
+
+
+@functools.cache
+def _special() -> dict[tuple[str, str], Any]:
+    """What PyTorch's files name that isn't at the same place in taper."""
+    from taper.serialization import rebuild
+
+    found: dict[tuple[str, str], Any] = {("torch", d.name): d for d in ALL_DTYPES}
+    for name, kind in _STORAGE_KINDS.items():
+        found["torch", name] = found["torch.cuda", name] = kind
+    found["torch.storage", "UntypedStorage"] = found["torch", "UntypedStorage"] = _UNTYPED
+    for module, names in rebuild.NAMES.items():
+        for name, function in names.items():
+            found[module, name] = function
+    found["torch", "Tensor"] = taper.Tensor
+    found["torch", "Size"] = taper.Size
+    found["torch", "device"] = taper.device
+    found["torch._C", "Generator"] = taper.Generator
+    found["torch.nn.parameter", "Parameter"] = taper.nn.Parameter
+    return found
+
+
+def find_torch_object(module: str, name: str) -> Any:
+    """The object of taper that stands for ``torch….name``.
+
+    Raises: AttributeError or ImportError: if there is none.
+    """
+    special = _special().get((module, name))
+    if special is not None:
+        return special
+    try:
+        found: Any = importlib.import_module("taper" + module.removeprefix("torch"))
+        for part in name.split("."):
+            found = getattr(found, part)
+        return found
+    except (ImportError, AttributeError):
+        # Classes may be in another file than in PyTorch: look in the public namespace above it.
+        for public in ("torch.nn", "torch.optim", "torch.optim.lr_scheduler", "torch.utils.data"):
+            if module.startswith(public + "."):
+                space = importlib.import_module("taper" + public.removeprefix("torch"))
+                if hasattr(space, name):
+                    return getattr(space, name)
+        raise
+
+
+def torch_name_of(value: Any) -> TorchName | None:
+    """The name in PyTorch's files of a class or function of ours; None for what isn't ours."""
+    module = getattr(value, "__module__", None) or ""
+    name = getattr(value, "__qualname__", "")
+    top = module.partition(".")[0]
+    if top not in ("taper", "torch"):
+        return None
+    torch_module = "torch" + module.removeprefix(top)
+    try:
+        same = find_torch_object(torch_module, name) is value
+    except (ImportError, AttributeError):
+        same = False
+    if same:
+        return torch_name(torch_module, name)
+    if top == "taper":
+        return None  # ours alone: the file can be read by taper only
+    raise TypeError(f"cannot save {value!r}: nothing is found under its name {module}.{name}")
+
+
+def is_untyped(kind: Any) -> bool:
+    """Whether a storage class is that of bytes."""
+    return kind is _UNTYPED or kind is UntypedStorage

@@ -1,0 +1,442 @@
+"""An unpickler that can't run code: it knows few instructions and few names.
+
+Pickles are programs. This one interpreter reads those that consist of plain data, tensors, and
+the classes that `add_safe_globals` allowed. Whatever else it meets is an UnpicklingError; it
+imports nothing, and calls only what is listed here.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import struct
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from typing import IO, Any
+
+import taper
+from taper import Tensor
+from taper.core.dtype import ALL_DTYPES
+from taper.serialization import rebuild
+from taper.serialization.archive import ArchiveReader, is_archive
+from taper.serialization.names import StorageKind, find_torch_object, is_untyped
+from taper.serialization.options import options
+from taper.serialization.rebuild import LoadedStorage
+
+__all__ = ["get_unsafe_globals_in_checkpoint", "restricted_load"]
+
+_MARK = object()
+_PYTHON_2 = {"__builtin__": "builtins"}
+
+
+def _encode(text: str, encoding: str = "latin1") -> bytes:
+    """How protocol 2 writes bytes: as text to be encoded."""
+    if encoding != "latin1" or not isinstance(text, str):
+        raise pickle.UnpicklingError(f"bytes in this file are encoded as {encoding!r}")
+    return text.encode("latin1")
+
+
+def _bytearray(data: Any = b"", encoding: str = "latin1") -> bytearray:
+    if isinstance(data, str):
+        data = _encode(data, encoding)
+    if not isinstance(data, bytes):
+        raise pickle.UnpicklingError("a bytearray in this file isn't made of bytes")
+    return bytearray(data)
+
+
+def _allowed_names() -> dict[tuple[str, str], Any]:
+    """(module, name) → object, for all that any file may name."""
+    allowed: dict[tuple[str, str], Any] = {
+        ("collections", "OrderedDict"): OrderedDict, ("collections", "Counter"): Counter,
+        ("builtins", "set"): set, ("builtins", "complex"): complex,
+        ("builtins", "bytearray"): _bytearray, ("_codecs", "encode"): _encode,
+    }
+    for module, names in rebuild.NAMES.items():
+        for name, function in names.items():
+            allowed[module, name] = function
+    for dtype in ALL_DTYPES:
+        allowed["torch", dtype.name] = dtype
+    for module, name in (
+        ("torch", "Size"), ("torch", "device"), ("torch", "Tensor"),
+        ("torch.nn.parameter", "Parameter"), ("torch.storage", "UntypedStorage"),
+    ):
+        allowed[module, name] = find_torch_object(module, name)
+    return allowed
+
+
+_allowed: dict[tuple[str, str], Any] = {}
+_allowed_ids: set[int] = set()
+
+
+def _find_allowed(module: str, name: str) -> Any:
+    """The object that a file may name, or None."""
+    if not _allowed:
+        _allowed.update(_allowed_names())
+        _allowed_ids.update(map(id, _allowed.values()))
+    module = _PYTHON_2.get(module, module)
+    found = _allowed.get((module, name))
+    if found is not None:
+        return found
+    if module in ("torch", "torch.cuda") and name.endswith("Storage"):
+        try:
+            kind = find_torch_object(module, name)
+        except (ImportError, AttributeError):
+            return None
+        return kind if isinstance(kind, StorageKind) else None
+    for item in options.safe_globals:
+        if isinstance(item, tuple):
+            if item[1] == f"{module}.{name}":
+                return item[0]
+        elif name == item.__qualname__ and module in (item.__module__, _as_torch(item.__module__)):
+            return item
+    return None
+
+
+def _as_torch(module: str) -> str:
+    top, dot, rest = module.partition(".")
+    return f"torch{dot}{rest}" if top == "taper" else module
+
+
+def _full_name(module: str, name: str) -> str:
+    module = _PYTHON_2.get(module, module)
+    return name if module == "builtins" else f"{module}.{name}"
+
+
+def restricted_load(data: bytes | IO[bytes], find_storage: Callable[[Any], Any]) -> Any:
+    """The object in a pickle.
+
+    Args:
+        data: the pickle, or a file that it comes next in.
+        find_storage: gives the LoadedStorage for a persistent id.
+
+    Raises: pickle.UnpicklingError: for anything not allowed, unknown or malformed.
+    """
+    file = io.BytesIO(data) if isinstance(data, bytes) else data
+    try:
+        result = _Machine(file, find_storage).run()
+    except (pickle.UnpicklingError, MemoryError, RuntimeError):
+        raise
+    except EOFError:
+        if isinstance(data, bytes):
+            raise pickle.UnpicklingError("this pickle ends early") from None
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, ArithmeticError,
+            struct.error) as error:
+        raise pickle.UnpicklingError(
+            f"this pickle is malformed: {type(error).__name__}: {error}"
+        ) from error
+    return result.untyped() if isinstance(result, LoadedStorage) else result
+
+
+class _Machine:
+    """The interpreter: a stack, the marks on it, and a memo."""
+
+    def __init__(self, file: IO[bytes], find_storage: Callable[[Any], Any]) -> None:
+        self._file = file
+        self._find_storage = find_storage
+        self._stack: list[Any] = []
+        self._memo: dict[int, Any] = {}
+
+    # -- reading ------------------------------------------------------------------
+
+    def _take(self, count: int) -> bytes:
+        data = self._file.read(count)
+        if len(data) < count:
+            raise EOFError("Ran out of input")
+        return data
+
+    def _number(self, form: str) -> Any:
+        return struct.unpack(form, self._take(struct.calcsize(form)))[0]
+
+    def _line(self) -> str:
+        line = self._file.readline(1024)
+        if not line.endswith(b"\n"):
+            raise pickle.UnpicklingError("a name in this pickle doesn't end")
+        return line[:-1].decode("utf-8")
+
+    def run(self) -> Any:
+        """Runs to the STOP instruction; returns what is left on the stack."""
+        push = self._stack.append
+        while True:
+            code = self._take(1)
+            if code == b".":
+                return self._stack.pop()
+            simple = _CONSTANTS.get(code)
+            if simple is not None:
+                push(simple[0])
+                continue
+            form = _NUMBERS.get(code)
+            if form is not None:
+                push(self._number(form))
+                continue
+            form = _TEXTS.get(code)
+            if form is not None:
+                push(self._take(self._number(form)).decode("utf-8", "surrogatepass"))
+                continue
+            form = _BYTES.get(code)
+            if form is not None:
+                push(self._take(self._number(form)))
+                continue
+            instruction = _INSTRUCTIONS.get(code)
+            if instruction is None:
+                raise pickle.UnpicklingError(f"Unsupported operand {code[0]}")
+            instruction(self)
+
+    # -- instructions -------------------------------------------------------------
+
+    def _protocol(self) -> None:
+        protocol = self._take(1)[0]
+        if protocol > pickle.HIGHEST_PROTOCOL:
+            raise pickle.UnpicklingError(f"unknown pickle protocol {protocol}")
+
+    def _skip_frame_size(self) -> None:
+        self._take(8)
+
+    def _long(self) -> None:
+        self._stack.append(int.from_bytes(self._take(self._take(1)[0]), "little", signed=True))
+
+    def _bytearray(self) -> None:
+        self._stack.append(bytearray(self._take(self._number("<Q"))))
+
+    def _mark(self) -> None:
+        self._stack.append(_MARK)
+
+    def _since_mark(self) -> list[Any]:
+        """Takes everything after the last mark off the stack, and the mark."""
+        stack = self._stack
+        at = len(stack) - 1
+        while stack[at] is not _MARK:
+            if at == 0:
+                raise pickle.UnpicklingError("there is no mark on the stack")
+            at -= 1
+        items = stack[at + 1 :]
+        del stack[at:]
+        return items
+
+    def _push_list(self) -> None:
+        self._stack.append([])
+
+    def _push_dict(self) -> None:
+        self._stack.append({})
+
+    def _push_set(self) -> None:
+        self._stack.append(set())
+
+    def _tuple(self) -> None:
+        self._stack.append(tuple(self._since_mark()))
+
+    def _tuple_of(self, count: int) -> None:
+        items = self._stack[-count:]
+        if len(items) < count or any(item is _MARK for item in items):
+            raise pickle.UnpicklingError("unpickling stack underflow")
+        self._stack[-count:] = [tuple(items)]
+
+    def _frozenset(self) -> None:
+        self._stack.append(frozenset(self._since_mark()))
+
+    def _pop(self) -> None:
+        self._stack.pop()
+
+    def _append(self) -> None:
+        item = self._stack.pop()
+        self._extend([item])
+
+    def _appends(self) -> None:
+        self._extend(self._since_mark())
+
+    def _extend(self, items: list[Any]) -> None:
+        target = self._stack[-1]
+        if type(target) is not list:
+            raise pickle.UnpicklingError(f"Can only append to lists, but got {type(target)}")
+        target.extend(items)
+
+    def _add_items(self) -> None:
+        items = self._since_mark()
+        target = self._stack[-1]
+        if type(target) is not set:
+            raise pickle.UnpicklingError(f"Can only add to sets, but got {type(target)}")
+        target.update(items)
+
+    def _set_item(self) -> None:
+        value, key = self._stack.pop(), self._stack.pop()
+        self._update([key, value])
+
+    def _set_items(self) -> None:
+        self._update(self._since_mark())
+
+    def _update(self, items: list[Any]) -> None:
+        target = self._stack[-1]
+        if type(target) not in (dict, OrderedDict, Counter) and not self._is_users(type(target)):
+            raise pickle.UnpicklingError(
+                f"Can only set items of dict, OrderedDict or Counter, but got {type(target)}"
+            )
+        if len(items) % 2:
+            raise pickle.UnpicklingError("a key in this pickle has no value")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            target[key] = value
+
+    def _get(self, form: str) -> None:
+        self._stack.append(self._memo[self._number(form)])
+
+    def _put(self, form: str) -> None:
+        self._memo[self._number(form)] = self._stack[-1]
+
+    def _memoize(self) -> None:
+        self._memo[len(self._memo)] = self._stack[-1]
+
+    def _global(self) -> None:
+        self._push_global(self._line(), self._line())
+
+    def _stack_global(self) -> None:
+        name, module = self._stack.pop(), self._stack.pop()
+        if not isinstance(name, str) or not isinstance(module, str):
+            raise pickle.UnpicklingError("STACK_GLOBAL requires str")
+        self._push_global(module, name)
+
+    def _push_global(self, module: str, name: str) -> None:
+        found = _find_allowed(module, name)
+        if found is None:
+            full = _full_name(module, name)
+            raise pickle.UnpicklingError(
+                f"Unsupported global: GLOBAL {full} was not an allowed global by default. Please "
+                f"use `torch.serialization.add_safe_globals([{full}])` or the "
+                f"`torch.serialization.safe_globals([{full}])` context manager to allowlist this "
+                "global if you trust this class/function."
+            )
+        self._stack.append(found)
+
+    @staticmethod
+    def _is_users(value: Any) -> bool:
+        """Whether the user has allowed a class or function."""
+        return any(
+            value is (item[0] if isinstance(item, tuple) else item)
+            for item in options.safe_globals
+        )
+
+    def _new_object(self) -> None:
+        arguments, cls = self._stack.pop(), self._stack.pop()
+        if cls is taper.nn.Parameter:
+            self._stack.append(taper.nn.Parameter(*arguments))
+        elif isinstance(cls, type) and (cls in (OrderedDict, Counter) or self._is_users(cls)):
+            self._stack.append(cls.__new__(cls, *arguments))
+        else:
+            raise pickle.UnpicklingError(
+                "Can only create new object for nn.Parameter or classes allowlisted via "
+                f"`add_safe_globals` but got {cls}"
+            )
+
+    def _reduce(self) -> None:
+        arguments, function = self._stack.pop(), self._stack.pop()
+        if (
+            not (id(function) in _allowed_ids or self._is_users(function)) or is_untyped(function)
+            or not callable(function) or not isinstance(arguments, tuple)
+        ):
+            raise pickle.UnpicklingError(
+                f"Trying to call reduce for unrecognized function {function}"
+            )
+        self._stack.append(function(*arguments))
+
+    def _build(self) -> None:
+        state, target = self._stack.pop(), self._stack[-1]
+        kind = type(target)
+        if kind in (OrderedDict, Counter):
+            for name in state:
+                if not isinstance(name, str) or name.startswith("__"):
+                    raise pickle.UnpicklingError(f"a file can't set the attribute {name!r}")
+            target.__dict__.update(state)
+        elif self._is_users(kind):
+            if hasattr(target, "__setstate__"):
+                target.__setstate__(state)
+            elif isinstance(state, tuple) and len(state) == 2:
+                for values in state:
+                    for name, value in (values or {}).items():
+                        setattr(target, name, value)
+            else:
+                target.__dict__.update(state)
+        elif isinstance(target, Tensor):
+            raise pickle.UnpicklingError("a file can't change a tensor after it has made it")
+        else:
+            raise pickle.UnpicklingError(
+                "Can only build Tensor, Parameter, OrderedDict or types allowlisted via "
+                f"`add_safe_globals`, but got {kind}"
+            )
+
+    def _storage(self) -> None:
+        self._stack.append(self._find_storage(self._stack.pop()))
+
+
+_CONSTANTS: dict[bytes, tuple[Any]] = {
+    pickle.NONE: (None,), pickle.NEWTRUE: (True,), pickle.NEWFALSE: (False,),
+    pickle.EMPTY_TUPLE: ((),),
+}  # fmt: skip
+_NUMBERS = {
+    pickle.BININT: "<i", pickle.BININT1: "<B", pickle.BININT2: "<H", pickle.BINFLOAT: ">d",
+}  # fmt: skip
+_TEXTS = {
+    pickle.BINUNICODE: "<I", pickle.SHORT_BINUNICODE: "<B", pickle.BINUNICODE8: "<Q",
+    pickle.SHORT_BINSTRING: "<B",
+}  # fmt: skip
+_BYTES = {pickle.BINBYTES: "<I", pickle.SHORT_BINBYTES: "<B", pickle.BINBYTES8: "<Q"}
+_INSTRUCTIONS: dict[bytes, Callable[[_Machine], None]] = {
+    pickle.PROTO: _Machine._protocol,
+    pickle.FRAME: _Machine._skip_frame_size,
+    pickle.LONG1: _Machine._long,
+    pickle.BYTEARRAY8: _Machine._bytearray,
+    pickle.MARK: _Machine._mark,
+    pickle.POP: _Machine._pop,
+    pickle.EMPTY_LIST: _Machine._push_list,
+    pickle.EMPTY_DICT: _Machine._push_dict,
+    pickle.EMPTY_SET: _Machine._push_set,
+    pickle.TUPLE: _Machine._tuple,
+    pickle.TUPLE1: lambda machine: machine._tuple_of(1),
+    pickle.TUPLE2: lambda machine: machine._tuple_of(2),
+    pickle.TUPLE3: lambda machine: machine._tuple_of(3),
+    pickle.FROZENSET: _Machine._frozenset,
+    pickle.APPEND: _Machine._append,
+    pickle.APPENDS: _Machine._appends,
+    pickle.ADDITEMS: _Machine._add_items,
+    pickle.SETITEM: _Machine._set_item,
+    pickle.SETITEMS: _Machine._set_items,
+    pickle.BINGET: lambda machine: machine._get("<B"),
+    pickle.LONG_BINGET: lambda machine: machine._get("<I"),
+    pickle.BINPUT: lambda machine: machine._put("<B"),
+    pickle.LONG_BINPUT: lambda machine: machine._put("<I"),
+    pickle.MEMOIZE: _Machine._memoize,
+    pickle.GLOBAL: _Machine._global,
+    pickle.STACK_GLOBAL: _Machine._stack_global,
+    pickle.NEWOBJ: _Machine._new_object,
+    pickle.REDUCE: _Machine._reduce,
+    pickle.BUILD: _Machine._build,
+    pickle.BINPERSID: _Machine._storage,
+}
+
+
+def get_unsafe_globals_in_checkpoint(f: str | os.PathLike[str] | IO[bytes]) -> list[str]:
+    """Returns the names in a file that ``load(weights_only=True)`` would refuse.
+
+    Args:
+        f: a path, or a seekable file object open for reading bytes.
+    """
+    import pickletools
+
+    if isinstance(f, (str, os.PathLike)):
+        with open(f, "rb") as file:
+            return get_unsafe_globals_in_checkpoint(file)
+    if not is_archive(f):
+        raise ValueError("get_unsafe_globals_in_checkpoint reads zip archives only")
+    data = ArchiveReader(f).read("data.pkl").tobytes()
+    found: dict[str, None] = {}
+    texts: list[str] = []
+    for instruction, argument, _ in pickletools.genops(data):
+        if instruction.name == "GLOBAL":
+            module, name = argument.split(" ", 1)
+        elif instruction.name == "STACK_GLOBAL":
+            module, name = texts[-2:]
+        else:
+            if "UNICODE" in instruction.name:
+                texts.append(argument)
+            continue
+        if _find_allowed(module, name) is None:
+            found[_full_name(module, name)] = None
+    return list(found)
