@@ -1,4 +1,4 @@
-"""Connects a view to what it is a view of: shared storage, base, history. For short paths."""
+"""Connects views and copies to what they were made of: storage, base, history. For short paths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from taper.core.storage import new_storage
 from taper.core.tensor import LEAF, Tensor
 from taper.ops.declare import Operator
 
-__all__ = ["view_of"]
+__all__ = ["result_of", "view_of"]
 
 _new = object.__new__
 _getframe = sys._getframe
@@ -54,3 +54,21 @@ def view_of(source: Tensor, array: Any, op: Operator, saved: tuple[Any, ...] = (
     else:
         view._edge = None
     return view
+
+
+def result_of(source: Tensor, array: Any, op: Operator, saved: tuple[Any, ...] = ()) -> Tensor:
+    """A new tensor computed from `source` alone, recorded as `view_of` records."""
+    result = _new(Tensor)
+    result._array = array
+    result._edge = result._storage = result._base = result._grad = None
+    edge = source._edge
+    if edge is not None and is_recording():
+        node = _new(op.node_class)
+        node.edges = (source if edge is LEAF else edge,)
+        node.saved = saved
+        node.sequence = next_sequence()
+        frame = _getframe(2)
+        node.where = (frame.f_code, frame.f_lasti)
+        node.extras = node.adjust = None
+        result._edge = node
+    return result

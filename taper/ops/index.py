@@ -1,0 +1,512 @@
+"""Reading and writing parts of a tensor by ``x[…]``: __getitem__, __setitem__, index_put, select.
+
+What an index means is worked out in core/index.py; here it is carried out and recorded. Views are
+recorded as PyTorch does it: one node for each int, real slice or None.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from taper.core.errors import normalize_dim
+from taper.core.index import Advanced, from_tensors, normalize
+from taper.core.promotion import scalar_type_name
+from taper.core.state import active, is_recording
+from taper.core.storage import new_storage
+from taper.core.tensor import Parameter, Tensor, wrap
+from taper.ops import slow
+from taper.ops.connect_views import result_of, view_of
+from taper.ops.declare import composite, method, operator
+
+ndarray = np.ndarray
+_BOOL, _INT64 = np.dtype(bool), np.dtype(np.int64)
+_ALL = slice(None)
+
+
+# -- views -------------------------------------------------------------------------------------------
+
+
+@operator("_placed", hidden=True)
+def placed(input: Tensor, shape: Any, index: Any) -> Tensor:
+    """Zeros of that shape with `input` at `index`: the gradient of reading a part."""
+    result = np.zeros_like(input, shape=shape)
+    result[index] = input
+    return result
+
+
+@placed.derivative("input")
+def _(grad, index):
+    return grad[index]
+
+
+@operator(method=True, view=True)
+def select(input: Tensor, dim: int, index: int) -> Tensor:
+    """Takes the slice at position `index` of a dimension, which disappears. The result is a view.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.select(torch.tensor([[1, 2], [3, 4]]), 1, 0)
+        tensor([1, 3])
+    """
+    ndim = input.ndim
+    if ndim == 0:
+        raise IndexError("select() cannot be applied to a 0-dim tensor.")
+    dim = normalize_dim(dim, ndim)
+    index = int(index)
+    size = input.shape[dim]
+    if not -size <= index < size:
+        raise IndexError(
+            f"select(): index {index} out of range for tensor of size {list(input.shape)} at "
+            f"dimension {dim}"
+        )
+    return input[(*(_ALL,) * dim, index, ...)]
+
+
+@select.derivative("input")
+def _(grad, input_shape, dim, index):
+    return placed(grad, input_shape, (*(_ALL,) * (dim % len(input_shape)), index))
+
+
+@operator("_slice", view=True, node="SliceBackward0", hidden=True)
+def slice_dim(input: Tensor, dim: int, start: Any, stop: Any, step: Any) -> Tensor:
+    return input[(*(_ALL,) * dim, slice(start, stop, step))]
+
+
+@slice_dim.derivative("input")
+def _(grad, input_shape, dim, start, stop, step):
+    return placed(grad, input_shape, (*(_ALL,) * dim, slice(start, stop, step)))
+
+
+slice_dim.name = "slice"
+
+
+@operator("_alias", view=True, node="AliasBackward0", hidden=True)
+def alias(input: Tensor) -> Tensor:
+    return input[...]
+
+
+@alias.derivative("input")
+def _(grad):
+    return grad
+
+
+@operator("_getitem", hidden=True, node="IndexBackward0")
+def gather_at(input: Tensor, advanced: Any) -> Tensor:
+    """The elements at an advanced index, see core/index.py."""
+    arrays = advanced.arrays
+    if len(arrays) == 1 and arrays[0].dtype != _BOOL and type(input) is ndarray:
+        return input.take(arrays[0], 0)
+    found = input[advanced.index]
+    if type(found) is ndarray and not found.flags.c_contiguous:
+        return found.copy("C")
+    return found
+
+
+@gather_at.derivative("input")
+def _(grad, input_shape, advanced):
+    advanced.check_unchanged()
+    return added_at(grad, input_shape, advanced)
+
+
+gather_at.name = "index"
+
+
+@operator("_added_at", hidden=True)
+def added_at(input: Tensor, shape: Any, advanced: Any) -> Tensor:
+    """Zeros of that shape to which `input` is added at an advanced index."""
+    result = np.zeros_like(input, shape=shape)
+    add_at(result, advanced, input)
+    return result
+
+
+@added_at.derivative("input")
+def _(grad, advanced):
+    return gather_at(grad, advanced)
+
+
+def add_at(target: Any, advanced: Advanced, values: Any) -> None:
+    """Adds to an array at positions that may repeat."""
+    arrays = [a for a in advanced.arrays if a is not None]
+    if len(arrays) == 1 and arrays[0].dtype == _BOOL:
+        target[advanced.index] += values  # a mask names each position once
+    else:
+        np.add.at(target, advanced.index, values)
+
+
+def basic_view(input: Tensor, basic: list[Any]) -> Tensor:
+    """Applies the basic part of an index, one recorded step for each item."""
+    if not any(i is None or type(i) is int or i != _ALL for i in basic):
+        return alias(input) if not basic or all(i == _ALL for i in basic) else input
+    result = input
+    dim = 0
+    for item in basic:
+        if item is None:
+            result = result.unsqueeze(dim)  # type: ignore[attr-defined]
+            dim += 1
+        elif type(item) is int:
+            result = select(result, dim, item)
+        else:
+            if item != _ALL:
+                result = slice_dim(result, dim, item.start, item.stop, item.step)
+            dim += 1
+    return result
+
+
+# -- reading -----------------------------------------------------------------------------------------
+
+
+def getitem(self: Tensor, index: Any) -> Tensor:
+    """Returns a part of the tensor: a view for ints, slices and None, else a copy.
+
+    Masks (bool tensors) pick the elements where they are True; integer tensors and lists pick
+    positions, and are broadcast together.
+    """
+    if not active.modes and (type(self) is Tensor or type(self) is Parameter):
+        a = self._array
+        kind = type(index)
+        try:
+            if kind is int:
+                r = a[index] if a.ndim > 1 else a[index, ...]
+                return view_of(self, r, select, (a.shape, 0, index))
+            if kind is Tensor:
+                at = index._array
+                d = at.dtype
+                if type(at) is ndarray and at.ndim and type(a) is ndarray:
+                    if d is _INT64:
+                        r = a.take(at, 0) if a.ndim else None
+                    elif d is _BOOL:
+                        r = a[at]
+                    else:
+                        r = None
+                    if r is not None:
+                        if self._edge is None or not is_recording():
+                            return wrap(r)
+                        return result_of(
+                            self, r, gather_at, (a.shape, Advanced([at], [index]))
+                        )
+            elif kind is slice:
+                step = index.step
+                if step is None or step > 0:
+                    saved = (a.shape, 0, index.start, index.stop, step)
+                    return view_of(self, a[index], slice_dim, saved)
+            elif self._edge is None or not is_recording():
+                if kind is tuple:
+                    for item in index:
+                        kind = type(item)
+                        if kind is slice:
+                            step = item.step
+                            if step is not None and step <= 0:
+                                break
+                        elif kind is not int and item is not None and item is not Ellipsis:
+                            break
+                    else:
+                        r = a[index]
+                        if type(r) is not ndarray:
+                            r = a[(*index, ...)]
+                        return view_of(self, r, alias)
+                elif index is None or index is Ellipsis:
+                    return view_of(self, a[index], alias)
+        except Exception:
+            pass
+    return _getitem_in_full(self, index)
+
+
+def _getitem_in_full(self: Tensor, index: Any) -> Tensor:
+    overriding = (self, *index) if type(index) is tuple else (self, index)
+    if active.modes or any(slow.overrides.has_override(o) for o in overriding):
+        found = slow.overrides.intercept(Tensor.__getitem__, ["self", "key"], (self, index), None)  # type: ignore[attr-defined]
+        if found is not slow.overrides.NOT_INTERCEPTED:
+            return found  # type: ignore[no-any-return]
+    basic, advanced = normalize(index, self._array.shape)
+    if advanced is None:
+        return basic_view(self, basic)
+    view = self
+    if any(i != _ALL for i in basic):
+        view = basic_view(self, basic)
+    try:
+        return gather_at(view, advanced)  # type: ignore[no-any-return]
+    except (IndexError, RuntimeError) as error:
+        raise index_error(error, advanced, view._array.shape) from None
+
+
+def index_error(error: Exception, advanced: Advanced, shape: tuple[int, ...]) -> Exception:
+    """NumPy's complaint about an advanced index in PyTorch's words."""
+    positions: list[Any] = []
+    dims: list[int] = []
+    dim = 0
+    for a in advanced.arrays:
+        if a is not None and a.dtype == _BOOL:
+            positions += a.nonzero()
+            dims += range(dim, dim + a.ndim)
+        elif a is not None:
+            positions.append(a)
+            dims.append(dim)
+        dim += 1 if a is None or a.dtype != _BOOL else a.ndim
+    for dim, p in zip(dims, positions, strict=True):
+        size = shape[dim]
+        if p.size and (p.max() >= size or p.min() < -size):
+            if size == 0:
+                return IndexError("index is out of bounds for dimension with size 0")
+            flat = p.reshape(-1)
+            bad = flat[(flat >= size) | (flat < -size)][0]
+            return IndexError(f"index {bad} is out of bounds for dimension {dim} with size {size}")
+    try:
+        np.broadcast_shapes(*[p.shape for p in positions])
+    except ValueError:
+        shapes = ", ".join(str(list(p.shape)) for p in positions)
+        return IndexError(
+            f"shape mismatch: indexing tensors could not be broadcast together with shapes {shapes}"
+        )
+    return error
+
+
+# -- writing -----------------------------------------------------------------------------------------
+
+
+def setitem(self: Tensor, index: Any, value: Any) -> None:
+    """Overwrites a part of the tensor with a number or with a tensor that is broadcast to it."""
+    if not active.modes and (type(self) is Tensor or type(self) is Parameter):
+        base = self._base
+        if (self._edge is None and (base is None or base._edge is None)) or not is_recording():
+            kind = type(value)
+            a = self._array
+            values = None
+            if kind is float or kind is int or kind is bool:
+                values = value
+            elif kind is Tensor and (value._edge is None or not is_recording()):
+                values = value._array
+                if values.dtype.kind == "c" and a.dtype.kind != "c":
+                    values = None
+            if values is not None and type(a) is ndarray and _is_simple(index):
+                try:
+                    a[index] = values
+                except Exception:
+                    pass
+                else:
+                    storage = self._storage
+                    if storage is None:
+                        storage = self._storage = new_storage(a)
+                    storage.version += 1
+                    frame = sys._getframe(1)
+                    storage.changed_at = ("__setitem__", frame.f_code, frame.f_lasti)
+                    return
+    _setitem_in_full(self, index, value)
+
+
+def _is_simple(index: Any) -> bool:
+    """Whether NumPy reads the index as PyTorch does: ints, slices, None, Ellipsis."""
+    for item in index if type(index) is tuple else (index,):
+        kind = type(item)
+        if kind is slice:
+            step = item.step
+            if step is not None and step <= 0:
+                return False
+        elif kind is not int and item is not None and item is not Ellipsis:
+            return False
+    return True
+
+
+def _setitem_in_full(self: Tensor, index: Any, value: Any) -> None:
+    overriding = (self, value, *index) if type(index) is tuple else (self, index, value)
+    if active.modes or any(slow.overrides.has_override(o) for o in overriding):
+        found = slow.overrides.intercept(
+            Tensor.__setitem__, ["self", "key", "value"], (self, index, value), None  # type: ignore[attr-defined]
+        )
+        if found is not slow.overrides.NOT_INTERCEPTED:
+            return
+    basic, advanced = normalize(index, self._array.shape)
+    if not isinstance(value, (Tensor, int, float, complex, bool, np.number, np.bool_)):
+        from taper.core.printing import legacy_type_name
+
+        name = type(value).__name__
+        if type(value).__module__ == "numpy":
+            name = "numpy." + name
+        raise TypeError(f"can't assign a {name} to a {legacy_type_name(self.dtype)}")
+    target = self
+    if any(i != _ALL for i in basic):
+        target = basic_view(self, basic)
+    if advanced is None:
+        if isinstance(value, Tensor):
+            _assign(target, value)
+        else:
+            target.fill_(value)  # type: ignore[attr-defined]
+        return
+    if not isinstance(value, Tensor):
+        value = wrap(slow.number_as(checked_number(value, self.dtype), self.dtype))
+    put(target, advanced, value, False, "__setitem__", sys._getframe(2))
+
+
+def _assign(target: Tensor, value: Tensor) -> None:
+    shape, wanted = value._array.shape, target._array.shape
+    while len(shape) > len(wanted) and shape[0] == 1:
+        value = value.squeeze(0)  # type: ignore[attr-defined]
+        shape = shape[1:]
+    if shape != wanted:
+        value = value.expand(wanted)  # type: ignore[attr-defined]
+    target.copy_(value)  # type: ignore[attr-defined]
+
+
+_C_NAMES = {
+    "bool": "bool", "uint8": "uint8_t", "int8": "int8_t", "int16": "int16_t", "int32": "int32_t",
+    "int64": "int64_t", "uint16": "uint16_t", "uint32": "uint32_t", "uint64": "uint64_t",
+}
+
+
+def checked_number(value: Any, dtype: Any) -> Any:
+    """A number to be written into a tensor; raises PyTorch's error if the dtype can't hold it."""
+    if isinstance(value, complex) and not dtype.is_complex:
+        if value.imag:
+            raise RuntimeError(
+                f"value cannot be converted to type {_C_NAMES.get(dtype.name, dtype.name)} without "
+                "overflow"
+            )
+        value = value.real
+    if dtype.category == 1 and not isinstance(value, complex):
+        info = np.iinfo(dtype.numpy_dtype)
+        low = info.min if dtype.is_signed else -info.max
+        if value != value or not low <= value <= info.max:
+            raise RuntimeError(
+                f"value cannot be converted to type {_C_NAMES[dtype.name]} without overflow"
+            )
+        value = int(value)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise ValueError("Overflow when unpacking long long")
+    return value
+
+
+# -- index_put ---------------------------------------------------------------------------------------
+
+
+@operator("_index_put", hidden=True, node="IndexPutBackward0")
+def put_into(input: Tensor, values: Tensor, advanced: Any, accumulate: bool) -> Tensor:
+    result = input.copy()
+    if accumulate:
+        add_at(result, advanced, values)
+    else:
+        result[advanced.index] = values
+    return result
+
+
+@put_into.derivative("input")
+def _(grad, advanced, accumulate):
+    if accumulate:
+        return grad
+    advanced.check_unchanged()
+    return put_into(grad, grad.new_zeros(()), advanced, False)
+
+
+@put_into.derivative("values")
+def _(grad, values_shape, advanced):
+    from taper.ops.reduction import sum_to
+
+    advanced.check_unchanged()
+    found = gather_at(grad, advanced)
+    lead = len(values_shape) - found._array.ndim
+    if lead > 0:
+        return sum_to(found, values_shape[lead:]).reshape(values_shape)
+    return sum_to(found, values_shape)
+
+
+put_into.name = "index_put"
+
+
+def _check_put(input: Tensor, values: Tensor) -> None:
+    if input.dtype is not values.dtype:
+        raise RuntimeError(
+            "Index put requires the source and destination dtypes match, got "
+            f"{scalar_type_name(input.dtype)} for the destination and "
+            f"{scalar_type_name(values.dtype)} for the source."
+        )
+
+
+def _put_error(
+    error: Exception, input: Tensor, advanced: Advanced, values: Tensor
+) -> Exception:
+    found = index_error(error, advanced, input._array.shape)
+    if found is not error:
+        return found
+    wanted = input._array[advanced.index].shape
+    return RuntimeError(
+        f"shape mismatch: value tensor of shape {list(values._array.shape)} cannot be broadcast to "
+        f"indexing result of shape {list(wanted)}"
+    )
+
+
+def put(
+    input: Tensor, advanced: Advanced, values: Tensor, accumulate: bool, change: str, frame: Any
+) -> None:
+    """Writes `values` into `input` at an advanced index, and records it."""
+    _check_put(input, values)
+    slow.check_inplace(input)
+    where = (frame.f_code, frame.f_lasti)
+    array = input._array
+    recorded = is_recording() and (input._edge is not None or values._edge is not None)
+    if type(array) is ndarray and not recorded:
+        if not array.flags.writeable:
+            slow._make_writeable(input)
+            array = input._array
+        if any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True)):
+            raise slow.overlap_error()
+        try:
+            if accumulate:
+                add_at(array, advanced, values._array)
+            else:
+                array[advanced.index] = values._array
+        except (IndexError, ValueError) as error:
+            raise _put_error(error, input, advanced, values) from None
+        input._bump_version((change, *where))
+        return
+    original = slow.alias_with_history(input)
+    try:
+        arguments = (original, values, advanced, accumulate)
+        result = slow.execute(put_into, slow.signature_of(put_into), arguments, None, where)
+    except (IndexError, RuntimeError) as error:
+        raise _put_error(error, input, advanced, values) from None
+    slow.overwrite(input, original, result, change, where)
+
+
+@composite(method=True)
+def index_put(
+    input: Tensor, indices: Any, values: Tensor, accumulate: bool = False
+) -> Tensor:
+    """Returns a copy with `values` written, or added, at the positions that `indices` name.
+
+    Args: indices (tuple of tensors): one for each leading dimension, broadcast together.
+    Example:
+        >>> import taper as torch
+        >>> at = (torch.tensor([0, 0]),)
+        >>> torch.index_put(torch.zeros(2), at, torch.ones(2), accumulate=True)
+        tensor([2., 0.])
+    """
+    advanced = from_tensors(indices, input._array.ndim)
+    _check_put(input, values)
+    try:
+        return put_into(input, values, advanced, accumulate)  # type: ignore[no-any-return]
+    except (IndexError, RuntimeError) as error:
+        raise _put_error(error, input, advanced, values) from None
+
+
+def index_put_(input: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
+    """The in-place form of `index_put`."""
+    advanced = from_tensors(indices, input._array.ndim)
+    put(input, advanced, values, accumulate, "index_put_", sys._getframe(1))
+    return input
+
+
+method("index_put_")(index_put_)
+
+
+def _delitem(self: Tensor, index: Any) -> None:
+    raise TypeError("Tensor does not support deleting items")
+
+
+for _name, _function in {
+    "__getitem__": getitem, "__setitem__": setitem, "__delitem__": _delitem
+}.items():
+    _function.__name__ = _name
+    _function.__qualname__ = f"Tensor.{_name}"
+    _function.__module__ = "torch"
+    setattr(Tensor, _name, _function)

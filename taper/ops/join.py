@@ -1,0 +1,246 @@
+"""Joins tensors: cat, stack and their relatives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from taper.core.errors import normalize_dim
+from taper.core.tensor import Tensor
+from taper.ops.declare import composite, operator
+
+
+def _joinable(tensors: Any, dim: Any) -> tuple[list[Any], int]:
+    """The arrays to concatenate and the dimension; empty vectors are left out, as in PyTorch."""
+    if len(tensors) == 0:
+        raise RuntimeError("torch.cat(): expected a non-empty list of Tensors")
+    for i, t in enumerate(tensors):
+        if t.ndim == 0:
+            raise RuntimeError(
+                f"zero-dimensional tensor (at position {i}) cannot be concatenated"
+            )
+    arrays = [t for t in tensors if t.shape != (0,)]
+    if not arrays:
+        return [tensors[0]], 0 * normalize_dim(dim, 1)
+    first = arrays[0].shape
+    dim = normalize_dim(dim, len(first))
+    for t in arrays[1:]:
+        if t.ndim != len(first):
+            raise RuntimeError(
+                f"Tensors must have same number of dimensions: got {len(first)} and {t.ndim}"
+            )
+        if t.shape[:dim] != first[:dim] or t.shape[dim + 1 :] != first[dim + 1 :]:
+            at = next(i for i, s in enumerate(tensors) if s is t)
+            wrong = next(d for d in range(len(first)) if d != dim and t.shape[d] != first[d])
+            raise RuntimeError(
+                f"Sizes of tensors must match except in dimension {dim}. Expected size "
+                f"{first[wrong]} but got size {t.shape[wrong]} for tensor number {at} in the list."
+            )
+    return arrays, dim
+
+
+@operator(out=True, promote="result_type", aliases=("concat", "concatenate"))
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Joins tensors along an existing dimension.
+
+    Shape: equal in all dimensions but `dim`; empty vectors are left out.
+    Example:
+        >>> import taper as torch
+        >>> torch.cat([torch.zeros(1, 2), torch.ones(2, 2)])
+        tensor([[0., 0.],
+                [1., 1.],
+                [1., 1.]])
+    """
+    if type(dim) is int:
+        try:
+            return np.concatenate(tensors, dim)
+        except ValueError:
+            pass
+    arrays, dim = _joinable(tensors, dim)
+    return np.concatenate(arrays, dim)
+
+
+@cat.derivative("tensors")
+def _(grad, tensors_shape, dim, needs):
+    dim = normalize_dim(dim, grad._array.ndim)
+    grads = []
+    start = 0
+    for shape, needed in zip(tensors_shape, needs, strict=True):
+        size = shape[dim] if shape != (0,) else 0
+        if not needed:
+            grads.append(None)
+        elif shape == (0,):
+            grads.append(grad.new_zeros((0,)))
+        else:
+            grads.append(grad.narrow(dim, start, size))
+        start += size
+    return grads
+
+
+@operator(out=True, promote="result_type")
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Joins tensors of equal shape along a new dimension.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.stack([torch.zeros(2), torch.ones(2)])
+        tensor([[0., 0.],
+                [1., 1.]])
+    """
+    if not len(tensors):
+        raise RuntimeError("stack expects a non-empty TensorList")
+    shape = tensors[0].shape
+    for i, t in enumerate(tensors):
+        if t.shape != shape:
+            raise RuntimeError(
+                f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and "
+                f"{list(t.shape)} at entry {i}"
+            )
+    ndim = len(shape)
+    dim = normalize_dim(dim, ndim + 1)
+    if dim == ndim:
+        return np.concatenate([t[..., None] for t in tensors], dim)
+    # Joined along `dim`, that dimension holds them one after the other: it only has to be split.
+    return np.concatenate(tensors, dim).reshape((*shape[:dim], len(tensors), *shape[dim:]))
+
+
+@stack.derivative("tensors")
+def _(grad, dim):
+    return grad.unbind(dim)
+
+
+def _tensors(function: str, tensors: Any) -> Any:
+    if not isinstance(tensors, (tuple, list)):
+        raise TypeError(
+            f"{function}(): argument 'tensors' (position 1) must be tuple of Tensors, not "
+            f"{type(tensors).__name__}"
+        )
+    if not tensors:
+        raise RuntimeError(f"{function} expects a non-empty TensorList")
+    return tensors
+
+
+@composite(out=True)
+def hstack(tensors: Any) -> Tensor:
+    """Joins tensors along their second dimension; vectors along their only one."""
+    tensors = [atleast_1d(t) for t in _tensors("hstack", tensors)]
+    return cat(tensors, 0 if tensors[0]._array.ndim == 1 else 1)
+
+
+@composite(out=True, aliases=("row_stack",))
+def vstack(tensors: Any) -> Tensor:
+    """Joins tensors along their first dimension; vectors become rows."""
+    return cat([atleast_2d(t) for t in _tensors("vstack", tensors)], 0)
+
+
+@composite(out=True)
+def dstack(tensors: Any) -> Tensor:
+    """Joins tensors along their third dimension."""
+    return cat([atleast_3d(t) for t in _tensors("dstack", tensors)], 2)
+
+
+@composite(out=True)
+def column_stack(tensors: Any) -> Tensor:
+    """Joins tensors along their second dimension; vectors become columns."""
+    columns = [
+        t.reshape(-1, 1) if t._array.ndim <= 1 else t for t in _tensors("column_stack", tensors)
+    ]
+    return hstack.forward(columns)
+
+
+def _each(function: Any, tensors: tuple[Any, ...]) -> Any:
+    if len(tensors) == 1 and isinstance(tensors[0], Tensor):
+        return function(tensors[0])
+    if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
+        tensors = tuple(tensors[0])
+    for t in tensors:
+        if not isinstance(t, Tensor):
+            raise TypeError(
+                "atleast(): argument 'tensors' must be Tensors, not " + type(t).__name__
+            )
+    return tuple([function(t) for t in tensors])
+
+
+@composite()
+def atleast_1d(*tensors: Any) -> Any:
+    """Gives 0-d tensors one dimension; takes one tensor or several."""
+    return _each(lambda t: t if t._array.ndim else t.reshape(1), tensors)
+
+
+@composite()
+def atleast_2d(*tensors: Any) -> Any:
+    """Gives tensors of fewer dimensions two; takes one tensor or several."""
+
+    def convert(t: Any) -> Any:
+        ndim = t._array.ndim
+        return t if ndim >= 2 else t.unsqueeze(0) if ndim else t.reshape(1, 1)
+
+    return _each(convert, tensors)
+
+
+@composite()
+def atleast_3d(*tensors: Any) -> Any:
+    """Gives tensors of fewer dimensions three; takes one tensor or several."""
+
+    def convert(t: Any) -> Any:
+        ndim = t._array.ndim
+        if ndim >= 3:
+            return t
+        if ndim == 2:
+            return t.unsqueeze(-1)
+        return t.unsqueeze(0).unsqueeze(-1) if ndim else t.reshape(1, 1, 1)
+
+    return _each(convert, tensors)
+
+
+@operator("_block_diag", hidden=True, promote="result_type", node="BlockDiagBackward0")
+def placed_on_diagonal(tensors: Sequence[Tensor]) -> Tensor:
+    shapes = [_matrix_shape(t.shape) for t in tensors]
+    rows, columns = (sum([s[i] for s in shapes]) for i in (0, 1))
+    result = np.zeros_like(tensors[0], shape=(rows, columns))
+    row = column = 0
+    for t, (height, width) in zip(tensors, shapes, strict=True):
+        result[row : row + height, column : column + width] = t.reshape(height, width)
+        row, column = row + height, column + width
+    return result
+
+
+def _matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
+    return (1, 1) if not shape else (1, shape[0]) if len(shape) == 1 else shape  # type: ignore[return-value]
+
+
+@placed_on_diagonal.derivative("tensors")
+def _(grad, tensors_shape):
+    grads = []
+    row = column = 0
+    for shape in tensors_shape:
+        height, width = _matrix_shape(shape)
+        part = grad[row : row + height, column : column + width]
+        grads.append(part.reshape(shape))
+        row, column = row + height, column + width
+    return grads
+
+
+@composite()
+def block_diag(*tensors: Any) -> Tensor:
+    """Places matrices along the diagonal of a matrix of zeros.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.block_diag(torch.tensor([[1, 2]]), torch.tensor(3))
+        tensor([[1, 2, 0],
+                [0, 0, 3]])
+    """
+    if not tensors:
+        tensors = (Tensor(1, 0),)  # type: ignore[call-arg]
+    if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
+        tensors = tuple(tensors[0])
+    for i, t in enumerate(tensors):
+        if t._array.ndim > 2:
+            raise RuntimeError(
+                f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has "
+                f"{t._array.ndim} dimensions"
+            )
+    return placed_on_diagonal(tensors)
