@@ -30,7 +30,12 @@ _HOMES = {
     "taper.core.generator": "Generator default_generator",
     "taper.core.printing": "set_printoptions",
     "taper.core.storage": "UntypedStorage",
-    "taper.core.promotion": "",
+    "taper.core.numeric_limits": "finfo iinfo",
+    "taper.core.threads": """are_deterministic_algorithms_enabled get_deterministic_debug_mode
+        get_float32_matmul_precision get_num_interop_threads get_num_threads
+        is_deterministic_algorithms_warn_only_enabled is_warn_always_enabled
+        set_deterministic_debug_mode set_float32_matmul_precision set_flush_denormal
+        set_num_interop_threads set_num_threads set_warn_always use_deterministic_algorithms""",
     "taper.autograd.modes": """enable_grad inference_mode is_grad_enabled
         is_inference_mode_enabled no_grad set_grad_enabled""",
     "taper.serialization": "save load",

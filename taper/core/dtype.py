@@ -129,6 +129,19 @@ def as_dtype(value: Any, function: str = "dtype") -> dtype | None:
         ) from None
 
 
+_LEGACY_NAMES = {
+    "float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16",
+    "int64": "Long", "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte",
+    "bool": "Bool", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
+    "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64",
+}
+
+
+def legacy_type_name(d: dtype) -> str:
+    """PyTorch's older name of a tensor type: ``torch.FloatTensor`` for float32."""
+    return f"torch.{_LEGACY_NAMES.get(d.name, d.name.capitalize())}Tensor"
+
+
 _default: list[dtype] = [float32]
 
 

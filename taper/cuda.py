@@ -1,0 +1,129 @@
+"""`torch.cuda` on a machine where taper has no GPU: absent, with PyTorch's answers and errors.
+
+What programs call unconditionally (`is_available`, `manual_seed_all`, `empty_cache` …) works; what
+needs a device raises PyTorch's error.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taper.types import Device
+
+__all__ = [
+    "current_device", "device_count", "empty_cache", "get_device_name", "is_available",
+    "manual_seed", "manual_seed_all", "max_memory_allocated", "memory_allocated", "set_device",
+    "synchronize",
+]
+
+has_half = False
+
+
+def is_available() -> bool:
+    """Returns False: taper computes on the CPU."""
+    return False
+
+
+def is_initialized() -> bool:
+    """Returns False."""
+    return False
+
+
+def is_bf16_supported(including_emulation: bool = True) -> bool:
+    """Returns False."""
+    return False
+
+
+def device_count() -> int:
+    """Returns 0."""
+    return 0
+
+
+def _absent() -> AssertionError:
+    return AssertionError("Torch not compiled with CUDA enabled")
+
+
+def init() -> None:
+    """Raises: there is nothing to initialise."""
+    raise _absent()
+
+
+def set_device(device: Device) -> None:
+    """Raises: there is no device to choose."""
+    raise AttributeError("module 'torch._C' has no attribute '_cuda_setDevice'")
+
+
+def synchronize(device: Device = None) -> None:
+    """Raises: there is nothing to wait for."""
+    raise _absent()
+
+
+def current_device() -> int:
+    """Raises: there is no device."""
+    raise _absent()
+
+
+def get_device_name(device: Device = None) -> str:
+    """Raises: there is no device."""
+    raise _absent()
+
+
+def get_device_capability(device: Device = None) -> tuple[int, int]:
+    """Raises: there is no device."""
+    raise _absent()
+
+
+def get_device_properties(device: Device = None) -> Any:
+    """Raises: there is no device."""
+    raise _absent()
+
+
+def mem_get_info(device: Device = None) -> tuple[int, int]:
+    """Raises: there is no device."""
+    raise _absent()
+
+
+def empty_cache() -> None:
+    """Does nothing: no memory is cached."""
+
+
+def ipc_collect() -> None:
+    """Does nothing."""
+
+
+def memory_allocated(device: Device = None) -> int:
+    """Returns 0."""
+    return 0
+
+
+max_memory_allocated = memory_reserved = max_memory_reserved = memory_allocated
+
+
+def reset_peak_memory_stats(device: Device = None) -> None:
+    """Raises: there is no device."""
+    raise _absent()
+
+
+def manual_seed(seed: int) -> None:
+    """Does nothing: there is no GPU generator."""
+
+
+manual_seed_all = manual_seed
+
+
+def seed_all() -> None:
+    """Does nothing."""
+
+
+class Event:
+    """A mark in a GPU's work queue: can't be made without a GPU."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("Tried to instantiate dummy base class Event")
+
+
+class Stream:
+    """A GPU's work queue: can't be made without a GPU."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("Tried to instantiate dummy base class Stream")
