@@ -245,7 +245,7 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
 @method("type")
 def tensor_type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     """Returns the name of the legacy type, or the tensor in another dtype."""
-    from taper.core.printing import legacy_type_name
+    from taper.core.dtype import legacy_type_name
 
     if dtype is None:
         return legacy_type_name(self.dtype)
