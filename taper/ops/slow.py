@@ -543,7 +543,9 @@ def _check_result_fits(target: Tensor, result: Tensor, change: str) -> None:
             f"type {scalar_type_name(target.dtype)}"
         )
     strides = target._array.strides
-    if any(s == 0 and n > 1 for s, n in zip(strides, target._array.shape, strict=True)):
+    if target._array.size and any(
+        s == 0 and n > 1 for s, n in zip(strides, target._array.shape, strict=True)
+    ):
         raise overlap_error()
 
 

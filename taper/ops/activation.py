@@ -1,0 +1,764 @@
+"""Activation functions of neural networks, elementwise ones and `glu`.
+
+`sigmoid` is in exponential.py, `tanh` in trigonometric.py, `softmax` and its relatives in
+softmax.py.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from taper.core.errors import normalize_dim
+from taper.core.tensor import Tensor, wrap
+from taper.ops.arithmetic import conj
+from taper.ops.conditional import where
+from taper.ops.declare import composite, operator
+from taper.ops.exponential import _one, sigmoid
+from taper.ops.join import cat
+
+_ZERO32 = np.array(0, np.float32)
+
+
+def _zero(like: Any) -> Any:
+    return _ZERO32 if like.dtype is _ZERO32.dtype else like.dtype.type(0)
+
+
+# -- rectifiers ------------------------------------------------------------------------------------
+
+
+def _check_relu(bound: dict[str, Any]) -> None:
+    kind = bound["input"]._array.dtype.kind
+    if kind == "b":
+        raise RuntimeError("Boolean inputs not supported for relu")
+    if kind == "c":
+        raise NotImplementedError("clamp is not supported for complex types")
+
+
+@operator(
+    method=True, inplace=True, inplace_flag=True, aliases=("nn.functional.relu",), kinds="if",
+    check=_check_relu,
+)
+def relu(input: Tensor) -> Tensor:
+    r"""Replaces negative elements by 0: :math:`y_i = \max(0, x_i)`. The derivative at 0 is 0.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.relu(torch.tensor([-1., 2.]))
+        tensor([0., 2.])
+    """
+    return np.maximum(_ZERO32 if input.dtype is _ZERO32.dtype else input.dtype.type(0), input)
+
+
+@relu.derivative("input")
+def _(grad, result):
+    return threshold_backward.function(grad, result, 0)
+
+
+@operator(hidden=True)
+def threshold_backward(grad_output: Tensor, input: Tensor, threshold: float) -> Tensor:
+    """The gradient where `input` exceeds a threshold, 0 elsewhere."""
+    zero = _zero(grad_output)
+    limit = zero if threshold == 0 else threshold
+    return np.where(np.less_equal(input, limit), zero, grad_output)
+
+
+@threshold_backward.derivative("grad_output")
+def _(grad, input, threshold):
+    return threshold_backward.function(grad, input, threshold)
+
+
+@operator(
+    "threshold", inplace=True, inplace_flag=True, aliases=("nn.functional.threshold",), kinds="if",
+    kernel="threshold_cpu",
+)
+def threshold(input: Tensor, threshold: float, value: float) -> Tensor:
+    """Replaces elements that don't exceed `threshold` by `value`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.threshold(torch.tensor([0.5, 2.]), 1, 20)
+        tensor([20.,  2.])
+    """
+    number = input.dtype.type
+    return np.where(np.less_equal(input, threshold), number(value), input)
+
+
+@threshold.derivative("input")
+def _(grad, input, threshold):
+    return threshold_backward.function(grad, input, threshold)
+
+
+def _check_hardtanh(bound: dict[str, Any]) -> None:
+    array = bound["input"]._array
+    low, high = bound.get("min_val", 0), bound.get("max_val", 6)
+    if low > high:
+        raise ValueError("min_val cannot be greater than max_val")
+    if array.dtype.kind == "b":
+        raise RuntimeError("Bool inputs not supported for hardtanh")
+    if array.dtype.kind == "u" and (low < 0 or high < 0):
+        raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
+    if array.dtype.kind == "c":
+        raise NotImplementedError("clamp is not supported for complex types")
+
+
+@operator(
+    "nn.functional.hardtanh", inplace=True, inplace_flag=True, kinds="if", check=_check_hardtanh,
+)
+def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """Limits elements to a range; the derivative is 1 inside and 0 at and beyond its ends.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.hardtanh(torch.tensor([-2., 0.5]))
+        tensor([-1.0000,  0.5000])
+    """
+    if min_val > max_val:
+        raise ValueError("min_val cannot be greater than max_val")
+    number = input.dtype.type
+    return np.minimum(np.maximum(input, number(min_val)), number(max_val))
+
+
+@hardtanh.derivative("input")
+def _(grad, input, min_val, max_val):
+    return between_backward.function(grad, input, min_val, max_val)
+
+
+@operator(hidden=True)
+def between_backward(grad_output: Tensor, input: Tensor, low: float, high: float) -> Tensor:
+    """The gradient where `input` lies within limits, 0 at them and beyond."""
+    outside = np.logical_or(np.less_equal(input, low), np.greater_equal(input, high))
+    return np.where(outside, _zero(grad_output), grad_output)
+
+
+@between_backward.derivative("grad_output")
+def _(grad, input, low, high):
+    return between_backward.function(grad, input, low, high)
+
+
+@operator(
+    "nn.functional.relu6", inplace=True, inplace_flag=True, kinds="if", check=_check_hardtanh,
+    node="HardtanhBackward0",
+)
+def relu6(input: Tensor) -> Tensor:
+    r"""Limits elements to the range from 0 to 6: :math:`y_i = \min(\max(0, x_i), 6)`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.relu6(torch.tensor([-1., 3., 8.]))
+        tensor([0., 3., 6.])
+    """
+    number = input.dtype.type
+    return np.minimum(np.maximum(input, number(0)), number(6))
+
+
+@relu6.derivative("input")
+def _(grad, input):
+    return between_backward.function(grad, input, 0, 6)
+
+
+@operator(
+    "nn.functional.leaky_relu", inplace=True, inplace_flag=True, kinds="f", upcast=True,
+    kernel="leaky_relu_cpu",
+)
+def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+    r"""Scales negative elements down: :math:`y_i = x_i` if positive, else :math:`a\,x_i`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.leaky_relu(torch.tensor([-1., 2.]), 0.1)
+        tensor([-0.1000,  2.0000])
+    """
+    sloped = np.multiply(input, negative_slope)
+    if 0 < negative_slope <= 1:
+        return np.maximum(input, sloped)
+    return np.where(np.greater(input, 0), input, sloped)
+
+
+@leaky_relu.derivative("input")
+def _(grad, input, negative_slope):
+    return leaky_relu_backward.function(grad, input, negative_slope)
+
+
+@operator(hidden=True)
+def leaky_relu_backward(grad_output: Tensor, input: Tensor, negative_slope: float) -> Tensor:
+    """The gradient, scaled where `input` is not positive."""
+    return np.where(np.greater(input, 0), grad_output, np.multiply(grad_output, negative_slope))
+
+
+@leaky_relu_backward.derivative("grad_output")
+def _(grad, input, negative_slope):
+    return leaky_relu_backward.function(grad, input, negative_slope)
+
+
+@operator(hidden=True, promote="result_type", upcast=True, kinds="f", node="PreluKernelBackward0")
+def prelu_kernel(input: Tensor, weight: Tensor) -> Tensor:
+    """`prelu` with a weight that broadcasts."""
+    return np.where(np.greater(input, 0), input, np.multiply(input, weight))
+
+
+@prelu_kernel.derivative("input")
+def _(grad, input, weight):
+    return where.forward(input > 0, grad, grad * weight)
+
+
+@prelu_kernel.derivative("weight")
+def _(grad, input):
+    return where.forward(input > 0, 0, grad * input)
+
+
+@composite(method=True, aliases=("nn.functional.prelu",))
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """`leaky_relu` with learned slopes: one for all elements, or one per channel (dimension 1).
+
+    Example:
+        >>> import taper as torch
+        >>> torch.prelu(torch.tensor([-1., 2.]), torch.tensor([0.25]))
+        tensor([-0.2500,  2.0000])
+    """
+    if input.dtype is not weight.dtype:
+        raise RuntimeError(
+            "prelu: Type promoting not supported. Got "
+            f"{input.dtype.name} and {weight.dtype.name}"
+        )
+    count = weight._array.size
+    ndim = input._array.ndim
+    if weight._array.ndim > 1 and count == 1:
+        weight = weight.reshape(())
+    if count == 1:
+        return prelu_kernel.function(input, weight.reshape(()) if weight._array.ndim else weight)
+    if ndim == 0:
+        raise RuntimeError("Not allow zero-dim input tensor.")
+    channels = input._array.shape[1] if ndim > 1 else 1
+    if channels != count:
+        raise RuntimeError(
+            "Mismatch of parameter numbers and input channel size. Found parameter numbers = "
+            f"{count} and channel size = {channels}."
+        )
+    if weight._array.ndim > 1:
+        raise RuntimeError(
+            "prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = "
+            f"{weight._array.ndim}"
+        )
+    shape = [1] * ndim
+    shape[1] = count
+    return prelu_kernel.function(input, weight.reshape(shape))
+
+
+@operator(hidden=True, upcast=True, kinds="f", node="RreluWithNoiseBackward0")
+def scale_by_noise(input: Tensor, noise: Tensor) -> Tensor:
+    """Elements times the noise drawn for them."""
+    return np.multiply(input, noise)
+
+
+@scale_by_noise.derivative("input")
+def _(grad, noise):
+    return grad * noise
+
+
+@composite(inplace=True)
+def rrelu(
+    input: Tensor, lower: float = 0.125, upper: float = 1 / 3, training: bool = False,
+    generator: Any = None,
+) -> Tensor:
+    """`leaky_relu` with slopes drawn from [lower, upper] when training, their mean otherwise.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.rrelu(torch.tensor([-2., 1.]), 0.5, 0.5, training=True)
+        tensor([-1.,  1.])
+    """
+    if lower > upper:
+        raise RuntimeError("Lower bound should be less than or equal to the upper bound")
+    if not training:
+        return mean_rrelu.function(input, (lower + upper) / 2)
+    from taper.core.generator import default_generator
+
+    array = input._array
+    below = array <= 0
+    bits = (generator or default_generator).draw64(int(below.sum()))
+    slopes = (bits & np.uint64(2**53 - 1)) * 2.0**-53 * (upper - lower) + lower
+    noise = np.ones_like(array)
+    noise[below] = slopes.astype(array.dtype)
+    return scale_by_noise.function(input, wrap(noise))
+
+
+mean_rrelu = operator(
+    hidden=True, kinds="f", upcast=True, kernel="leaky_relu_cpu", node="RreluWithNoiseBackward0",
+)(leaky_relu.forward)
+
+
+@mean_rrelu.derivative("input")
+def _(grad, input, negative_slope):
+    return leaky_relu_backward.function(grad, input, negative_slope)
+
+
+@composite("nn.functional.rrelu", inplace=True)
+def functional_rrelu(
+    input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False,
+    inplace: bool = False,
+) -> Tensor:
+    """`leaky_relu` with slopes drawn from [lower, upper] when training, their mean otherwise.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.rrelu(torch.tensor([-2., 1.]), 0.5, 0.5)
+        tensor([-1.,  1.])
+    """
+    if inplace:
+        return rrelu.inplace(input, lower, upper, training)
+    return rrelu.forward(input, lower, upper, training)
+
+
+# -- exponential linear units ----------------------------------------------------------------------
+
+
+def _elu(input: Any, alpha: float, scale: float, input_scale: float) -> Any:
+    number = input.dtype.type
+    bent = np.multiply(np.expm1(np.multiply(input, number(input_scale))), number(alpha * scale))
+    return np.where(np.less_equal(input, 0), bent,
+                    input if scale == 1 else np.multiply(input, number(scale)))
+
+
+@operator(hidden=True)
+def elu_backward(
+    grad_output: Tensor, input: Tensor, alpha: float, scale: float, input_scale: float
+) -> Tensor:
+    """The gradient of `elu`, `selu` and `celu`."""
+    number = input.dtype.type
+    slope = np.multiply(np.exp(np.multiply(input, number(input_scale))),
+                        number(alpha * scale * input_scale))
+    return np.multiply(grad_output, np.where(np.less_equal(input, 0), slope, number(scale)))
+
+
+@elu_backward.derivative("grad_output")
+def _(grad, input, alpha, scale, input_scale):
+    return elu_backward.function(grad, input, alpha, scale, input_scale)
+
+
+@elu_backward.derivative("input")
+def _(grad, grad_output, input, alpha, scale, input_scale):
+    bend = (input * input_scale).exp() * (alpha * scale * input_scale * input_scale)
+    return where.forward(input <= 0, grad * grad_output * bend, 0)
+
+
+@operator(
+    "nn.functional.elu", inplace=True, inplace_flag=True, kinds="f", upcast=True, kernel="elu_cpu",
+)
+def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
+    r"""Bends negative elements: :math:`y_i = x_i` if positive, else :math:`\alpha(e^{x_i} - 1)`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.elu(torch.tensor([-1., 2.]))
+        tensor([-0.6321,  2.0000])
+    """
+    return _elu(input, alpha, 1, 1)
+
+
+@elu.derivative("input")
+def _(grad, input, alpha):
+    return elu_backward.function(grad, input, alpha, 1, 1)
+
+
+# Fixed points of mean 0 and variance 1. Source: Klambauer et al., Self-Normalizing Neural Networks.
+SELU_ALPHA = 1.6732632423543772848170429916717
+SELU_SCALE = 1.0507009873554804934193349852946
+
+
+@operator(
+    inplace=True, inplace_flag=True, kinds="f", upcast=True, aliases=("nn.functional.selu",),
+    kernel="elu_cpu", node="EluBackward0",
+)
+def selu(input: Tensor) -> Tensor:
+    """`elu`, scaled so that activations keep mean 0 and variance 1 from layer to layer.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.selu(torch.tensor([-1., 1.]))
+        tensor([-1.1113,  1.0507])
+    """
+    return _elu(input, SELU_ALPHA, SELU_SCALE, 1)
+
+
+@selu.derivative("input")
+def _(grad, input):
+    return elu_backward.function(grad, input, SELU_ALPHA, SELU_SCALE, 1)
+
+
+@operator(
+    inplace=True, inplace_flag=True, kinds="f", upcast=True, aliases=("nn.functional.celu",),
+    kernel="elu_cpu",
+)
+def celu(input: Tensor, alpha: float = 1.0) -> Tensor:
+    r"""`elu` with slope 1 at 0 for every :math:`\alpha`: :math:`\alpha(e^{x_i/\alpha} - 1)` below.
+
+    Raises: RuntimeError: if `alpha` is 0.
+    Example:
+        >>> import taper as torch
+        >>> torch.celu(torch.tensor([-1., 2.]), 2)
+        tensor([-0.7869,  2.0000])
+    """
+    if alpha == 0:
+        raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
+    return _elu(input, alpha, 1, 1 / alpha)
+
+
+@celu.derivative("input")
+def _(grad, input, alpha):
+    return elu_backward.function(grad, input, alpha, 1, 1 / alpha)
+
+
+# -- smooth ones -----------------------------------------------------------------------------------
+
+SQRT_HALF = math.sqrt(0.5)
+SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
+INVERSE_SQRT_2_PI = 1 / math.sqrt(2 * math.pi)
+GELU_CUBIC = 0.044715  # Source: Hendrycks and Gimpel, Gaussian Error Linear Units
+
+
+def _check_gelu(bound: dict[str, Any]) -> None:
+    if bound["approximate"] not in ("none", "tanh"):
+        raise RuntimeError("approximate argument must be either none or tanh.")
+
+
+@operator("nn.functional.gelu", kinds="f", upcast=True, kernel="GeluKernelImpl", check=_check_gelu)
+def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
+    r"""Weighs elements by the normal distribution: :math:`y_i = x_i \Phi(x_i)`.
+
+    Args:     approximate: "tanh" for :math:`\Phi(x) \approx (1 + \tanh(\sqrt{2/\pi}
+              (x + 0.044715 x^3))) / 2`
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.gelu(torch.tensor([-1., 1.]))
+        tensor([-0.1587,  0.8413])
+    """
+    if approximate == "none":
+        from scipy.special import erf
+
+        bell = erf(np.multiply(input, input.dtype.type(SQRT_HALF)))
+    elif approximate == "tanh":
+        bell = np.tanh(_gelu_angle(input))
+    else:
+        raise RuntimeError("approximate argument must be either none or tanh.")
+    half = np.multiply(input, input.dtype.type(0.5))
+    return np.add(half, np.multiply(half, bell))
+
+
+def _gelu_angle(input: Any) -> Any:
+    number = input.dtype.type
+    cubic = np.multiply(np.multiply(input, input), number(GELU_CUBIC))
+    return np.multiply(np.multiply(input, np.add(cubic, number(1))), number(SQRT_2_OVER_PI))
+
+
+@gelu.derivative("input")
+def _(grad, input, approximate):
+    return gelu_backward.function(grad, input, approximate)
+
+
+@operator(hidden=True, promote="result_type", upcast=True)
+def gelu_backward(grad_output: Tensor, input: Tensor, approximate: str) -> Tensor:
+    """The gradient of `gelu`."""
+    number = input.dtype.type
+    if approximate == "none":
+        from scipy.special import erf
+
+        phi = np.multiply(np.add(erf(np.multiply(input, number(SQRT_HALF))), number(1)), number(0.5))
+        density = np.exp(np.multiply(np.multiply(input, input), number(-0.5)))
+        slope = np.add(phi, np.multiply(input, np.multiply(density, number(INVERSE_SQRT_2_PI))))
+        return np.multiply(grad_output, slope)
+    bell = np.tanh(_gelu_angle(input))
+    phi = np.multiply(np.add(bell, number(1)), number(0.5))
+    steep = np.add(np.multiply(np.multiply(input, input), number(3 * GELU_CUBIC)), number(1))
+    steep = np.multiply(steep, number(0.5 * SQRT_2_OVER_PI))
+    rise = np.multiply(np.subtract(number(1), np.multiply(bell, bell)), steep)
+    return np.multiply(grad_output, np.add(phi, np.multiply(input, rise)))
+
+
+@gelu_backward.derivative("grad_output")
+def _(grad, input, approximate):
+    return gelu_backward.function(grad, input, approximate)
+
+
+@gelu_backward.derivative("input")
+def _(grad, grad_output, input, approximate):
+    square = input * input
+    if approximate == "none":
+        density = (square * -0.5).exp() * INVERSE_SQRT_2_PI
+        return grad * grad_output * density * (2 - square)
+    bell = (input * (1 + square * GELU_CUBIC) * SQRT_2_OVER_PI).tanh()
+    steep = (1 + square * (3 * GELU_CUBIC)) * SQRT_2_OVER_PI
+    rise = 1 - bell * bell
+    bend = rise * (steep + input * (3 * GELU_CUBIC * SQRT_2_OVER_PI) * input
+                   - input * bell * steep * steep)
+    return grad * grad_output * bend
+
+
+@operator(
+    "nn.functional.silu", inplace=True, inplace_flag=True, kinds="fc", upcast=True,
+    kernel="silu_cpu",
+)
+def silu(input: Tensor) -> Tensor:
+    r"""Weighs elements by the logistic function: :math:`y_i = x_i / (1 + e^{-x_i})`; "swish".
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.silu(torch.tensor([-1., 1.]))
+        tensor([-0.2689,  0.7311])
+    """
+    return np.true_divide(input, np.add(np.exp(np.negative(input)), _one(input)))
+
+
+@silu.derivative("input")
+def _(grad, input):
+    return silu_backward.function(grad, input)
+
+
+@operator(hidden=True, promote="result_type", upcast=True)
+def silu_backward(grad_output: Tensor, input: Tensor) -> Tensor:
+    """The gradient of `silu`."""
+    one = _one(input)
+    weight = np.reciprocal(np.add(np.exp(np.negative(input)), one))
+    slope = np.multiply(weight, np.add(np.multiply(input, np.subtract(one, weight)), one))
+    return np.multiply(grad_output, np.conjugate(slope) if slope.dtype.kind == "c" else slope)
+
+
+@silu_backward.derivative("grad_output")
+def _(grad, input):
+    return silu_backward.function(grad, conj(input))
+
+
+@silu_backward.derivative("input")
+def _(grad, grad_output, input):
+    weight = sigmoid.function(input)
+    bend = weight * (1 - weight) * (2 + input * (1 - 2 * weight))
+    return conj(grad) * grad_output * conj(bend)
+
+
+@operator(
+    "nn.functional.mish", inplace=True, inplace_flag=True, kinds="f", upcast=True,
+    kernel="mish_cpu",
+)
+def mish(input: Tensor) -> Tensor:
+    r""":math:`y_i = x_i \tanh(\ln(1 + e^{x_i}))`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.mish(torch.tensor([-1., 1.]))
+        tensor([-0.3034,  0.8651])
+    """
+    return np.multiply(input, np.tanh(np.logaddexp(input, _zero(input))))
+
+
+@mish.derivative("input")
+def _(grad, input):
+    weight = sigmoid.function(input)
+    bell = softplus.function(input).tanh()
+    return grad * (bell + input * weight * (1 - bell * bell))
+
+
+@operator("nn.functional.softplus", kinds="f", upcast=True, kernel="softplus_cpu", out=True)
+def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
+    r"""A smooth `relu`: :math:`y_i = \ln(1 + e^{\beta x_i}) / \beta`; :math:`x_i` if
+    :math:`\beta x_i` exceeds the threshold.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.softplus(torch.tensor([-1., 1.]))
+        tensor([0.3133, 1.3133])
+    """
+    number = input.dtype.type
+    scaled = input if beta == 1 else np.multiply(input, number(beta))
+    soft = np.logaddexp(scaled, _zero(input))
+    if beta != 1:
+        soft = np.true_divide(soft, number(beta))
+    return np.where(np.greater(scaled, threshold), input, soft)
+
+
+@softplus.derivative("input")
+def _(grad, input, beta, threshold):
+    scaled = input * beta
+    return where.forward(scaled > threshold, grad, grad * sigmoid.function(scaled))
+
+
+@operator(
+    "nn.functional.logsigmoid", kinds="f", upcast=True, kernel="log_sigmoid_cpu",
+    node="LogSigmoidBackward0",
+)
+def logsigmoid(input: Tensor) -> Tensor:
+    r"""Logarithms of the logistic function: :math:`y_i = -\ln(1 + e^{-x_i})`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.logsigmoid(torch.tensor([0.]))
+        tensor([-0.6931])
+    """
+    return np.negative(np.logaddexp(np.negative(input), _zero(input)))
+
+
+@logsigmoid.derivative("input")
+def _(grad, input):
+    return grad * sigmoid.function(-input)
+
+
+@composite("nn.functional.softsign")
+def softsign(input: Tensor) -> Tensor:
+    r""":math:`y_i = x_i / (1 + |x_i|)`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.softsign(torch.tensor([-1., 3.]))
+        tensor([-0.5000,  0.7500])
+    """
+    return input / (input.abs() + 1)  # type: ignore[attr-defined, operator]
+
+
+@composite("nn.functional.tanhshrink")
+def tanhshrink(input: Tensor) -> Tensor:
+    r""":math:`y_i = x_i - \tanh x_i`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.tanhshrink(torch.tensor([1.]))
+        tensor([0.2384])
+    """
+    return input - input.tanh()  # type: ignore[attr-defined, operator]
+
+
+# -- piecewise linear ones -------------------------------------------------------------------------
+
+
+@operator(
+    "nn.functional.hardsigmoid", inplace=True, inplace_flag=True, kinds="f", upcast=True,
+    kernel="hardsigmoid_cpu",
+)
+def hardsigmoid(input: Tensor) -> Tensor:
+    r"""A straight-line sigmoid: :math:`y_i = \min(\max(0, x_i + 3), 6) / 6`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.hardsigmoid(torch.tensor([-4., 0., 4.]))
+        tensor([0.0000, 0.5000, 1.0000])
+    """
+    return np.true_divide(relu6.forward(np.add(input, input.dtype.type(3))), input.dtype.type(6))
+
+
+@hardsigmoid.derivative("input")
+def _(grad, input):
+    return between_backward.function(grad, input, -3, 3) / 6
+
+
+@operator(
+    "nn.functional.hardswish", inplace=True, inplace_flag=True, kinds="f", upcast=True,
+    kernel="hardswish_cpu",
+)
+def hardswish(input: Tensor) -> Tensor:
+    r"""Weighs elements by `hardsigmoid`: :math:`y_i = x_i \min(\max(0, x_i + 3), 6) / 6`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.hardswish(torch.tensor([-4., 1., 4.]))
+        tensor([-0.0000,  0.6667,  4.0000])
+    """
+    weight = relu6.forward(np.add(input, input.dtype.type(3)))
+    return np.true_divide(np.multiply(input, weight), input.dtype.type(6))
+
+
+@hardswish.derivative("input")
+def _(grad, input):
+    inner = where.forward(input < 3, grad * (input / 3 + 0.5), grad)
+    return where.forward(input <= -3, 0, inner)
+
+
+@operator(
+    method=True, aliases=("nn.functional.hardshrink",), kinds="f", upcast=True, out=True,
+    kernel="hardshrink_cpu",
+)
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    r"""Replaces elements within :math:`[-\lambda, \lambda]` by 0.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.hardshrink(torch.tensor([-0.3, 0.7]))
+        tensor([0.0000, 0.7000])
+    """
+    within = np.logical_and(np.greater_equal(input, -lambd), np.less_equal(input, lambd))
+    return np.where(within, _zero(input), input)
+
+
+@hardshrink.derivative("input")
+def _(grad, input, lambd):
+    return where.forward((input >= -lambd) & (input <= lambd), 0, grad)
+
+
+def _check_softshrink(bound: dict[str, Any]) -> None:
+    lambd = bound["lambd"]
+    if lambd < 0:
+        raise RuntimeError(
+            "lambda must be in range [0, 3.40282e+38] for input dtype Float, but found "
+            f"{lambd:g}"
+        )
+
+
+@operator("nn.functional.softshrink", kinds="f", upcast=True, kernel="softshrink_check",
+          check=_check_softshrink, out=True)
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    r"""Moves elements towards 0 by :math:`\lambda`, but not beyond.
+
+    Raises: RuntimeError: if `lambd` is negative.
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.softshrink(torch.tensor([-2., 0.2, 2.]))
+        tensor([-1.5000,  0.0000,  1.5000])
+    """
+    if lambd < 0:
+        raise RuntimeError("lambda must be in range [0, 3.40282e+38]")
+    number = input.dtype.type
+    moved = np.where(np.greater(input, 0), np.subtract(input, number(lambd)),
+                     np.add(input, number(lambd)))
+    within = np.less_equal(np.absolute(input), lambd)
+    return np.where(within, np.multiply(input, number(0)), moved)
+
+
+@softshrink.derivative("input")
+def _(grad, input, lambd):
+    return where.forward((input >= -lambd) & (input <= lambd), 0, grad)
+
+
+# -- gates -----------------------------------------------------------------------------------------
+
+
+@operator("nn.functional.glu", kinds="f", upcast=True, kernel="glu_cpu")
+def glu(input: Tensor, dim: int = -1) -> Tensor:
+    r"""Halves the input along `dim` and lets one half gate the other: :math:`a\,\sigma(b)`.
+
+    Raises: RuntimeError: if the size of `dim` is odd.
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.glu(torch.tensor([2., 0.]))
+        tensor([1.])
+    """
+    first, second = _halves(input, dim)
+    return np.true_divide(first, np.add(np.exp(np.negative(second)), _one(input)))
+
+
+def _halves(array: Any, dim: int) -> tuple[Any, Any]:
+    if array.ndim == 0:
+        raise RuntimeError("glu does not support scalars because halving size must be even")
+    dim = normalize_dim(dim, array.ndim)
+    size = array.shape[dim]
+    if size % 2:
+        raise RuntimeError(f"Halving dimension must be even, but dimension {dim} is size {size}")
+    before = (slice(None),) * dim
+    return array[(*before, slice(0, size // 2))], array[(*before, slice(size // 2, size))]
+
+
+@glu.derivative("input")
+def _(grad, input, dim):
+    first, second = input.chunk(2, dim)
+    weight = sigmoid.function(second)
+    lower = grad * weight
+    return cat.function([lower, lower * first * (1 - weight)], dim)
+
