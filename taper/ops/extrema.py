@@ -10,7 +10,7 @@ from taper.core.errors import normalize_dim
 from taper.core.tensor import Tensor
 from taper.kernels.lanes import pick
 from taper.ops.declare import OPERATORS, composite, operator
-from taper.ops.reduction import axes_of, expand_reduced, unsqueeze_reduced
+from taper.ops.reduction import axes_of, unsqueeze_reduced
 
 
 def _require_elements(input: Any, dim: Any, name: str) -> None:
