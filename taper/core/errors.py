@@ -9,10 +9,19 @@ from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
-    "argument_error", "broadcast_error", "device_error", "dim_error", "expand_error",
+    "LinAlgError", "argument_error", "broadcast_error", "device_error", "dim_error", "expand_error",
     "normalize_dim",
     "normalize_dims", "overlap_error",
 ]
+
+
+class _LinAlgError(RuntimeError):
+    """A matrix that an algorithm of linear algebra can't handle: singular, not definite …"""
+
+    __module__ = "torch._C"
+
+
+LinAlgError = _LinAlgError
 
 
 def type_name(value: Any) -> str:

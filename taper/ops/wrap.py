@@ -427,7 +427,7 @@ def result_type(op: Operator) -> type:
     """The named tuple that an operator with several outputs returns, as `torch.return_types`."""
     from taper.ops.return_types import named
 
-    return named(op.name, op.outputs)
+    return named(op.path.replace(".", "_"), op.outputs)
 
 
 # -- recording -----------------------------------------------------------------------------------
