@@ -29,6 +29,7 @@ _HOMES = {
     "taper.core.dtype": "dtype get_default_dtype set_default_dtype",
     "taper.core.generator": "Generator default_generator",
     "taper.core.printing": "set_printoptions",
+    "taper.random": "get_rng_state initial_seed manual_seed seed set_rng_state",
     "taper.core.storage": "UntypedStorage",
     "taper.core.numeric_limits": "finfo iinfo",
     "taper.core.threads": """are_deterministic_algorithms_enabled get_deterministic_debug_mode

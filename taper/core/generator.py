@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from taper.core.device import CPU, device
+from taper.core.tensor import Tensor, wrap
 
 __all__ = ["DEFAULT_SEED", "STATE_BYTES", "Generator", "default_generator"]
 
@@ -170,8 +171,12 @@ class Generator:
 
     # State --------------------------------------------------------------------------------
 
-    def get_state(self) -> Array:
-        """Returns the state as PyTorch lays it out: 5056 bytes."""
+    def get_state(self) -> Tensor:
+        """Returns the state as PyTorch lays it out: a tensor of 5056 bytes."""
+        return wrap(self.state_bytes())
+
+    def state_bytes(self) -> Array:
+        """The state of `get_state` as an array."""
         with self._lock:
             state = np.zeros((), _STATE)
             state["seed"] = self._seed
@@ -195,6 +200,8 @@ class Generator:
 
         Raises: TypeError: if it is no uint8 array; RuntimeError: if it is no such state.
         """
+        if isinstance(new_state, Tensor):
+            new_state = new_state._array
         if getattr(new_state, "dtype", None) != np.uint8:
             raise TypeError("RNG state must be a torch.ByteTensor")
         data = np.ascontiguousarray(new_state).reshape(-1)
@@ -225,7 +232,7 @@ class Generator:
 
     def clone_state(self) -> Generator:
         """Returns a new generator in the same state."""
-        return Generator().set_state(self.get_state())
+        return Generator().set_state(self.state_bytes())
 
     def graphsafe_get_state(self) -> Generator:
         """Not supported on the CPU, as in PyTorch: use `clone_state`."""
@@ -244,7 +251,7 @@ class Generator:
         raise RuntimeError("CPU Generator does not use offset")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _generator_in_state, (self.get_state(),)
+        return _generator_in_state, (self.state_bytes(),)
 
 
 def _generator_in_state(state: Array) -> Generator:

@@ -38,24 +38,24 @@ def test_state_round_trip(count):
     g = Generator().manual_seed(3)
     g.draw(count)
     g.next_normal = 0.25 if count % 2 else None
-    state = g.get_state()
+    state = g.state_bytes()
     assert state.dtype == np.uint8 and state.shape == (STATE_BYTES,)
     other = Generator().set_state(state)
-    assert np.array_equal(other.get_state(), state)
+    assert np.array_equal(other.state_bytes(), state)
     assert other.next_normal == g.next_normal and other.initial_seed() == 3
     assert np.array_equal(other.draw(5000), g.draw(5000))
-    assert np.array_equal(g.get_state(), other.get_state())
+    assert np.array_equal(g.state_bytes(), other.state_bytes())
 
 
 def test_layout_of_the_state():
-    state = Generator().manual_seed(5).get_state()
+    state = Generator().manual_seed(5).state_bytes()
     assert state[:8].view("u8") == 5
     assert state[8:16].view("i4").tolist() == [1, 1]  # one left until the next block; seeded
     assert state[16:24].view("u8") == 0
     assert state[24:32].view("u8") == 5  # the first word of a seeded state is the seed
     g = Generator().manual_seed(5)
     g.draw(10)
-    state = g.get_state()
+    state = g.state_bytes()
     assert state[8:12].view("i4") == 615 and state[16:24].view("u8") == 10
 
 
@@ -84,7 +84,7 @@ def test_copies_are_independent():
     g = Generator().manual_seed(9)
     g.draw(1000)
     for other in (g.clone_state(), copy.deepcopy(g), pickle.loads(pickle.dumps(g))):
-        assert np.array_equal(other.get_state(), g.get_state())
+        assert np.array_equal(other.state_bytes(), g.state_bytes())
     expected = g.clone_state().draw(10).tolist()
     assert g.draw(10).tolist() == expected
 
@@ -100,7 +100,7 @@ def test_errors():
     with pytest.raises(RuntimeError, match="CPU Generator does not use offset"):
         g.get_offset()
     with pytest.raises(NotImplementedError, match="graphsafe_get_state is not supported"):
-        g.graphsafe_get_state()
+        g.graphsafe_state_bytes()
     with pytest.raises(RuntimeError, match="Cannot get CUDA generator without ATen_cuda library"):
         Generator("cuda")
     with pytest.raises(RuntimeError, match="META device type not an accelerator"):

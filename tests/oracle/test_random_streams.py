@@ -28,7 +28,7 @@ class Both:
         self.ours = Generator().manual_seed(seed)
 
     def check_state(self):
-        theirs, ours = self.theirs.get_state().numpy(), self.ours.get_state()
+        theirs, ours = self.theirs.get_state().numpy(), self.ours.state_bytes()
         normal = slice(5016, 5048)
         assert np.array_equal(theirs[:5016], ours[:5016])
         kept, mine = theirs[normal].view("f8")[:3], ours[normal].view("f8")[:3]
@@ -329,6 +329,6 @@ def test_states_of_either_are_read_by_the_other():
         torch.randn(n, generator=both.theirs)
         ours = Generator().set_state(both.theirs.get_state().numpy())
         theirs = torch.Generator()
-        theirs.set_state(torch.from_numpy(ours.get_state()))
+        theirs.set_state(torch.from_numpy(ours.state_bytes()))
         check(torch.randn(3, generator=theirs), random.normal(ours, (3,)))
         check(torch.rand(700, generator=theirs), random.uniform(ours, (700,)))

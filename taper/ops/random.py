@@ -1,0 +1,686 @@
+"""Random tensors: rand, randn, randint, randperm and their kin, and filling in place.
+
+How draws become numbers is in kernels/random.py, where raw draws come from in core/generator.py;
+seeds are set in taper/random.py.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from taper.core import dtype as dtypes
+from taper.core.dtype import _default, get_default_dtype
+from taper.core.errors import broadcast_error
+from taper.core.generator import default_generator
+from taper.core.promotion import scalar_type_name
+from taper.core.state import active, is_recording
+from taper.core.tensor import Tensor, wrap
+from taper.kernels import random as kernels
+from taper.ops import slow
+from taper.ops.declare import composite, method, operator
+from taper.ops.options import (
+    dense_like,
+    finish,
+    order_of_format,
+    read_options,
+    uninitialized,
+)
+from taper.ops.sizes import as_sizes, size_arguments
+
+ndarray = np.ndarray
+_new = object.__new__
+_F32 = np.dtype(np.float32)
+
+
+def _check_float(kernel: str, dtype: Any) -> None:
+    if dtype.category < 2:
+        raise NotImplementedError(f'"{kernel}" not implemented for \'{scalar_type_name(dtype)}\'')
+
+
+def _sizes(function: str, size: tuple[Any, ...], named: dict[str, Any]) -> tuple[int, ...]:
+    if not size and "size" not in named:
+        raise TypeError(
+            f"{function}() received an invalid combination of arguments - got (), but expected one "
+            "of:\n * (tuple of ints size, *, torch.Generator generator, Tensor out = None, "
+            "torch.dtype dtype = None, ...)\n"
+        )
+    return size_arguments(function, size, named)
+
+
+def _finished(
+    function: str, kernel: str, make: Any, shape: tuple[int, ...], generator: Any, out: Any,
+    dtype: Any, layout: Any, device: Any, pin_memory: bool, requires_grad: bool,
+) -> Tensor:
+    """The unusual ways of making a random tensor; `make` is a kernel of uniform or normal."""
+    wanted, where = read_options(function, dtype, device, layout, pin_memory)
+    if out is not None:
+        if wanted is not None and wanted is not out.dtype:
+            raise RuntimeError(
+                f"dtype {wanted.name} does not match dtype of out parameter ({out.dtype.name})"
+            )
+        if out._array.shape != shape:
+            slow.resize_out(out, shape)
+        _check_float(kernel, out.dtype)
+        fill = out.uniform_ if make is kernels.uniform else out.normal_
+        from taper.autograd.modes import no_grad
+
+        with no_grad():
+            fill(generator=generator)
+        return out  # type: ignore[no-any-return]
+    wanted = wanted or get_default_dtype()
+    _check_float(kernel, wanted)
+    if where.type != "cpu":
+        return finish(uninitialized(shape, wanted, where), requires_grad)
+    array = make(generator or default_generator, shape, wanted.numpy_dtype)
+    return finish(array, requires_grad)
+
+
+@composite()
+def rand(
+    *size: Any, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None,
+    device: Any = None, pin_memory: bool = False, requires_grad: bool = False, **named: Any,
+) -> Tensor:
+    """Makes a tensor of uniform random numbers in [0, 1).
+
+    Args: size (ints, or one tuple)    generator: default the global one
+    Example:
+        >>> import taper as torch
+        >>> _ = torch.manual_seed(0)
+        >>> torch.rand(2)
+        tensor([0.4963, 0.7682])
+    """
+    if dtype is None and device is None and out is None and not active.modes and not named and (
+        len(size) == 1 and type(size[0]) is int and layout is None and not requires_grad
+        and size[0] >= 0 and _default[0] is dtypes.float32
+    ):
+        return wrap(kernels.uniform(generator or default_generator, size))
+    shape = _sizes("rand", size, named)
+    return _finished("rand", "check_uniform_bounds", kernels.uniform, shape, generator, out, dtype,
+                     layout, device, pin_memory, requires_grad)
+
+
+@composite()
+def randn(
+    *size: Any, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None,
+    device: Any = None, pin_memory: bool = False, requires_grad: bool = False, **named: Any,
+) -> Tensor:
+    """Makes a tensor of normal random numbers with mean 0 and standard deviation 1.
+
+    Args: size (ints, or one tuple)    generator: default the global one
+    Example:
+        >>> import taper as torch
+        >>> _ = torch.manual_seed(0)
+        >>> torch.randn(2)
+        tensor([ 1.5410, -0.2934])
+    """
+    if dtype is None and device is None and out is None and not active.modes and not named and (
+        size and type(size[0]) is int and layout is None and not requires_grad
+        and min(size) >= 0 and _default[0] is dtypes.float32
+    ):
+        return wrap(kernels.normal(generator or default_generator, size))
+    shape = _sizes("randn", size, named)
+    return _finished("randn", "normal_kernel_cpu", kernels.normal, shape, generator, out, dtype,
+                     layout, device, pin_memory, requires_grad)
+
+
+def _blank_like(
+    function: str, input: Any, dtype: Any, layout: Any, device: Any, pin_memory: bool,
+    memory_format: Any,
+) -> Tensor:
+    if not isinstance(input, Tensor):
+        raise TypeError(
+            f"{function}(): argument 'input' (position 1) must be Tensor, not "
+            f"{type(input).__name__}"
+        )
+    wanted, where = read_options(function, dtype, device, layout, pin_memory)
+    a = input._array
+    target = wanted or input.dtype
+    if type(a) is not ndarray or (device is not None and where.type != "cpu"):
+        return wrap(uninitialized(a.shape, target, input.device if device is None else where))
+    order = None
+    if memory_format is not None and memory_format.name != "preserve_format":
+        order = order_of_format(memory_format, a.ndim) or list(range(a.ndim))
+    return wrap(dense_like(a, target.numpy_dtype, order))
+
+
+@composite()
+def rand_like(
+    input: Tensor, *, generator: Any = None, dtype: Any = None, layout: Any = None,
+    device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
+    """Makes a tensor of uniform random numbers in [0, 1) with the shape and dtype of `input`."""
+    made = _blank_like("rand_like", input, dtype, layout, device, pin_memory, memory_format)
+    return uniform_(made, generator=generator).requires_grad_(requires_grad)
+
+
+@composite()
+def randn_like(
+    input: Tensor, *, generator: Any = None, dtype: Any = None, layout: Any = None,
+    device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
+    """Makes a tensor of normal random numbers with the shape and dtype of `input`."""
+    made = _blank_like("randn_like", input, dtype, layout, device, pin_memory, memory_format)
+    return normal_(made, generator=generator).requires_grad_(requires_grad)
+
+
+# -- whole numbers -----------------------------------------------------------------------------------
+
+
+def _bounds(function: str, low: Any, high: Any) -> tuple[int, int]:
+    numbers = []
+    for position, (name, value) in enumerate((("low", low), ("high", high)), 1):
+        if isinstance(value, Tensor):
+            value = value.item()
+        if not isinstance(value, (int, np.integer)):
+            raise TypeError(
+                f"{function}(): argument '{name}' (position {position}) must be int, not "
+                f"{type(value).__name__}"
+            )
+        numbers.append(int(value))
+    return numbers[0], numbers[1]
+
+
+_C_TYPES = {
+    "bool": "bool", "uint8": "unsigned char", "int8": "signed char", "int16": "short",
+    "int32": "int", "int64": "long", "float32": "float", "float64": "double",
+    "float16": "c10::Half", "bfloat16": "c10::BFloat16", "uint16": "uint16_t",
+    "uint32": "uint32_t", "uint64": "uint64_t",
+}
+
+
+def _check_bounds(low: int, high: int, dtype: Any) -> None:
+    if low >= high:
+        raise RuntimeError(
+            f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
+        )
+    if dtype.category <= 1:
+        least, most = (0, 1) if dtype.category == 0 else (
+            int(np.iinfo(dtype.numpy_dtype).min), int(np.iinfo(dtype.numpy_dtype).max))
+        for name, value in (("from", low), ("to - 1", high - 1)):
+            if not least <= value <= most:
+                raise RuntimeError(f"{name} is out of bounds for {_C_TYPES[dtype.name]}")
+
+
+@composite()
+def randint(
+    *bounds: Any, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None,
+    device: Any = None, pin_memory: bool = False, requires_grad: bool = False, **named: Any,
+) -> Tensor:
+    """Makes a tensor of random whole numbers from `low` up to, but not including, `high`.
+
+    Call it as ``randint(high, size)`` or ``randint(low, high, size)``.
+
+    Dtype: int64 unless told.
+    Example:
+        >>> import taper as torch
+        >>> _ = torch.manual_seed(0)
+        >>> torch.randint(10, (3,))
+        tensor([4, 9, 3])
+    """
+    values = {"low": 0}
+    names = ("low", "high", "size") if len(bounds) == 3 or "low" in named else ("high", "size")
+    names = tuple([n for n in names if n not in named])
+    values.update(zip(names, bounds, strict=False))
+    values.update(named)
+    if len(bounds) > len(names) or set(values) != {"low", "high", "size"} or (
+        not isinstance(values["size"], (tuple, list))
+    ):
+        raise TypeError(
+            "randint() received an invalid combination of arguments - got "
+            f"({', '.join(type(b).__name__ for b in bounds)}), but expected one of:\n"
+            " * (int high, tuple of ints size, *, torch.Generator generator, Tensor out = None, "
+            "...)\n * (int low, int high, tuple of ints size, *, torch.Generator generator, "
+            "Tensor out = None, ...)\n"
+        )
+    low, high = _bounds("randint", values["low"], values["high"])
+    shape = size_arguments("randint", (tuple(values["size"]),), {})
+    wanted, where = read_options("randint", dtype, device, layout, pin_memory)
+    wanted = wanted or (out.dtype if out is not None else dtypes.int64)
+    _check_bounds(low, high, wanted)
+    if where.type != "cpu":
+        return finish(uninitialized(shape, wanted, where), requires_grad)
+    array = kernels.integers(generator or default_generator, shape, wanted.numpy_dtype, low, high)
+    return _into(out, array, requires_grad)
+
+
+def _into(out: Any, array: Any, requires_grad: bool = False) -> Tensor:
+    if out is None:
+        return finish(array, requires_grad)
+    if out._array.shape != array.shape:
+        slow.resize_out(out, array.shape)
+    out.detach().copy_(wrap(array))
+    return out  # type: ignore[no-any-return]
+
+
+@composite()
+def randint_like(
+    input: Tensor, *bounds: Any, generator: Any = None, dtype: Any = None, layout: Any = None,
+    device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
+    memory_format: Any = None, **named: Any,
+) -> Tensor:
+    """Makes a tensor of random whole numbers with the shape and dtype of `input`.
+
+    Call it as ``randint_like(input, high)`` or ``randint_like(input, low, high)``.
+    """
+    low = named.get("low", bounds[0] if len(bounds) == 2 else 0)
+    high = named.get("high", bounds[-1] if bounds else None)
+    low, high = _bounds("randint_like", low, high)
+    made = _blank_like("randint_like", input, dtype, layout, device, pin_memory, memory_format)
+    _check_bounds(low, high, made.dtype)
+    if type(made._array) is ndarray:
+        kernels.fill(made._array, kernels.integers, generator or default_generator, low, high)
+    return made.requires_grad_(requires_grad)
+
+
+@composite()
+def randperm(
+    n: int, *, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None,
+    device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
+) -> Tensor:
+    """Makes a random permutation of the whole numbers below `n`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.randperm(4).sort().values
+        tensor([0, 1, 2, 3])
+    """
+    n = as_sizes("randperm", n, "n")[0]
+    if n < 0:
+        raise RuntimeError(f"Trying to create tensor with negative dimension {n}: [{n}]")
+    wanted, where = read_options("randperm", dtype, device, layout, pin_memory)
+    wanted = wanted or (out.dtype if out is not None else dtypes.int64)
+    if wanted.category == 1 and n - 1 > np.iinfo(wanted.numpy_dtype).max:
+        from taper.ops.index import _C_NAMES
+
+        raise RuntimeError(
+            f"value cannot be converted to type {_C_NAMES[wanted.name]} without overflow"
+        )
+    if where.type != "cpu":
+        return finish(uninitialized((n,), wanted, where), requires_grad)
+    array = kernels.permutation(generator or default_generator, n, wanted.numpy_dtype)
+    return _into(out, array, requires_grad)
+
+
+# -- filling in place --------------------------------------------------------------------------------
+
+
+def _zero_gradient(name: str, node: str) -> Any:
+    """An operator whose value replaces its input, so that no gradient flows through it."""
+
+    def overwritten(input: Tensor, values: Any) -> Tensor:
+        return values
+
+    overwritten.__annotations__ = {"input": "Tensor", "values": "Any", "return": "Tensor"}
+    op = operator(f"_{name}_values", node=node, hidden=True)(overwritten)
+    op.name = name
+    op.derivative("input")(_zeros_like_grad)
+    return op
+
+
+def _zeros_like_grad(grad: Tensor) -> Tensor:
+    return grad.new_zeros(grad._array.shape)  # type: ignore[attr-defined, no-any-return]
+
+
+_REPLACING = {
+    name: _zero_gradient(name, node)
+    for name, node in {
+        "uniform": "UniformBackward0", "normal": "NormalBackward0",
+        "exponential": "ExponentialBackward0", "random": "RandomBackward0",
+        "cauchy": "CauchyBackward0", "log_normal": "LogNormalBackward0",
+        "geometric": "GeometricBackward0", "bernoulli": "BernoulliBackward2",
+    }.items()
+}
+
+
+def _refill(name: str, self: Tensor, write: Any) -> Tensor:
+    """Lets `write(array)` fill the tensor's memory, and cuts its history there."""
+    if slow.overrides.has_override(self):
+        pass  # subclasses are filled like any tensor
+    slow.check_inplace(self)
+    array = self._array
+    frame = sys._getframe(2)
+    where = (frame.f_code, frame.f_lasti)
+    if type(array) is ndarray:
+        if not array.flags.writeable:
+            slow._make_writeable(self)
+            array = self._array
+        if any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True)):
+            raise slow.overlap_error()
+        write(array)
+    if self._edge is not None and is_recording():
+        op = _REPLACING[name]
+        original = slow.alias_with_history(self)
+        result = slow.execute(op, slow.signature_of(op), (original, array), None, where)
+        slow.overwrite(self, original, result, f"{name}_", where)
+        return self
+    self._bump_version((f"{name}_", *where))
+    return self
+
+
+@method()
+def uniform_(
+    self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Any = None, **named: Any
+) -> Tensor:
+    """Fills the tensor with uniform random numbers in [from, to)."""
+    low, high = float(named.get("from", from_)), float(to)
+    _check_float("check_uniform_bounds", self.dtype)
+    if low > high:
+        raise RuntimeError(
+            f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={high:g}"
+        )
+    return _refill("uniform", self, lambda a: kernels.fill(
+        a, kernels.uniform, generator or default_generator, low, high))
+
+
+@method()
+def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Tensor:
+    """Fills the tensor with normal random numbers."""
+    _check_std("normal", std)
+    _check_float("normal_kernel_cpu", self.dtype)
+    return _refill("normal", self, lambda a: kernels.fill_normal(
+        a, generator or default_generator, float(mean), float(std)))
+
+
+def _check_std(function: str, std: Any) -> None:
+    if not std >= 0:
+        raise RuntimeError(f"{function} expects std >= 0.0, but found std {std:g}")
+
+
+@method()
+def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Any = None) -> Tensor:
+    r"""Fills the tensor with exponential random numbers of rate :math:`\lambda`."""
+    if not lambd > 0:
+        raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}")
+    if self.dtype.category != 2:
+        raise RuntimeError("Exponential distribution is a continuous probability distribution. "
+                           f"dtype must be a floating point but you specified "
+                           f"{scalar_type_name(self.dtype)}")
+    return _refill("exponential", self, lambda a: kernels.fill(
+        a, kernels.exponential, generator or default_generator, float(lambd)))
+
+
+@method()
+def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None) -> Tensor:
+    """Fills the tensor with random numbers of the Cauchy distribution."""
+    if not sigma > 0:
+        raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma:g}")
+    if self.dtype.category != 2:
+        raise RuntimeError("Cauchy distribution is a continuous probability distribution. dtype "
+                           f"must be a floating point but you specified "
+                           f"{scalar_type_name(self.dtype)}")
+    return _refill("cauchy", self, lambda a: kernels.fill(
+        a, kernels.cauchy, generator or default_generator, float(median), float(sigma)))
+
+
+@method()
+def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Any = None) -> Tensor:
+    """Fills the tensor with numbers whose logarithm is normal with that mean and deviation."""
+    if not std > 0:
+        raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std:g}")
+    _check_float("log_normal_cpu", self.dtype)
+    return _refill("log_normal", self, lambda a: kernels.fill(
+        a, kernels.log_normal, generator or default_generator, float(mean), float(std)))
+
+
+@method()
+def geometric_(self: Tensor, p: float, *, generator: Any = None) -> Tensor:
+    """Fills the tensor with the numbers of trials until a first success of probability `p`."""
+    if not 0 < p < 1:
+        raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p:g}")
+    if self.dtype.category in (0, 3):
+        raise NotImplementedError(
+            f'"geometric_cpu" not implemented for \'{scalar_type_name(self.dtype)}\''
+        )
+    return _refill("geometric", self, lambda a: kernels.fill(
+        a, kernels.geometric, generator or default_generator, float(p)))
+
+
+@method()
+def random_(
+    self: Tensor, from_: Any = None, to: Any = None, *, generator: Any = None, **named: Any
+) -> Tensor:
+    """Fills the tensor with random whole numbers: in [from, to), [0, to), or all the dtype holds."""
+    low = named.get("from", from_)
+    source = generator or default_generator
+    if low is None and to is None:
+        return _refill("random", self, lambda a: kernels.fill(a, kernels.any_integers, source))
+    if to is None and "from" not in named:
+        low, to = 0, low
+    if to is None:
+        high = int(np.iinfo(self.dtype.numpy_dtype).max) + 1 if self.dtype.category == 1 else 2**63
+    else:
+        high = int(to)
+    first = int(low or 0)
+    _check_bounds(first, high, self.dtype)
+    return _refill("random", self, lambda a: kernels.fill(a, kernels.integers, source, first, high))
+
+
+@method()
+def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
+    """Fills the tensor with ones of probability `p`, a number or a tensor, and zeros."""
+    source = generator or default_generator
+    if isinstance(p, Tensor):
+        chances = p._array
+        if chances.size and not bool(((chances >= 0) & (chances <= 1)).all()):
+            raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
+
+        def write(a: Any) -> None:
+            a[...] = kernels.bernoulli_of(source, np.broadcast_to(chances, a.shape), a.dtype)
+
+        return _refill("bernoulli", self, write)
+    if not 0 <= p <= 1:
+        raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p:g}")
+    return _refill("bernoulli", self, lambda a: kernels.fill(a, kernels.bernoulli, source, float(p)))
+
+
+# -- numbers that depend on tensors ------------------------------------------------------------------
+
+
+@operator("_bernoulli", node="BernoulliBackward0", hidden=True)
+def bernoulli_of(input: Tensor, p: Any, generator: Any) -> Tensor:
+    if p is not None:
+        return kernels.bernoulli(generator, input.shape, input.dtype, float(p))
+    if input.size and not bool(((input >= 0) & (input <= 1)).all()):
+        raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
+    return kernels.bernoulli_of(generator, input)
+
+
+@bernoulli_of.derivative("input")
+def _(grad):
+    return _zeros_like_grad(grad)
+
+
+@composite(method=True)
+def bernoulli(input: Tensor, p: Any = None, *, generator: Any = None, out: Any = None) -> Tensor:
+    """Draws ones, with the probabilities that the tensor holds, and zeros.
+
+    Args: p (float): one probability for all; then only the shape of `input` counts.
+    Example:
+        >>> import taper as torch
+        >>> torch.bernoulli(torch.tensor([0., 1.]))
+        tensor([0., 1.])
+    """
+    if p is None:
+        _check_float("bernoulli_tensor_cpu_p_", input.dtype)
+    elif not 0 <= p <= 1:
+        raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p:g}")
+    result = bernoulli_of(input, p, generator or default_generator)
+    return result if out is None else _into(out, result._array)
+
+
+@operator("_normal", node="NormalBackward1", hidden=True)
+def normal_around(mean: Tensor, std: Any, generator: Any) -> Tensor:
+    return kernels.normal_around(generator, mean, std)
+
+
+@normal_around.derivative("mean")
+def _(grad):
+    return _zeros_like_grad(grad)
+
+
+@operator("_normal_std", node="NormalBackward2", hidden=True)
+def normal_scaled(std: Tensor, mean: Any, generator: Any) -> Tensor:
+    return kernels.normal_around(generator, mean, std)
+
+
+@normal_scaled.derivative("std")
+def _(grad):
+    return _zeros_like_grad(grad)
+
+
+@operator("_normal_both", node="NormalBackward3", hidden=True)
+def normal_between(mean: Tensor, std: Tensor, generator: Any) -> Tensor:
+    return kernels.normal_around(generator, mean, std)
+
+
+@normal_between.derivative("mean")
+def _(grad, mean_shape):
+    return grad.new_zeros(mean_shape)
+
+
+@normal_between.derivative("std")
+def _(grad, std_shape):
+    return grad.new_zeros(std_shape)
+
+
+normal_around.name = normal_scaled.name = normal_between.name = "normal"
+
+
+@composite()
+def normal(
+    mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None, out: Any = None,
+    dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Draws normal random numbers whose mean and deviation are tensors or numbers.
+
+    Args: size: the shape, if `mean` and `std` are both numbers.
+    """
+    source = generator or default_generator
+    if not isinstance(mean, Tensor) and not isinstance(std, Tensor):
+        if size is None:
+            raise TypeError(
+                "normal() received an invalid combination of arguments - got "
+                f"({type(mean).__name__}, {type(std).__name__}), but expected one of:\n * (Tensor "
+                "mean, Tensor std, *, torch.Generator generator = None, Tensor out = None)\n"
+            )
+        _check_std("normal", std)
+        shape = as_sizes("normal", size)
+        wanted, where = read_options("normal", dtype, device, layout, pin_memory)
+        wanted = wanted or (out.dtype if out is not None else get_default_dtype())
+        _check_float("normal_kernel_cpu", wanted)
+        if where.type != "cpu":
+            return finish(uninitialized(shape, wanted, where), requires_grad)
+        array = kernels.normal(source, shape, wanted.numpy_dtype, float(mean), float(std))
+        return _into(out, array, requires_grad)
+    if isinstance(std, Tensor):
+        a = std._array
+        if a.dtype.kind == "c":
+            raise RuntimeError("normal expects standard deviation to be non-complex")
+        if a.size and not bool((a >= 0).all()):
+            raise RuntimeError("normal expects all elements of std >= 0.0")
+    else:
+        _check_std("normal", std)
+    first = mean if isinstance(mean, Tensor) else std
+    _check_float("normal_kernel_cpu", first.dtype)
+    if isinstance(mean, Tensor) and isinstance(std, Tensor):
+        problem = broadcast_error([mean._array.shape, std._array.shape])
+        if problem is not None:
+            raise problem
+        result = normal_between(mean, std, source)
+    elif isinstance(mean, Tensor):
+        result = normal_around(mean, float(std), source)
+    else:
+        result = normal_scaled(std, float(mean), source)
+    return result if out is None else _into(out, result._array)
+
+
+@operator("_poisson", node="PoissonBackward0", hidden=True)
+def poisson_of(input: Tensor, generator: Any) -> Tensor:
+    if input.size and not bool((input >= 0).all()):
+        raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
+    return kernels.poisson(generator, input)
+
+
+@poisson_of.derivative("input")
+def _(grad):
+    return _zeros_like_grad(grad)
+
+
+@composite()
+def poisson(input: Tensor, generator: Any = None) -> Tensor:
+    """Draws Poisson counts with the rates that the tensor holds."""
+    _check_float("poisson_cpu", input.dtype)
+    return poisson_of(input, generator or default_generator)  # type: ignore[no-any-return]
+
+
+@operator("_binomial", node="BinomialBackward0", hidden=True)
+def binomial_of(count: Tensor, prob: Tensor, generator: Any) -> Tensor:
+    count, prob = np.broadcast_arrays(count, prob)
+    draws = [
+        _binomial(generator, c, p)
+        for c, p in zip(count.reshape(-1).tolist(), prob.reshape(-1).tolist(), strict=True)
+    ]
+    return np.array(draws, np.float64).astype(count.dtype).reshape(count.shape)
+
+
+@binomial_of.derivative("count")
+def _(grad, count_shape):
+    return grad.new_zeros(count_shape)
+
+
+@binomial_of.derivative("prob")
+def _(grad, prob_shape):
+    return grad.new_zeros(prob_shape)
+
+
+def _binomial(generator: Any, count: float, p: float) -> float:
+    """Successes among `count` trials: how many of as many uniform numbers lie below `p`."""
+    if not count > 0 or not p > 0:
+        return 0.0 if count == count and p == p else float("nan")
+    if p >= 1:
+        return count
+    trials = kernels.uniform(generator, (int(count),), np.dtype(np.float64))
+    return float(np.count_nonzero(trials < p))
+
+
+@composite()
+def binomial(count: Tensor, prob: Tensor, generator: Any = None) -> Tensor:
+    """Draws how many of `count` trials succeed, each with probability `prob`."""
+    return binomial_of(count, prob, generator or default_generator)  # type: ignore[no-any-return]
+
+
+@composite(method=True)
+def multinomial(
+    input: Tensor, num_samples: int, replacement: bool = False, *, generator: Any = None,
+    out: Any = None,
+) -> Tensor:
+    """Draws positions with probabilities proportional to the weights in each row.
+
+    Args: replacement (bool): whether a position may be drawn more than once.
+    Example:
+        >>> import taper as torch
+        >>> torch.multinomial(torch.tensor([0., 3., 0.]), 1)
+        tensor([1])
+    """
+    weights = input._array
+    if weights.ndim not in (1, 2):
+        raise RuntimeError("prob_dist must be 1 or 2 dim")
+    if input.dtype.category != 2:
+        raise RuntimeError(
+            "multinomial only supports floating-point dtypes for input, got: "
+            f"{scalar_type_name(input.dtype)}"
+        )
+    if num_samples <= 0:
+        raise RuntimeError("cannot sample n_sample <= 0 samples")
+    if not replacement and num_samples > weights.shape[-1]:
+        raise RuntimeError(
+            "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
+        )
+    source = generator or default_generator
+    return _into(out, kernels.multinomial(source, weights, int(num_samples), replacement))
