@@ -27,10 +27,13 @@ __all__ = sorted([*_FILE_OF, "parametrizations", "parametrize", "rnn", "stateles
 
 def __getattr__(name: str) -> Any:
     if name in _FILE_OF:
-        value = getattr(importlib.import_module(f"{__name__}.{_FILE_OF[name]}"), name)
-        # Set even where importing the file has just put the module under the same name.
-        globals()[name] = value
-        return value
+        file = _FILE_OF[name]
+        module = importlib.import_module(f"{__name__}.{file}")
+        # All its names at once: importing weight_norm.py has put the module where the function
+        # of that name belongs.
+        for each in _FILES[file].split():
+            globals()[each] = getattr(module, each)
+        return globals()[name]
     if name in _SUBMODULES:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
