@@ -100,7 +100,7 @@ def test_errors():
     with pytest.raises(RuntimeError, match="CPU Generator does not use offset"):
         g.get_offset()
     with pytest.raises(NotImplementedError, match="graphsafe_get_state is not supported"):
-        g.graphsafe_state_bytes()
+        g.graphsafe_get_state()
     with pytest.raises(RuntimeError, match="Cannot get CUDA generator without ATen_cuda library"):
         Generator("cuda")
     with pytest.raises(RuntimeError, match="META device type not an accelerator"):
