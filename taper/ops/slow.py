@@ -60,7 +60,7 @@ def collect_variadic(op: Operator, args: tuple[Any, ...], keyword: Any) -> Any:
     """Sizes or dims given one by one, as one sequence, or by keyword: always one sequence."""
     if not args:
         return keyword if keyword is not None else ()
-    if len(args) == 1 and (isinstance(args[0], (tuple, list)) or args[0] is None):
+    if len(args) == 1 and (isinstance(args[0], (tuple, list, range)) or args[0] is None):
         return args[0]
     return args
 
