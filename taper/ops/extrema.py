@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.core.errors import normalize_dim
+from taper.core.errors import normalize_dim, normalize_dims
 from taper.core.tensor import Tensor
 from taper.kernels.lanes import pick
 from taper.ops.declare import OPERATORS, composite, operator
@@ -20,8 +20,7 @@ def _require_elements(input: Any, dim: Any, name: str) -> None:
             f"{name}(): Expected reduction dim to be specified for input.numel() == 0. "
             "Specify the reduction dim with the 'dim' argument."
         )
-    for d in (dim,) if isinstance(dim, int) else dim:
-        d = normalize_dim(d, input.ndim)
+    for d in normalize_dims((dim,) if isinstance(dim, int) else dim, input.ndim):
         if input.shape[d] == 0:
             raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
 
@@ -36,7 +35,9 @@ def _largest_over(ufunc: Any, name: str, input: Any, dim: Any, keepdim: bool) ->
     return ufunc.reduce(input, axis, None, None, keepdim)
 
 
-def _shared_among_equals(grad: Tensor, input: Tensor, result: Tensor, dim: Any, keepdim: bool) -> Tensor:
+def _shared_among_equals(
+    grad: Tensor, input: Tensor, result: Tensor, dim: Any, keepdim: bool
+) -> Tensor:
     """The gradient of an extremum, in equal parts to all elements that attain it."""
     result = unsqueeze_reduced(result, input.shape, dim, keepdim)
     grad = unsqueeze_reduced(grad, input.shape, dim, keepdim)
@@ -45,7 +46,7 @@ def _shared_among_equals(grad: Tensor, input: Tensor, result: Tensor, dim: Any, 
     return mask * (grad / mask.sum(axes, axes is not None))
 
 
-# -- amax, amin, aminmax -----------------------------------------------------------------------------
+# -- amax, amin, aminmax ------------------------------------------------------------------
 
 
 @operator(method=True, out=True, kinds="bif", kernel="amax")
@@ -120,7 +121,7 @@ def _(grads, input, result0, result1, dim, keepdim):
     return total
 
 
-# -- argmax, argmin ----------------------------------------------------------------------------------
+# -- argmax, argmin ------------------------------------------------------------------
 
 
 def _position(method: str, name: str, input: Any, dim: Any, keepdim: bool) -> Any:
@@ -161,7 +162,7 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     return _position("argmin", "argmin", input, dim, keepdim)
 
 
-# -- max, min ----------------------------------------------------------------------------------------
+# -- max, min ------------------------------------------------------------------
 
 
 def scatter_grad(grad: Any, indices: Tensor, shape: Any, dim: int, keepdim: bool) -> Any:
@@ -264,7 +265,9 @@ def _which(name: str, of_all: Any, along: Any, input: Any, dim: Any, keepdim: An
 
 
 @composite(method=True)
-def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, out: Any = None, **named: Any) -> Any:
+def max(
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, out: Any = None, **named: Any
+) -> Any:
     """The largest element: of all, along `dim` with its index, or elementwise of two tensors.
 
     Without `dim`, elements that tie share the gradient; with it, the one whose index is returned
@@ -283,7 +286,9 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, out: Any = Non
 
 
 @composite(method=True)
-def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, out: Any = None, **named: Any) -> Any:
+def min(
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, out: Any = None, **named: Any
+) -> Any:
     """The smallest element: of all, along `dim` with its index, or elementwise of two tensors.
 
     Without `dim`, elements that tie share the gradient; with it, the one whose index is returned

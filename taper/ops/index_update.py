@@ -149,7 +149,7 @@ def _(grad, dim, index, source_shape):
     return grad.index_select(dim, index).expand(source_shape)
 
 
-# -- index_fill --------------------------------------------------------------------------------------
+# -- index_fill ------------------------------------------------------------------
 
 
 def _filled(input: Any, dim: int, index: Any, value: Any) -> Any:
@@ -215,7 +215,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     return index_fill_number.function(input, dim, index, value)
 
 
-# -- index_reduce --------------------------------------------------------------------------------------
+# -- index_reduce ------------------------------------------------------------------
 
 
 @operator(method=True, inplace=True, out=True, upcast=True)

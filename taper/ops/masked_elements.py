@@ -161,7 +161,7 @@ def _(grad, input_shape, mask):
     return sum_to(grad.new_zeros(shape).masked_scatter(mask, grad), tuple(input_shape))
 
 
-# -- nonzero -----------------------------------------------------------------------------------------
+# -- nonzero ------------------------------------------------------------------
 
 
 @operator("nonzero", hidden=True, out=True, differentiable=False)

@@ -252,7 +252,7 @@ def _(grad, input, result, dim, keepdim):
     return grad * (input - result).exp().conj()
 
 
-# -- truth -----------------------------------------------------------------------------------------
+# -- truth ------------------------------------------------------------------
 
 
 def _truth(result: Any, input: Any) -> Any:
@@ -317,7 +317,7 @@ def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
     return np.add.reduce(input != 0, axis, _I64)
 
 
-# -- back to the shape before broadcasting -----------------------------------------------------------
+# -- back to the shape before broadcasting ------------------------------------------------------------------
 
 
 def _cast_and_reduce(grad: Tensor, how: Any) -> Tensor:

@@ -204,7 +204,7 @@ def _(grad, dim, index, src_shape):
     return _cut(grad.gather(dim, index), src_shape)
 
 
-# -- scatter_reduce ----------------------------------------------------------------------------------
+# -- scatter_reduce ------------------------------------------------------------------
 
 REDUCTIONS = {"sum": np.add, "prod": np.multiply, "mean": np.add, "amax": np.maximum,
               "amin": np.minimum}
@@ -318,7 +318,7 @@ def reduce_gradient(
     return (of_input if include_self else clear(of_input)), of_src
 
 
-# -- put -------------------------------------------------------------------------------------------
+# -- put ------------------------------------------------------------------
 
 
 @operator(method=True, inplace=True)

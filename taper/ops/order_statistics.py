@@ -1,0 +1,315 @@
+"""Elements by rank: median, kthvalue, mode, quantile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from taper.core.dtype import float32, float64
+from taper.core.errors import normalize_dim
+from taper.core.tensor import Tensor
+from taper.kernels.lanes import pick
+from taper.ops.declare import composite, operator
+from taper.ops.extrema import scatter_grad
+from taper.ops.sort import stable_order
+
+
+def _require_elements(input: Any, axis: int, name: str) -> None:
+    if input.ndim and input.shape[axis] == 0:
+        raise IndexError(f"{name}(): Expected reduction dim {axis} to have non-zero size.")
+
+
+def _without_dim(x: Any, axis: int, keepdim: bool) -> Any:
+    return x if keepdim else x.reshape(x.shape[:axis] + x.shape[axis + 1:])
+
+
+def _picked(input: Any, axis: int, index: Any, keepdim: bool) -> tuple[Any, Any]:
+    """Values and indices of one element per lane; `index` has size 1 along the axis."""
+    return (_without_dim(pick(input, axis, index), axis, keepdim),
+            _without_dim(index, axis, keepdim))
+
+
+# -- median ------------------------------------------------------------------
+
+
+def _median_index(input: Any, axis: int, ignore_nan: bool) -> Any:
+    """The index of the lower median of each lane; of the first NaN, unless they are ignored."""
+    n = input.shape[axis]
+    order = stable_order(input, axis)
+    middle = (slice(None),) * axis + (slice((n - 1) // 2, (n - 1) // 2 + 1),)
+    if input.dtype.kind in "biu":
+        return order[middle]
+    missing = np.isnan(input)
+    if not missing.any():
+        return order[middle]
+    count = np.add.reduce(missing, axis, np.int64, None, True)
+    if ignore_nan:
+        return pick(order, axis, np.maximum(n - count - 1, 0) // 2)
+    return np.where(count > 0, missing.argmax(axis, keepdims=True), order[middle])
+
+
+def _median_of_all(input: Any, ignore_nan: bool) -> Any:
+    flat = input.ravel()
+    n = flat.size
+    if n == 0:
+        if input.dtype.kind in "biu":
+            return np.full_like(input, np.iinfo(input.dtype).min, shape=())
+        return np.full_like(input, np.nan, shape=())
+    if input.dtype.kind not in "biu":
+        missing = np.isnan(flat)
+        if missing.any():
+            if not ignore_nan or missing.all():
+                return np.full_like(input, np.nan, shape=())
+            flat = flat[~missing]
+            n = flat.size
+    if input.dtype.kind == "V":  # bfloat16, which NumPy cannot partition
+        return np.sort(flat)[(n - 1) // 2]
+    return np.partition(flat, (n - 1) // 2)[(n - 1) // 2]
+
+
+def _median_along(name: str, input: Any, dim: int, keepdim: bool, ignore_nan: bool) -> Any:
+    axis = normalize_dim(dim, input.ndim)
+    if input.ndim == 0:
+        return input.copy(), np.zeros_like(input, dtype=np.int64)
+    _require_elements(input, axis, name)
+    return _picked(input, axis, _median_index(input, axis, ignore_nan), keepdim)
+
+
+def _shared(grad: Any, input: Tensor, result: Tensor) -> Any:
+    """The gradient of an element of all, in equal parts to all that equal it (or are NaN too)."""
+    mask = (input == result) | (input.isnan() & result.isnan())
+    return mask * (grad / mask.sum())
+
+
+@operator("median", hidden=True, kinds="bif", kernel="median_out_impl")
+def median_of_all(input: Tensor) -> Tensor:
+    """`median` of all elements."""
+    return _median_of_all(input, False)
+
+
+@median_of_all.derivative("input")
+def _(grad, input, result):
+    return _shared(grad, input, result)
+
+
+@operator("median", hidden=True, out=True, outputs=("values", "indices"), kinds="bif",
+          kernel="median_out_impl", node="MedianBackward1")
+def median_along(input: Tensor, dim: int, keepdim: bool = False) -> Tensor:
+    """`median` along a dimension."""
+    return _median_along("median", input, dim, keepdim, False)
+
+
+@median_along.derivative("input")
+def _(grad, result1, input_shape, dim, keepdim):
+    return scatter_grad(grad, result1, input_shape, dim, keepdim)
+
+
+@operator("nanmedian", hidden=True, kinds="bif", kernel="nanmedian_out_impl")
+def nanmedian_of_all(input: Tensor) -> Tensor:
+    """`nanmedian` of all elements."""
+    return _median_of_all(input, True)
+
+
+@nanmedian_of_all.derivative("input")
+def _(grad, input, result):
+    return _shared(grad, input, result)
+
+
+@operator("nanmedian", hidden=True, out=True, outputs=("values", "indices"), kinds="bif",
+          kernel="nanmedian_out_impl", node="NanmedianBackward1")
+def nanmedian_along(input: Tensor, dim: int, keepdim: bool = False) -> Tensor:
+    """`nanmedian` along a dimension."""
+    return _median_along("nanmedian", input, dim, keepdim, True)
+
+
+@nanmedian_along.derivative("input")
+def _(grad, result1, input_shape, dim, keepdim):
+    return scatter_grad(grad, result1, input_shape, dim, keepdim)
+
+
+@composite(method=True)
+def median(input: Tensor, dim: int | None = None, keepdim: bool = False, *, out: Any = None) -> Any:
+    """The median, the lower one of two: of all elements, or along `dim` with indices.
+
+    NaN if there is a NaN; `nanmedian` ignores them.
+    Example:
+        >>> import taper as torch
+        >>> torch.median(torch.tensor([4., 1., 3., 2.]))
+        tensor(2.)
+    """
+    if dim is None:
+        return median_of_all.function(input)
+    return median_along.function(input, dim, keepdim, out=out)
+
+
+@composite(method=True)
+def nanmedian(
+    input: Tensor, dim: int | None = None, keepdim: bool = False, *, out: Any = None
+) -> Any:
+    """The median, the lower one of two, of the elements that are not NaN.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nanmedian(torch.tensor([1., torch.nan, 3., 2.]))
+        tensor(2.)
+    """
+    if dim is None:
+        return nanmedian_of_all.function(input)
+    return nanmedian_along.function(input, dim, keepdim, out=out)
+
+
+# -- kthvalue, mode ------------------------------------------------------------------
+
+
+@operator(method=True, out=True, outputs=("values", "indices"), kinds="bif",
+          kernel="kthvalue_cpu")
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Tensor:
+    """The `k`-th smallest element along `dim`, counted from 1, and its index.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.kthvalue(torch.tensor([4., 1., 3.]), 2).values
+        tensor(3.)
+    """
+    axis = normalize_dim(dim, input.ndim)
+    _require_elements(input, axis, "kthvalue")
+    k = int(k)
+    if not 1 <= k <= (input.shape[axis] if input.ndim else 1):
+        raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {axis}")
+    if input.ndim == 0:
+        return input.copy(), np.zeros_like(input, dtype=np.int64)
+    kth = (slice(None),) * axis + (slice(k - 1, k),)
+    return _picked(input, axis, stable_order(input, axis)[kth], keepdim)
+
+
+@kthvalue.derivative("input")
+def _(grad, result1, input_shape, dim, keepdim):
+    return scatter_grad(grad, result1, input_shape, dim, keepdim)
+
+
+@operator(method=True, out=True, outputs=("values", "indices"), kinds="bif", kernel="mode")
+def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Tensor:
+    """The most frequent element along `dim`, the smallest of several, and its last index.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.mode(torch.tensor([3, 1, 1, 2]))
+        torch.return_types.mode(
+        values=tensor(1),
+        indices=tensor(2))
+    """
+    axis = normalize_dim(dim, input.ndim)
+    if input.ndim == 0:
+        return input.copy(), np.zeros_like(input, dtype=np.int64)
+    _require_elements(input, axis, "mode")
+    order = np.moveaxis(stable_order(input, axis), axis, -1)
+    ordered = np.moveaxis(pick(input, axis, stable_order(input, axis)), axis, -1)
+    n = ordered.shape[-1]
+    places = np.arange(n)
+    starts = np.ones_like(ordered, dtype=np.bool_)
+    starts[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
+    start = np.maximum.accumulate(np.where(starts, places, 0), -1)
+    run = places - start  # how many equal elements stand before each
+    last = run.argmax(-1, keepdims=True)
+    index = np.moveaxis(pick(order, order.ndim - 1, last), -1, axis)
+    return _picked(input, axis, index, keepdim)
+
+
+@mode.derivative("input")
+def _(grad, result1, input_shape, dim, keepdim):
+    return scatter_grad(grad, result1, input_shape, dim, keepdim)
+
+
+# -- quantile ------------------------------------------------------------------
+
+_INTERPOLATIONS = ("linear", "lower", "higher", "midpoint", "nearest")
+
+
+def _quantile(
+    name: str, input: Tensor, q: Any, dim: Any, keepdim: bool, interpolation: str, ignore_nan: bool
+) -> Tensor:
+    if input.numel() == 0:
+        raise RuntimeError(f"{name}() input tensor must be non-empty")
+    if input.dtype not in (float32, float64):
+        raise RuntimeError(f"{name}() input tensor must be either float or double dtype")
+    if not isinstance(q, Tensor):
+        if not 0 <= q <= 1:
+            raise RuntimeError(f"{name}() q must be in the range [0, 1] but got {q:g}")
+        q = input.new_full((), q)
+    if q.dim() > 1:
+        raise RuntimeError(f"{name}() q must be a scalar or 1D tensor")
+    if q.dtype != input.dtype:
+        raise RuntimeError(f"{name}() q tensor must be same dtype as the input tensor")
+    if not bool(((q >= 0) & (q <= 1)).all()):
+        raise RuntimeError(f"{name}() q values must be in the range [0, 1]")
+    if interpolation not in _INTERPOLATIONS:
+        raise RuntimeError(
+            f"{name}() interpolation must be one of linear, lower, higher, midpoint or nearest, "
+            f"but got {interpolation}"
+        )
+    ndim = input.dim()
+    if dim is None:
+        lanes = input.reshape(-1)
+        shape = [1] * ndim if keepdim else []
+    else:
+        axis = normalize_dim(dim, ndim)
+        lanes = input.movedim(axis, -1) if ndim else input.reshape(1)
+        shape = [1 if d == axis else n for d, n in enumerate(input.shape)] if keepdim else list(
+            lanes.shape[:-1] if ndim else [])
+    ordered = lanes.sort().values
+    counts: Any = ordered.shape[-1] - 1
+    nan = ordered.isnan()
+    if ignore_nan:
+        counts = (nan.logical_not().sum(-1, True) - 1).clamp(min=0)
+        ranks = q * counts
+    else:
+        ranks = (q * counts).expand([*ordered.shape[:-1], q.numel()])
+        ranks = ranks.masked_fill(nan.any(-1, True), ordered.shape[-1] - 1)
+    if interpolation == "lower":
+        ranks = ranks.floor()
+    elif interpolation == "higher":
+        ranks = ranks.ceil()
+    elif interpolation == "nearest":
+        ranks = ranks.round()
+    below = ranks.floor().long()
+    result = ordered.gather(-1, below)
+    if interpolation in ("linear", "midpoint"):
+        weights = (ranks - below).new_full((), 0.5) if interpolation == "midpoint" else (
+            ranks - below)
+        above = ordered.gather(-1, ranks.ceil().long())
+        result = result.lerp(above, weights.expand(result.shape))
+    if q.dim() == 0:
+        return result.reshape(shape)
+    return result.movedim(-1, 0).reshape([q.numel(), *shape])
+
+
+@composite(method=True, out=True)
+def quantile(
+    input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *,
+    interpolation: str = "linear",
+) -> Tensor:
+    """The `q`-quantiles, q in [0, 1], of all elements or along `dim`.
+
+    Several `q`, as a vector, give results stacked along a new first dimension.
+    Example:
+        >>> import taper as torch
+        >>> torch.quantile(torch.tensor([0., 1., 2., 3.]), 0.5)
+        tensor(1.5000)
+    """
+    return _quantile("quantile", input, q, dim, keepdim, interpolation, False)
+
+
+@composite(method=True, out=True)
+def nanquantile(
+    input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *,
+    interpolation: str = "linear",
+) -> Tensor:
+    """The `q`-quantiles of the elements that are not NaN.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nanquantile(torch.tensor([0., torch.nan, 2.]), 0.5)
+        tensor(1.)
+    """
+    return _quantile("nanquantile", input, q, dim, keepdim, interpolation, True)

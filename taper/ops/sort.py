@@ -1,0 +1,158 @@
+"""Sorting and the largest few: sort, argsort, msort, topk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from taper.core.errors import normalize_dim
+from taper.core.tensor import Tensor
+from taper.kernels.lanes import pick
+from taper.ops.declare import composite, operator
+from taper.ops.extrema import scatter_grad
+
+# From this many elements a lane is partitioned before the largest few of it are sorted.
+_PARTITION_FROM = 256
+
+
+def stable_order(x: Any, axis: int, descending: bool = False) -> Any:
+    """The indices that sort `x` along an axis; equal elements keep their order, NaN is largest."""
+    if not descending:
+        return x.argsort(axis, kind="stable")
+    flipped = (slice(None),) * axis + (slice(None, None, -1),)
+    order = x[flipped].argsort(axis, kind="stable")
+    return np.subtract(x.shape[axis] - 1, order[flipped])
+
+
+def _sorted(input: Any, dim: int, descending: bool) -> tuple[Any, Any]:
+    axis = normalize_dim(dim, input.ndim)
+    if input.dtype.kind == "c":
+        raise RuntimeError(" Sort does not support complex dtypes on CPU")
+    if input.ndim == 0:
+        return input.copy(), np.zeros_like(input, dtype=np.int64)
+    order = stable_order(input, axis, descending)
+    return pick(input, axis, order), order
+
+
+@operator("sort", hidden=True, out=True, outputs=("values", "indices"))
+def sort_along(input: Tensor, dim: int = -1, descending: bool = False) -> Tensor:
+    """`sort` without a word about stability."""
+    return _sorted(input, dim, descending)
+
+
+@sort_along.derivative("input")
+def _(grad, result1, input_shape, dim):
+    return scatter_grad(grad, result1, input_shape, dim, True)
+
+
+@operator("sort", hidden=True, out=True, outputs=("values", "indices"), node="SortBackward1")
+def sort_stably(input: Tensor, stable: bool, dim: int = -1, descending: bool = False) -> Tensor:
+    """`sort` with `stable` given. It is stable in any case."""
+    return _sorted(input, dim, descending)
+
+
+@sort_stably.derivative("input")
+def _(grad, result1, input_shape, dim):
+    return scatter_grad(grad, result1, input_shape, dim, True)
+
+
+@composite(method=True)
+def sort(
+    input: Tensor, dim: int = -1, descending: bool = False, stable: bool | None = None, *,
+    out: Any = None, **named: Any,
+) -> Any:
+    """Sorts along `dim`; returns the values and their indices. NaN counts as the largest.
+
+    Equal elements always keep their order, whether `stable` is asked for or not.
+    Example:
+        >>> import taper as torch
+        >>> torch.sort(torch.tensor([3, 1, 2]), descending=True)
+        torch.return_types.sort(
+        values=tensor([3, 2, 1]),
+        indices=tensor([0, 2, 1]))
+    """
+    if "axis" in named:
+        dim = named.pop("axis")
+    if named:
+        raise TypeError(f"sort() got an unexpected keyword argument '{next(iter(named))}'")
+    if stable is None:
+        return sort_along.function(input, dim, descending, out=out)
+    return sort_stably.function(input, stable, dim, descending, out=out)
+
+
+@composite(method=True)
+def argsort(
+    input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False
+) -> Tensor:
+    """The indices that sort along `dim`. Equal elements keep their order.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.argsort(torch.tensor([3, 1, 2]))
+        tensor([1, 2, 0])
+    """
+    return _argsort.function(input, dim, descending)
+
+
+@operator("argsort", hidden=True, differentiable=False)
+def _argsort(input: Tensor, dim: int, descending: bool) -> Tensor:
+    return _sorted(input, dim, descending)[1]
+
+
+@composite(method=True, out=True)
+def msort(input: Tensor) -> Tensor:
+    """Sorts along the first dimension.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.msort(torch.tensor([3, 1, 2]))
+        tensor([1, 2, 3])
+    """
+    return sort_along.function(input, 0)[0]
+
+
+def _top(input: Any, k: int, axis: int, largest: bool, is_sorted: bool) -> Any:
+    """The indices of the k largest or smallest along an axis, in order."""
+    n = input.shape[axis]
+    head = (slice(None),) * axis + (slice(0, k),)
+    if n < _PARTITION_FROM or k * 4 > n or input.dtype.kind not in "iuf":
+        return stable_order(input, axis, largest)[head]
+    if largest:
+        last = (slice(None),) * axis + (slice(n - k, None),)
+        chosen = input.argpartition(n - k, axis)[last]
+    else:
+        chosen = input.argpartition(k - 1, axis)[head]
+    if not is_sorted:
+        return chosen
+    return pick(chosen, axis, stable_order(pick(input, axis, chosen), axis, largest))
+
+
+@operator(method=True, out=True, outputs=("values", "indices"), kinds="bif")
+def topk(
+    input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
+) -> Tensor:
+    """The `k` largest (or smallest) elements along `dim` and their indices.
+
+    NaN counts as the largest. Which of equal elements are returned is not defined.
+    Example:
+        >>> import taper as torch
+        >>> torch.topk(torch.tensor([1., 4., 2.]), 2).values
+        tensor([4., 2.])
+    """
+    axis = normalize_dim(dim, input.ndim)
+    k = int(k)
+    if k < 0 or k > (input.shape[axis] if input.ndim else 1):
+        raise RuntimeError("selected index k out of range")
+    if input.ndim == 0:
+        return input.copy(), np.zeros_like(input, dtype=np.int64)
+    if k == 0:
+        shape = (*input.shape[:axis], 0, *input.shape[axis + 1:])
+        return np.empty_like(input, shape=shape), np.empty_like(input, np.int64, shape=shape)
+    indices = _top(input, k, axis, largest, sorted)
+    return pick(input, axis, indices), indices
+
+
+@topk.derivative("input")
+def _(grad, result1, input_shape, dim):
+    return scatter_grad(grad, result1, input_shape, dim, True)
