@@ -77,7 +77,12 @@ class device:  # noqa: N801 - PyTorch's name
         return hash((self.type, self.index))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (device, (self.type,) if self.index is None else (self.type, self.index))
+        return (_device_of, (self.type,) if self.index is None else (self.type, self.index))
+
+
+def _device_of(*arguments: Any) -> device:
+    """Makes a device again for pickle, which would look for the class itself in torch."""
+    return device(*arguments)
 
 
 CPU = device("cpu")

@@ -60,4 +60,9 @@ class Size(tuple):  # type: ignore[type-arg]
     __rmul__ = __mul__
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Size, (tuple(self),))
+        return (_size_of, (tuple(self),))
+
+
+def _size_of(sizes: tuple[int, ...]) -> Size:
+    """Makes a Size again for pickle, which would look for the class itself in torch."""
+    return Size(sizes)

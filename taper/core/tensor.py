@@ -399,16 +399,6 @@ class Parameter(Tensor, metaclass=ParameterMeta):
         memo[id(self)] = copy
         return copy
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return (_rebuild_parameter, (self.data, self.requires_grad, {}))
-
-
-def _rebuild_parameter(data: Tensor, requires_grad: bool, hooks: Any) -> Parameter:
-    return Parameter(data, requires_grad)
-
-
-_rebuild_parameter.__module__ = "torch._utils"
-
 
 class BufferMeta(TensorMeta):
     def __instancecheck__(cls, instance: Any) -> bool:

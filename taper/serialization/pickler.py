@@ -19,7 +19,7 @@ from taper.serialization.names import (
     StorageKind, TorchName, kind_name, storage_kind, torch_name, torch_name_of,
 )
 
-__all__ = ["TorchPickler"]
+__all__ = ["TorchPickler", "attributes_of", "sparse_parts"]
 
 
 class _StorageUse:
@@ -122,10 +122,8 @@ class TorchPickler(pickle._Pickler):  # type: ignore[misc, name-defined]
 def reduce_tensor(tensor: Tensor) -> tuple[Any, ...]:
     """A tensor as a call of the function that makes it again."""
     kind = type(tensor)
-    attributes = {
-        name: value for name, value in tensor.__dict__.items()
-        if not name.startswith("_") and name not in ("name", "persistent")
-    }
+    attributes = attributes_of(tensor)
+    attributes.pop("persistent", None)
     if kind is taper.nn.Parameter:
         arguments = (tensor.data, tensor.requires_grad, OrderedDict())
         if attributes:
@@ -142,10 +140,18 @@ def reduce_tensor(tensor: Tensor) -> tuple[Any, ...]:
     return function, plain_arguments
 
 
+def attributes_of(tensor: Tensor) -> dict[str, Any]:
+    """What a program has set on a tensor, without what taper itself keeps there."""
+    return {
+        name: value for name, value in tensor.__dict__.items()
+        if not name.startswith("_") and name != "name"
+    }
+
+
 def _reduce_plain(tensor: Tensor) -> tuple[str, tuple[Any, ...]]:
     """The function that makes a tensor, and its arguments."""
     if tensor.layout is not taper.strided:
-        return "_rebuild_sparse_tensor", (tensor.layout, _sparse_parts(tensor))
+        return "_rebuild_sparse_tensor", (tensor.layout, sparse_parts(tensor))
     size, stride = tuple(tensor.shape), tuple(tensor.stride())
     if tensor.is_meta:
         return "_rebuild_meta_tensor_no_storage", (
@@ -159,7 +165,8 @@ def _reduce_plain(tensor: Tensor) -> tuple[str, tuple[Any, ...]]:
     return "_rebuild_tensor_v2", arguments
 
 
-def _sparse_parts(tensor: Tensor) -> tuple[Any, ...]:
+def sparse_parts(tensor: Tensor) -> tuple[Any, ...]:
+    """What a sparse tensor consists of, in the order that files keep it in."""
     if tensor.layout is taper.sparse_coo:
         return tensor._indices(), tensor._values(), tensor.size(), tensor.is_coalesced()
     if tensor.layout in (taper.sparse_csr, taper.sparse_bsr):

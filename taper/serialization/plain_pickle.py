@@ -1,0 +1,89 @@
+"""Tensors in ordinary pickles: for `pickle.dumps`, worker processes, joblib and the like.
+
+Tensors that share memory share it again when they come out of one pickle, and large memory
+travels out of band where the protocol (5) can do that. These pickles are for taper only; files
+to keep, or for PyTorch, are made by `save`.
+"""
+
+from __future__ import annotations
+
+import copyreg
+from typing import Any
+
+import numpy as np
+
+import taper
+from taper import Tensor
+from taper.core.storage import Storage, UntypedStorage
+from taper.serialization import rebuild
+from taper.serialization.pickler import attributes_of, sparse_parts
+
+__all__ = ["reduce_tensor"]
+
+
+def reduce_tensor(tensor: Tensor) -> tuple[Any, ...]:
+    """What ``tensor.__reduce_ex__`` returns."""
+    kind = type(tensor)
+    attributes = attributes_of(tensor)
+    if tensor.layout is not taper.strided:
+        function: Any = rebuild.rebuild_sparse_tensor
+        arguments: tuple[Any, ...] = (tensor.layout, sparse_parts(tensor))
+    elif tensor.is_meta:
+        function = rebuild.rebuild_meta_tensor
+        arguments = (tensor.dtype, tuple(tensor.shape), tensor.stride(), tensor.requires_grad)
+    else:
+        function = _tensor_of
+        arguments = (
+            tensor._shared_storage(), tensor.storage_offset(), tuple(tensor.shape),
+            tensor.stride(), tensor.requires_grad, tensor.dtype,
+        )
+    if kind is Tensor and not attributes:
+        return function, arguments
+    # Classes of torch are found by a word, because pickle would look for them in torch.
+    name = _WORDS.get(kind, kind)
+    return _of_kind, (name, function, arguments, tensor.requires_grad, attributes)
+
+
+_WORDS: dict[type, str] = {
+    Tensor: "Tensor", taper.nn.Parameter: "Parameter", taper.nn.Buffer: "Buffer",
+}
+
+
+def _tensor_of(
+    storage: rebuild.LoadedStorage, offset: int, size: Any, stride: Any, requires_grad: bool,
+    dtype: Any,
+) -> Tensor:
+    return rebuild.rebuild_tensor_v3(storage, offset, size, stride, requires_grad, None, dtype)
+
+
+def _of_kind(
+    kind: Any, function: Any, arguments: tuple[Any, ...], requires_grad: bool,
+    attributes: dict[str, Any],
+) -> Tensor:
+    result: Tensor = function(*arguments)
+    if kind == "Parameter":
+        result = taper.nn.Parameter(result.detach(), requires_grad)
+    elif kind == "Buffer":
+        result = taper.nn.Buffer(result, persistent=attributes.pop("persistent", True))
+    elif kind != "Tensor":
+        result = result.as_subclass(kind)
+    for name, value in attributes.items():
+        setattr(result, name, value)
+    return result
+
+
+def _reduce_storage(storage: Storage) -> tuple[Any, ...]:
+    return _storage_of, (UntypedStorage(storage)._bytes(),)
+
+
+def _storage_of(data: np.ndarray[Any, Any]) -> rebuild.LoadedStorage:
+    # Memory that came out of band may be read-only; tensors can be written to.
+    return rebuild.LoadedStorage(data if data.flags.writeable else data.copy(), None)
+
+
+def _reduce_untyped(storage: UntypedStorage) -> tuple[Any, ...]:
+    return rebuild.LoadedStorage.untyped, (storage._storage,)
+
+
+copyreg.pickle(Storage, _reduce_storage)  # type: ignore[arg-type]
+copyreg.pickle(UntypedStorage, _reduce_untyped)  # type: ignore[arg-type]
