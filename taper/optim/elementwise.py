@@ -27,6 +27,8 @@ Rule = Callable[..., tuple[Any, ...]]
 
 # Elements per block: seven float32 arrays of this size fit a 1 MiB second-level cache.
 _BLOCK = 16384
+_PLAIN = {np.ndarray}
+_COMPUTED_IN = frozenset([np.dtype(np.float32), np.dtype(np.float64)])
 
 
 def absolute(x: Any) -> Any:
@@ -58,55 +60,83 @@ def apply_rule(
     rule: Rule, rows: Sequence[Sequence[Tensor]], *, differentiable: bool = False, **settings: Any
 ) -> None:
     """Applies `rule` to each row ``(param, grad, *states)``, writing its results in place."""
+    if not rows:
+        return
     if differentiable:
         for row in rows:
             _apply_to_tensors(rule, row, True, settings)
         return
-    joined: list[list[np.ndarray]] = []
-    joined_size, joined_dtype = 0, None
+    tensors = list(zip(*rows, strict=True))
+    columns = [[tensor._array for tensor in column] for column in tensors]
     with np.errstate(all="ignore"):
-        for row in rows:
-            arrays = [tensor._array for tensor in row]
-            first = arrays[0]
-            dtype = first.dtype
-            for array in arrays:
-                if type(array) is not np.ndarray or array.dtype != dtype:
-                    _apply_to_tensors(rule, row, False, settings)
-                    break
-            else:
-                size = first.size
-                if size > _BLOCK // 4 or dtype.kind != "f" or dtype.itemsize < 4:
-                    _apply_in_blocks(rule, arrays, settings)
-                else:
-                    if dtype != joined_dtype or joined_size + size > _BLOCK:
-                        _apply_joined(rule, joined, settings)
-                        joined, joined_size, joined_dtype = [], 0, dtype
-                    joined.append(arrays)
-                    joined_size += size
-                for tensor in _without_grad(row):
-                    tensor._bump_version()
-        _apply_joined(rule, joined, settings)
+        if _are_small_and_alike(columns):
+            _apply_joined(rule, columns, settings)
+        else:
+            _apply_by_kind(rule, rows, columns, settings)
+            return
+    for column in _without_grad(tensors):
+        for tensor in column:
+            tensor._bump_version()
 
 
-def _without_grad(row: Sequence[Any]) -> Iterable[Any]:
+def _without_grad(row: Sequence[Any]) -> Sequence[Any]:
     """What a rule returns new values for: everything in the row but the gradient."""
     return (row[0], *row[2:])
 
 
-def _apply_joined(rule: Rule, rows: list[list[np.ndarray]], settings: dict[str, Any]) -> None:
-    if len(rows) < 2:
-        for row in rows:
-            for array, value in zip(_without_grad(row), rule(*row, **settings), strict=True):
-                array[...] = value
-        return
-    columns = list(zip(*rows, strict=True))
-    inputs = [np.concatenate([array.ravel() for array in column]) for column in columns]
-    for column, value in zip(_without_grad(columns), rule(*inputs, **settings), strict=True):
+def _are_small_and_alike(columns: list[list[Any]]) -> bool:
+    """Whether all arrays are plain, of one dtype to compute in, and together fit a block."""
+    dtypes = set()
+    for column in columns:
+        if not {*map(type, column)} == _PLAIN:
+            return False
+        dtypes.update([array.dtype for array in column])
+    return (
+        len(dtypes) == 1 and not dtypes.isdisjoint(_COMPUTED_IN)
+        and sum([array.size for array in columns[0]]) <= _BLOCK
+    )
+
+
+def _apply_joined(rule: Rule, columns: list[list[np.ndarray]], settings: dict[str, Any]) -> None:
+    """Joins each column into one flat array for the rule, and hands its results out again."""
+    flat = [[array.ravel() for array in column] for column in columns]
+    values = rule(*[np.concatenate(column) for column in flat], **settings)
+    for column, pieces, value in zip(
+        _without_grad(columns), _without_grad(flat), values, strict=True
+    ):
         start = 0
-        for array in column:
-            end = start + array.size
-            array.flat = value[start:end]
+        for array, piece in zip(column, pieces, strict=True):
+            end = start + piece.size
+            if piece.base is None:  # a copy, because the array isn't contiguous
+                array.flat = value[start:end]
+            else:
+                piece[:] = value[start:end]
             start = end
+
+
+def _apply_by_kind(
+    rule: Rule, rows: Sequence[Sequence[Tensor]], columns: list[list[Any]],
+    settings: dict[str, Any],
+) -> None:
+    """The same for rows of all sizes, dtypes and kinds of arrays: small ones are still joined."""
+    joined: dict[Any, list[Any]] = {}
+    for row, *arrays in zip(rows, *columns, strict=True):
+        dtype = arrays[0].dtype
+        if any(type(array) is not np.ndarray or array.dtype != dtype for array in arrays):
+            _apply_to_tensors(rule, row, False, settings)
+            continue
+        if arrays[0].size > _BLOCK // 4 or dtype not in _COMPUTED_IN:
+            _apply_in_blocks(rule, arrays, settings)
+        else:
+            waiting = joined.setdefault(dtype, [])
+            if sum(waits[0].size for waits in waiting) + arrays[0].size > _BLOCK:
+                _apply_joined(rule, list(map(list, zip(*waiting, strict=True))), settings)
+                waiting.clear()
+            waiting.append(arrays)
+        for tensor in _without_grad(row):
+            tensor._bump_version()
+    for waiting in joined.values():
+        _apply_joined(rule, list(map(list, zip(*waiting, strict=True))), settings)
 
 
 def _apply_in_blocks(rule: Rule, arrays: list[np.ndarray], settings: dict[str, Any]) -> None:

@@ -74,7 +74,7 @@ class SGD(Optimizer):
                 "maximize": group["maximize"],
             }
             if group["momentum"] == 0:
-                rows = list(self._gradients(group))
+                rows = self._gradients(group)
                 apply_rule(sgd_rule, rows, differentiable=differentiable, **settings)
                 continue
             fresh, going = [], []
