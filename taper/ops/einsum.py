@@ -41,7 +41,7 @@ def _parse(equation: str, operands: Sequence[Tensor]) -> tuple[list[list[str]], 
         for named in labels:
             for label in named:
                 counts[label] = counts.get(label, 0) + 1
-        result = ellipsis + sorted(k for k, n in counts.items() if n == 1 and k[0] != ".")
+        result = ellipsis[::-1] + sorted(k for k, n in counts.items() if n == 1 and k[0] != ".")
     return labels, result
 
 
