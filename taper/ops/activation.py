@@ -18,6 +18,7 @@ from taper.ops.conditional import where
 from taper.ops.declare import composite, operator
 from taper.ops.exponential import _one, sigmoid
 from taper.ops.join import cat
+from taper.ops.scipy_functions import scipy_special
 
 _ZERO32 = np.array(0, np.float32)
 
@@ -424,7 +425,10 @@ def _check_gelu(bound: dict[str, Any]) -> None:
         raise RuntimeError("approximate argument must be either none or tanh.")
 
 
-@operator("nn.functional.gelu", kinds="f", upcast=True, kernel="GeluKernelImpl", check=_check_gelu)
+@operator(
+    "nn.functional.gelu", kinds="f", upcast=True, kernel="GeluKernelImpl", check=_check_gelu,
+    out=True,
+)
 def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
     r"""Weighs elements by the normal distribution: :math:`y_i = x_i \Phi(x_i)`.
 
@@ -436,9 +440,7 @@ def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
         tensor([-0.1587,  0.8413])
     """
     if approximate == "none":
-        from scipy.special import erf
-
-        bell = erf(np.multiply(input, input.dtype.type(SQRT_HALF)))
+        bell = scipy_special("erf")(np.multiply(input, input.dtype.type(SQRT_HALF)))
     elif approximate == "tanh":
         bell = np.tanh(_gelu_angle(input))
     else:
@@ -463,9 +465,8 @@ def gelu_backward(grad_output: Tensor, input: Tensor, approximate: str) -> Tenso
     """The gradient of `gelu`."""
     number = input.dtype.type
     if approximate == "none":
-        from scipy.special import erf
-
-        phi = np.multiply(np.add(erf(np.multiply(input, number(SQRT_HALF))), number(1)), number(0.5))
+        bell = scipy_special("erf")(np.multiply(input, number(SQRT_HALF)))
+        phi = np.multiply(np.add(bell, number(1)), number(0.5))
         density = np.exp(np.multiply(np.multiply(input, input), number(-0.5)))
         slope = np.add(phi, np.multiply(input, np.multiply(density, number(INVERSE_SQRT_2_PI))))
         return np.multiply(grad_output, slope)
@@ -585,7 +586,7 @@ def _(grad, input, beta, threshold):
 
 @operator(
     "nn.functional.logsigmoid", kinds="f", upcast=True, kernel="log_sigmoid_cpu",
-    node="LogSigmoidBackward0",
+    node="LogSigmoidBackward0", out=True,
 )
 def logsigmoid(input: Tensor) -> Tensor:
     r"""Logarithms of the logistic function: :math:`y_i = -\ln(1 + e^{-x_i})`.
@@ -629,6 +630,8 @@ def tanhshrink(input: Tensor) -> Tensor:
 
 # -- piecewise linear ones -------------------------------------------------------------------------
 
+SIXTH = float(np.float32(1 / 6))  # PyTorch multiplies by a float32 constant, in float64 as well
+
 
 @operator(
     "nn.functional.hardsigmoid", inplace=True, inplace_flag=True, kinds="f", upcast=True,
@@ -647,7 +650,7 @@ def hardsigmoid(input: Tensor) -> Tensor:
 
 @hardsigmoid.derivative("input")
 def _(grad, input):
-    return between_backward.function(grad, input, -3, 3) / 6
+    return between_backward.function(grad, input, -3, 3) * SIXTH
 
 
 @operator(
