@@ -253,7 +253,10 @@ def _check_parts(first: str, second: str) -> Any:
 _PARTS = ("float16", "float32", "float64")
 
 
-@operator(out=True, promote="result_type", upcast=True, kinds="f", check=_check_parts("real", "imag"))
+@operator(
+    out=True, promote="result_type", upcast=True, kinds="f", check=_check_parts("real", "imag"),
+    exact_out=True,
+)
 def complex(real: Tensor, imag: Tensor) -> Tensor:
     """Makes complex numbers of real and imaginary parts.
 
@@ -280,7 +283,10 @@ def _(grad):
     return imag.forward(grad)
 
 
-@operator(out=True, promote="result_type", upcast=True, kinds="f", check=_check_parts("abs", "angle"))
+@operator(
+    out=True, promote="result_type", upcast=True, kinds="f", check=_check_parts("abs", "angle"),
+    exact_out=True,
+)
 def polar(abs: Tensor, angle: Tensor) -> Tensor:
     r"""Makes complex numbers of lengths and angles: :math:`y_i = r_i e^{j\varphi_i}`.
 

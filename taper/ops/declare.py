@@ -84,6 +84,7 @@ class Operator:
         node: the name of the node class, as PyTorch has it.
         variant: a condition on the arguments, and the name of the node class where it holds:
             ``("dim is not None", "SumBackward1")``.
+        exact_out: `out=` must have the result's dtype.
         inplace_flag: the function takes ``inplace=False`` last, as activations in
             ``nn.functional`` do.
         differentiable: False for results that never have a gradient, such as indices.
@@ -109,6 +110,7 @@ class Operator:
         self.variant: tuple[str, str] | None = options.pop("variant", None)
         self.differentiable = options.pop("differentiable", True)
         self.has_out = options.pop("out", False)
+        self.exact_out = options.pop("exact_out", False)
         self.has_inplace = options.pop("inplace", False)
         self.inplace_flag = options.pop("inplace_flag", False)
         self.variadic: str | None = options.pop("variadic", None)

@@ -218,7 +218,7 @@ def _(grad, result):
 # -- numbers on the left of an operator ------------------------------------------------------------
 
 
-@operator(hidden=True, promote="float", node="MulBackward0", dunders=("__rtruediv__", "__rdiv__"))
+@operator(hidden=True, promote="float", node="MulBackward0", dunders=("__rtruediv__",))
 def divide_into(input: Tensor, other: Tensor | Number) -> Tensor:
     """``other / input``, rounded as PyTorch does: the reciprocal times the number."""
     return np.multiply(np.reciprocal(input), other)
@@ -248,3 +248,12 @@ def remainder_of(input: Tensor, other: Any) -> Any:
     if not isinstance(other, (int, float, complex, Tensor)):
         return NotImplemented
     return remainder.function(other, input)
+
+
+def _rdiv(self: Tensor, other: Any) -> Tensor:
+    """``other / self``: Python 2's name of the reflected division."""
+    return self.reciprocal() * other  # type: ignore[attr-defined, no-any-return]
+
+
+_rdiv.__name__ = "__rdiv__"
+Tensor.__rdiv__ = _rdiv  # type: ignore[attr-defined]

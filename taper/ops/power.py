@@ -88,33 +88,28 @@ def _(grad, input, exponent):
             return zero_gradient.function(grad)
         return grad * conj(pow.function(input, exponent - 1) * exponent)
     slope = exponent * pow.function(input, exponent - 1)
-    return where(exponent == 0, 0, grad * conj(slope))
+    return where.forward(exponent == 0, 0, grad * conj(slope))
 
 
 @pow.derivative("exponent")
 def _(grad, input, exponent, result):
-    if not isinstance(input, Tensor):
-        return _exponent_gradient(grad, input, exponent, result)
-    limit = input == 0
-    limit = limit & (exponent >= 0) if not exponent.is_complex() else (
-        limit & (exponent.imag == 0) & (exponent.real >= 0))
-    return where(limit, 0, grad * conj(result * input.log()))
+    log = input.log() if isinstance(input, Tensor) else _log_of_number(input)
+    return _exponent_gradient(grad, input, exponent, result, log)
 
 
-def _exponent_gradient(grad: Any, base: Any, exponent: Any, result: Any) -> Any:
-    """The gradient by the exponent of a power of a number."""
-    slope = grad * conj(result * _log_of_number(base))
-    if base != 0:
+def _exponent_gradient(grad: Any, base: Any, exponent: Any, result: Any, log: Any) -> Any:
+    """The gradient by the exponent; 0 to a positive power stays 0 when the power changes."""
+    slope = grad * conj(result * log)
+    if not isinstance(base, Tensor) and base != 0:
         return slope
-    limit = exponent >= 0 if not exponent.is_complex() else (
+    limit = (exponent >= 0) if not exponent.is_complex() else (
         (exponent.imag == 0) & (exponent.real >= 0))
-    return where(limit, 0, slope)
+    return where.forward(limit & (base == 0), 0, slope)
 
 
 def _log_of_number(base: Any) -> Any:
     with np.errstate(all="ignore"):
-        found = np.log(np.asarray(base) * 1.0)
-    return found.item()
+        return np.log(np.asarray(base) * 1.0).item()
 
 
 @operator(
@@ -131,13 +126,13 @@ def power_of(input: Tensor, other: Tensor | Number) -> Tensor:
 @power_of.derivative("input")
 def _(grad, input, other, result):
     if isinstance(other, Tensor):
-        return where((other == 0) & (input >= 0), 0, grad * conj(result * other.log()))
-    return _exponent_gradient(grad, other, input, result)
+        return _exponent_gradient(grad, other, input, result, other.log())
+    return _exponent_gradient(grad, other, input, result, _log_of_number(other))
 
 
 @power_of.derivative("other")
 def _(grad, input, other):
-    return where(input == 0, 0, grad * conj(input * pow.function(other, input - 1)))
+    return where.forward(input == 0, 0, grad * conj(input * pow.function(other, input - 1)))
 
 
 @composite(method=True, out=True)

@@ -8,6 +8,7 @@ import numpy as np
 
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor, wrap
+from taper.ops.conditional import where
 from taper.ops.declare import operator
 from taper.ops.division import zero_gradient
 
@@ -181,4 +182,14 @@ def nextafter(input: Tensor, other: Tensor) -> Tensor:
         tensor([1.1921e-07])
     """
     return np.nextafter(input, other)
+
+
+@nextafter.derivative("input")
+def _(grad, input, other):
+    return where.forward(input == other, 0, grad)
+
+
+@nextafter.derivative("other")
+def _(grad):
+    return zero_gradient.function(grad)
 

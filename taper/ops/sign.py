@@ -35,6 +35,16 @@ def _(grad, input):
     return grad * sgn.function(input)
 
 
+def abs_(self: Tensor) -> Tensor:
+    """Takes absolute values in place; complex tensors can't hold their lengths."""
+    if self._array.dtype.kind == "c":
+        raise RuntimeError("In-place abs is not supported for complex tensors.")
+    return abs.inplace(self)  # type: ignore[no-any-return]
+
+
+Tensor.abs_ = Tensor.absolute_ = abs_  # type: ignore[attr-defined]
+
+
 def _check_sign(bound: dict[str, Any]) -> None:
     if bound["input"]._array.dtype.kind == "c":
         raise NotImplementedError(
@@ -90,7 +100,7 @@ def _(grad, input, result):
         return zero_gradient.function(grad)
     turned = (grad.conj() * result).real
     slope = (grad - result * turned) / input.abs()
-    return where(input == 0, 0, slope)
+    return where.forward(input == 0, 0, slope)
 
 
 def _check_signbit(bound: dict[str, Any]) -> None:
@@ -130,7 +140,7 @@ def copysign(input: Tensor, other: Tensor | Number) -> Tensor:
 
 @copysign.derivative("input")
 def _(grad, input, result):
-    return where(input == 0, 0, grad * (result / input))
+    return where.forward(input == 0, 0, grad * (result / input))
 
 
 @copysign.derivative("other")

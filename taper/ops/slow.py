@@ -83,6 +83,11 @@ def call(op: Operator, args: tuple[Any, ...], out: Any = None) -> Any:
 
 def call_dunder(op: Operator, args: tuple[Any, ...], out: Any = None) -> Any:
     """`call` for Python's operators: operands of unknown types give NotImplemented."""
+    if not isinstance(args[0], Tensor):
+        raise TypeError(
+            f"descriptor '{op.name}' for 'torch._C.TensorBase' objects doesn't apply to a "
+            f"'{type(args[0]).__name__}' object"
+        )
     for p, value in zip(signature_of(op).parameters, args, strict=True):
         if p.role is NUMBER and not isinstance(value, (Tensor, *_NUMBERS, ndarray)):
             if not overrides.has_override(value):
@@ -197,6 +202,14 @@ def check_types(op: Operator, signature: Signature, bound: dict[str, Any]) -> No
             continue
         if not valid:
             raise argument_error(op.name, p.name, position, p.role, value)
+    if signature.tensors and all(p.role is NUMBER for p in signature.tensors):
+        given = [bound[p.name] for p in signature.tensors]
+        if not any(isinstance(v, Tensor) for v in given):
+            kinds = ", ".join(type(v).__name__ for v in given)
+            raise TypeError(
+                f"{op.name}() received an invalid combination of arguments - got ({kinds}), but "
+                "at least one of them must be a Tensor"
+            )
 
 
 def tensors_of(signature: Signature, bound: dict[str, Any]) -> list[Tensor]:
@@ -437,6 +450,11 @@ def _write_one(op: Operator, value: Tensor, target: Any) -> None:
             f"{op.name}(): argument 'out' must be Tensor, not {type(target).__name__}"
         )
     source, goal = value.dtype, target.dtype
+    if op.exact_out and source is not goal:
+        raise RuntimeError(
+            f"Expected object of scalar type {scalar_type_name(source)} but got scalar type "
+            f"{scalar_type_name(goal)} for argument 'out'"
+        )
     if not can_cast(source, goal):
         raise RuntimeError(
             f"result type {scalar_type_name(source)} can't be cast to the desired output type "

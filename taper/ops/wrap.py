@@ -486,15 +486,20 @@ def _write_recording(
     add(indent, f"node.saved = ({', '.join(saved)}{',' if saved else ''})")
     add(indent, "node.sequence = next_sequence()", "frame = getframe(1)",
         "node.where = (frame.f_code, frame.f_lasti)", "node.extras = None")
-    arrays = [p for p in present if p.role in (TENSOR, NUMBER)]
-    broadcasts = op.promote is not None and len(arrays) > 1
+    arrays = [p for p in present if p.role is not LIST]
+    broadcasts = op.promote is not None and len(arrays) > 1 and arrays[0].role is not OPTIONAL
     if broadcasts:
-        shapes = [f"a_{p.name}.shape" for p in arrays]
-        tests = " or ".join(f"{shapes[0]} != {s}" for s in shapes[1:])
+        first = f"a_{arrays[0].name}.shape"
+        tests = " or ".join(
+            f"(a_{p.name} is not None and {first} != a_{p.name}.shape)" if p.role is OPTIONAL
+            else f"{first} != a_{p.name}.shape" for p in arrays[1:]
+        )
         parts = []
         for p in signature.tensors:
-            if p.name in numbers or p.role not in (TENSOR, NUMBER):
+            if p.name in numbers or p.role is LIST:
                 parts.append("None")
+            elif p.role is OPTIONAL:
+                parts.append(f"None if a_{p.name} is None else (a_{p.name}.shape, None)")
             else:
                 parts.append(f"(a_{p.name}.shape, None)")
         add(indent, f"node.adjust = ({', '.join(parts)},) if {tests} else None")
@@ -787,15 +792,17 @@ def _write_inplace_short_path(source: Source, op: Operator, signature: Signature
     first = tensors[0].name
     source.scope["ufunc"] = op.ufunc
     source.scope["change"] = op.name + "_"
-    conditions = ["not active.modes", *(_is_plain(p.name) for p in tensors if p.role is TENSOR)]
+    certain = [p for p in tensors if p.role is TENSOR or p.name == first]
+    conditions = ["not active.modes", *(_is_plain(p.name) for p in certain)]
     conditions += [
         f"{p.name} == {_default_text(source, p.name, p.default)}" if p.default is not None
         else f"{p.name} is None"
         for p in signature.values
     ]
     add = source.add
-    edges = " and ".join(f"{p.name}._edge is None" for p in tensors if p.role is TENSOR)
+    edges = " and ".join(f"{p.name}._edge is None" for p in certain)
     conditions.append(f"({edges} or not is_recording())")
+    conditions.append(f"0 not in {first}._array.strides")
     add(1, f"if {' and '.join(conditions)}:", f"    a = {first}._array", "    b = None")
     floats_only = op.promote == "float" or op.upcast
     if len(tensors) == 2:
