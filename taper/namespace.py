@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import sys
 from typing import Any
 
 import taper.autograd.tensor_history
@@ -32,6 +33,8 @@ def find_public(name: str, homes: dict[str, str]) -> Any:
         return getattr(importlib.import_module(homes[name]), name)
     if name in _CONSTANTS:
         return _CONSTANTS[name]
+    if name == "torch":  # PyTorch's package has itself as an attribute, and programs use it
+        return sys.modules["taper"]
     try:
         return find(name)
     except AttributeError:
