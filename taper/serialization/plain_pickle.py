@@ -8,6 +8,7 @@ to keep, or for PyTorch, are made by `save`.
 from __future__ import annotations
 
 import copyreg
+import weakref
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def reduce_tensor(tensor: Tensor) -> tuple[Any, ...]:
     else:
         function = _tensor_of
         arguments = (
-            tensor._shared_storage(), tensor.storage_offset(), tuple(tensor.shape),
+            _memory_of(tensor._shared_storage()), tensor.storage_offset(), tuple(tensor.shape),
             tensor.stride(), tensor.requires_grad, tensor.dtype,
         )
     if kind is Tensor and not attributes:
@@ -72,8 +73,24 @@ def _of_kind(
     return result
 
 
-def _reduce_storage(storage: Storage) -> tuple[Any, ...]:
-    return _storage_of, (UntypedStorage(storage)._bytes(),)
+class _Memory:
+    """What stands in a pickle for a storage; one for each, so that a pickle has it once."""
+
+    __slots__ = ("__weakref__", "storage")
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _storage_of, (UntypedStorage(self.storage)._bytes(),)
+
+
+# A pickler keeps what it has pickled until it is done.
+_memories: weakref.WeakValueDictionary[int, _Memory] = weakref.WeakValueDictionary()
+
+
+def _memory_of(storage: Storage) -> _Memory:
+    return _memories.setdefault(id(storage), _Memory(storage))
 
 
 def _storage_of(data: np.ndarray[Any, Any]) -> rebuild.LoadedStorage:
@@ -82,8 +99,7 @@ def _storage_of(data: np.ndarray[Any, Any]) -> rebuild.LoadedStorage:
 
 
 def _reduce_untyped(storage: UntypedStorage) -> tuple[Any, ...]:
-    return rebuild.LoadedStorage.untyped, (storage._storage,)
+    return rebuild.LoadedStorage.untyped, (_memory_of(storage._storage),)
 
 
-copyreg.pickle(Storage, _reduce_storage)  # type: ignore[arg-type]
 copyreg.pickle(UntypedStorage, _reduce_untyped)  # type: ignore[arg-type]
