@@ -87,6 +87,8 @@ def _check_ints(spec: dict[str, Any], count: int) -> None:
         if min(spec[name], default=0) < 0:
             raise RuntimeError(f"negative {name} is not supported")
     for name in ("stride", "dilation"):
+        if name == "dilation" and min(spec[name], default=1) < 0:
+            raise RuntimeError("dilation should be greater than zero")
         if min(spec[name], default=1) <= 0:
             raise RuntimeError(f"non-positive {name} is not supported")
     if spec["groups"] <= 0:
@@ -98,13 +100,13 @@ def _check_shapes(
 ) -> None:
     """Raises what is wrong with the shapes, in PyTorch's words and order."""
     count = len(weight) - 2
+    if count < 1:
+        raise RuntimeError("weight should have at least three dimensions")
     if len(input) != len(weight):
         raise RuntimeError(
             f"Expected {len(weight)}-dimensional input for {len(weight)}-dimensional weight "
             f"{list(weight)}, but got {len(input)}-dimensional input of size {list(input)} instead"
         )
-    if count < 1:
-        raise RuntimeError("weight should have at least three dimensions")
     _check_ints(spec, count)
     groups = spec["groups"]
     if weight[0] < groups:
@@ -335,7 +337,9 @@ def _padded_by_name(
         raise RuntimeError(f"Invalid padding string: '{padding}'")
     if max(stride) > 1:
         raise RuntimeError("padding='same' is not supported for strided convolutions")
-    total = [d * (k - 1) for d, k in zip(dilation, weight._array.shape[2:], strict=False)]
+    if weight._array.ndim != count + 2:
+        return input, (0,) * count  # the operator says what is wrong
+    total = [d * (k - 1) for d, k in zip(dilation, weight._array.shape[2:], strict=True)]
     if any(t % 2 for t in total):
         warnings.warn(
             "Using padding='same' with even kernel lengths and odd dilation may require a "

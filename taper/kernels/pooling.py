@@ -1,0 +1,346 @@
+"""Pooling: the maximum or the mean of windows, in any number of dimensions.
+
+Arrays are (*lead, *space) with as many dimensions of space as `kernel` has entries. Maximum and
+sum of a box are those of its rows' maxima and sums, so each dimension is treated on its own, the
+last one first: as many steps as the sum, not the product, of the kernel's sizes. Of equal elements
+the first in row-major order is the maximum, as in PyTorch.
+
+Indices count the elements of one plane of the input, (*space), from 0.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = [
+    "Windows", "adaptive_max", "adaptive_mean", "adaptive_mean_gradient", "gather_planes",
+    "max_pool", "max_pool_gradient", "max_pool_with_indices", "mean_pool", "mean_pool_gradient",
+    "pooled_size", "scatter_planes",
+]
+
+Array = np.ndarray[Any, Any]
+Ints = tuple[int, ...]
+
+
+class Windows(NamedTuple):
+    """Where windows lie; one int per dimension of space."""
+
+    kernel: Ints
+    stride: Ints
+    padding: Ints
+    dilation: Ints
+    ceil_mode: bool = False
+
+
+def pooled_size(size: Ints, windows: Windows) -> Ints:
+    """The sizes of the result. With `ceil_mode` a window may reach beyond the end, but each
+    begins inside the input or its left padding."""
+    found = []
+    for n, k, s, p, d in zip(size, *windows[:4], strict=True):
+        room = n + 2 * p - d * (k - 1) - 1
+        count = -(-room // s) if windows.ceil_mode else room // s
+        if windows.ceil_mode and count * s >= n + p:
+            count -= 1
+        found.append(count + 1)
+    return tuple(found)
+
+
+def lowest(dtype: Any) -> Any:
+    """What no element is smaller than."""
+    return np.iinfo(dtype).min if dtype.kind in "iu" else -math.inf
+
+
+def padded(x: Array, windows: Windows, out: Ints, value: Any) -> Array:
+    """The input with `value` around it, as far as the windows reach."""
+    size = x.shape[x.ndim - len(out) :]
+    ends = [
+        max((m - 1) * s + d * (k - 1) + 1 - p - n, 0)
+        for n, m, k, s, p, d in zip(size, out, *windows[:4], strict=True)
+    ]
+    if not any(windows.padding) and not any(ends):
+        return x
+    shape = [p + n + e for n, p, e in zip(size, windows.padding, ends, strict=True)]
+    result = np.full((*x.shape[: x.ndim - len(out)], *shape), value, x.dtype)
+    result[inside(size, windows.padding)] = x
+    return result
+
+
+def inside(size: Ints, padding: Ints) -> tuple[Any, ...]:
+    """The index of what is not padding."""
+    return (..., *[slice(p, p + n) for n, p in zip(size, padding, strict=True)])
+
+
+def is_tiled(x: Array, axis: int, kernel: int, stride: int, dilation: int, out: int) -> bool:
+    """Whether the windows divide the axis into pieces side by side."""
+    return (
+        kernel == stride and dilation == 1 and kernel * out == x.shape[axis]
+        and x.flags.c_contiguous
+    )
+
+
+def slices_of(
+    x: Array, axis: int, kernel: int, stride: int, dilation: int, out: int
+) -> list[Array]:
+    """For each position in the window, a view of the elements that stand there."""
+    if is_tiled(x, axis, kernel, stride, dilation, out):
+        tail = x.shape[axis + 1 :]
+        tiles = x.reshape(-1, kernel, math.prod(tail))
+        if not tail:
+            tiles = tiles[:, :, 0]  # one dimension: NumPy's loops are as long as can be
+            return [tiles[:, j] for j in range(kernel)]
+        return [tiles[:, j] for j in range(kernel)]
+    before = (slice(None),) * axis
+    return [
+        x[(*before, slice(j * dilation, j * dilation + (out - 1) * stride + 1, stride))]
+        for j in range(kernel)
+    ]
+
+
+def _along(x: Array, axis: int, windows: Windows, out: Ints) -> tuple[Any, ...]:
+    """The arguments of `slices_of` for one axis, and the shape of its result."""
+    d = axis - (x.ndim - len(out))
+    numbers = (windows.kernel[d], windows.stride[d], windows.dilation[d], out[d])
+    return (*numbers, (*x.shape[:axis], out[d], *x.shape[axis + 1 :]))
+
+
+def _reduce_axis(x: Array, axis: int, windows: Windows, out: Ints, ufunc: Any) -> Array:
+    *numbers, shape = _along(x, axis, windows, out)
+    first, *others = slices_of(x, axis, *numbers)
+    if not others:
+        return first.reshape(shape)
+    result = ufunc(first, others[0])
+    for other in others[1:]:
+        ufunc(result, other, result)
+    return result.reshape(shape)  # type: ignore[no-any-return]
+
+
+def max_pool(x: Array, windows: Windows, out: Ints) -> Array:
+    """The maximum of each window."""
+    result = padded(x, windows, out, lowest(x.dtype))
+    for axis in range(x.ndim - 1, x.ndim - len(out) - 1, -1):
+        result = _reduce_axis(result, axis, windows, out, np.maximum)
+    return result.copy() if np.may_share_memory(result, x) else result
+
+
+def _choose(x: Array, axis: int, windows: Windows, out: Ints) -> tuple[Array, Array]:
+    """The maxima along one axis, and where in its window each stands."""
+    *numbers, shape = _along(x, axis, windows, out)
+    first, *others = slices_of(x, axis, *numbers)
+    best = first.copy()
+    choice = np.zeros(best.shape, np.uint8 if len(others) < 256 else np.intp)
+    may_be_nan = x.dtype.kind == "f" and np.isnan(np.add.reduce(x, None))
+    for j, other in enumerate(others, 1):
+        better = other > best
+        if may_be_nan:
+            better |= np.isnan(other)
+        np.copyto(best, other, where=better)
+        choice[better] = j
+    return best.reshape(shape), choice.reshape(shape)
+
+
+def max_pool_with_indices(x: Array, windows: Windows, out: Ints) -> tuple[Array, Array]:
+    """The maximum of each window, and its index in the plane."""
+    lead = x.ndim - len(out)
+    size = x.shape[lead:]
+    best = padded(x, windows, out, lowest(x.dtype))
+    index: Any = None
+    for axis in range(x.ndim - 1, lead - 1, -1):
+        d = axis - lead
+        best, choice = _choose(best, axis, windows, out)
+        starts = np.arange(out[d], dtype=np.int64) * windows.stride[d] - windows.padding[d]
+        where = starts.reshape(-1, *[1] * (x.ndim - 1 - axis)) + choice * np.int64(
+            windows.dilation[d]
+        )
+        np.clip(where, 0, size[d] - 1, where)
+        step = math.prod(size[d + 1 :])
+        if index is None:
+            index = where * step
+            continue
+        # `index` belongs to the lines of the input: take that of the chosen line.
+        line = where + windows.padding[d]
+        index = np.take_along_axis(index, line, axis) + where * step
+    return best, index
+
+
+def max_pool_gradient(grad: Array, x: Array, windows: Windows, out: Ints) -> Array:
+    """The gradient of the input of `max_pool`."""
+    lead = x.ndim - len(out)
+    size = x.shape[lead:]
+    best = padded(x, windows, out, lowest(x.dtype))
+    steps = []
+    for axis in range(x.ndim - 1, lead - 1, -1):
+        shape = best.shape
+        best, choice = _choose(best, axis, windows, out)
+        steps.append((axis, shape, choice))
+    for axis, shape, choice in reversed(steps):
+        below = np.zeros(shape, grad.dtype)
+        *numbers, _ = _along(below, axis, windows, out)
+        kernel, stride, dilation, _ = numbers
+        overlapping = stride < dilation * (kernel - 1) + 1
+        for j, view in enumerate(slices_of(below, axis, *numbers)):
+            chosen = (choice == j).reshape(view.shape)
+            if overlapping:
+                np.add(view, grad.reshape(view.shape), out=view, where=chosen)
+            else:
+                np.copyto(view, grad.reshape(view.shape), where=chosen)
+        grad = below
+    if grad.shape != x.shape:
+        grad = grad[inside(size, windows.padding)].copy()
+    return grad
+
+
+# -- means -----------------------------------------------------------------------------------------
+
+
+def counts(
+    size: Ints, windows: Windows, out: Ints, count_include_pad: bool
+) -> Any:
+    """How many elements each window has: a number, or an array (*out)."""
+    total: Any = 1
+    for d, (n, m) in enumerate(zip(size, out, strict=True)):
+        k, s, p = windows.kernel[d], windows.stride[d], windows.padding[d]
+        if (p == 0 or count_include_pad) and (m - 1) * s + k <= n + 2 * p:
+            total = total * k
+            continue
+        start = np.arange(m) * s - p
+        end = np.minimum(start + k, n + p)
+        if not count_include_pad:
+            end = np.minimum(end, n)
+            start = np.maximum(start, 0)
+        total = total * (end - start).reshape(-1, *[1] * (len(size) - 1 - d))
+    return total
+
+
+def divide(x: Array, by: Any) -> Array:
+    """Division in the dtype of `x`; whole numbers are rounded toward zero."""
+    if x.dtype.kind in "iu":
+        return np.trunc(x / by).astype(x.dtype)
+    return x / (x.dtype.type(by) if isinstance(by, int) else by.astype(x.dtype))
+
+
+def mean_pool(x: Array, windows: Windows, out: Ints, divisor: Any) -> Array:
+    """The sum of each window over `divisor`."""
+    result = padded(x, windows, out, 0)
+    for axis in range(x.ndim - 1, x.ndim - len(out) - 1, -1):
+        result = _reduce_axis(result, axis, windows, out, np.add)
+    return divide(result, divisor)
+
+
+def mean_pool_gradient(
+    grad: Array, size: Ints, windows: Windows, out: Ints, divisor: Any
+) -> Array:
+    """The gradient of the input of `mean_pool`."""
+    lead = grad.ndim - len(out)
+    grad = divide(grad, divisor)
+    for d in range(len(out)):
+        axis = lead + d
+        k, s, p = windows.kernel[d], windows.stride[d], windows.padding[d]
+        length = max(size[d] + p, (out[d] - 1) * s + k)
+        below = np.zeros((*grad.shape[:axis], length, *grad.shape[axis + 1 :]), grad.dtype)
+        for view in slices_of(below, axis, k, s, 1, out[d]):
+            view += grad.reshape(view.shape)
+        grad = below
+        if length != size[d] or p:
+            grad = grad[(*(slice(None),) * axis, slice(p, p + size[d]))]
+    return grad if grad.flags.c_contiguous else grad.copy()
+
+
+# -- adaptive pooling --------------------------------------------------------------------------------
+
+
+def bounds(size: int, out: int) -> list[tuple[int, int]]:
+    """Where the windows begin and end that divide `size` elements into `out` parts."""
+    return [(i * size // out, -((-(i + 1) * size) // out)) for i in range(out)]
+
+
+def adaptive_mean(x: Array, out: Ints) -> Array:
+    """The means of windows that divide each dimension of space into `out` parts."""
+    lead = x.ndim - len(out)
+    for axis in range(x.ndim - 1, lead - 1, -1):
+        parts = bounds(x.shape[axis], out[axis - lead])
+        before = (slice(None),) * axis
+        result = np.empty((*x.shape[:axis], len(parts), *x.shape[axis + 1 :]), x.dtype)
+        for i, (start, end) in enumerate(parts):
+            total = np.add.reduce(x[(*before, slice(start, end))], axis)
+            result[(*before, i)] = total / x.dtype.type(end - start)
+        x = result
+    return x
+
+
+def adaptive_mean_gradient(grad: Array, size: Ints) -> Array:
+    """The gradient of the input of `adaptive_mean`, whose sizes are `size`."""
+    lead = grad.ndim - len(size)
+    for axis in range(lead, grad.ndim):
+        parts = bounds(size[axis - lead], grad.shape[axis])
+        before = (slice(None),) * axis
+        result = np.zeros((*grad.shape[:axis], size[axis - lead], *grad.shape[axis + 1 :]),
+                          grad.dtype)
+        for i, (start, end) in enumerate(parts):
+            share = grad[(*before, slice(i, i + 1))] / grad.dtype.type(end - start)
+            result[(*before, slice(start, end))] += share
+        grad = result
+    return grad
+
+
+def _last_nan(x: Array, axis: int) -> Array:
+    """The position of the last NaN along an axis."""
+    return x.shape[axis] - 1 - np.isnan(np.flip(x, axis)).argmax(axis)  # type: ignore[no-any-return]
+
+
+def box_max(x: Array, starts: list[Any], ends: list[Any]) -> tuple[Array, Array]:
+    """Maxima and indices of boxes whose bounds along each dimension of space are given."""
+    size = x.shape[x.ndim - len(starts) :]
+    lead = x.ndim - len(starts)
+    index: Any = None
+    for axis in range(x.ndim - 1, lead - 1, -1):
+        d = axis - lead
+        before = (slice(None),) * axis
+        shape = (*x.shape[:axis], len(starts[d]), *x.shape[axis + 1 :])
+        best, where = np.empty(shape, x.dtype), np.empty(shape, np.int64)
+        for i, (start, end) in enumerate(zip(starts[d], ends[d], strict=True)):
+            part = x[(*before, slice(start, end))]
+            chosen = part.argmax(axis)
+            best[(*before, i)] = np.take_along_axis(
+                part, np.expand_dims(chosen, axis), axis
+            ).squeeze(axis)
+            if part.dtype.kind == "f" and np.isnan(best[(*before, i)]).any():
+                chosen = np.where(np.isnan(best[(*before, i)]), _last_nan(part, axis), chosen)
+            where[(*before, i)] = chosen + start
+        step = math.prod(size[d + 1 :])
+        if index is None:
+            index = where * step
+        else:
+            index = np.take_along_axis(index, where, axis) + where * step
+        x = best
+    return x, index
+
+
+def adaptive_max(x: Array, out: Ints) -> tuple[Array, Array]:
+    """The maxima, and their indices, of windows that divide each dimension into `out` parts."""
+    parts = [bounds(n, m) for n, m in zip(x.shape[x.ndim - len(out) :], out, strict=True)]
+    return box_max(x, [[a for a, _ in p] for p in parts], [[b for _, b in p] for p in parts])
+
+
+# -- by index ----------------------------------------------------------------------------------------
+
+
+def gather_planes(x: Array, index: Array, count: int) -> Array:
+    """The elements of each plane (the last `count` dimensions) that `index` names."""
+    lead = x.shape[: x.ndim - count]
+    flat = x.reshape(*lead, -1)
+    picked = np.take_along_axis(flat, index.reshape(*lead, -1), -1)
+    return picked.reshape(index.shape)
+
+
+def scatter_planes(x: Array, index: Array, size: Ints) -> Array:
+    """Planes of sizes `size` with the elements of `x` added at the places that `index` names."""
+    lead = x.shape[: x.ndim - len(size)]
+    planes, each = math.prod(lead), math.prod(size)
+    if not x.size:
+        return np.zeros((*lead, *size), x.dtype)
+    places = index.reshape(planes, -1) + np.arange(planes, dtype=np.int64)[:, None] * each
+    total = np.bincount(places.reshape(-1), x.reshape(-1), planes * each)
+    return total.astype(x.dtype).reshape(*lead, *size)
