@@ -20,18 +20,20 @@ __all__ = [
     "set_grad_enabled",
 ]
 
+# Names and modules that need the operators, which stand above this room; found on first use.
 _HOMES = {
-    "gradcheck": "gradcheck", "gradgradcheck": "gradcheck", "GradcheckError": "gradcheck",
-    "detect_anomaly": "anomaly", "set_detect_anomaly": "anomaly",
+    "gradcheck": "gradient_check", "gradgradcheck": "gradient_check",
+    "GradcheckError": "gradient_check", "detect_anomaly": "anomaly_mode",
+    "set_detect_anomaly": "anomaly_mode",
 }
+_MODULES = frozenset("functional graph anomaly_mode forward_ad grad_mode profiler".split())
 
 
 def __getattr__(name: str) -> Any:
-    try:
-        if name in _HOMES:
-            return getattr(importlib.import_module(f"taper.autograd.{_HOMES[name]}"), name)
-        if not name.startswith("_"):
-            return importlib.import_module(f"taper.autograd.{name}")
-    except ModuleNotFoundError:
-        pass
+    if name in _MODULES:
+        return importlib.import_module(f"taper.autograd.{name}")
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"taper.autograd.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
     raise AttributeError(f"module 'torch.autograd' has no attribute '{name}'")

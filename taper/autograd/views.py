@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from taper.autograd.node import Node, NodeOutput, edge_of, next_sequence
-from taper.core.state import is_recording
+from taper.core.state import is_inference, is_recording
 from taper.core.storage import Storage, address_of
 from taper.core.tensor import LEAF, Tensor
 
@@ -105,6 +105,12 @@ def _node(cls: type[Node], edges: tuple[Any, ...], geometry: Geometry) -> Node:
 
 def check_inplace(tensor: Tensor) -> None:
     """Raises PyTorch's error if `tensor` must not be changed in place now."""
+    if tensor._inference and not is_inference():
+        raise RuntimeError(
+            "Inplace update to inference tensor outside InferenceMode is not allowed.You can make "
+            "a clone to get a normal tensor before doing inplace update.See "
+            "https://github.com/pytorch/rfcs/pull/17 for more details."
+        )
     if not is_recording():
         return
     edge = tensor._edge

@@ -45,6 +45,30 @@ def new_storage(array: Any) -> Storage:
     return storage
 
 
+class InferenceStorage(Storage):
+    """The memory of a tensor made in inference mode: it counts no changes and can't be saved."""
+
+    __slots__ = ()
+
+    @property
+    def version(self) -> int:  # type: ignore[override]
+        raise RuntimeError(
+            "Inference tensors cannot be saved for backward. Please do not use Tensors created in "
+            "inference mode in computation tracked by autograd. To work around this, you can make "
+            "a clone to get a normal tensor and use it in autograd, or use `torch.no_grad()` "
+            "instead of `torch.inference_mode()`."
+        )
+
+
+def inference_storage(array: Any) -> Storage:
+    """A storage that begins at `array`, for a tensor made in inference mode."""
+    storage = _new(InferenceStorage)
+    storage.array = array
+    storage.changed_at = None
+    storage.views = None
+    return storage  # type: ignore[no-any-return]
+
+
 def _python_address(array: Any) -> int:
     """The address of an array's first element."""
     return array.__array_interface__["data"][0]  # type: ignore[no-any-return]

@@ -295,6 +295,8 @@ class Tensor(metaclass=TensorMeta):
 
     def _bump_version(self, change: Any = None) -> None:
         """Counts one in-place change of the memory, made by `change` (see autograd/node.py)."""
+        if self._inference:
+            return
         storage = self._storage
         if storage is None:
             storage = self._storage = new_storage(self._array)

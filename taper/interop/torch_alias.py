@@ -27,6 +27,7 @@ __all__ = ["MODULE_NAMES", "as_torch", "taper_name"]
 MODULE_NAMES: dict[str, str] = {
     # What torch calls otherwise, or keeps elsewhere. Whatever lies below moves along.
     "torch.torch_version": "taper.version",
+    "torch.autograd.gradcheck": "taper.autograd.gradient_check",
 }
 
 

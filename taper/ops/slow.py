@@ -26,7 +26,7 @@ from taper.core.dtype import REDUCED_FLOATS, dtype, float32
 from taper.core.errors import argument_error, broadcast_error, device_error, overlap_error
 from taper.core.promotion import can_cast, dtype_of_number, result_dtype, scalar_type_name, to_inexact
 from taper.core.state import is_inference, is_recording
-from taper.core.storage import new_storage
+from taper.core.storage import inference_storage, new_storage
 from taper.core.tensor import LEAF, Tensor, wrap
 from taper.ops.declare import Operator
 from taper.ops.signature import LIST, NUMBER, OPTIONAL, TENSOR, Signature
@@ -153,6 +153,8 @@ def execute(
         for t in wrapped:
             t._inference = True
             t._edge = None
+            if t._storage is None:
+                t._storage = inference_storage(t._array)
     result = pack_results(op, wrapped, raw)
     return result if out is None else write_out(op, result, out)
 

@@ -828,10 +828,10 @@ def _write_inplace_short_path(source: Source, op: Operator, signature: Signature
     else:
         add(2, "if a.dtype is F32 or a.dtype is F64:")
         call = "ufunc(a, a)"
-    add(3, "try:", f"    {call}", "except Exception:",
-        f"    return slow_inplace(op, ({', '.join(signature.names)},))",
-        f"storage = {first}._storage", "if storage is None:",
+    add(3, f"storage = {first}._storage", "if storage is None:",
         f"    storage = {first}._storage = new_storage(a)",
-        "storage.version += 1", "frame = getframe(1)",
+        "try:", "    version = storage.version + 1", f"    {call}", "except Exception:",
+        f"    return slow_inplace(op, ({', '.join(signature.names)},))",
+        "storage.version = version", "frame = getframe(1)",
         "storage.changed_at = (change, frame.f_code, frame.f_lasti)",
         f"return {first}")
