@@ -7,7 +7,7 @@ from typing import Any
 
 import taper
 from taper import Tensor
-from taper.core.tensor import Buffer, Parameter
+from taper.core.tensor import Buffer, Parameter, subclass_alias
 
 __all__ = [
     "Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter",
@@ -105,8 +105,9 @@ class UninitializedBuffer(UninitializedTensorMixin, Tensor):
         cls, requires_grad: bool = False, device: Any = None, dtype: Any = None,
         persistent: bool = True,
     ) -> Any:
-        buffer = taper.empty(0, device=device, dtype=dtype).as_subclass(cls)
-        buffer.requires_grad_(requires_grad)
+        buffer: Any = subclass_alias(
+            cls, taper.empty(0, device=device, dtype=dtype), requires_grad
+        )
         buffer.persistent = persistent
         buffer._is_buffer = True
         return buffer

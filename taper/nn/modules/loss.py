@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import taper.nn.functional as F
 from taper import Tensor
 from taper.nn.modules.distance import PairwiseDistance
 from taper.nn.modules.linear import Linear
-from taper.nn.modules.linear_cross_entropy_options import LinearCrossEntropyOptions
 from taper.nn.modules.module import Module
+
+if TYPE_CHECKING:
+    from taper.nn.modules.linear_cross_entropy_options import LinearCrossEntropyOptions
 
 __all__ = [
     "BCELoss", "BCEWithLogitsLoss", "CTCLoss", "CosineEmbeddingLoss", "CrossEntropyLoss",
