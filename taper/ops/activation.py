@@ -20,11 +20,12 @@ from taper.ops.exponential import _one, sigmoid
 from taper.ops.join import cat
 from taper.ops.scipy_functions import scipy_special
 
-_ZERO32 = np.array(0, np.float32)
+F32 = np.dtype(np.float32)
+_ZERO32 = np.array(0, F32)
 
 
 def _zero(like: Any) -> Any:
-    return _ZERO32 if like.dtype is _ZERO32.dtype else like.dtype.type(0)
+    return _ZERO32 if like.dtype is F32 else like.dtype.type(0)
 
 
 # -- rectifiers ------------------------------------------------------------------------------------
@@ -50,7 +51,7 @@ def relu(input: Tensor) -> Tensor:
         >>> torch.relu(torch.tensor([-1., 2.]))
         tensor([0., 2.])
     """
-    return np.maximum(_ZERO32 if input.dtype is _ZERO32.dtype else input.dtype.type(0), input)
+    return np.maximum(_ZERO32 if input.dtype is F32 else input.dtype.type(0), input)
 
 
 @relu.derivative("input")

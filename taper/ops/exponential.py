@@ -229,12 +229,13 @@ def sigmoid(input: Tensor) -> Tensor:
     return np.reciprocal(np.add(np.exp(np.negative(input)), _one(input)))
 
 
-_ONE32 = np.array(1, np.float32)
+F32 = np.dtype(np.float32)
+_ONE32 = np.array(1, F32)
 
 
 def _one(like: Any) -> Any:
     """1 as an array of the same dtype: ufuncs take it quicker than a Python number."""
-    return _ONE32 if like.dtype is _ONE32.dtype else like.dtype.type(1)
+    return _ONE32 if like.dtype is F32 else like.dtype.type(1)
 
 
 @sigmoid.derivative("input")

@@ -18,7 +18,10 @@ def _dtype(bound: dict[str, Any]) -> Any:
 
 
 def _axis(dim: int, ndim: int) -> Any:
-    return normalize_dim(dim, ndim) if ndim else None
+    """What NumPy's reductions take; they check its range, and 0-d arrays have none."""
+    if type(dim) is not int or not ndim:
+        dim = normalize_dim(dim, ndim)
+    return dim if ndim else None
 
 
 @operator(
