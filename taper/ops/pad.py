@@ -86,7 +86,10 @@ def _places(size: int, before: int, after: int, mode: str) -> Any:
     if mode == "replicate":
         return place.clip(0, size - 1)
     if mode == "circular":
-        return place % size
+        # What negative amounts cut off is not there to be repeated.
+        start = max(-before, 0)
+        kept = size - start - max(-after, 0)
+        return start + (place - start) % kept if kept > 0 else place
     place = np.abs(place)
     return np.where(place >= size, 2 * (size - 1) - place, place)
 

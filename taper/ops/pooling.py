@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from taper.core.errors import dim_error
 from taper.core.tensor import Tensor
 from taper.kernels import pooling as kernel
 from taper.kernels.pooling import Windows
@@ -121,10 +122,11 @@ def check_input(function: str, shape: Ints, count: int) -> None:
         )
     if ndim not in (count + 1, count + 2) and not function.startswith("avg_pool2d"):
         raise RuntimeError(f"non-empty {forms} (batch mode) tensor expected for input")
-    if function == "avg_pool3d":
+    if count == 3:
         empty = shape[1:].index(0) if ndim == count + 2 else shape.index(0)
+        name = function if function == "avg_pool3d" else "max_pool3d_with_indices_out_cpu_template"
         raise RuntimeError(
-            f"avg_pool3d(): Expected input's non-batch dimensions to have positive length, but "
+            f"{name}(): Expected input's non-batch dimensions to have positive length, but "
             f"input has a shape of {list(shape)} and non-batch dimension {empty} has length zero!"
         )
     raise RuntimeError(
@@ -152,13 +154,16 @@ def _check_output(function: str, shape: Ints, windows: Windows, out: Ints) -> No
 
 def windows_of(
     function: str, count: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any,
-    dilation: Any, ceil_mode: bool,
+    dilation: Any, ceil_mode: bool, words: str | None = None,
 ) -> tuple[Windows, Ints]:
-    """The checked windows of a call, and the sizes of its result."""
+    """The checked windows of a call, and the sizes of its result; errors are told as `words`
+    (default `function`) tells them."""
     sizes = read_sizes(function, count, kernel_size, stride, padding, dilation)
     shape = input._array.shape
+    if function == "avg_pool2d" and len(shape) == 1:
+        raise dim_error(-3, 1)
+    windows, out = plan(words or function, (0, 0, 0, *shape)[-count:], *sizes, ceil_mode)
     check_input(function, shape, count)
-    windows, out = plan(function, shape[len(shape) - count :], *sizes, ceil_mode)
     if min(out) < 1:
         _check_output(function, shape, windows, out)
     return windows, out
@@ -248,7 +253,8 @@ def _max_pooled(
     ceil_mode: bool, return_indices: bool,
 ) -> Any:
     windows, out = windows_of(
-        f"max_pool{count}d", count, input, kernel_size, stride, padding, dilation, ceil_mode
+        f"max_pool{count}d", count, input, kernel_size, stride, padding, dilation, ceil_mode,
+        "max_pool2d" if count == 1 and return_indices else None,
     )
     if count > 1:
         return _MAX_POOL[count][bool(return_indices)](input, windows, out)
@@ -423,7 +429,7 @@ def avg_pool1d(
     ).squeeze(-2)  # type: ignore[attr-defined]
 
 
-@composite("nn.functional.avg_pool2d")
+@composite("nn.functional.avg_pool2d", out=True)
 def avg_pool2d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True, divisor_override: Any = None,
@@ -446,7 +452,7 @@ def avg_pool2d(
     )
 
 
-@composite("nn.functional.avg_pool3d")
+@composite("nn.functional.avg_pool3d", out=True)
 def avg_pool3d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True, divisor_override: Any = None,
