@@ -1,0 +1,145 @@
+"""The programs in examples/, run as a reader would run them: `python -m taper run program.py`.
+
+Settings are quick ones. `TAPER_EXAMPLES=full` trains digits.py with its defaults instead and asks
+for the accuracy and the time that its docstring promises.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+EXAMPLES = REPOSITORY / "examples"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def run(name: str, *arguments: str, folder: Path) -> str:
+    """What the program printed; its working directory is `folder`."""
+    environment = {
+        **os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "error::UserWarning"
+    }  # fmt: skip
+    finished = subprocess.run(
+        [sys.executable, "-m", "taper", "run", str(EXAMPLES / f"{name}.py"), *arguments],
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
+
+
+def assert_picture(path: Path) -> None:
+    content = path.read_bytes()
+    assert content.startswith(PNG_SIGNATURE)
+    assert len(content) > 5000
+
+
+def needs(*packages: str) -> None:
+    for package in packages:
+        pytest.importorskip(package, reason=f"the example draws or reads with {package}")
+
+
+def test_no_example_knows_taper():
+    programs = sorted(EXAMPLES.glob("*.py"))
+    assert len(programs) >= 5
+    for program in programs:
+        assert "taper" not in program.read_text(encoding="utf-8"), program.name
+
+
+def test_digits_stopped_and_resumed_ends_like_a_run_in_one_go(tmp_path):
+    needs("sklearn", "matplotlib", "tqdm")
+    quick = ["--epochs", "3", "--batch-size", "256", "--channels", "4", "--seed", "3"]
+    whole = run("digits", *quick, "--output", "whole", folder=tmp_path)
+    losses = [float(loss) for loss in re.findall(r"epoch +\d+ +loss ([\d.]+)", whole)]
+    assert len(losses) == 3
+    assert losses[2] < losses[1] < losses[0]
+    for file in ("learning_curve.png", "predictions.png"):
+        assert_picture(tmp_path / "whole" / file)
+
+    first = run("digits", *quick, "--output", "parts", "--stop-after", "1", folder=tmp_path)
+    assert "after 1 epochs" in first
+    rest = run("digits", *quick, "--output", "parts", "--resume", folder=tmp_path)
+    assert epochs(first) + epochs(rest) == epochs(whole)
+    assert summary(rest) == summary(whole)
+
+
+def epochs(printed: str) -> list[str]:
+    return re.findall(r"^epoch.*$", printed, re.MULTILINE)
+
+
+def summary(printed: str) -> str:
+    """The last line up to what depends on the clock."""
+    return printed.strip().splitlines()[-1].split(" parameters,")[0]
+
+
+@pytest.mark.skipif(
+    os.environ.get("TAPER_EXAMPLES") != "full", reason="takes half a minute; TAPER_EXAMPLES=full"
+)
+def test_digits_reads_98_percent_in_under_a_minute(tmp_path):
+    needs("sklearn", "matplotlib", "tqdm")
+    started = time.perf_counter()
+    printed = run("digits", folder=tmp_path)
+    taken = time.perf_counter() - started
+    found = re.search(r"test accuracy ([\d.]+)% on 359 digits after 15 epochs", printed)
+    assert found is not None, printed
+    assert float(found[1]) >= 98
+    assert taken < 60
+
+
+def test_discrete_choice_finds_the_coefficients(tmp_path):
+    printed = run("discrete_choice", "--people", "600", "--steps", "120", folder=tmp_path)
+    row_of_table = r"^(\w+) +(-?[\d.]+) +(-?[\d.]+) +([\d.]+) +(-?[\d.]+)"
+    rows = re.findall(row_of_table, printed, re.MULTILINE)
+    assert [row[0] for row in rows] == ["price", "minutes", "transfers", "comfort"]
+    for name, truth, estimate, error, z in rows:
+        assert abs(float(estimate) - float(truth)) < 4 * float(error), name
+        assert float(z) == pytest.approx(float(estimate) / float(error), rel=0.02)
+    away = re.search(r"away from Newton by (\S+)", printed)
+    assert away is not None
+    assert float(away[1]) < 1e-4
+
+
+def test_polynomial_regression_agrees_with_least_squares(tmp_path):
+    needs("matplotlib")
+    printed = run(
+        "polynomial_regression", "--degrees", "1", "3", "--steps", "500", "--output", "out",
+        folder=tmp_path,
+    )
+    rows = re.findall(r"^ +(\d+) +([\d.]+) +([\d.]+) +(\S+)$", printed, re.MULTILINE)
+    assert [row[0] for row in rows] == ["1", "3"]
+    assert all(float(row[3]) < 1e-3 for row in rows)
+    assert float(rows[1][1]) < float(rows[0][1])
+    assert_picture(tmp_path / "out" / "fits.png")
+
+
+@pytest.mark.parametrize(
+    ("function", "verdicts"),
+    [
+        ("quadratic", ["still falling", "stationary", "still falling", "runs away"]),
+        ("double_well", ["still falling", "stationary", "stationary", "runs away"]),
+        ("log_cosh", ["still falling", "stationary", "still falling", "jumps about"]),
+    ],
+)
+def test_gradient_descent_1d_says_what_each_step_size_does(tmp_path, function, verdicts):
+    needs("matplotlib")
+    printed = run("gradient_descent_1d", "--function", function, "--output", "out", folder=tmp_path)
+    lines = printed.splitlines()[2:6]
+    for line, verdict in zip(lines, verdicts, strict=True):
+        assert verdict in line
+    assert_picture(tmp_path / "out" / f"{function}.png")
+
+
+def test_inside_autograd_lists_the_graph(tmp_path):
+    needs("matplotlib")
+    printed = run("inside_autograd", "--output", "out", folder=tmp_path)
+    assert "a loss of 1.3058 has 13 nodes behind it" in printed
+    assert "  0  AddBackward0 -> 4, 1\n" in printed
+    assert re.search(r"^ *\d+  MmBackward0 -> -, \d+$", printed, re.MULTILINE)
+    norms = dict(re.findall(r"^  (\w+) +norm ([\d.]+)$", printed, re.MULTILINE))
+    assert norms == {"weights": "1.2829", "bias": "0.6554", "readout": "2.2490"}
+    assert_picture(tmp_path / "out" / "graph.png")
