@@ -29,6 +29,8 @@ _HOMES = {
     "taper.core.dtype": "dtype get_default_dtype set_default_dtype",
     "taper.core.generator": "Generator default_generator",
     "taper.core.printing": "set_printoptions",
+    "taper.ops.legacy": """BFloat16Tensor BoolTensor ByteTensor CharTensor DoubleTensor FloatTensor
+        HalfTensor IntTensor LongTensor ShortTensor set_default_tensor_type""",
     "taper.random": "get_rng_state initial_seed manual_seed seed set_rng_state",
     "taper.core.storage": "UntypedStorage",
     "taper.core.numeric_limits": "finfo iinfo",

@@ -1,0 +1,534 @@
+"""Views by strides: as_strided, diagonal, unfold, other dtypes; and other memory for a tensor."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+
+from taper.autograd.views import Geometry
+from taper.core.dtype import as_dtype
+from taper.core.errors import normalize_dim
+from taper.core.promotion import scalar_type_name
+from taper.core.storage import (
+    UntypedStorage,
+    address_of,
+    dense_memory,
+    strided_view,
+)
+from taper.core.tensor import Tensor, contiguous_strides
+from taper.ops import slow
+from taper.ops.declare import composite, method, operator
+from taper.ops.options import order_of_format
+from taper.ops.sizes import as_sizes
+from taper.ops.view_history import scatter_into_base
+
+ndarray = np.ndarray
+_ALL = slice(None)
+
+
+# -- as_strided --------------------------------------------------------------------------------------
+
+
+@operator("_as_strided", view=True, node="AsStridedBackward0", hidden=True)
+def strided(input: Tensor, size: Any, stride: Any, offset: int) -> Tensor:
+    """A window on the input's memory; `offset` counts from its first element."""
+    item = input.dtype.itemsize
+    if type(input) is not ndarray:
+        return input.as_strided(size, tuple([s * item for s in stride]), offset * item)
+    return strided_view(input, size, tuple([s * item for s in stride]), offset * item)
+
+
+@strided.derivative("input")
+def _(grad, input, size, stride, offset):
+    return scatter_into_base(grad, Geometry(
+        tuple(input.shape), tuple(input.stride()), size, stride, offset))
+
+
+strided.name = "as_strided"
+
+
+def checked_window(
+    input: Tensor, size: Any, stride: Any, storage_offset: Any
+) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """Size, stride and the offset from the input's first element; raises if out of bounds."""
+    size, stride = as_sizes("as_strided", size), as_sizes("as_strided", stride, "stride")
+    if len(size) != len(stride):
+        raise RuntimeError("mismatch in length of strides and shape")
+    if any(s < 0 for s in stride):
+        raise RuntimeError(
+            "as_strided: Negative strides are not supported at the moment, got strides: "
+            f"{list(stride)}"
+        )
+    if any(n < 0 for n in size):
+        raise RuntimeError(
+            f"Storage size calculation overflowed with sizes={list(size)} and "
+            f"strides={list(stride)}"
+        )
+    own = input.storage_offset()
+    offset = own if storage_offset is None else int(storage_offset)
+    if offset < 0:
+        raise RuntimeError(f"Tensor: invalid storage offset {offset}")
+    item = input.element_size()
+    if 0 not in size and type(input._array) is ndarray:
+        reach = offset + sum([(n - 1) * s for n, s in zip(size, stride, strict=True)]) + 1
+        have = input.untyped_storage().nbytes()
+        if reach * item > have:
+            raise RuntimeError(
+                f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {offset}, "
+                f"and itemsize {item} requiring a storage size of {reach * item} are out of bounds "
+                f"for storage of size {have}"
+            )
+    return size, stride, 0 if 0 in size else offset - own
+
+
+@composite(method=True)
+def as_strided(
+    input: Tensor, size: Any, stride: Any, storage_offset: int | None = None
+) -> Tensor:
+    """Returns a view of the tensor's memory with the given size, strides and offset, in elements.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.as_strided(torch.arange(4), (3, 2), (1, 1))
+        tensor([[0, 1],
+                [1, 2],
+                [2, 3]])
+    """
+    return strided(input, *checked_window(input, size, stride, storage_offset))  # type: ignore[no-any-return]
+
+
+@operator("_as_strided_scatter", node="AsStridedScatterBackward0", hidden=True)
+def strided_scatter(input: Tensor, src: Tensor, size: Any, stride: Any, offset: int) -> Tensor:
+    from taper.ops.options import dense_like
+
+    result = dense_like(input, input.dtype)
+    result[...] = input
+    item = input.dtype.itemsize
+    strided_view(result, size, tuple([s * item for s in stride]), offset * item)[...] = src
+    return result
+
+
+@strided_scatter.derivative("input")
+def _(grad, size, stride, offset):
+    cleared = grad.contiguous()
+    return strided_scatter(cleared, cleared.new_zeros(size), size, stride, offset)
+
+
+@strided_scatter.derivative("src")
+def _(grad, size, stride, offset):
+    return grad.contiguous().as_strided(size, stride, offset)
+
+
+strided_scatter.name = "as_strided_scatter"
+
+
+@composite(method=True)
+def as_strided_scatter(
+    input: Tensor, src: Tensor, size: Any, stride: Any, storage_offset: int | None = None
+) -> Tensor:
+    """Returns a copy of `input` with `src` written where ``as_strided(size, stride)`` looks."""
+    size, stride, offset = checked_window(input, size, stride, storage_offset or 0)
+    if src._array.shape != size:
+        raise RuntimeError(
+            "expected src to have a size equal to the slice of self. src size = "
+            f"{list(src._array.shape)}, slice size = {list(size)}"
+        )
+    return strided_scatter(input, src, size, stride, offset)  # type: ignore[no-any-return]
+
+
+# -- diagonals and windows ---------------------------------------------------------------------------
+
+
+@operator(method=True, view=True)
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """Takes a diagonal of two dimensions, which move to the end as one. The result is a view.
+
+    Args: offset (int): positive above the main diagonal, negative below.
+    Example:
+        >>> import taper as torch
+        >>> torch.diagonal(torch.tensor([[1, 2], [3, 4]]))
+        tensor([1, 4])
+    """
+    ndim = input.ndim
+    first, second = normalize_dim(dim1, ndim), normalize_dim(dim2, ndim)
+    if ndim < 2 or first == second:
+        if ndim < 2:
+            normalize_dim(2, ndim)
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
+    return input.diagonal(offset, first, second)
+
+
+@diagonal.derivative("input")
+def _(grad, input_shape, offset, dim1, dim2):
+    return diagonal_backward(grad, input_shape, offset, dim1, dim2)
+
+
+@operator("_diagonal_backward", hidden=True)
+def diagonal_backward(input: Tensor, shape: Any, offset: int, dim1: int, dim2: int) -> Tensor:
+    result = np.zeros_like(input, shape=shape)
+    _writeable_diagonal(result, offset, dim1, dim2)[...] = input
+    return result
+
+
+@diagonal_backward.derivative("input")
+def _(grad, offset, dim1, dim2):
+    return grad.diagonal(offset, dim1, dim2)
+
+
+def _writeable_diagonal(array: Any, offset: int, dim1: int, dim2: int) -> Any:
+    found = array.diagonal(offset, dim1, dim2)
+    if type(array) is ndarray:
+        found.flags.writeable = True
+    return found
+
+
+@diagonal.short_path
+def _(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    if input.__class__ is Tensor and type(input._array) is ndarray and input._array.ndim >= 2:
+        a = input._array
+        try:
+            r = _writeable_diagonal(a, offset, dim1, dim2)
+        except ValueError:
+            pass
+        else:
+            from taper.ops.connect_views import view_of
+
+            return view_of(input, r, diagonal, (a.shape, offset, dim1, dim2))
+    return slow.call(diagonal, (input, offset, dim1, dim2))
+
+
+@operator(method=True, node="DiagonalScatterBackward0")
+def diagonal_scatter(
+    input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1
+) -> Tensor:
+    """Returns a copy of `input` with `src` written on a diagonal."""
+    return _written(input, src, lambda a: _writeable_diagonal(a, offset, dim1, dim2))
+
+
+@diagonal_scatter.derivative("input")
+def _(grad, src_shape, offset, dim1, dim2):
+    return diagonal_scatter(grad, grad.new_zeros(src_shape), offset, dim1, dim2)
+
+
+@diagonal_scatter.derivative("src")
+def _(grad, offset, dim1, dim2):
+    return grad.diagonal(offset, dim1, dim2)
+
+
+def _written(input: Any, src: Any, region_of: Any) -> Any:
+    """A copy of the array with `src` written into the region that `region_of` views."""
+    result = input.copy()
+    region = region_of(result)
+    if src.shape != region.shape:
+        raise RuntimeError(
+            "expected src to have a size equal to the slice of self. src size = "
+            f"{list(src.shape)}, slice size = {list(region.shape)}"
+        )
+    region[...] = src
+    return result
+
+
+@operator(method=True)
+def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
+    """Returns a copy of `input` with `src` written at position `index` of a dimension."""
+    from taper.ops.index import select
+
+    return _written(input, src, lambda a: select.forward(a, dim, index))
+
+
+@select_scatter.derivative("input")
+def _(grad, src_shape, dim, index):
+    return select_scatter(grad, grad.new_zeros(src_shape), dim, index)
+
+
+@select_scatter.derivative("src")
+def _(grad, dim, index):
+    return grad.select(dim, index)
+
+
+@operator(method=True)
+def slice_scatter(
+    input: Tensor, src: Tensor, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Tensor:
+    """Returns a copy of `input` with `src` written at the positions ``start:end:step``."""
+    if step <= 0:
+        raise RuntimeError("slice step must be positive")
+    lead = (_ALL,) * normalize_dim(dim, input.ndim)
+    return _written(input, src, lambda a: a[(*lead, slice(start, end, step))])
+
+
+@slice_scatter.derivative("input")
+def _(grad, src_shape, dim, start, end, step):
+    return slice_scatter(grad, grad.new_zeros(src_shape), dim, start, end, step)
+
+
+@slice_scatter.derivative("src")
+def _(grad, dim, start, end, step):
+    return grad[(*(_ALL,) * (dim % grad._array.ndim), slice(start, end, step))]
+
+
+@operator("_unfold", method="unfold", view=True, node="UnfoldBackward0", hidden=True)
+def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """Returns all windows of `size` positions along a dimension, as a last dimension. A view.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.arange(5).unfold(0, 2, 2)
+        tensor([[0, 1],
+                [2, 3]])
+    """
+    dim = normalize_dim(dimension, input.ndim)
+    shape = input.shape or (1,)
+    strides = input.strides or (input.dtype.itemsize,)
+    if size < 0:
+        raise RuntimeError(f"size is {size} but must be >= 0")
+    if size > shape[dim]:
+        raise RuntimeError(
+            f"maximum size for tensor at dimension {dim} is {shape[dim]} but size is {size}"
+        )
+    if step <= 0:
+        raise RuntimeError(f"step is {step} but must be > 0")
+    count = (shape[dim] - size) // step + 1
+    if not input.ndim:
+        return strided_view(input, (size,), (strides[0],))
+    return strided_view(
+        input, (*shape[:dim], count, *shape[dim + 1 :], size),
+        (*strides[:dim], strides[dim] * step, *strides[dim + 1 :], strides[dim]),
+    )
+
+
+@unfold.derivative("input")
+def _(grad, input_shape, dimension, size, step):
+    return unfold_backward(grad, input_shape, dimension, size, step)
+
+
+unfold.name = "unfold"
+
+
+@operator("_unfold_backward", hidden=True)
+def unfold_backward(input: Tensor, shape: Any, dimension: int, size: int, step: int) -> Tensor:
+    result = np.zeros_like(input, shape=shape)
+    dim = normalize_dim(dimension, len(shape))
+    if not shape:
+        return input.sum().reshape(()).astype(input.dtype)
+    for i in range(size):
+        stop = i + step * (input.shape[dim] - 1) + 1
+        result[(*(_ALL,) * dim, slice(i, stop, step))] += input[..., i]
+    return result
+
+
+@unfold_backward.derivative("input")
+def _(grad, dimension, size, step):
+    return grad.unfold(dimension, size, step)
+
+
+# -- another dtype for the same bytes ----------------------------------------------------------------
+
+
+@operator("_view_dtype", view=True, differentiable=False, node="ViewBackward1", hidden=True)
+def reinterpreted(input: Tensor, dtype: Any) -> Tensor:
+    old, new = input.dtype, dtype.numpy_dtype
+    if old.itemsize == new.itemsize:
+        return input.view(new)
+    names = f"{_name(old)} as {scalar_type_name(dtype)} (different element sizes)"
+    if not input.ndim:
+        raise RuntimeError(f"self.dim() cannot be 0 to view {names}")
+    last = input.strides[-1] // old.itemsize
+    if input.shape[-1] != 1 and last != 1 and input.size:
+        raise RuntimeError(f"self.stride(-1) must be 1 to view {names}, but got {last}")
+    ratio = new.itemsize // old.itemsize
+    if ratio > 1:
+        if input.shape[-1] % ratio:
+            raise RuntimeError(
+                f"self.size(-1) must be divisible by {ratio} to view {names}, but got "
+                f"{input.shape[-1]}"
+            )
+        for d, s in enumerate(input.strides[:-1]):
+            if s % new.itemsize and input.shape[d] > 1:
+                raise RuntimeError(
+                    f"self.stride({d}) must be divisible by {ratio} to view {names}, but got "
+                    f"{s // old.itemsize}"
+                )
+        if (address_of(input) - address_of(dense_memory(input))) % new.itemsize:
+            raise RuntimeError(
+                f"self.storage_offset() must be divisible by {ratio} to view {names}"
+            )
+    return input.view(new)
+
+
+def _name(numpy_dtype: Any) -> str:
+    from taper.core.dtype import from_numpy_dtype
+
+    return scalar_type_name(from_numpy_dtype(numpy_dtype))
+
+
+def view_dtype(input: Tensor, dtype: Any) -> Tensor:
+    """``x.view(dtype)``: the same bytes read as another dtype."""
+    wanted = as_dtype(dtype, "view")
+    if wanted is input.dtype:
+        return input.view(input._array.shape)  # type: ignore[attr-defined, no-any-return]
+    return reinterpreted(input, wanted)  # type: ignore[no-any-return]
+
+
+# -- other memory for a tensor -----------------------------------------------------------------------
+
+
+def _check_no_grad(self: Tensor, what: str) -> None:
+    if self._edge is not None:
+        raise RuntimeError(f"cannot {what} variables that require grad")
+
+
+@method()
+def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
+    """Gives the tensor another shape in place; its memory grows if need be, but never shrinks.
+
+    The first elements in memory are kept, new ones are uninitialised.
+    """
+    shape = as_sizes("resize_", sizes[0] if len(sizes) == 1 else sizes)
+    _check_no_grad(self, "resize")
+    if any(n < 0 for n in shape):
+        raise RuntimeError("numel: integer multiplication overflow")
+    array = self._array
+    if type(array) is not ndarray:
+        self._array = array.as_strided(
+            shape, tuple([s * array.dtype.itemsize for s in contiguous_strides(shape)]), 0)
+        return self
+    order = None if memory_format is None else order_of_format(memory_format, len(shape))
+    if shape == array.shape and order is None:
+        return self
+    strides = contiguous_strides(shape)
+    if order is not None:
+        inner = contiguous_strides(tuple([shape[d] for d in order]))
+        strides = tuple([inner[order.index(d)] for d in range(len(shape))])
+    _move_window(self, shape, strides, self.storage_offset())
+    return self
+
+
+def _move_window(
+    self: Tensor, shape: tuple[int, ...], strides: tuple[int, ...], offset: int
+) -> None:
+    """Points the tensor at another window of its storage, which grows if it is too small."""
+    storage = self._shared_storage()
+    item = self._array.dtype.itemsize
+    count = 0 if 0 in shape else sum(
+        [(n - 1) * s for n, s in zip(shape, strides, strict=True)]) + 1
+    needed = offset + count
+    whole = UntypedStorage(storage)
+    if count and needed * item > whole.nbytes():
+        grow(storage, needed * item, self._array.dtype)
+    start = storage.array
+    if start.dtype != self._array.dtype:
+        start = dense_memory(start).view(self._array.dtype)
+    if count == 0:
+        self._array = np.empty(shape, start.dtype)
+        return
+    if start.size == 0:
+        start = start.reshape(-1)
+    self._array = strided_view(
+        start, shape, tuple([s * item for s in strides]), offset * item)
+
+
+def grow(storage: Any, nbytes: int, numpy_dtype: Any) -> None:
+    """Makes a storage larger, which moves it: other tensors keep looking at the old memory."""
+    old = UntypedStorage(storage)
+    fresh = np.zeros(-(-nbytes // numpy_dtype.itemsize), numpy_dtype)
+    have = old.nbytes()
+    if have:
+        fresh.view(np.uint8)[:have] = old._bytes()
+    storage.array = fresh
+
+
+@method()
+def resize_as_(self: Tensor, other: Tensor, memory_format: Any = None) -> Tensor:
+    """Gives the tensor the shape of `other` in place."""
+    return resize_(self, tuple(other.shape), memory_format=memory_format)
+
+
+@method()
+def resize(self: Tensor, *sizes: Any) -> Tensor:
+    """Returns a view, or a copy, of that shape. Deprecated: use reshape."""
+    warnings.warn("non-inplace resize is deprecated", UserWarning, stacklevel=2)
+    shape = as_sizes("resize", sizes[0] if len(sizes) == 1 else sizes)
+    if math.prod(shape) != self.numel():
+        raise RuntimeError(
+            f"requested resize to {shape} ({' x '.join(map(str, shape))} elements in total), but "
+            f"the given tensor has a size of {tuple(self.shape)} "
+            f"({self.numel()} elements). autograd's resize can only change the shape of a given "
+            "tensor, while preserving the number of elements. "
+        )
+    return self.contiguous().view(shape)  # type: ignore[attr-defined, no-any-return]
+
+
+@method()
+def resize_as(self: Tensor, other: Tensor) -> Tensor:
+    """Returns the elements in the shape of `other`. Deprecated: use reshape_as."""
+    return resize(self, tuple(other.shape))
+
+
+@method()
+def set_(
+    self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = None, stride: Any = None
+) -> Tensor:
+    """Makes the tensor look at other memory: that of a tensor or a storage, or none."""
+    slow.check_inplace(self)
+    if source is None:
+        self._array = np.empty(0, self._array.dtype)
+        self._storage = None
+        return self
+    if isinstance(source, Tensor):
+        if source.dtype is not self.dtype:
+            raise RuntimeError(
+                f"Could not set tensor of type {_c_name(source.dtype)} to a tensor of type "
+                f"{_c_name(self.dtype)}"
+            )
+        storage = source._shared_storage()
+        if size is None:
+            size, stride = tuple(source.shape), source.stride()
+            storage_offset = source.storage_offset()
+    else:
+        storage = getattr(source, "_untyped_storage", source)._storage
+    item = self._array.dtype.itemsize
+    if size is None:
+        size = (UntypedStorage(storage).nbytes() // item,)
+    size = as_sizes("set_", size)
+    stride = contiguous_strides(size) if stride is None else as_sizes("set_", stride)
+    version = 0 if self._storage is None else self._storage.version
+    self._storage = storage
+    storage.version = max(storage.version, version) + 1
+    self._base = None
+    _move_window(self, size, tuple(stride), storage_offset)
+    return self
+
+
+def _c_name(d: Any) -> str:
+    names = {
+        "float32": "float", "float64": "double", "float16": "c10::Half", "int64": "long int",
+        "int32": "int", "int16": "short int", "int8": "signed char", "uint8": "unsigned char",
+        "bool": "bool", "bfloat16": "c10::BFloat16",
+    }
+    return names.get(d.name, d.name)
+
+
+@method()
+def is_set_to(self: Tensor, tensor: Tensor) -> bool:
+    """Returns whether both tensors look at the same memory in the same way."""
+    return (
+        self.data_ptr() == tensor.data_ptr() and self._array.shape == tensor._array.shape
+        and self._array.strides == tensor._array.strides and self.dtype is tensor.dtype
+        and self._storage is not None and self._storage is tensor._storage
+    )
+
+
+@method()
+def is_non_overlapping_and_dense(self: Tensor) -> bool:
+    """Returns whether each memory cell between first and last belongs to one element."""
+    from taper.core.storage import span_in_bytes
+
+    strides = self._array.strides
+    has_repeats = any(s == 0 and n > 1 for s, n in zip(strides, self._array.shape, strict=True))
+    return not has_repeats and span_in_bytes(self._array) == self.nbytes
+
+
