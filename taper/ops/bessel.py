@@ -35,7 +35,10 @@ def _(grad, input):
     return grad * i1.function(input)
 
 
-@operator("special.i0e", out=True, promote="float", kinds="f", node="SpecialI0EBackward0")
+@operator(
+    "special.i0e", out=True, promote="float", kinds="f", kernel="i0e_cpu",
+    node="SpecialI0EBackward0",
+)
 def i0e(input: Tensor) -> Tensor:
     r""":math:`e^{-|x_i|} I_0(x_i)`.
 
@@ -52,7 +55,10 @@ def _(grad, input, result):
     return grad * (i1e.function(input) - sgn.function(input) * result)
 
 
-@operator("special.i1", out=True, promote="float", kinds="f", node="SpecialI1Backward0")
+@operator(
+    "special.i1", out=True, promote="float", kinds="f", kernel="i1_cpu",
+    node="SpecialI1Backward0",
+)
 def i1(input: Tensor) -> Tensor:
     r"""The modified Bessel function of the first kind and order 1: :math:`I_1(x_i)`.
 
@@ -71,7 +77,10 @@ def _(grad, input, result):
     return grad * where.forward(tiny, 0.5, i0.function(safe) - result / safe)
 
 
-@operator("special.i1e", out=True, promote="float", kinds="f", node="SpecialI1EBackward0")
+@operator(
+    "special.i1e", out=True, promote="float", kinds="f", kernel="i1e_cpu",
+    node="SpecialI1EBackward0",
+)
 def i1e(input: Tensor) -> Tensor:
     r""":math:`e^{-|x_i|} I_1(x_i)`.
 

@@ -122,15 +122,16 @@ def _refuse_floats(array: Any, kernel: str) -> None:
           kernel="lshift_cpu", differentiable=False)
 def left_shift_of(input: Tensor, other: Tensor | Number) -> Tensor:
     """``other << input``."""
-    return bitwise_left_shift.forward(np.broadcast_to(other, input.shape).astype(input.dtype), input)
+    other = np.broadcast_to(other, input.shape).astype(input.dtype)
+    return bitwise_left_shift.forward(other, input)
 
 
 @operator(hidden=True, dunders=("__rrshift__",), promote="result_type", kinds="i",
           kernel="rshift_cpu", differentiable=False)
 def right_shift_of(input: Tensor, other: Tensor | Number) -> Tensor:
     """``other >> input``."""
-    return bitwise_right_shift.forward(
-        np.broadcast_to(other, input.shape).astype(input.dtype), input)
+    other = np.broadcast_to(other, input.shape).astype(input.dtype)
+    return bitwise_right_shift.forward(other, input)
 
 
 # -- truth values ----------------------------------------------------------------------------------

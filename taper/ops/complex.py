@@ -78,10 +78,10 @@ def _as_tensor(like: Tensor, value: Any) -> Any:
 
 
 Tensor.real = property(  # type: ignore[attr-defined]
-    lambda self: real.forward(self), _set_real, doc="The real parts, as a view."
+    real.forward, _set_real, doc="The real parts, as a view."
 )
 Tensor.imag = property(  # type: ignore[attr-defined]
-    lambda self: imag.forward(self), _set_imag, doc="The imaginary parts, as a view."
+    imag.forward, _set_imag, doc="The imaginary parts, as a view."
 )
 
 

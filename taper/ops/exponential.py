@@ -171,7 +171,8 @@ def _complex_logaddexp(input: Any, other: Any) -> Any:
     large, small = np.where(first, input, other), np.where(first, other, input)
     same = np.logical_and(np.equal(input.real, other.real), np.isinf(input.real))
     result = np.add(large, np.log1p(np.exp(np.subtract(small, large))))
-    unbounded = np.where(np.less(input.real, 0), input, np.log(np.add(np.exp(input), np.exp(other))))
+    total = np.log(np.add(np.exp(input), np.exp(other)))
+    unbounded = np.where(np.less(input.real, 0), input, total)
     return np.where(same, unbounded, result).astype(input.dtype)
 
 

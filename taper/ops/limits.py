@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,10 @@ def _check_clamp(bound: dict[str, Any]) -> None:
         raise NotImplementedError("clamp is not supported for complex types")
 
 
+def _is_nan(limit: Any) -> bool:
+    return isinstance(limit, float) and math.isnan(limit)
+
+
 @operator(
     hidden=True, out=True, inplace=True, promote=_clamp_dtype, node="ClampBackward1",
     check=_check_clamp,
@@ -161,7 +166,7 @@ def _check_clamp(bound: dict[str, Any]) -> None:
 def clamp_between(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """`clamp` between Python numbers."""
     limit = input.dtype.type
-    if min is not None and min != min or max is not None and max != max:
+    if _is_nan(min) or _is_nan(max):
         return np.full_like(input, np.nan)
     if max is None:
         return np.maximum(input, limit(min))

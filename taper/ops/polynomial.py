@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from taper.core.tensor import Tensor
 from taper.ops.declare import operator
 
 Step = Callable[[int, Any, Any, Any], Any]

@@ -79,7 +79,9 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
         >>> torch.round(torch.tensor([0.5, 1.5, 2.567]), decimals=1)
         tensor([0.5000, 1.5000, 2.6000])
     """
-    if input.dtype.kind in "iu":
+    if input.dtype.kind in "biu":
+        if input.dtype.kind == "b":
+            raise NotImplementedError("\"round_vml_cpu\" not implemented for 'Bool'")
         if decimals != 0:
             raise NotImplementedError(
                 f'"round_cpu" not implemented for \'{scalar_type_name(wrap(input).dtype)}\''

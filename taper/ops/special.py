@@ -83,7 +83,10 @@ def _(grad, result):
     return grad * ((result * result).exp() * (math.sqrt(math.pi) / 2))
 
 
-@operator("special.erfcx", out=True, promote="float", kinds="f", node="SpecialErfcxBackward0")
+@operator(
+    "special.erfcx", out=True, promote="float", kinds="f", kernel="erfcx_cpu",
+    node="SpecialErfcxBackward0",
+)
 def erfcx(input: Tensor) -> Tensor:
     r"""The scaled complement of the error function: :math:`e^{x_i^2} \mathrm{erfc}(x_i)`.
 
@@ -112,7 +115,10 @@ def ndtr(input: Tensor) -> Tensor:
     return (erf.function(input * SQRT_HALF) + 1) * 0.5  # type: ignore[operator, no-any-return]
 
 
-@operator("special.ndtri", out=True, promote="float", kinds="f", node="SpecialNdtriBackward0")
+@operator(
+    "special.ndtri", out=True, promote="float", kinds="f", kernel="ndtri_cpu",
+    node="SpecialNdtriBackward0",
+)
 def ndtri(input: Tensor) -> Tensor:
     """The inverse of `ndtr`: quantiles of the standard normal distribution.
 
@@ -129,7 +135,10 @@ def _(grad, result):
     return grad * ((result * result / 2).exp() * math.sqrt(2 * math.pi))
 
 
-@operator("special.log_ndtr", out=True, promote="float", kinds="f", node="SpecialLogNdtrBackward0")
+@operator(
+    "special.log_ndtr", out=True, promote="float", kinds="f", kernel="log_ndtr_cpu",
+    node="SpecialLogNdtrBackward0",
+)
 def log_ndtr(input: Tensor) -> Tensor:
     """Logarithms of `ndtr`, precise far below 0 too.
 
@@ -202,7 +211,8 @@ def polygamma_of(input: Tensor, n: int) -> Tensor:
         return digamma.forward(input)
     number = input.dtype.type
     sign = 1 if n % 2 else -1
-    return np.multiply(scipy_special("zeta")(number(n + 1), input), number(sign * math.factorial(n)))
+    sums = scipy_special("zeta")(number(n + 1), input)
+    return np.multiply(sums, number(sign * math.factorial(n)))
 
 
 @polygamma_of.derivative("input")
@@ -415,7 +425,10 @@ def _(grad, input, other):
     return grad * input / (other + 1)
 
 
-@operator("special.entr", out=True, promote="float", kinds="f", node="SpecialEntrBackward0")
+@operator(
+    "special.entr", out=True, promote="float", kinds="f", kernel="entr_cpu",
+    node="SpecialEntrBackward0",
+)
 def entr(input: Tensor) -> Tensor:
     r"""Entropy: :math:`y_i = -x_i \ln x_i`, 0 for 0, -inf for negative elements.
 

@@ -165,7 +165,8 @@ def _(grad, input):
 
 
 @operator(
-    method=True, inplace=True, out=True, promote="float", ufunc=np.tanh, aliases=("nn.functional.tanh",),
+    method=True, inplace=True, out=True, promote="float", ufunc=np.tanh,
+    aliases=("nn.functional.tanh",),
 )
 def tanh(input: Tensor) -> Tensor:
     r"""Hyperbolic tangents: :math:`y_i = \tanh x_i`.
