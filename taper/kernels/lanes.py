@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["add_at", "check_index", "flat_positions", "pick", "place", "reduce_at"]
+__all__ = ["add_at", "check_index", "flat_positions", "pick", "pick_one", "place", "reduce_at",
+           "slice_positions"]
 
 ndarray = np.ndarray
 _U64 = np.dtype("uint64")
@@ -36,31 +37,48 @@ def check_index(index: Any, size: int, dim: int, *, words: str = "") -> None:
 
 
 @lru_cache(maxsize=256)
-def _lane_offsets(shape: tuple[int, ...], dim: int, index_shape: tuple[int, ...]) -> Any:
-    """Where each lane starts in the flattened array; None if there is one lane, at 0."""
+def _lanes(
+    shape: tuple[int, ...], dim: int, index_shape: tuple[int, ...]
+) -> tuple[int, Any]:
+    """The step from one element of a lane to the next in the flattened array, and where each lane
+    starts there; None if there is one lane, at 0."""
     total: Any = None
-    stride = 1
+    stride = step = 1
     for d in range(len(shape) - 1, -1, -1):
+        if d == dim:
+            step = stride
         if d != dim and index_shape[d] != 1:
             steps = np.arange(0, index_shape[d] * stride, stride).reshape(
                 (-1,) + (1,) * (len(shape) - 1 - d)
             )
             total = steps if total is None else total + steps
         stride *= shape[d]
-    return total
+    if total is not None:
+        total.flags.writeable = False
+    return step, total
 
 
 def flat_positions(shape: tuple[int, ...], dim: int, index: Any) -> Any:
     """Positions, in a contiguous array of this shape, of the elements that `index` names."""
-    stride = 1
-    for size in shape[dim + 1:]:
-        stride *= size
     if index.dtype is not _I64:
         index = index.astype(_I64)
-    offsets = _lane_offsets(shape, dim, index.shape)
-    if stride != 1:
-        index = index * stride
+    step, offsets = _lanes(shape, dim, index.shape)
+    if step != 1:
+        index = index * step
     return index if offsets is None else index + offsets
+
+
+def slice_positions(shape: tuple[int, ...], dim: int, index: Any, like: tuple[int, ...]) -> Any:
+    """As `flat_positions`, of all elements of the slices along `dim` that a vector names; they
+    have the shape `like`."""
+    if index.dtype is not _I64:
+        index = index.astype(_I64)
+    step, offsets = _lanes(shape, dim, like)
+    if step != 1:
+        index = index * step
+    if offsets is None:
+        return index.reshape(like)
+    return index.reshape(-1, *(1,) * (len(like) - 1 - dim)) + offsets
 
 
 def pick(x: Any, dim: int, index: Any) -> Any:
@@ -71,6 +89,27 @@ def pick(x: Any, dim: int, index: Any) -> Any:
         )
         return np.take_along_axis(x[narrowed], index, dim)
     return x.ravel().take(flat_positions(x.shape, dim, index))
+
+
+def pick_one(x: Any, dim: int, index: Any) -> Any:
+    """One element of each lane: `index` lacks the dimension `dim`, and so does the result."""
+    if type(x) is not ndarray or type(index) is not ndarray:
+        return np.take_along_axis(x, np.expand_dims(index, dim), dim).reshape(index.shape)
+    shape = x.shape
+    step, offsets = _one_of_each(shape, dim)
+    if step != 1:
+        index = index * step
+    return x.ravel().take(index if offsets is None else index + offsets)
+
+
+@lru_cache(maxsize=256)
+def _one_of_each(shape: tuple[int, ...], dim: int) -> tuple[int, Any]:
+    """As `_lanes`, for one index per lane, without the dimension `dim`."""
+    rest = shape[:dim] + shape[dim + 1:]
+    step, offsets = _lanes(shape, dim, (*shape[:dim], 1, *shape[dim + 1:]))
+    if offsets is not None:
+        offsets = np.broadcast_to(offsets, (*shape[:dim], 1, *shape[dim + 1:])).reshape(rest)
+    return step, offsets
 
 
 def place(x: Any, dim: int, index: Any, values: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["sum_over"]
+__all__ = ["as_divisor", "sum_over"]
 
 ndarray = np.ndarray
 F32, F64 = np.dtype("float32"), np.dtype("float64")
@@ -34,6 +34,19 @@ def _ones(n: int, dtype: Any) -> Any:
     found = kept.get(n)
     if found is None:
         found = kept[n] = np.ones(n, dtype)
+    return found
+
+
+_divisors: dict[tuple[float, Any], Any] = {}
+
+
+def as_divisor(n: float, dtype: Any) -> Any:
+    """A Python number as a 0-d array, kept: dividing an array by one is three times as quick."""
+    found = _divisors.get((n, dtype))
+    if found is None:
+        if len(_divisors) > 1024:
+            _divisors.clear()
+        found = _divisors[n, dtype] = np.asarray(n).astype(dtype)
     return found
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from taper.core.errors import normalize_dim, normalize_dims
 from taper.core.tensor import Tensor
-from taper.kernels.lanes import pick
+from taper.kernels.lanes import pick_one
 from taper.ops.declare import OPERATORS, composite, operator
 from taper.ops.reduction import axes_of, unsqueeze_reduced
 
@@ -32,6 +32,11 @@ def _largest_over(ufunc: Any, name: str, input: Any, dim: Any, keepdim: bool) ->
         return input.copy()
     if input.size == 0:
         _require_elements(input, None if axis is None else dim, name)
+    if axis == input.ndim - 1 > 0 and input.shape[axis] > 16 and type(input) is np.ndarray:
+        # NumPy's reduction along short rows is slower than finding the position in each.
+        position = input.argmax(axis) if ufunc is np.maximum else input.argmin(axis)
+        result = pick_one(input, axis, position)
+        return result[..., None] if keepdim else result
     return ufunc.reduce(input, axis, None, None, keepdim)
 
 
@@ -183,17 +188,24 @@ def _extremum_along(method: str, name: str, input: Any, dim: int, keepdim: bool)
     axis = normalize_dim(dim, input.ndim)
     if input.shape[axis] == 0:
         _require_elements(input, axis, name)
-    indices = getattr(input, method)(axis, keepdims=True)
-    values = pick(input, axis, indices)
+    indices = getattr(input, method)(axis)
+    if input.ndim == 1:
+        values = input[indices]
+    else:
+        values = pick_one(input, axis, indices)
     if keepdim:
-        return values, indices
-    shape = input.shape[:axis] + input.shape[axis + 1:]
-    return values.reshape(shape), indices.reshape(shape)
+        shape = (*input.shape[:axis], 1, *input.shape[axis + 1:])
+        return values.reshape(shape), indices.reshape(shape)
+    return values, indices
 
 
 def _extremum_of_all(ufunc: Any, name: str, input: Any) -> Any:
     if input.size == 0:
         _require_elements(input, None, name)
+    if type(input) is np.ndarray and input.flags.c_contiguous:
+        # Quicker than the reduction: finding the position of the extremum is a plain C loop.
+        flat = input.reshape(-1)
+        return flat[flat.argmax() if ufunc is np.maximum else flat.argmin()]
     return ufunc.reduce(input, None) if input.ndim else input.copy()
 
 

@@ -181,6 +181,9 @@ def long_index(name: str, index: Any) -> None:
 def wrapped_positions(index: Any, size: int) -> Any:
     """Flat positions, negative ones counted from the end; raises IndexError beyond."""
     if index.size:
+        unsigned = index.ravel().view(np.uint64)
+        if unsigned[unsigned.argmax()] < size:
+            return index
         low, high = index.min(), index.max()
         if low < -size or high >= size:
             bad = low if low < -size else high

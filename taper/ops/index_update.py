@@ -11,7 +11,7 @@ from taper.core.dtype import from_numpy_dtype
 from taper.core.errors import normalize_dim
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
-from taper.kernels.lanes import check_index, flat_positions
+from taper.kernels.lanes import check_index, slice_positions
 from taper.ops.declare import composite, operator
 from taper.ops.scatter import as_element, reduce_gradient, reduced_into
 
@@ -34,17 +34,11 @@ def _require_slices(name: str, input: Any, dim: int, index: Any, source: Any, er
         )
 
 
-def _positions(input: Any, dim: int, index: Any, shape: tuple[int, ...]) -> Any:
-    """Flat positions of the slices that `index` names, in the shape of `source`."""
-    lined = index.reshape([-1 if d == dim else 1 for d in range(len(shape))])
-    return flat_positions(input.shape, dim, np.broadcast_to(lined, shape))
-
-
 def _vectors(*arrays: Any) -> list[Any]:
     return [a.reshape(1) if a.ndim == 0 else a for a in arrays]
 
 
-@operator(method=True, inplace=True, out=True, upcast=True)
+@operator(method=True, inplace=True, out=True, upcast=True, unpromoted=("index",))
 def index_add(
     input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1
 ) -> Tensor:
@@ -85,7 +79,7 @@ def index_add(
     if alpha != 1:
         source = source * as_element(alpha, source.dtype)
     result = input.copy(order="C")
-    positions = _positions(input, dim, index, source.shape).ravel()
+    positions = slice_positions(input.shape, dim, index, source.shape).ravel()
     np.add.at(result.reshape(-1), positions, source.ravel())
     return result.reshape(shape)
 
@@ -218,7 +212,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
 # -- index_reduce ------------------------------------------------------------------
 
 
-@operator(method=True, inplace=True, out=True, upcast=True)
+@operator(method=True, inplace=True, out=True, upcast=True, unpromoted=("index",))
 def index_reduce(
     input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *,
     include_self: bool = True,
@@ -249,7 +243,7 @@ def index_reduce(
     input, index, source = _vectors(input, index, source)
     _require_slices("index_reduce_", input, dim, index, source, RuntimeError)
     check_index(index, input.shape[dim], dim, words="index out of range in self")
-    positions = _positions(input, dim, index, source.shape)
+    positions = slice_positions(input.shape, dim, index, source.shape)
     return reduced_into(input, positions, source, reduce, include_self).reshape(shape)
 
 

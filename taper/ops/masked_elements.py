@@ -36,13 +36,15 @@ def _fill(input: Any, mask: Any, value: Any) -> Any:
         result = input.copy()
         np.putmask(result, mask, value)
         return result
-    return np.where(mask, value, input)
+    return np.where(mask, as_element(value, input.dtype), input)
 
 
 @operator("masked_fill", hidden=True)
 def masked_fill_number(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """`masked_fill` with a number."""
-    return _fill(input, mask, as_element(value, input.dtype))
+    if type(value) is not float or input.dtype.kind != "f":
+        value = as_element(value, input.dtype)
+    return _fill(input, mask, value)
 
 
 @masked_fill_number.derivative("input")
@@ -175,7 +177,7 @@ def _rows(input: Any) -> Any:
         return np.zeros_like(input, shape=(int(input != 0), 0), dtype=np.int64)
     if input.ndim == 1:
         return np.nonzero(input)[0].reshape(-1, 1)
-    return np.stack(np.nonzero(input), 1)
+    return np.array(np.nonzero(input)).T  # column-major, as PyTorch's
 
 
 @operator("nonzero", hidden=True, differentiable=False, outputs=0)

@@ -50,22 +50,24 @@ def _median_index(input: Any, axis: int, ignore_nan: bool) -> Any:
 
 
 def _median_of_all(input: Any, ignore_nan: bool) -> Any:
-    flat = input.ravel()
+    flat = input.flatten()  # a copy, to be partitioned
     n = flat.size
     if n == 0:
         if input.dtype.kind in "biu":
             return np.full_like(input, np.iinfo(input.dtype).min, shape=())
         return np.full_like(input, np.nan, shape=())
     if input.dtype.kind not in "biu":
-        missing = np.isnan(flat)
-        if missing.any():
+        largest = flat[flat.argmax()]
+        if largest != largest:
+            missing = np.isnan(flat)
             if not ignore_nan or missing.all():
                 return np.full_like(input, np.nan, shape=())
             flat = flat[~missing]
             n = flat.size
     if input.dtype.kind == "V":  # bfloat16, which NumPy cannot partition
         return np.sort(flat)[(n - 1) // 2]
-    return np.partition(flat, (n - 1) // 2)[(n - 1) // 2]
+    flat.partition((n - 1) // 2)
+    return flat[(n - 1) // 2]
 
 
 def _median_along(name: str, input: Any, dim: int, keepdim: bool, ignore_nan: bool) -> Any:

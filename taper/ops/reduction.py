@@ -16,7 +16,7 @@ from taper.core.dtype import FLOATING, INTEGER, as_dtype, int64
 from taper.core.errors import normalize_dim, normalize_dims
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
-from taper.kernels.summation import sum_over
+from taper.kernels.summation import as_divisor, sum_over
 from taper.ops.declare import OPERATORS, composite, operator
 
 _I64 = np.dtype("int64")
@@ -29,7 +29,8 @@ def axes_of(dim: Any, ndim: int) -> Any:
     if type(dim) is int:
         return dim if 0 <= dim < ndim else normalize_dim(dim, ndim)
     if isinstance(dim, (tuple, list)):
-        return normalize_dims(dim, ndim) or None
+        axes = normalize_dims(dim, ndim)
+        return axes if 0 < len(axes) < ndim else None
     return normalize_dim(dim, ndim)
 
 
@@ -65,10 +66,13 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
         >>> torch.sum(torch.ones(2, 3), dim=1)
         tensor([3., 3.])
     """
-    axis = None if dim is None else axes_of(dim, input.ndim)
+    kind = input.dtype.kind
+    if dim is None and kind == "f" and not keepdim:
+        return sum_over(input)
+    axis = axes_of(dim, input.ndim)
     if input.ndim == 0:
-        return input + 0 if input.dtype.kind != "b" else input.astype(_I64)
-    if input.dtype.kind == "b":
+        return input + 0 if kind != "b" else input.astype(_I64)
+    if kind == "b":
         if axis is None and not keepdim:
             return np.count_nonzero(input)
         return np.add.reduce(input, axis, _I64, None, keepdim)
@@ -124,13 +128,12 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
         tensor([1.5000, 4.5000])
     """
     axis = None if dim is None else axes_of(dim, input.ndim)
-    if axis is None:
-        if keepdim and input.ndim:
-            return sum_over(input, None, True) / input.size
-        return sum_over(input) / input.size
     if input.ndim == 0:
         return input + 0
-    return sum_over(input, axis, keepdim) / count_over(input.shape, axis)
+    if axis is None and not keepdim:
+        return sum_over(input) / input.size
+    n = count_over(input.shape, axis)
+    return np.divide(sum_over(input, axis, keepdim), as_divisor(n, input.dtype))
 
 
 @mean.derivative("input")
@@ -222,6 +225,10 @@ def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any
     return nansum(input, dim, keepdim, dtype=dtype) / factor
 
 
+_LIMITS = {d: (np.asarray(np.finfo(d).min), np.asarray(np.finfo(d).max))
+           for d in (np.dtype("float32"), np.dtype("float64"))}
+
+
 @operator(method=True, out=True, promote="float", aliases=("special.logsumexp",))
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     r"""The logarithm of the sum of exponentials along `dim`, without overflow.
@@ -238,11 +245,11 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     if input.size == 0:
         return np.log(np.add.reduce(np.exp(input), axis, None, None, keepdim))
     largest = np.maximum.reduce(input.real, axis, None, None, True)
-    largest = np.where(np.isinf(largest), np.zeros_like(largest, shape=()), largest)
+    # Finite, so that inf - inf does not come up: exp(inf - m) is inf, exp(-inf + m) is 0.
+    low, high = _LIMITS[largest.dtype]
+    largest = np.minimum(np.maximum(largest, low), high)
     result = np.log(sum_over(np.exp(input - largest), axis, keepdim))
-    if keepdim or input.ndim == 0:
-        return result + largest.reshape(np.shape(result))
-    return result + largest.reshape(np.shape(result))
+    return result + (largest if keepdim else largest.reshape(np.shape(result)))
 
 
 @logsumexp.derivative("input")

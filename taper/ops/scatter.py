@@ -22,11 +22,13 @@ from taper.ops.gather import (
     wrapped_positions,
 )
 
-Number = Any
+_I64 = np.dtype("int64")
 
 
 def as_element(value: Any, dtype: Any, name: str = "value") -> Any:
     """A Python number as a 0-d array of this NumPy dtype; RuntimeError if it does not fit."""
+    if isinstance(value, np.ndarray):
+        return value
     if isinstance(value, complex) and dtype.kind != "c":
         if value.imag:
             raise RuntimeError(
@@ -69,6 +71,13 @@ def _flattened(input: Any, index: Any, src: Any) -> tuple[Any, Any, Any]:
 
 def _prepared(name: str, input: Any, dim: int, index: Any, src: Any) -> tuple[Any, Any, Any, int]:
     """Checks the operands of a scatter and cuts `src` to the shape of `index`."""
+    shape = index.shape
+    if shape and type(dim) is int and 0 <= dim < input.ndim and index.size and (
+        shape == input.shape and index.dtype is _I64 and (
+            src is None or (src.shape == shape and src.dtype is input.dtype))
+    ):
+        require_in_range(index, shape[dim], dim)
+        return input, index, src, dim
     dim = normalize_dim(dim, input.ndim)
     if src is not None and src.dtype != input.dtype:
         raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype")
@@ -131,7 +140,7 @@ def _(grad, dim, index):
     return grad.scatter(dim, index, 0)
 
 
-@operator("scatter", hidden=True, out=True, upcast=True)
+@operator("scatter", hidden=True, out=True, upcast=True, unpromoted=("index",))
 def scatter_joined(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str) -> Tensor:
     """`scatter` with `reduce`."""
     shape = input.shape
@@ -178,7 +187,7 @@ def scatter(
     return scatter_value.function(input, dim, index, src, out=out)
 
 
-@operator(method=True, inplace=True, out=True, upcast=True)
+@operator(method=True, inplace=True, out=True, upcast=True, unpromoted=("index",))
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """Adds `src` along `dim`: ``y[i][index[i][j]] += src[i][j]``, as often as indices repeat.
 
@@ -246,7 +255,7 @@ def reduced_into(input: Any, positions: Any, src: Any, reduce: str, include_self
     return result
 
 
-@operator(method=True, inplace=True, out=True, upcast=True)
+@operator(method=True, inplace=True, out=True, upcast=True, unpromoted=("index",))
 def scatter_reduce(
     input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:

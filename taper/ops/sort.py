@@ -116,6 +116,9 @@ def _top(input: Any, k: int, axis: int, largest: bool, is_sorted: bool) -> Any:
     """The indices of the k largest or smallest along an axis, in order."""
     n = input.shape[axis]
     head = (slice(None),) * axis + (slice(0, k),)
+    if largest and n < _PARTITION_FROM:
+        last = (slice(None),) * axis + (slice(None, -k - 1, -1),)
+        return input.argsort(axis)[last].copy()
     if n < _PARTITION_FROM or k * 4 > n or input.dtype.kind not in "iuf":
         return stable_order(input, axis, largest)[head]
     if largest:

@@ -10,7 +10,7 @@ import numpy as np
 
 from taper.core.dtype import FLOATING
 from taper.core.tensor import Tensor
-from taper.kernels.summation import sum_over
+from taper.kernels.summation import as_divisor, sum_over
 from taper.ops.declare import operator
 from taper.ops.reduction import axes_of, count_over, unsqueeze_reduced
 
@@ -38,10 +38,18 @@ def _inexact(name: str) -> Any:
 
 def _spread(name: str, input: Any, dim: Any, correction: Any, keepdim: bool) -> tuple[Any, Any]:
     """(variance, mean), in two passes: the mean, then squares of what differs from it."""
+    if dim is None and not keepdim and 1 < input.size <= 1024 and correction == 1 and (
+        input.dtype.kind == "f"
+    ):
+        n = input.size
+        off = input.ravel()
+        mean = sum_over(off) / n
+        off = off - mean
+        return off.dot(off) / (n - 1), mean
     axis = axes_of(dim, input.ndim)
     shape = input.shape
     n = count_over(shape, axis)
-    if n - correction <= 0 and input.size:
+    if n <= correction and input.size:
         warnings.warn(
             f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the "
             "reduction factor (input numel divided by output numel).",
@@ -49,14 +57,15 @@ def _spread(name: str, input: Any, dim: Any, correction: Any, keepdim: bool) -> 
         )
     if input.ndim == 0:
         input = input.reshape(1)
-    mean = sum_over(input, axis, True) / n if n else sum_over(input, axis, True) * np.nan
+    real = input.real.dtype if input.dtype.kind == "c" else input.dtype
+    mean = np.divide(sum_over(input, axis, True), as_divisor(n or np.nan, real))
     off = input - mean
     if off.dtype.kind == "c":
         squares = off.real * off.real + off.imag * off.imag
     else:
         squares = np.multiply(off, off, off)
-    left = n - correction
-    variance = sum_over(squares, axis, keepdim and bool(shape)) / (left if left > 0 else 0)
+    left = max(n - correction, 0)
+    variance = np.divide(sum_over(squares, axis, keepdim and bool(shape)), as_divisor(left, real))
     if not shape:
         return variance.reshape(()), mean.reshape(())
     return variance, mean if keepdim else mean.reshape(np.shape(variance))

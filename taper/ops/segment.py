@@ -1,0 +1,109 @@
+"""Reductions of neighbouring elements: segment_reduce; and the hash of a tensor."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from taper.core.errors import normalize_dim
+from taper.core.tensor import Tensor, wrap
+from taper.ops.declare import composite, operator
+from taper.ops.reduction import axes_of
+
+_STARTS = {"sum": 0.0, "mean": 0.0, "prod": 1.0, "max": -math.inf, "min": math.inf}
+
+
+def _segments(data: Tensor, lengths: Any, offsets: Any, axis: int, unsafe: bool) -> tuple[Any, Any]:
+    """The number of each element's segment, lane by lane, and how long the segments are."""
+    if lengths is None and offsets is None:
+        raise RuntimeError("segment_reduce(): Either lengths or offsets must be defined.")
+    given = lengths if lengths is not None else offsets
+    if given.dim() != axis + 1:
+        raise RuntimeError(
+            "segment_reduce(): Expected axis to be the last dimension of "
+            f"{'lengths' if lengths is not None else 'offsets'} but got {axis}."
+        )
+    array = given._array
+    sizes = array if lengths is not None else np.diff(array, axis=-1)
+    n = data.shape[axis]
+    if not unsafe and lengths is not None:
+        if sizes.size and sizes.min() < 0:
+            raise RuntimeError("lengths contains negative value!")
+        if (sizes.sum(-1) != n).any():
+            raise RuntimeError(
+                "segment_reduce(): Expected all rows of lengths along axis to sum to "
+                "data.size(lengths.dim()-1) when !unsafe."
+            )
+    rows = sizes.reshape(-1, sizes.shape[-1])
+    ids = np.stack([np.repeat(np.arange(len(row)), row) for row in rows]) if len(rows) else (
+        np.zeros((0, n), np.int64))
+    return ids.reshape((*sizes.shape[:-1], -1)), sizes
+
+
+@composite(aliases=("_segment_reduce",))
+def segment_reduce(
+    data: Tensor, reduce: str, *, lengths: Tensor | None = None, indices: Tensor | None = None,
+    offsets: Tensor | None = None, axis: int = 0, unsafe: bool = False, initial: Any = None,
+) -> Tensor:
+    """Reduces runs of neighbours along `axis`, given by their `lengths` or `offsets`.
+
+    Args:   reduce (str): "sum", "mean", "prod", "max" or "min"
+            initial (number): what each reduction starts from
+    Example:
+        >>> import taper as torch
+        >>> torch.segment_reduce(torch.tensor([1., 2., 3.]), "max", lengths=torch.tensor([2, 1]))
+        tensor([2., 3.])
+    """
+    if reduce not in _STARTS:
+        raise RuntimeError(
+            f"segment_reduce(): unsupported reduction {reduce}; it must be one of "
+            f"{', '.join(_STARTS)}"
+        )
+    axis = normalize_dim(axis, data.dim())
+    ids, sizes = _segments(data, lengths, offsets, axis, unsafe)
+    trailing = data.shape[axis + 1:]
+    shape = (*sizes.shape, *trailing)
+
+    def spread(values: Any) -> Tensor:
+        return wrap(values.reshape(values.shape + (1,) * len(trailing)))
+
+    covered = ids.shape[-1]
+    if covered < data.shape[axis]:
+        data = data.narrow(axis, 0, covered)
+    index = spread(ids).expand(ids.shape + tuple(trailing))
+    start = _STARTS[reduce] if initial is None else initial
+    result = data.new_full(shape, start)
+    if reduce in ("sum", "mean"):
+        result = result.scatter_add(axis, index, data)
+        if reduce == "mean":
+            result = result / spread(np.maximum(sizes, 1))
+            if initial is None:
+                result = result.masked_fill(spread(sizes == 0), math.nan)
+        return result
+    how = {"prod": "prod", "max": "amax", "min": "amin"}[reduce]
+    return result.scatter_reduce(axis, index, data, how)
+
+
+@operator(out=True, differentiable=False)
+def hash_tensor(
+    input: Tensor, dim: Any = (), *, keepdim: bool = False, mode: int = 0
+) -> Tensor:
+    """The exclusive or of all elements' 64-bit patterns, of all or along `dim`, as uint64.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.hash_tensor(torch.tensor([1, 3]))
+        tensor(2, dtype=torch.uint64)
+    """
+    if mode != 0:
+        raise RuntimeError(f"hash_tensor: Unknown mode {mode}")
+    if input.dtype.kind == "c":
+        raise NotImplementedError("\"xor_sum\" not implemented for 'ComplexFloat'")
+    wide = np.int64 if input.dtype.kind in "biu" else np.float64
+    bits = input.astype(wide).view(np.uint64)
+    if input.ndim == 0:
+        axes_of(dim, 0)
+        return bits
+    return np.bitwise_xor.reduce(bits, axes_of(dim, input.ndim), None, None, keepdim)
