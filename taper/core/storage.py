@@ -74,25 +74,29 @@ def _python_address(array: Any) -> int:
     return array.__array_interface__["data"][0]  # type: ignore[no-any-return]
 
 
-def _fast_address_of() -> Any:
-    """Reads `PyArrayObject.data`, the word after the object's header: 10x quicker than asking
-    the array, and worth it as programs compare `data_ptr()`s. Checked against the slow way."""
+def _words_of_memory() -> Any:
+    """All memory as pointer-sized words, to read `PyArrayObject.data`, the word after an object's
+    header: 10x quicker than asking the array, and worth it as programs compare `data_ptr()`s.
+    None where NumPy's own answer differs."""
     try:
         memory = memoryview((ctypes.c_char * (2**62)).from_address(0)).cast("B").cast("P")
         probe = np.ones(3)
-        header_words = object.__basicsize__ // ctypes.sizeof(ctypes.c_void_p)
-        if memory[(id(probe) >> 3) + header_words] != _python_address(probe):
-            return _python_address
+        if memory[(id(probe) >> 3) + HEADER_WORDS] != _python_address(probe):
+            return None
     except (TypeError, ValueError, OverflowError):
-        return _python_address
-
-    def address_of(array: Any) -> int:
-        return memory[(id(array) >> 3) + header_words]
-
-    return address_of
+        return None
+    return memory
 
 
-address_of = _fast_address_of()
+HEADER_WORDS = object.__basicsize__ // ctypes.sizeof(ctypes.c_void_p)
+memory_words = _words_of_memory()
+
+
+def _fast_address(array: Any) -> int:
+    return memory_words[(id(array) >> 3) + HEADER_WORDS]  # type: ignore[no-any-return]
+
+
+address_of = _python_address if memory_words is None else _fast_address
 
 
 def owner_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

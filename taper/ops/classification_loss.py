@@ -14,6 +14,10 @@ from taper.ops.declare import composite, operator
 from taper.ops.loss import check_reduction, legacy_reduction, reduce_array, reduce_tensor
 
 
+minimum_of = np.minimum.reduce
+add_reduce = np.add.reduce
+
+
 @lru_cache(maxsize=64)
 def _positions(count: int) -> Any:
     """0 … count-1, kept: small batches ask for the same ones again and again."""
@@ -43,12 +47,25 @@ def _check_targets(target: Any, classes: int, ignore_index: int) -> Any:
     return counts
 
 
-@operator(hidden=True, upcast=True, node="NllLossBackward0", aux=("total_weight",))
+@operator(
+    hidden=True, upcast=True, unpromoted=("target",), aux=("total_weight",),
+    node="NllLossBackward0", variant=("input.ndim > 2", "NllLoss2DBackward0"),
+)
 def picked_loss(
     input: Tensor, target: Tensor, weight: Tensor | None, reduction: str, ignore_index: int
 ) -> Tensor:
     """Minus the log-probability of each target, weighted, reduced; and the sum of the weights."""
     classes = input.shape[1] if input.ndim > 1 else input.shape[0]
+    counts = None
+    if weight is None and input.ndim == 2 and not 0 <= ignore_index < classes:
+        # The usual case: NumPy itself refuses classes that are too large.
+        if reduction == "mean" and target.size and minimum_of(target) >= 0:
+            try:
+                picked = input[_positions(input.shape[0]), target]
+            except IndexError:
+                picked = None  # told below
+            if picked is not None:
+                return add_reduce(picked) * input.dtype.type(-1.0 / picked.size), None
     counts = _check_targets(target, classes, ignore_index)
     if counts is None and weight is None:
         losses = -_picked(input, target)

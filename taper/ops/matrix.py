@@ -15,6 +15,7 @@ from taper.ops.declare import composite, operator
 from taper.ops.reduction import sum_to
 
 Number = Any
+ndarray = np.ndarray
 
 
 def _require_same_dtype(first: Any, second: Any) -> None:
@@ -346,6 +347,11 @@ def addmm(
 
 def add_scaled(input: Any, product: Any, beta: Number, alpha: Number) -> Any:
     """`beta * input + alpha * product`, into the memory of `product` where that is possible."""
+    if beta == 1 and alpha == 1 and type(product) is ndarray and input.dtype is product.dtype:
+        try:
+            return np.add(product, input, product)
+        except ValueError:  # shapes that don't fit: told below
+            pass
     if input.ndim > product.ndim or any(
         n not in (1, m) for n, m in zip(reversed(input.shape), reversed(product.shape), strict=False)
     ):
@@ -356,8 +362,6 @@ def add_scaled(input: Any, product: Any, beta: Number, alpha: Number) -> Any:
         return product
     if beta != 1:
         input = input * np.asarray(beta).astype(input.dtype)
-    if input.dtype is product.dtype and type(product) is np.ndarray and product.ndim:
-        return np.add(product, input, product)
     return product + input
 
 
