@@ -14,7 +14,7 @@ from taper.nn import modules
 _PARAMETERS = frozenset(["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter"])
 _SUBMODULES = frozenset(["functional", "init", "parallel", "parameter", "utils"])
 
-__all__ = sorted([*modules.__all__, *_PARAMETERS, "DataParallel"])
+__all__ = [*modules.__all__, *_PARAMETERS, "DataParallel"]  # noqa: PLE0604 - the names of the tables above
 
 
 def factory_kwargs(kwargs: dict[str, Any] | None) -> dict[str, Any]:

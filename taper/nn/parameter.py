@@ -33,17 +33,20 @@ class UninitializedTensorMixin:
 
     cls_to_become: type
     #: What such a tensor can do already, by name.
-    _allowed = frozenset("""
-        __hash__ size copy_ is_complex is_floating_point half float double bfloat16 char short int
-        long cuda cpu to type get_device requires_grad_ share_memory_ __get__ __set__
-        """.split())
+    _allowed = frozenset([
+        "__get__", "__hash__", "__set__", "bfloat16", "char", "copy_", "cpu", "cuda", "double",
+        "float", "get_device", "half", "int", "is_complex", "is_floating_point", "long",
+        "requires_grad_", "share_memory_", "short", "size", "to", "type",
+    ])
 
     def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
         """Gives the tensor memory for `shape`, uninitialised, and its final class."""
         device = self.data.device if device is None else device  # type: ignore[has-type]
         dtype = self.data.dtype if dtype is None else dtype  # type: ignore[has-type]
-        self.data = taper.empty(shape, device=device, dtype=dtype)
-        self.__class__ = self.cls_to_become  # type: ignore[assignment]
+        self.data = taper.empty(  # type: ignore[misc]
+            shape, device=device, dtype=dtype
+        )
+        self.__class__ = self.cls_to_become
 
     @property
     def shape(self) -> Any:

@@ -43,7 +43,7 @@ def test_sequential_of_a_dict():
     (lambda s: s[5], IndexError, "index 5 is out of range"),
     (lambda s: s.insert(9, nn.ReLU()), IndexError, "Index out of range: 9"),
     (lambda s: s.append(5), TypeError, "int is not a Module subclass"),
-    (lambda s: s + [nn.ReLU()], ValueError,
+    (lambda s: s.__add__([nn.ReLU()]), ValueError,
      "add operator supports only objects of Sequential class, but <class 'list'> is given."),
     (lambda s: s * 0, ValueError, "Non-positive multiplication factor 0"),
     (lambda s: nn.Sequential([s]), TypeError, "list is not a Module subclass"),
@@ -78,7 +78,7 @@ def test_module_list():
     assert kinds(layers) == ["Tanh", "Linear", "Linear", "ReLU", "Linear"]
     del layers[1:3]
     assert kinds(layers) == ["Tanh", "ReLU", "Linear"]
-    assert kinds(layers + [nn.GELU()]) == ["Tanh", "ReLU", "Linear", "GELU"]
+    assert kinds(layers.__add__([nn.GELU()])) == ["Tanh", "ReLU", "Linear", "GELU"]
     assert len(list(layers.parameters())) == 2
 
 

@@ -219,7 +219,7 @@ def test_members_by_path():
         with pytest.raises(AttributeError) as caught:
             net.get_submodule(path)
         assert str(caught.value) == message
-    with pytest.raises(AttributeError, match="`1` is not an nn.Parameter"):
+    with pytest.raises(AttributeError, match=r"`1` is not an nn\.Parameter"):
         net.get_parameter("inner.1")
     with pytest.raises(AttributeError, match="`weight` is not a buffer"):
         net.get_buffer("first.weight")
@@ -231,11 +231,11 @@ def test_set_submodule():
     net = Net()
     net.set_submodule("inner.0", nn.Tanh())
     assert isinstance(net.inner[0], nn.Tanh)
-    with pytest.raises(ValueError, match="Cannot set the submodule without a target name!"):
+    with pytest.raises(ValueError, match="Cannot set the submodule without a target"):
         net.set_submodule("", nn.Tanh())
-    with pytest.raises(AttributeError, match="`weight` is not an nn.Module"):
+    with pytest.raises(AttributeError, match="`weight` is not an"):
         net.set_submodule("first.weight", nn.Tanh())
-    with pytest.raises(AttributeError, match="Sequential has no attribute `9`"):
+    with pytest.raises(AttributeError, match="has no attribute `9`"):
         net.set_submodule("inner.9", nn.Tanh(), strict=True)
 
 

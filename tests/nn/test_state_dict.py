@@ -58,7 +58,7 @@ def test_all_problems_are_reported_together():
     result = net.load_state_dict({"0.weight": torch.ones(1, 1), "x": torch.ones(1)}, strict=False)
     assert repr(result) == (
         "_IncompatibleKeys(missing_keys=['0.bias', '1.weight', '1.bias'], unexpected_keys=['x'])")
-    with pytest.raises(TypeError, match="Expected state_dict to be dict-like, got <class 'int'>."):
+    with pytest.raises(TypeError, match="Expected state_dict to be dict-like, got <class 'int'>"):
         net.load_state_dict(5)
 
 

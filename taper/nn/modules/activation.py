@@ -13,10 +13,34 @@ from taper.nn.modules.module import Module
 from taper.nn.parameter import Parameter
 
 __all__ = [
-    "CELU", "ELU", "GELU", "GLU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh",
-    "LeakyReLU", "LogSigmoid", "LogSoftmax", "Mish", "MultiheadAttention", "PReLU", "RReLU",
-    "ReLU", "ReLU6", "SELU", "SiLU", "Sigmoid", "Softmax", "Softmax2d", "Softmin", "Softplus",
-    "Softshrink", "Softsign", "Tanh", "Tanhshrink", "Threshold",
+    "CELU",
+    "ELU",
+    "GELU",
+    "GLU",
+    "SELU",
+    "Hardshrink",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
+    "LeakyReLU",
+    "LogSigmoid",
+    "LogSoftmax",
+    "Mish",
+    "PReLU",
+    "RReLU",
+    "ReLU",
+    "ReLU6",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softmax2d",
+    "Softmin",
+    "Softplus",
+    "Softshrink",
+    "Softsign",
+    "Tanh",
+    "Tanhshrink",
+    "Threshold",
 ]
 
 
@@ -26,7 +50,7 @@ def _inplace(module: Any, separator: str = "") -> str:
 
 
 class Threshold(Module):
-    r"""Keeps what exceeds `threshold`, replaces the rest: :math:`y = x` if x > threshold, else value."""
+    """Keeps x where it exceeds `threshold`, and puts `value` elsewhere."""
 
     __constants__ = ["threshold", "value", "inplace"]
 
@@ -236,7 +260,7 @@ class LeakyReLU(Module):
 
 
 class PReLU(Module):
-    r"""Applies x if x ≥ 0, else a·x, with `a` learned: one, or one per channel (He et al., 2015)."""
+    """Applies x if x ≥ 0, else a·x, with a learned, one or one per channel (He et al., 2015)."""
 
     __constants__ = ["num_parameters"]
 

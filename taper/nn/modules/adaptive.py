@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import taper
@@ -15,7 +16,7 @@ from taper.nn.modules.module import Module
 
 __all__ = ["AdaptiveLogSoftmaxWithLoss"]
 
-_ASMoutput = namedtuple("_ASMoutput", ["output", "loss"])  # noqa: PYI024
+_ASMoutput = namedtuple("_ASMoutput", ["output", "loss"])
 
 
 class AdaptiveLogSoftmaxWithLoss(Module):
@@ -112,7 +113,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         index = target.new_empty(target.size(0))
         found = 0
         bounds = [0, *self.cutoffs]
-        for i, (low, high) in enumerate(zip(bounds, bounds[1:], strict=False)):
+        for i, (low, high) in enumerate(pairwise(bounds)):
             rows = ((target >= low) & (target < high)).nonzero().squeeze()
             if rows.numel() == 0:
                 continue
@@ -137,7 +138,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         output = input.new_empty((head_output.size(0), self.n_classes))
         head = F.log_softmax(head_output, dim=1)
         output[:, : self.shortlist_size] = head[:, : self.shortlist_size]
-        for i, (low, high) in enumerate(zip(self.cutoffs, self.cutoffs[1:], strict=False)):
+        for i, (low, high) in enumerate(pairwise(self.cutoffs)):
             cluster = F.log_softmax(self.tail[i](input), dim=1)
             output[:, low:high] = cluster + head[:, self.shortlist_size + i].unsqueeze(1)
         return output

@@ -152,7 +152,7 @@ class MultiheadAttention(Module):
         if key_padding_mask is not None:
             mask_type, merged = 1, key_padding_mask
         else:
-            mask_type, merged = None, None  # type: ignore[assignment]
+            mask_type, merged = None, None
         if attn_mask is not None:
             batch, length, _ = query.shape
             mask_type = 2
@@ -184,21 +184,9 @@ def multi_head_attention_forward(
     Time comes first: query (L, N, E), key (S, N, …), value (S, N, …), or all without N.
     """
     batched = _check_shapes(query, key, value, key_padding_mask, attn_mask, num_heads)
-    attn_type = None if attn_mask is None else attn_mask.dtype
-    padding = canonical_mask(
-        key_padding_mask, "key_padding_mask", attn_type, "attn_mask", query.dtype
+    mask, padding, is_causal = _read_masks(
+        attn_mask, key_padding_mask, is_causal, need_weights, query.dtype
     )
-    if is_causal and attn_mask is None:
-        raise RuntimeError(
-            "Need attn_mask if specifying the is_causal hint. You may use the Transformer module "
-            "method `generate_square_subsequent_mask` to create this mask."
-        )
-    # The hint replaces the mask only where nothing else masks and nobody asks for weights.
-    if is_causal and key_padding_mask is None and not need_weights:
-        mask = None
-    else:
-        mask = canonical_mask(attn_mask, "attn_mask", None, "", query.dtype, check_other=False)
-        is_causal = False
     if not batched:
         same = {id(tensor): tensor.unsqueeze(1) for tensor in (query, key, value)}
         query, key, value = (same[id(tensor)] for tensor in (query, key, value))
@@ -208,75 +196,87 @@ def multi_head_attention_forward(
         raise AssertionError(
             f"was expecting embedding dimension of {embed_dim_to_check}, but got {embed_dim}"
         )
-    head_dim = embed_dim // num_heads
-    if head_dim * num_heads != embed_dim:
+    if embed_dim % num_heads != 0:
         raise AssertionError(f"embed_dim {embed_dim} not divisible by num_heads {num_heads}")
-
     if use_separate_proj_weight:
-        if key.shape[:2] != value.shape[:2]:
-            raise AssertionError(
-                f"key's sequence and batch dims {key.shape[:2]} do not match value's "
-                f"{value.shape[:2]}"
-            )
-        biases = (None,) * 3 if in_proj_bias is None else in_proj_bias.chunk(3)
-        q, k, v = (
-            F.linear(tensor, weight, bias) for tensor, weight, bias in
-            zip((query, key, value), (q_proj_weight, k_proj_weight, v_proj_weight), biases,
-                strict=True)
-        )
+        weights: Any = (q_proj_weight, k_proj_weight, v_proj_weight)
+        q, k, v = _project_separately((query, key, value), weights, in_proj_bias)
     else:
-        if key.shape != value.shape:
-            raise AssertionError(f"key shape {key.shape} does not match value shape {value.shape}")
-        assert in_proj_weight is not None
         q, k, v = _project_together(query, key, value, in_proj_weight, in_proj_bias)
-
     mask = _check_mask(mask, length, key.shape[0], batch * num_heads)
+
     extra = 0  # keys added at the end: all of them can be seen
     if bias_k is not None and bias_v is not None:
         k = taper.cat([k, bias_k.repeat(1, batch, 1)])
         v = taper.cat([v, bias_v.repeat(1, batch, 1)])
         extra += 1
-    q = q.reshape(length, batch * num_heads, head_dim).transpose(0, 1)
-    k = static_k if static_k is not None else _split_heads(k, batch * num_heads, head_dim)
-    v = static_v if static_v is not None else _split_heads(v, batch * num_heads, head_dim)
+    heads = (batch * num_heads, embed_dim // num_heads)
+    q = _split_heads(q, *heads)
+    k = static_k if static_k is not None else _split_heads(k, *heads)
+    v = static_v if static_v is not None else _split_heads(v, *heads)
     if add_zero_attn:
-        zeros = taper.zeros((batch * num_heads, 1, head_dim), dtype=k.dtype, device=k.device)
+        zeros = k.new_zeros(heads[0], 1, heads[1])
         k, v = taper.cat([k, zeros], dim=1), taper.cat([v, zeros], dim=1)
         extra += 1
     if extra:
         mask = None if mask is None else F.pad(mask, (0, extra))
         padding = None if padding is None else F.pad(padding, (0, extra))
-    source = k.size(1)
-    if padding is not None:
-        _check_padding(padding, batch, source)
-        padding = padding.view(batch, 1, 1, source).expand(-1, num_heads, -1, -1)
-        padding = padding.reshape(batch * num_heads, 1, source)
-        mask = padding if mask is None else mask + padding
+    mask = _merge_padding(mask, padding, batch, num_heads, k.size(1))
 
-    dropout = dropout_p if training else 0.0
-    weights = None
-    if need_weights:
-        scores = (q * math.sqrt(1.0 / head_dim)).bmm(k.transpose(-2, -1)) if mask is None \
-            else taper.baddbmm(mask, q * math.sqrt(1.0 / head_dim), k.transpose(-2, -1))
-        weights = F.softmax(scores, dim=-1)
-        weights = F.dropout(weights, p=dropout) if dropout > 0.0 else weights
-        attended = weights.bmm(v).transpose(0, 1)
-        weights = weights.view(batch, num_heads, length, source)
-        weights = weights.mean(dim=1) if average_attn_weights else weights
-        weights = weights if batched else weights.squeeze(0)
-    else:
-        if mask is not None:
-            mask = mask.unsqueeze(0) if mask.size(0) == 1 else mask.view(
-                batch, num_heads, -1, source)
-        attended = F.scaled_dot_product_attention(
-            q.reshape(batch, num_heads, length, head_dim),
-            k.reshape(batch, num_heads, source, head_dim),
-            v.reshape(batch, num_heads, source, head_dim), mask, dropout, is_causal,
-        ).permute(2, 0, 1, 3)
+    attended, attention = _attend(
+        q, k, v, mask, num_heads, dropout_p if training else 0.0, need_weights, is_causal
+    )
     output = F.linear(
         attended.reshape(length * batch, embed_dim), out_proj_weight, out_proj_bias
     ).view(length, batch, -1)
-    return (output if batched else output.squeeze(1)), weights
+    if attention is not None:
+        attention = attention.mean(dim=1) if average_attn_weights else attention
+        attention = attention if batched else attention.squeeze(0)
+    return (output if batched else output.squeeze(1)), attention
+
+
+def _read_masks(
+    attn_mask: Tensor | None, key_padding_mask: Tensor | None, is_causal: bool,
+    need_weights: bool, dtype: Any,
+) -> tuple[Tensor | None, Tensor | None, bool]:
+    """Both masks as numbers, and whether the causal hint stands for the first."""
+    attn_type = None if attn_mask is None else attn_mask.dtype
+    padding = canonical_mask(key_padding_mask, "key_padding_mask", attn_type, "attn_mask", dtype)
+    if is_causal and attn_mask is None:
+        raise RuntimeError(
+            "Need attn_mask if specifying the is_causal hint. You may use the Transformer module "
+            "method `generate_square_subsequent_mask` to create this mask."
+        )
+    # The hint replaces the mask only where nothing else masks and nobody asks for weights.
+    if is_causal and key_padding_mask is None and not need_weights:
+        return None, padding, True
+    mask = canonical_mask(attn_mask, "attn_mask", None, "", dtype, check_other=False)
+    return mask, padding, False
+
+
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, num_heads: int, dropout: float,
+    need_weights: bool, is_causal: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """(L, N, heads · d) of attended values, and the weights by head if they are asked for."""
+    batch_heads, length, head_dim = q.shape
+    batch, source = batch_heads // num_heads, k.size(1)
+    if need_weights:
+        q = q * math.sqrt(1.0 / head_dim)
+        keys = k.transpose(-2, -1)
+        scores = q.bmm(keys) if mask is None else taper.baddbmm(mask, q, keys)
+        weights = F.softmax(scores, dim=-1)
+        weights = F.dropout(weights, p=dropout) if dropout > 0.0 else weights
+        return weights.bmm(v).transpose(0, 1), weights.view(batch, num_heads, length, source)
+    if mask is not None:
+        shared = mask.size(0) == 1
+        mask = mask.unsqueeze(0) if shared else mask.view(batch, num_heads, -1, source)
+    attended = F.scaled_dot_product_attention(
+        q.reshape(batch, num_heads, length, head_dim),
+        k.reshape(batch, num_heads, source, head_dim),
+        v.reshape(batch, num_heads, source, head_dim), mask, dropout, is_causal,
+    )
+    return attended.permute(2, 0, 1, 3), None
 
 
 def _check_shapes(
@@ -329,19 +329,41 @@ def _check_mask(
     return mask.unsqueeze(0) if mask.dim() == 2 else mask
 
 
-def _check_padding(padding: Tensor, batch: int, source: int) -> None:
+def _merge_padding(
+    mask: Tensor | None, padding: Tensor | None, batch: int, num_heads: int, source: int
+) -> Tensor | None:
+    """The mask with the padding's added."""
+    if padding is None:
+        return mask
     for dim, expected in enumerate((batch, source)):
         if padding.shape[dim] != expected:
             raise AssertionError(
                 f"Expected key_padded_mask.shape[{dim}] to be {expected}, but got "
                 f"{padding.shape[dim]}"
             )
+    padding = padding.view(batch, 1, 1, source).expand(-1, num_heads, -1, -1)
+    padding = padding.reshape(batch * num_heads, 1, source)
+    return padding if mask is None else mask + padding
+
+
+def _project_separately(
+    tensors: tuple[Tensor, Tensor, Tensor], weights: Any, bias: Tensor | None
+) -> Any:
+    _, key, value = tensors
+    if key.shape[:2] != value.shape[:2]:
+        raise AssertionError(
+            f"key's sequence and batch dims {key.shape[:2]} do not match value's {value.shape[:2]}"
+        )
+    biases = (None,) * 3 if bias is None else bias.chunk(3)
+    return tuple(map(F.linear, tensors, weights, biases))
 
 
 def _project_together(
-    query: Tensor, key: Tensor, value: Tensor, weight: Tensor, bias: Tensor | None
+    query: Tensor, key: Tensor, value: Tensor, weight: Any, bias: Tensor | None
 ) -> Any:
     """The three projections, in as few products as the arguments allow."""
+    if key.shape != value.shape:
+        raise AssertionError(f"key shape {key.shape} does not match value shape {value.shape}")
     size = query.size(-1)
     if key is value and query is key:
         return F.linear(query, weight, bias).chunk(3, -1)
@@ -350,10 +372,7 @@ def _project_together(
         bias_q, bias_kv = (None, None) if bias is None else bias.split([size, size * 2])
         return F.linear(query, weight_q, bias_q), *F.linear(key, weight_kv, bias_kv).chunk(2, -1)
     biases = (None,) * 3 if bias is None else bias.chunk(3)
-    return tuple(
-        F.linear(tensor, part, part_bias) for tensor, part, part_bias in
-        zip((query, key, value), weight.chunk(3), biases, strict=True)
-    )
+    return tuple(map(F.linear, (query, key, value), weight.chunk(3), biases))
 
 
 def _split_heads(tensor: Tensor, batch_heads: int, head_dim: int) -> Tensor:

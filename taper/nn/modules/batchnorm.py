@@ -116,8 +116,8 @@ class _BatchNorm(_NormBase):
 class _LazyNormBase(LazyModuleMixin, _NormBase):
     """A norm that takes `num_features` from its first input."""
 
-    weight: UninitializedParameter  # type: ignore[assignment]
-    bias: UninitializedParameter  # type: ignore[assignment]
+    weight: UninitializedParameter
+    bias: UninitializedParameter
 
     def __init__(
         self, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
@@ -142,7 +142,7 @@ class _LazyNormBase(LazyModuleMixin, _NormBase):
         if not self.has_uninitialized_params() and self.num_features != 0:
             super().reset_parameters()
 
-    def initialize_parameters(self, input: Tensor) -> None:  # type: ignore[override]
+    def initialize_parameters(self, input: Tensor) -> None:
         if self.has_uninitialized_params():
             self.num_features = input.shape[1]
             members = [self.weight, self.bias] if self.affine else []
@@ -199,21 +199,21 @@ class BatchNorm3d(_BatchNorm):
 class LazyBatchNorm1d(_LazyNormBase, _BatchNorm):
     """A BatchNorm1d that takes `num_features` from its first input."""
 
-    cls_to_become = BatchNorm1d  # type: ignore[assignment]
+    cls_to_become = BatchNorm1d
     _check_input_dim = BatchNorm1d._check_input_dim
 
 
 class LazyBatchNorm2d(_LazyNormBase, _BatchNorm):
     """A BatchNorm2d that takes `num_features` from its first input."""
 
-    cls_to_become = BatchNorm2d  # type: ignore[assignment]
+    cls_to_become = BatchNorm2d
     _check_input_dim = BatchNorm2d._check_input_dim
 
 
 class LazyBatchNorm3d(_LazyNormBase, _BatchNorm):
     """A BatchNorm3d that takes `num_features` from its first input."""
 
-    cls_to_become = BatchNorm3d  # type: ignore[assignment]
+    cls_to_become = BatchNorm3d
     _check_input_dim = BatchNorm3d._check_input_dim
 
 

@@ -71,7 +71,7 @@ class _Numbered(Module):
 
     def append(self: T, module: Module) -> T:
         """Adds a module at the end; returns the container."""
-        self.add_module(str(len(self)), module)  # type: ignore[arg-type]
+        self.add_module(str(len(self)), module)
         return self
 
     def pop(self, index: int | slice) -> Any:
@@ -251,7 +251,7 @@ class ModuleDict(Module):
             self.update(modules)
 
     def __getitem__(self, key: str) -> Module:
-        return self._modules[key]  # type: ignore[no-any-return]
+        return self._modules[key]
 
     def __setitem__(self, key: str, module: Module) -> None:
         self.add_module(key, module)
@@ -274,7 +274,7 @@ class ModuleDict(Module):
 
     def pop(self, key: str) -> Module:
         """Removes and returns the module under `key`."""
-        return self._modules.pop(key)  # type: ignore[no-any-return]
+        return self._modules.pop(key)
 
     def keys(self) -> Any:
         """Returns the keys."""
@@ -333,7 +333,7 @@ class ParameterList(Module):
         super().__init__()
         self._size = 0
         if values is not None:
-            self += values  # type: ignore[misc]
+            self += values
 
     def _key(self, index: int) -> str:
         index = operator.index(index)
@@ -468,7 +468,7 @@ class ParameterDict(Module):
 
     def get(self, key: str, default: Any = None) -> Any:
         """Returns the value under `key`, or `default`."""
-        return self[key] if key in self else default
+        return self[key] if key in self._keys else default
 
     def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
         """Returns a new ParameterDict with `default` under each key."""

@@ -273,7 +273,7 @@ class _ConvTransposeNd(_ConvNd):
                 f"{batch_dims + rank} elements (got {len(output_size)})"
             )
         smallest = [
-            (input.size(d + batch_dims) - 1) * self.stride[d] - 2 * self.padding[d]  # type: ignore[operator]
+            (input.size(d + batch_dims) - 1) * self.stride[d] - 2 * self.padding[d]
             + self.dilation[d] * (self.kernel_size[d] - 1) + 1
             for d in range(rank)
         ]
@@ -354,7 +354,7 @@ class _LazyConvXdMixin(LazyModuleMixin):
 
     def reset_parameters(self: Any) -> None:
         if not self.has_uninitialized_params() and self.in_channels != 0:
-            super().reset_parameters()
+            super().reset_parameters()  # type: ignore[misc]
 
     def initialize_parameters(self: Any, input: Tensor, *args: Any, **kwargs: Any) -> None:
         if not self.has_uninitialized_params():
@@ -411,37 +411,37 @@ class _LazyConvTransposeNd(_LazyConvXdMixin):
         self._wait_for_shape(out_channels, bias, device, dtype)
 
 
-class LazyConv1d(_LazyPlainConv, Conv1d):  # type: ignore[misc]
+class LazyConv1d(_LazyPlainConv, Conv1d):
     """A Conv1d that takes `in_channels` from its first input."""
 
     cls_to_become = Conv1d
 
 
-class LazyConv2d(_LazyPlainConv, Conv2d):  # type: ignore[misc]
+class LazyConv2d(_LazyPlainConv, Conv2d):
     """A Conv2d that takes `in_channels` from its first input."""
 
     cls_to_become = Conv2d
 
 
-class LazyConv3d(_LazyPlainConv, Conv3d):  # type: ignore[misc]
+class LazyConv3d(_LazyPlainConv, Conv3d):
     """A Conv3d that takes `in_channels` from its first input."""
 
     cls_to_become = Conv3d
 
 
-class LazyConvTranspose1d(_LazyConvTransposeNd, ConvTranspose1d):  # type: ignore[misc]
+class LazyConvTranspose1d(_LazyConvTransposeNd, ConvTranspose1d):
     """A ConvTranspose1d that takes `in_channels` from its first input."""
 
     cls_to_become = ConvTranspose1d
 
 
-class LazyConvTranspose2d(_LazyConvTransposeNd, ConvTranspose2d):  # type: ignore[misc]
+class LazyConvTranspose2d(_LazyConvTransposeNd, ConvTranspose2d):
     """A ConvTranspose2d that takes `in_channels` from its first input."""
 
     cls_to_become = ConvTranspose2d
 
 
-class LazyConvTranspose3d(_LazyConvTransposeNd, ConvTranspose3d):  # type: ignore[misc]
+class LazyConvTranspose3d(_LazyConvTransposeNd, ConvTranspose3d):
     """A ConvTranspose3d that takes `in_channels` from its first input."""
 
     cls_to_become = ConvTranspose3d

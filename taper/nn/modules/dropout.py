@@ -62,7 +62,7 @@ class Dropout3d(_DropoutNd):
 
 
 class AlphaDropout(_DropoutNd):
-    """Sets elements to selu's negative limit; keeps mean 0 and variance 1 (Klambauer et al., 2017)."""
+    """Sets elements to selu's lower limit, keeping mean and variance (Klambauer et al., 2017)."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.alpha_dropout(input, self.p, self.training, self.inplace)

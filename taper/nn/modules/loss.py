@@ -109,7 +109,7 @@ class SmoothL1Loss(_Loss):
 
 
 class HuberLoss(_Loss):
-    r"""Computes :math:`(x - y)^2 / 2` where \|x - y\| < δ, else :math:`\delta(|x - y| - \delta/2)`."""
+    r"""Computes (x - y)² / 2 where \|x - y\| < δ, and δ · (\|x - y\| - δ/2) elsewhere."""
 
     __constants__ = ["reduction", "delta"]
 
@@ -197,7 +197,8 @@ class LinearCrossEntropyLoss(_WeightedLoss):
         )
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        weight, bias = self.linear.weight, self.linear.bias
+        weight: Any = self.linear.weight
+        bias: Any = self.linear.bias
         if self.out_features:
             shape = (self.num_classes, *self.out_features)
             weight = weight.reshape(*shape, self.linear.in_features)
@@ -389,7 +390,7 @@ class HingeEmbeddingLoss(_MarginLoss):
 
 
 class CosineEmbeddingLoss(_MarginLoss):
-    r"""Computes 1 - cos(x1, x2) where y = 1 and :math:`\max(0, \cos(x_1, x_2) - margin)` elsewhere."""
+    """Computes 1 - cos(x1, x2) where y = 1, and max(0, cos(x1, x2) - margin) elsewhere."""
 
     def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
         return F.cosine_embedding_loss(
@@ -398,7 +399,7 @@ class CosineEmbeddingLoss(_MarginLoss):
 
 
 class MarginRankingLoss(_MarginLoss):
-    r"""Computes :math:`\max(0, -y (x_1 - x_2) + margin)`; y = 1 where x1 should be larger, else -1."""
+    """Computes max(0, -y (x1 - x2) + margin); y is 1 where x1 should be the larger, or else -1."""
 
     def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
         return F.margin_ranking_loss(
@@ -407,7 +408,7 @@ class MarginRankingLoss(_MarginLoss):
 
 
 class MultiLabelMarginLoss(_Loss):
-    r"""Computes :math:`\sum_{ij} \max(0, 1 - (x_{y_j} - x_i)) / C` over right j and other classes i."""
+    r"""Computes :math:`\sum_{ij} \max(0, 1 - x_j + x_i) / C` over right classes j and others i."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.multilabel_margin_loss(input, target, reduction=self.reduction)

@@ -15,7 +15,6 @@ import taper
 from taper import Tensor
 from taper.nn.modules.hooks import (
     HookedCall,
-    RemovableHandle,
     everywhere,
     register_module_backward_hook,
     register_module_buffer_registration_hook,
@@ -26,7 +25,7 @@ from taper.nn.modules.hooks import (
     register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
-from taper.nn.modules.state_dict import StateDict, _IncompatibleKeys
+from taper.nn.modules.state_dict import StateDict
 from taper.nn.modules.tables import HookTable, MemberTable, drop_mirror
 from taper.nn.parameter import Buffer, Parameter
 
@@ -361,7 +360,7 @@ class Module(HookedCall, StateDict):
         found = module._member(name)
         if name not in module._buffers:
             raise AttributeError(f"`{name}` is not a buffer")
-        return found  # type: ignore[no-any-return]
+        return found
 
     def _member(self, name: str) -> Any:
         if not hasattr(self, name):
@@ -478,15 +477,15 @@ class Module(HookedCall, StateDict):
             if in_place:
                 parameter.data = applied
             else:
-                parameter = Parameter(applied, parameter.requires_grad)
-                self._parameters[name] = parameter
+                self._parameters[name] = Parameter(applied, parameter.requires_grad)
             if grad is not None:
                 with taper.no_grad():
                     applied = fn(grad)
                 if in_place:
                     grad.data = applied
                 else:
-                    parameter.grad = applied.requires_grad_(grad.requires_grad)
+                    moved = applied.requires_grad_(grad.requires_grad)
+                    self._parameters[name].grad = moved
         for name, buffer in self._buffers.items():
             if buffer is not None:
                 self._buffers[name] = fn(buffer)
@@ -644,7 +643,7 @@ class Module(HookedCall, StateDict):
         replica._parameters = {}
         replica._buffers = self._buffers.copy()
         replica._modules = self._modules.copy()
-        replica._is_replica = True  # type: ignore[attr-defined]
+        replica._is_replica = True
         return replica
 
 

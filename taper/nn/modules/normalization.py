@@ -190,7 +190,7 @@ class GroupNorm(Module):
 
 
 class RMSNorm(Module):
-    r"""Divides by the root mean square over the last dimensions: :math:`x / \sqrt{E[x^2] + \epsilon}`.
+    r"""Divides by the root of the mean square over the last dimensions, plus epsilon.
 
     The result is scaled by `weight` (Zhang & Sennrich, 2019).
 

@@ -104,7 +104,7 @@ class _MaxUnpoolNd(Module):
     def _unpool(
         self, function: Any, input: Tensor, indices: Tensor, output_size: Any
     ) -> Tensor:
-        return function(  # type: ignore[no-any-return]
+        return function(
             input, indices, self.kernel_size, self.stride, self.padding, output_size
         )
 
@@ -202,7 +202,7 @@ class _AvgPoolWithDivisor(_AvgPoolNd):
             self.__dict__.setdefault(name, default)
 
     def _pool(self, function: Any, input: Tensor) -> Tensor:
-        return function(  # type: ignore[no-any-return]
+        return function(
             input, self.kernel_size, self.stride, self.padding, self.ceil_mode,
             self.count_include_pad, self.divisor_override,
         )
@@ -299,7 +299,7 @@ class _LPPoolNd(Module):
         self.ceil_mode = ceil_mode
 
     def _pool(self, function: Any, input: Tensor) -> Tensor:
-        return function(  # type: ignore[no-any-return]
+        return function(
             input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode
         )
 

@@ -14,7 +14,9 @@ import taper
 import taper.nn.functional as F
 from taper import Tensor
 
-__all__ = ["LayerWeights", "STEPS", "gru_step", "lstm_step", "rnn_relu_step", "rnn_tanh_step", "run"]
+__all__ = [
+    "STEPS", "LayerWeights", "gru_step", "lstm_step", "rnn_relu_step", "rnn_tanh_step", "run",
+]
 
 
 class LayerWeights(NamedTuple):

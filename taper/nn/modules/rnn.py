@@ -17,7 +17,7 @@ from taper.nn.modules.rnn_cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from taper.nn.parameter import Parameter
 from taper.nn.utils.rnn import PackedSequence
 
-__all__ = ["GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNBase", "RNNCell", "RNNCellBase"]
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNBase", "RNNCell", "RNNCellBase"]
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 
@@ -84,12 +84,12 @@ class RNNBase(Module):
 
     def _check_options(self, dropout: Any) -> None:
         is_probability = isinstance(dropout, numbers.Number) and not isinstance(dropout, bool)
-        if not is_probability or not 0 <= dropout <= 1:  # type: ignore[operator]
+        if not is_probability or not 0 <= dropout <= 1:
             raise ValueError(
                 "dropout should be a number in range [0, 1] representing the probability of an "
                 "element being zeroed"
             )
-        if dropout > 0 and self.num_layers == 1:  # type: ignore[operator]
+        if dropout > 0 and self.num_layers == 1:
             warnings.warn(
                 "dropout option adds dropout after all but last recurrent layer, so non-zero "
                 "dropout expects num_layers greater than 1, but got "
@@ -350,7 +350,7 @@ class RNN(RNNBase):
 
 
 class LSTM(RNNBase):
-    r"""Runs an LSTM over a sequence: :math:`c_t = f_t c_{t-1} + i_t g_t`, :math:`h_t = o_t \tanh(c_t)`.
+    r"""Runs an LSTM over a sequence: :math:`c_t = f c_{t-1} + i g`, :math:`h_t = o \tanh(c_t)`.
 
     The gates are those of LSTMCell. Arguments as RNN, without `nonlinearity`, and:
 

@@ -135,7 +135,7 @@ class RNNCell(RNNCellBase):
         if self.nonlinearity not in steps:
             raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
         state = None if hx is None else (hx,)
-        return self._advance(  # type: ignore[no-any-return]
+        return self._advance(
             steps[self.nonlinearity], input, state, ("hidden",)
         )[0]
 
@@ -162,7 +162,7 @@ class LSTMCell(RNNCellBase):
             raise TypeError(
                 "lstm_cell(): argument 'hx' (position 2) must be tuple of Tensors, not Tensor"
             )
-        return self._advance(  # type: ignore[no-any-return]
+        return self._advance(
             lstm_step, input, hx, ("hx[0]", "hx[1]")
         )
 
@@ -184,4 +184,4 @@ class GRUCell(RNNCellBase):
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         state = None if hx is None else (hx,)
-        return self._advance(gru_step, input, state, ("hidden",))[0]  # type: ignore[no-any-return]
+        return self._advance(gru_step, input, state, ("hidden",))[0]

@@ -19,7 +19,7 @@ _EXTRA_STATE_KEY = "_extra_state"
 
 
 class _IncompatibleKeys(
-    namedtuple("IncompatibleKeys", ["missing_keys", "unexpected_keys"])  # noqa: PYI024
+    namedtuple("IncompatibleKeys", ["missing_keys", "unexpected_keys"])
 ):
     """What `load_state_dict` returns: the keys that were missing and those it had no place for."""
 

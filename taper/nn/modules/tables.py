@@ -23,15 +23,25 @@ __all__ = ["HookTable", "MemberTable", "drop_mirror"]
 _missing = object()
 
 
+def _no_owner() -> None:
+    """What a table asks for its owner once it has none."""
+
+
+
+
 class MemberTable(dict[str, Any]):
     """A module's parameters, buffers or submodules by name; see Note [members are mirrored]."""
 
     __slots__ = ("_owner",)
 
     def __init__(self, owner: Any, entries: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()):
-        self._owner = weakref.ref(owner)
+        self._owner: Any = weakref.ref(owner)
         for name, value in dict(entries).items():
             self[name] = value
+
+    def disown(self) -> None:
+        """Stops mirroring."""
+        self._owner = _no_owner
 
     def __setitem__(self, name: str, value: Any) -> None:
         owner = self._owner()
@@ -97,7 +107,7 @@ def drop_mirror(module: Any, table: Any) -> None:
         if attributes.get(name, _missing) is value:
             del attributes[name]
     if isinstance(table, MemberTable) and table._owner() is module:
-        table._owner = lambda: None  # type: ignore[assignment, method-assign]
+        table.disown()
 
 
 class HookTable(OrderedDict[int, Any]):

@@ -36,15 +36,15 @@ def _get_seq_len(src: Tensor, batch_first: bool) -> int:
     return src.size(0 if src.dim() == 2 or not batch_first else 1)
 
 
-def _get_clones(module: Module, N: int) -> ModuleList:  # noqa: N803 - PyTorch's name
+def _get_clones(module: Module, N: int) -> ModuleList:
     return ModuleList([copy.deepcopy(module) for _ in range(N)])
 
 
 def _get_activation_fn(activation: str) -> Callable[[Tensor], Tensor]:
     if activation == "relu":
-        return F.relu  # type: ignore[no-any-return]
+        return F.relu
     if activation == "gelu":
-        return F.gelu  # type: ignore[no-any-return]
+        return F.gelu
     raise RuntimeError(f"activation should be relu/gelu, not {activation}")
 
 
@@ -138,7 +138,7 @@ class Transformer(Module):
         memory = self.encoder(
             src, mask=src_mask, src_key_padding_mask=src_key_padding_mask, is_causal=src_is_causal
         )
-        return self.decoder(  # type: ignore[no-any-return]
+        return self.decoder(
             tgt, memory, tgt_mask=tgt_mask, memory_mask=memory_mask,
             tgt_key_padding_mask=tgt_key_padding_mask,
             memory_key_padding_mask=memory_key_padding_mask, tgt_is_causal=tgt_is_causal,
@@ -294,7 +294,7 @@ class _TransformerLayer(Module):
             x, x, x, attn_mask=attn_mask, key_padding_mask=key_padding_mask, need_weights=False,
             is_causal=is_causal,
         )[0]
-        return self.dropout1(x)  # type: ignore[no-any-return]
+        return self.dropout1(x)
 
 
 class TransformerEncoderLayer(_TransformerLayer):
@@ -353,10 +353,10 @@ class TransformerEncoderLayer(_TransformerLayer):
             x = x + self._sa_block(self.norm1(x), mask, padding, is_causal)
             return x + self._ff_block(self.norm2(x))
         x = self.norm1(x + self._sa_block(x, mask, padding, is_causal))
-        return self.norm2(x + self._ff_block(x))  # type: ignore[no-any-return]
+        return self.norm2(x + self._ff_block(x))
 
     def _ff_block(self, x: Tensor) -> Tensor:
-        return self.dropout2(  # type: ignore[no-any-return]
+        return self.dropout2(
             self.linear2(self.dropout(self.activation(self.linear1(x))))
         )
 
@@ -407,7 +407,7 @@ class TransformerDecoderLayer(_TransformerLayer):
             return x + self._ff_block(self.norm3(x))
         x = self.norm1(x + self._sa_block(x, *own))
         x = self.norm2(x + self._mha_block(x, memory, *other))
-        return self.norm3(x + self._ff_block(x))  # type: ignore[no-any-return]
+        return self.norm3(x + self._ff_block(x))
 
     def _mha_block(
         self, x: Tensor, mem: Tensor, attn_mask: Tensor | None, key_padding_mask: Tensor | None,
@@ -417,9 +417,9 @@ class TransformerDecoderLayer(_TransformerLayer):
             x, mem, mem, attn_mask=attn_mask, key_padding_mask=key_padding_mask,
             is_causal=is_causal, need_weights=False,
         )[0]
-        return self.dropout2(x)  # type: ignore[no-any-return]
+        return self.dropout2(x)
 
     def _ff_block(self, x: Tensor) -> Tensor:
-        return self.dropout3(  # type: ignore[no-any-return]
+        return self.dropout3(
             self.linear2(self.dropout(self.activation(self.linear1(x))))
         )

@@ -22,7 +22,7 @@ _SUBMODULES = frozenset([
     "parametrize", "prune", "rnn", "stateless",
 ])
 
-__all__ = sorted([*_FILE_OF, "parametrizations", "parametrize", "rnn", "stateless"])
+__all__ = [*_FILE_OF, "parametrizations", "parametrize", "rnn", "stateless"]  # noqa: PLE0604 - the names of the tables above
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 import taper
 from taper import Tensor
@@ -15,12 +15,12 @@ __all__ = [
     "get_total_norm",
 ]
 
-TensorOrTensors = Tensor | Iterable[Tensor]
+TensorOrTensors: TypeAlias = "Tensor | Iterable[Tensor]"
 
 
 def _no_grad(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, recording no gradients."""
-    return taper.no_grad()(function)  # type: ignore[no-any-return]
+    return taper.no_grad()(function)
 
 
 def _as_list(tensors: TensorOrTensors) -> list[Tensor]:
@@ -98,7 +98,7 @@ def clip_grad_norm_(
     grads = [p.grad for p in parameters if p.grad is not None]
     total_norm = get_total_norm(grads, norm_type, error_if_nonfinite, foreach)
     clip_grads_with_norm_(parameters, max_norm, total_norm, foreach)
-    return total_norm  # type: ignore[no-any-return]
+    return total_norm
 
 
 def clip_grad_norm(
@@ -111,7 +111,7 @@ def clip_grad_norm(
         "`torch.nn.utils.clip_grad_norm_`.",
         FutureWarning, stacklevel=2,
     )
-    return clip_grad_norm_(  # type: ignore[no-any-return]
+    return clip_grad_norm_(
         parameters, max_norm, norm_type, error_if_nonfinite, foreach
     )
 

@@ -44,7 +44,7 @@ def fuse_linear_bn_eval(linear: Any, bn: Any) -> Any:
     """Returns a Linear that computes ``bn(linear(x))``; both must be in evaluation mode."""
     if linear.training or bn.training:
         raise AssertionError("Fusion only for eval!")
-    if linear.out_features != bn.num_features and bn.num_features != 1:
+    if bn.num_features not in (linear.out_features, 1):
         raise AssertionError(
             "To fuse, linear.out_features == bn.num_features or bn.num_features == 1"
         )

@@ -145,7 +145,7 @@ class _Orthogonal(Module):
         if use_trivialization:
             self.register_buffer("base", None)
 
-    def forward(self, X: Tensor) -> Tensor:  # noqa: N803 - PyTorch's name
+    def forward(self, X: Tensor) -> Tensor:
         transposed = X.size(-2) < X.size(-1)
         tall = X.mT if transposed else X
         rows, columns = tall.size(-2), tall.size(-1)
@@ -171,7 +171,7 @@ class _Orthogonal(Module):
             q = self.base @ q
         return q.mT if transposed else q
 
-    def right_inverse(self, Q: Tensor) -> Tensor:  # noqa: N803 - PyTorch's name
+    def right_inverse(self, Q: Tensor) -> Tensor:
         if Q.shape != self.shape:
             raise ValueError(
                 f"Expected a matrix or batch of matrices of shape {self.shape}. Got a tensor of "

@@ -15,7 +15,8 @@ from taper.nn.parameter import Parameter
 
 __all__ = [
     "ParametrizationList", "cached", "is_parametrized", "register_parametrization",
-    "remove_parametrizations", "transfer_parametrizations_and_params", "type_before_parametrizations",
+    "remove_parametrizations", "transfer_parametrizations_and_params",
+    "type_before_parametrizations",
 ]
 
 _cache: dict[tuple[int, str], Tensor] = {}
@@ -77,7 +78,7 @@ class ParametrizationList(ModuleList):
             )
         self.is_tensor = isinstance(new, Tensor)
         self.ntensors = 1 if self.is_tensor else len(new)
-        if self.is_tensor:
+        if isinstance(new, Tensor):
             _check_same("dtype", "When `right_inverse` outputs one tensor, it may not change the "
                         "dtype.", original.dtype, new.dtype)
             _set_data(original, new)
@@ -90,10 +91,10 @@ class ParametrizationList(ModuleList):
                         f"tuple...). Got element {index} of the sequence with type "
                         f"{type(part).__name__}."
                     )
-                if isinstance(original, Parameter):
-                    part = Parameter(part, original.requires_grad)
-                part.requires_grad_(original.requires_grad)
-                _register(self, f"original{index}", part)
+                learned = isinstance(original, Parameter)
+                new_part = Parameter(part, original.requires_grad) if learned else part
+                new_part.requires_grad_(original.requires_grad)
+                _register(self, f"original{index}", new_part)
         if not unsafe:
             _check_result(self(), original)
 
@@ -138,7 +139,7 @@ class ParametrizationList(ModuleList):
         value = first(self.original) if self.is_tensor else first(*self._originals())
         for module in rest:
             value = module(value)
-        return value  # type: ignore[no-any-return]
+        return value
 
 
 def _check_same(
@@ -190,7 +191,7 @@ def _inject_property(module: Module, tensor_name: str) -> None:
     def get(self: Any) -> Tensor:
         parametrization = self.parametrizations[tensor_name]
         if not _cache_depth:
-            return parametrization()  # type: ignore[no-any-return]
+            return parametrization()
         key = (id(self), tensor_name)
         if key not in _cache:
             _cache[key] = parametrization()

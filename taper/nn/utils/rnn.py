@@ -14,7 +14,7 @@ __all__ = [
 ]
 
 
-class PackedSequence_(NamedTuple):  # noqa: N801 - PyTorch's name
+class PackedSequence_(NamedTuple):
     data: Tensor
     batch_sizes: Tensor
     sorted_indices: Tensor | None
@@ -259,8 +259,9 @@ def pad_sequence(
         if missing:
             fill = sequence.new_full((missing, *sequences[0].shape[1:]), padding_value)
             parts = [sequence, fill] if padding_side == "right" else [fill, sequence]
-            sequence = taper.cat(parts)
-        padded.append(sequence)
+            padded.append(taper.cat(parts))
+        else:
+            padded.append(sequence)
     return taper.stack(padded, 0 if batch_first else 1)
 
 

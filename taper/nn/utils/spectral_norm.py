@@ -51,7 +51,7 @@ class SpectralNorm:
                     u.copy_(F.normalize(taper.mv(matrix, v), dim=0, eps=self.eps))
                 # Copies: the buffers change in place at the next call.
                 u, v = u.clone(), v.clone()
-        return weight / taper.dot(u, taper.mv(matrix, v))  # type: ignore[no-any-return]
+        return weight / taper.dot(u, taper.mv(matrix, v))
 
     def __call__(self, module: Module, inputs: Any) -> None:
         setattr(module, self.name, self.compute_weight(module, module.training))

@@ -35,7 +35,7 @@ def test_norms():
 
 def test_what_is_not_finite():
     broken = parameter(math.nan)
-    with pytest.raises(RuntimeError, match="The total norm of order 2.0 for gradients from"):
+    with pytest.raises(RuntimeError, match=r"The total norm of order 2\.0 for gradients"):
         clip_grad_norm_([broken], 1.0, error_if_nonfinite=True)
     with pytest.warns(UserWarning, match="`parameters` is an empty generator"):
         clip_grad_norm_((p for p in []), 1.0)

@@ -115,9 +115,9 @@ def test_functional_call():
     given = {"weight": torch.ones(1, 2), "bias": torch.zeros(1)}
     assert functional_call(layer, given, torch.ones(2)).tolist() == [2.0]
     assert layer.weight is before
-    with pytest.raises(RuntimeError, match="Error.s. in reparametrizing for Linear:\n\tMissing"):
+    with pytest.raises(RuntimeError, match="in reparametrizing for Linear:\n\tMissing"):
         functional_call(layer, {"bias": torch.zeros(1)}, torch.ones(2), strict=True)
-    with pytest.raises(TypeError, match="5 is not an instance of torch.Tensor"):
+    with pytest.raises(TypeError, match="5 is not an instance of"):
         functional_call(layer, {"weight": 5}, torch.ones(2))
 
     tied = nn.Sequential(layer, nn.Sequential(layer))

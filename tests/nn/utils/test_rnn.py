@@ -72,7 +72,7 @@ def test_padding():
 
 def test_a_packed_sequence_is_a_tuple_with_conversions():
     packed = pack_sequence([torch.ones(3), torch.ones(2)])
-    data, batch_sizes, sorted_indices, unsorted_indices = packed
+    data, batch_sizes, _, _ = packed
     assert batch_sizes.tolist() == [2, 2, 1]
     assert packed.double().data.dtype is torch.float64
     assert packed.to("cpu") is packed
