@@ -1,0 +1,156 @@
+"""Normalization: mean and spread of rows or channels, and what they do to gradients.
+
+A batch is (batch, channels, rest) here, rows are (rows, elements). Reduced floats are computed in
+float32; statistics are returned in that wider dtype. Sums of products are dot products, so that no
+product is stored.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from taper.kernels.summation import sum_over
+
+__all__ = [
+    "affine_gradients", "channel_gradient", "normalize_channels", "normalize_rows",
+    "normalize_rows_by_rms", "rms_gradient", "row_gradient", "scale_channels", "widened",
+]
+
+Array = np.ndarray[Any, Any]
+
+
+def widened(x: Array) -> Array:
+    """The array in the dtype that statistics are computed in."""
+    return x if x.dtype.itemsize >= 4 else x.astype(np.float32)
+
+
+def per_channel(x: Array) -> Array:
+    """The sum over all but the channels."""
+    return sum_over(x, (0, 2))  # type: ignore[no-any-return]
+
+
+def per_channel_of_product(x: Array, y: Array) -> Array:
+    """The sum of products over all but the channels."""
+    return np.add.reduce(np.vecdot(x, y), 0)
+
+
+def normalize_channels(
+    x: Array, weight: Array | None, bias: Array | None, eps: float
+) -> tuple[Array, Array, Array, Array]:
+    """Channels brought to mean 0 and variance 1, then scaled and shifted.
+
+    Returns the result, the means, the variances (biased) and 1 / sqrt(variance + eps).
+    """
+    count = x.shape[0] * x.shape[2]
+    wide = widened(x)
+    one = wide.dtype.type
+    mean = per_channel(wide)
+    mean /= one(count) if count else one("nan")
+    centered = wide - mean[:, None]
+    variance = per_channel_of_product(centered, centered)
+    variance /= one(count) if count else one("nan")
+    inverse = one(1) / np.sqrt(variance + one(eps))
+    centered *= (inverse if weight is None else inverse * weight)[:, None]
+    if bias is not None:
+        centered += bias[:, None]
+    return centered.astype(x.dtype, copy=False), mean, variance, inverse
+
+
+def scale_channels(
+    x: Array, mean: Array, inverse: Array, weight: Array | None, bias: Array | None
+) -> Array:
+    """Channels normalized by given statistics, then scaled and shifted."""
+    scale = inverse if weight is None else inverse * weight
+    shift = -mean * scale
+    if bias is not None:
+        shift += bias
+    result = widened(x) * scale[:, None]
+    result += shift[:, None]
+    return result.astype(x.dtype, copy=False)
+
+
+def channel_gradient(
+    grad: Array, x: Array, mean: Array, inverse: Array, weight: Array | None, batch_statistics: bool
+) -> tuple[Array, Array, Array]:
+    """Gradients of the input, the weight and the bias of a normalization of channels."""
+    wide = widened(grad)
+    centered = widened(x) - mean[:, None]
+    for_bias = per_channel(wide)
+    product = per_channel_of_product(wide, centered)
+    for_weight = product * inverse
+    scale = inverse if weight is None else inverse * weight
+    if not batch_statistics:
+        return (wide * scale[:, None]).astype(grad.dtype, copy=False), for_weight, for_bias
+    count = wide.dtype.type(x.shape[0] * x.shape[2] or 1)
+    centered *= (-(inverse * inverse) * product / count)[:, None]
+    centered += wide
+    centered -= (for_bias / count)[:, None]
+    centered *= scale[:, None]
+    return centered.astype(grad.dtype, copy=False), for_weight, for_bias
+
+
+# -- rows --------------------------------------------------------------------------------------------
+
+
+def normalize_rows(x: Array, eps: float) -> tuple[Array, Array, Array]:
+    """Rows brought to mean 0 and variance 1, with their means and 1 / sqrt(variance + eps).
+
+    The result is in the wider dtype, for the caller to scale and to round.
+    """
+    wide = widened(x)
+    one = wide.dtype.type
+    count = one(x.shape[1])
+    mean = sum_over(wide, 1, True)
+    mean /= count
+    centered = wide - mean
+    inverse = np.vecdot(centered, centered)[:, None]
+    inverse /= count
+    inverse += one(eps)
+    np.sqrt(inverse, inverse)
+    np.divide(one(1), inverse, inverse)
+    centered *= inverse
+    return centered, mean, inverse
+
+
+def row_gradient(grad: Array, normalized: Array, inverse: Array) -> Array:
+    """The gradient of the input of `normalize_rows`, from that of its result; may use up both."""
+    count = grad.dtype.type(grad.shape[1])
+    first = sum_over(grad, 1, True)
+    first /= count
+    second = np.vecdot(grad, normalized)[:, None]
+    second /= count
+    result = normalized * -second
+    result += grad
+    result -= first
+    result *= inverse
+    return result
+
+
+def affine_gradients(grad: Array, normalized: Array) -> tuple[Array, Array]:
+    """Gradients of a weight and a bias that scaled and shifted all rows alike."""
+    return sum_over(grad * normalized, 0), sum_over(grad, 0)
+
+
+def normalize_rows_by_rms(x: Array, eps: float) -> tuple[Array, Array]:
+    """Rows divided by the root of their mean square, and one over that root."""
+    wide = widened(x)
+    inverse = np.vecdot(wide, wide)[:, None]
+    if inverse.dtype.kind == "c":
+        inverse = inverse.real.copy()
+    inverse /= inverse.dtype.type(x.shape[1] or 1)
+    inverse += inverse.dtype.type(eps)
+    np.sqrt(inverse, inverse)
+    np.divide(inverse.dtype.type(1), inverse, inverse)
+    return wide * inverse, inverse
+
+
+def rms_gradient(grad: Array, normalized: Array, inverse: Array) -> Array:
+    """The gradient of the input of `normalize_rows_by_rms`, from that of its result."""
+    second = np.vecdot(grad, normalized)[:, None]
+    second /= grad.dtype.type(grad.shape[1] or 1)
+    result = normalized * -second
+    result += grad
+    result *= inverse
+    return result
