@@ -136,9 +136,10 @@ def affine_gradients(grad: Array, normalized: Array) -> tuple[Array, Array]:
 def normalize_rows_by_rms(x: Array, eps: float) -> tuple[Array, Array]:
     """Rows divided by the root of their mean square, and one over that root."""
     wide = widened(x)
-    inverse = np.vecdot(wide, wide)[:, None]
-    if inverse.dtype.kind == "c":
-        inverse = inverse.real.copy()
+    if wide.dtype.kind == "c":  # the square, not the absolute square, as PyTorch has it
+        inverse = np.add.reduce(wide * wide, 1, None, None, True)
+    else:
+        inverse = np.vecdot(wide, wide)[:, None]
     inverse /= inverse.dtype.type(x.shape[1] or 1)
     inverse += inverse.dtype.type(eps)
     np.sqrt(inverse, inverse)

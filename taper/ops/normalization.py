@@ -16,6 +16,7 @@ from taper.core.promotion import scalar_type_name
 from taper.core.state import is_recording
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import normalization as kernel
+from taper.ops.arithmetic import conj
 from taper.ops.declare import composite, operator
 
 Ints = tuple[int, ...]
@@ -581,18 +582,16 @@ def _(grad, input, weight, weight_shape, inverse, needs, elements, eps):
         for_input = kernel.rms_gradient(scaled, normalized, inverse._array).reshape(shape)
         return wrap(for_input.astype(input._array.dtype, copy=False)), for_weight
     rows = grad.reshape(-1, elements)
-    scaled = rows if weight is None else rows * weight.reshape(-1).conj()
+    scaled = rows if weight is None else rows * conj(weight).reshape(-1)
     wide = input.reshape(-1, elements)
     wide = wide.float() if wide.dtype.itemsize == 2 else wide
-    square = (wide * wide.conj()).real if wide.is_complex() else wide * wide
-    inverse = (square.mean(1, True) + eps).rsqrt()
-    normalized = wide * inverse
-    product = scaled * normalized.conj()
-    along = (product.real if product.is_complex() else product).mean(1, True)
-    for_input = (scaled - normalized * along) * inverse
+    inverse = ((wide * wide).mean(1, True) + eps).rsqrt()
+    normalized = conj(wide * inverse)
+    along = (scaled * normalized).mean(1, True)
+    for_input = (scaled - normalized * along) * conj(inverse)
     for_weight = None
     if needs[1]:
-        for_weight = (rows * normalized.conj()).sum(0).reshape(weight_shape)
+        for_weight = (rows * normalized).sum(0).reshape(weight_shape)
     return for_input.reshape(shape).to(input.dtype), for_weight
 
 
