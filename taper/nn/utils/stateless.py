@@ -25,8 +25,9 @@ def functional_call(
 
     Example:
         >>> import taper as torch
+        >>> from taper.nn.utils.stateless import functional_call
         >>> layer = torch.nn.Linear(2, 1, bias=False)
-        >>> torch.func.functional_call(layer, {"weight": torch.ones(1, 2)}, (torch.ones(2),))
+        >>> functional_call(layer, {"weight": torch.ones(1, 2)}, (torch.ones(2),))
         tensor([2.])
     """
     args = () if args is None else args if isinstance(args, tuple) else (args,)
