@@ -149,7 +149,10 @@ def _gradient_for(output: Tensor, given: Any, index: int) -> Tensor:
                 "grad can be computed only for real scalar outputs but got "
                 f"{output.dtype!r}"
             )
-        return wrap(np.ones_like(output._array))
+        array = output._array
+        if array.ndim == 0 and type(array) is np.ndarray:
+            return wrap(np.array(1, array.dtype))
+        return wrap(np.ones_like(array))
     if not isinstance(given, Tensor):
         raise TypeError(
             f"gradients can be either Tensors or None, but got {type(given).__name__}"

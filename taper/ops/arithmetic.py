@@ -19,7 +19,7 @@ Number = Any
 def conj(value: Any) -> Any:
     """The conjugate of a tensor or number; real ones as they are."""
     if isinstance(value, Tensor):
-        return value.conj() if value._array.dtype.kind == "c" else value  # type: ignore[attr-defined]
+        return value if value._array.dtype.kind != "c" else value.conj()  # type: ignore[attr-defined]
     return value.conjugate() if isinstance(value, complex) else value
 
 

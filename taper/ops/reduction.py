@@ -7,6 +7,7 @@ medians and quantiles in order_statistics.py.
 from __future__ import annotations
 
 import builtins
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
 from taper.kernels.summation import as_divisor, sum_over
 from taper.ops.declare import OPERATORS, composite, operator
+from taper.ops.out_argument import dtype_of_inexact_out, dtype_of_out
 
 _I64 = np.dtype("int64")
 
@@ -54,6 +56,7 @@ def _sum_dtype(bound: dict[str, Any]) -> Any:
 
 @operator(
     method=True, out=True, promote=_sum_dtype, upcast=True, takes_integers=True,
+    with_out=dtype_of_out,
     variant=("dim is not None", "SumBackward1"),
 )
 def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
@@ -96,8 +99,29 @@ def unsqueeze_reduced(value: Tensor, shape: Any, dim: Any, keepdim: bool) -> Ten
     return value
 
 
+# Up to here a filled array is quicker to make, and to compute with, than an expanded view.
+_SPREAD_LIMIT = 4096
+
+
+@operator(hidden=True, node="ExpandBackward0")
+def spread(input: Tensor, size: Any) -> Tensor:
+    """A new tensor with the one value of a 0-d tensor everywhere."""
+    if type(input) is not np.ndarray:
+        return np.broadcast_to(input, size)
+    result = np.empty(size, input.dtype)
+    result.fill(input)
+    return result
+
+
+@spread.derivative("input")
+def _(grad):
+    return sum(grad)
+
+
 def expand_reduced(grad: Tensor, shape: Any, dim: Any, keepdim: bool) -> Tensor:
     """Brings the gradient of a reduction back to the shape of its input."""
+    if grad._array.ndim == 0 and shape and math.prod(shape) <= _SPREAD_LIMIT:
+        return spread(grad, shape)
     return unsqueeze_reduced(grad, shape, dim, keepdim).expand(shape)
 
 
@@ -114,7 +138,7 @@ def _mean_dtype(bound: dict[str, Any]) -> Any:
 
 
 @operator(
-    method=True, out=True, promote=_mean_dtype, upcast=True,
+    method=True, out=True, promote=_mean_dtype, upcast=True, with_out=dtype_of_out,
     variant=("dim is not None", "MeanBackward1"),
 )
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
@@ -143,7 +167,7 @@ def _(grad, input_shape, dim, keepdim):
 
 
 @operator(
-    method=True, out=True, promote=_sum_dtype, upcast=True,
+    method=True, out=True, promote=_sum_dtype, upcast=True, with_out=dtype_of_out,
     variant=("dim is not None", "ProdBackward1"),
 )
 def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
@@ -187,6 +211,7 @@ def products_of_others(input: Tensor, dim: int) -> Tensor:
 
 @operator(
     method=True, out=True, promote=_sum_dtype, upcast=True, kinds="bif", kernel="nansum",
+    with_out=dtype_of_inexact_out,
 )
 def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Adds up the elements, all of them or along `dim`, counting NaN as zero.
@@ -207,8 +232,10 @@ def _(grad, input, dim, keepdim):
     return expand_reduced(grad, input.shape, dim, keepdim) * input.isnan().logical_not()
 
 
-@composite(method=True, out=True)
-def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+@composite(method=True)
+def nanmean(
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None
+) -> Tensor:
     """The mean of the elements that are not NaN, of all or along `dim`.
 
     Example:
@@ -222,7 +249,8 @@ def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any
             f"{scalar_type_name(input.dtype)}"
         )
     factor = sum(input.detach().isnan().logical_not(), dim, keepdim)
-    return nansum(input, dim, keepdim, dtype=dtype) / factor
+    total = nansum(input, dim, keepdim, dtype=dtype, out=out)
+    return total / factor if out is None else total.div_(factor)
 
 
 _LIMITS = {d: (np.asarray(np.finfo(d).min), np.asarray(np.finfo(d).max))
@@ -347,28 +375,6 @@ def sum_to(grad: Tensor, shape: tuple[int, ...]) -> Tensor:
     if dims:
         grad = sum(grad, dims, True)
     return grad.reshape(shape) if lead else grad
-
-
-@composite(method=True)
-def sum_to_size(self: Tensor, *size: Any) -> Tensor:
-    """Sums over the dimensions that broadcasting to `size` would expand.
-
-    Raises:  RuntimeError: if `size` is not expandable to the tensor's shape
-    Example:
-        >>> import taper as torch
-        >>> torch.ones(2, 3).sum_to_size(1, 3)
-        tensor([[2., 2., 2.]])
-    """
-    wanted = tuple(size[0]) if len(size) == 1 and not isinstance(size[0], int) else size
-    shape = self.shape
-    lead = len(shape) - len(wanted)
-    if lead < 0 or builtins.any(
-        n not in (1, shape[lead + i]) for i, n in enumerate(wanted)
-    ):
-        raise RuntimeError(
-            f"size {{{list(wanted)}}} is not expandable to size {{{list(shape)}}}."
-        )
-    return sum_to(self, wanted) if tuple(shape) != wanted else self
 
 
 engine.cast_and_reduce = _cast_and_reduce
