@@ -73,6 +73,8 @@ class Operator:
             complex; others are told that `kernel` (PyTorch's name for it) is not implemented.
         check: ``check(bound)`` raises what else is wrong with the arguments, before promotion. It
             is not asked about plain float32 and float64 tensors, nor if a `ufunc` succeeds.
+        with_out: ``with_out(bound, out)`` raises if `out=` does not suit, or sets an argument that
+            follows from it, such as ``bound["dtype"]``.
         takes_integers: with a callable `promote`: the forward also computes int64 and bool arrays
             as they are, so the short path may hand them over.
         unpromoted: tensors that take no part in promotion, such as the condition of `where`.
@@ -100,6 +102,7 @@ class Operator:
         self.kinds: str = options.pop("kinds", "bifc")
         self.kernel: str = options.pop("kernel", self.name)
         self.check: Callable[[dict[str, Any]], None] | None = options.pop("check", None)
+        self.with_out: Callable[[dict[str, Any], Any], None] | None = options.pop("with_out", None)
         self.takes_integers: bool = options.pop("takes_integers", False)
         self.unpromoted: tuple[str, ...] = options.pop("unpromoted", ())
         self.ufunc = options.pop("ufunc", None)

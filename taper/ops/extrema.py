@@ -10,6 +10,7 @@ from taper.core.errors import normalize_dim, normalize_dims
 from taper.core.tensor import Tensor
 from taper.kernels.lanes import pick_one
 from taper.ops.declare import OPERATORS, composite, operator
+from taper.ops.out_argument import matching_dtype, same_dtype
 from taper.ops.reduction import axes_of, unsqueeze_reduced
 
 
@@ -54,7 +55,7 @@ def _shared_among_equals(
 # -- amax, amin, aminmax ------------------------------------------------------------------
 
 
-@operator(method=True, out=True, kinds="bif", kernel="amax")
+@operator(method=True, out=True, kinds="bif", kernel="amax", with_out=matching_dtype)
 def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     """The largest element, of all or along `dim`; NaN counts as the largest.
 
@@ -72,7 +73,7 @@ def _(grad, input, result, dim, keepdim):
     return _shared_among_equals(grad, input, result, dim, keepdim)
 
 
-@operator(method=True, out=True, kinds="bif", kernel="amin")
+@operator(method=True, out=True, kinds="bif", kernel="amin", with_out=matching_dtype)
 def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     """The smallest element, of all or along `dim`; NaN counts as the smallest.
 
@@ -90,7 +91,8 @@ def _(grad, input, result, dim, keepdim):
     return _shared_among_equals(grad, input, result, dim, keepdim)
 
 
-@operator(method=True, out=True, outputs=("min", "max"), kinds="bif", kernel="aminmax")
+@operator(method=True, out=True, outputs=("min", "max"), kinds="bif", kernel="aminmax",
+          with_out=same_dtype)
 def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The smallest and the largest element, of all or along `dim`.
 

@@ -12,6 +12,7 @@ from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
 from taper.kernels.lanes import check_index, pick
 from taper.ops.declare import composite, operator
+from taper.ops.out_argument import same_dtype_apart, set_apart
 
 _INDEX_DTYPES = frozenset((np.dtype("int64"), np.dtype("int32")))
 
@@ -67,7 +68,7 @@ def require_in_range(index: Any, size: int, dim: int) -> None:
         raise RuntimeError(str(error)) from None
 
 
-@operator(method=True, out=True)
+@operator(method=True, out=True, with_out=same_dtype_apart)
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """Picks elements along `dim`: ``y[i][j] = x[i][index[i][j]]`` for a matrix and dim 1.
 
@@ -137,7 +138,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     return gather(input, dim, indices)
 
 
-@operator(method=True, out=True)
+@operator(method=True, out=True, with_out=set_apart)
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """Picks whole slices along `dim` by the numbers in the vector `index`.
 
@@ -195,7 +196,7 @@ def wrapped_positions(index: Any, size: int) -> Any:
     return index
 
 
-@operator(method=True, out=True)
+@operator(method=True, out=True, with_out=set_apart)
 def take(input: Tensor, index: Tensor) -> Tensor:
     """Picks elements of the flattened `input`, in the shape of `index`.
 

@@ -259,10 +259,9 @@ def logsumexp(
         >>> torch.masked.logsumexp(torch.zeros(3), 0, mask=torch.tensor([True, False, False]))
         tensor(0.)
     """
-    input = _as(input, dtype)
-    if input.dtype.category < FLOATING:
-        input = input.to(float32)
-    return _masked(input, mask, -math.inf).logsumexp(_dims(dim, input.dim()), keepdim)
+    d = as_dtype(dtype) or input.dtype
+    input = _inexact(input, dtype)
+    return _masked(input, mask, -math.inf).logsumexp(_dims(dim, input.dim()), keepdim).to(d)
 
 
 @composite("masked.logaddexp")

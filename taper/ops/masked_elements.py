@@ -11,6 +11,7 @@ from taper.core.dtype import from_numpy_dtype
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
 from taper.ops.declare import OPERATORS, composite, operator
+from taper.ops.out_argument import set_apart
 from taper.ops.reduction import sum_to
 from taper.ops.scatter import as_element
 
@@ -140,7 +141,7 @@ def _(grad, mask, source_shape):
     return picked.reshape(source_shape)
 
 
-@operator(method=True, out=True)
+@operator(method=True, out=True, with_out=set_apart)
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """Picks the elements where `mask` is True, as a vector.
 
@@ -197,6 +198,10 @@ def nonzero(input: Tensor, *, out: Any = None, as_tuple: bool = False) -> Any:
         tensor([[1],
                 [2]])
     """
+    if out is not None and not isinstance(out, Tensor):
+        raise TypeError(
+            f"nonzero(): argument 'out' must be Tensor, not {type(out).__name__}"
+        )
     if as_tuple:
         return nonzero_columns.function(input)
     return nonzero_rows.function(input, out=out)

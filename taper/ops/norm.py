@@ -44,7 +44,7 @@ def norm_gradient(grad: Any, x: Tensor, order: Any, norm: Tensor, dim: Any, keep
     norm = unsqueeze_reduced(norm, x.shape, dim, keepdim)
     grad = unsqueeze_reduced(grad, x.shape, dim, keepdim)
     if order == 0:
-        return x.new_zeros(x.shape)
+        return None
     if order == 1:
         return x.sgn() * grad
     if order == 2:
@@ -213,7 +213,8 @@ def _(grad, input, other, p, result):
 
 @dist.derivative("other")
 def _(grad, input, other, p, result):
-    return -norm_gradient(grad, input - other, p, result, None, False)
+    gradient = norm_gradient(grad, input - other, p, result, None, False)
+    return None if gradient is None else -gradient
 
 
 @composite(method=True, inplace=True, out=True)

@@ -12,6 +12,7 @@ from taper.core.tensor import Tensor
 from taper.kernels.lanes import pick
 from taper.ops.declare import composite, operator
 from taper.ops.extrema import scatter_grad
+from taper.ops.out_argument import set_apart
 from taper.ops.sort import stable_order
 
 
@@ -165,7 +166,7 @@ def nanmedian(
 
 
 @operator(method=True, out=True, outputs=("values", "indices"), kinds="bif",
-          kernel="kthvalue_cpu")
+          kernel="kthvalue_cpu", with_out=set_apart)
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Tensor:
     """The `k`-th smallest element along `dim`, counted from 1, and its index.
 

@@ -352,7 +352,7 @@ def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
     return np.add.reduce(input != 0, axis, _I64)
 
 
-# -- back to the shape before broadcasting ------------------------------------------------------------------
+# -- back to the shape before broadcasting ----------------------------------------
 
 
 def _cast_and_reduce(grad: Tensor, how: Any) -> Tensor:

@@ -10,6 +10,7 @@ from taper.core.dtype import INTEGER, as_dtype, int64
 from taper.core.errors import normalize_dim
 from taper.core.tensor import Tensor
 from taper.ops.declare import operator
+from taper.ops.out_argument import dtype_of_out
 
 # Running sums and products are carried in double precision, as PyTorch's are.
 _WIDER = {np.dtype("float32"): np.dtype("float64"), np.dtype("complex64"): np.dtype("complex128")}
@@ -30,7 +31,8 @@ def _accumulate(ufunc: Any, input: Any, dim: int) -> Any:
     return ufunc.accumulate(input, axis, wider).astype(input.dtype)
 
 
-@operator(method=True, inplace=True, out=True, promote=_running_dtype, upcast=True)
+@operator(method=True, inplace=True, out=True, promote=_running_dtype, upcast=True,
+          with_out=dtype_of_out)
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     r"""Running sums along `dim`: :math:`y_i = \sum_{j \le i} x_j`.
 
@@ -55,7 +57,8 @@ def _(grad, dim):
     return reversed_cumsum(grad, dim)
 
 
-@operator(method=True, inplace=True, out=True, promote=_running_dtype, upcast=True)
+@operator(method=True, inplace=True, out=True, promote=_running_dtype, upcast=True,
+          with_out=dtype_of_out)
 def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     r"""Running products along `dim`: :math:`y_i = \prod_{j \le i} x_j`.
 

@@ -17,7 +17,6 @@ from taper.ops.declare import OPERATORS, composite, operator
 from taper.ops.gather import (
     long_index,
     require_in_range,
-    require_index,
     require_lanes,
     wrapped_positions,
 )
@@ -82,7 +81,6 @@ def _prepared(name: str, input: Any, dim: int, index: Any, src: Any) -> tuple[An
     if src is not None and src.dtype != input.dtype:
         raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype")
     if index.size == 0:
-        require_index(index, name)
         return input, index, src, dim
     require_lanes(name, input, dim, index, src)
     input, index, src = _flattened(input, index, src)

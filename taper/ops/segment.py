@@ -86,7 +86,7 @@ def segment_reduce(
     return result.scatter_reduce(axis, index, data, how)
 
 
-@operator(out=True, differentiable=False)
+@operator(method=True, out=True, differentiable=False)
 def hash_tensor(
     input: Tensor, dim: Any = (), *, keepdim: bool = False, mode: int = 0
 ) -> Tensor:

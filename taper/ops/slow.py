@@ -121,6 +121,8 @@ def execute(
             f"{op.name}(): functions with out=... arguments don't support automatic "
             "differentiation, but one of the arguments requires grad."
         )
+    if op.with_out is not None and out is not None:
+        op.with_out(bound, out)
     arrays = dict(bound)
     if op.check is not None:
         op.check(bound)
@@ -466,6 +468,11 @@ def _write_one(op: Operator, value: Tensor, target: Any) -> None:
         raise RuntimeError(
             f"Expected out tensor to have device {value.device}, but got {target.device} instead"
         )
+    array = target._array
+    if type(array) is ndarray and 0 in array.strides and array.size and any(
+        s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True)
+    ):
+        raise overlap_error()
     if target._array.shape != value._array.shape:
         resize_out(target, value._array.shape)
     if type(target._array) is ndarray:

@@ -83,7 +83,7 @@ def _histogram_edges(values: Any, bins: Any, limits: Any) -> list[Any]:
         elif len(values):
             low, high = values[:, d].min(), values[:, d].max()
         else:
-            low, high = 0, 0
+            low, high = 0, 1
         if low == high:
             low, high = low - 0.5, high + 0.5
         edges.append(_spaced(low, high, bin_count + 1, dtype))
