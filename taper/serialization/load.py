@@ -6,7 +6,6 @@ import mmap as memory_map
 import os
 import pickle
 import sys
-import warnings
 from collections.abc import Callable
 from typing import IO, Any
 
@@ -128,7 +127,7 @@ def _load(
     except pickle.UnpicklingError as error:
         if not weights_only:
             raise
-        raise pickle.UnpicklingError(_advice(str(error))) from None
+        raise pickle.UnpicklingError(_advice(str(error))) from error.__cause__
 
 
 def _advice(problem: str) -> str:
@@ -288,14 +287,3 @@ def restored(storage: LoadedStorage, location: Any, map_location: Any) -> Loaded
                 storage._storage = None
                 return storage
     return storage
-
-
-def warn_about_protocol(protocol: int) -> None:
-    """PyTorch's own reader knows protocol 2 only."""
-    warnings.warn(
-        f"Detected pickle protocol {protocol} in the checkpoint, which was not the default pickle "
-        "protocol used by `torch.load` (2). The weights_only Unpickler might not support all "
-        "instructions implemented by this protocol, please file an issue for adding support if "
-        "you encounter this.",
-        stacklevel=2,
-    )

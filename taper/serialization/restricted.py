@@ -7,6 +7,7 @@ imports nothing, and calls only what is listed here.
 
 from __future__ import annotations
 
+import _compat_pickle
 import io
 import os
 import pickle
@@ -27,7 +28,12 @@ from taper.serialization.rebuild import LoadedStorage
 __all__ = ["get_unsafe_globals_in_checkpoint", "restricted_load"]
 
 _MARK = object()
-_PYTHON_2 = {"__builtin__": "builtins"}
+
+def _python_3(module: str, name: str) -> tuple[str, str]:
+    """The name of today for a name that protocol 2 writes as Python 2 had it."""
+    if (module, name) in _compat_pickle.NAME_MAPPING:
+        return _compat_pickle.NAME_MAPPING[module, name]
+    return _compat_pickle.IMPORT_MAPPING.get(module, module), name
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
@@ -74,7 +80,6 @@ def _find_allowed(module: str, name: str) -> Any:
     if not _allowed:
         _allowed.update(_allowed_names())
         _allowed_ids.update(map(id, _allowed.values()))
-    module = _PYTHON_2.get(module, module)
     found = _allowed.get((module, name))
     if found is not None:
         return found
@@ -99,7 +104,6 @@ def _as_torch(module: str) -> str:
 
 
 def _full_name(module: str, name: str) -> str:
-    module = _PYTHON_2.get(module, module)
     return name if module == "builtins" else f"{module}.{name}"
 
 
@@ -295,6 +299,7 @@ class _Machine:
         self._push_global(module, name)
 
     def _push_global(self, module: str, name: str) -> None:
+        module, name = _python_3(module, name)
         found = _find_allowed(module, name)
         if found is None:
             full = _full_name(module, name)
@@ -330,6 +335,7 @@ class _Machine:
         arguments, function = self._stack.pop(), self._stack.pop()
         if (
             not (id(function) in _allowed_ids or self._is_users(function)) or is_untyped(function)
+            or function is Tensor  # a file may name the class, but not ask for memory with it
             or not callable(function) or not isinstance(arguments, tuple)
         ):
             raise pickle.UnpicklingError(
@@ -437,6 +443,7 @@ def get_unsafe_globals_in_checkpoint(f: str | os.PathLike[str] | IO[bytes]) -> l
             if "UNICODE" in instruction.name:
                 texts.append(argument)
             continue
+        module, name = _python_3(module, name)
         if _find_allowed(module, name) is None:
-            found[_full_name(module, name)] = None
+            found[f"{module}.{name}"] = None
     return list(found)

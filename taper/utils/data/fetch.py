@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import taper
 from taper import Tensor
 from taper.utils.data.collate import default_collate
 from taper.utils.data.dataset import Subset, TensorDataset
@@ -71,4 +72,5 @@ def _rows(dataset: Any, indices: list[int]) -> list[Tensor]:
     while type(dataset) is Subset:
         indices = [dataset.indices[index] for index in indices]
         dataset = dataset.dataset
-    return [tensor[indices] for tensor in dataset.tensors]
+    rows = taper.tensor(indices)
+    return [tensor[rows] for tensor in dataset.tensors]

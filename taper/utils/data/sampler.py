@@ -98,9 +98,11 @@ class RandomSampler(Sampler[int]):
         else:
             for _ in range(self.num_samples // size):
                 yield from taper.randperm(size, generator=generator).tolist()
-            # PyTorch draws this permutation even when nothing of it is needed.
-            rest = taper.randperm(size, generator=generator).tolist()
-            yield from rest[: self.num_samples % size]
+            rest = self.num_samples % size
+            # PyTorch draws this permutation even when nothing of it is needed; only the user's
+            # own generator can tell.
+            if rest or self.generator is not None:
+                yield from taper.randperm(size, generator=generator).tolist()[:rest]
 
     def __len__(self) -> int:
         return self.num_samples
