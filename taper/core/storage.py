@@ -121,6 +121,14 @@ def dense_memory(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return flat if flat.dtype == array.dtype else flat.view(array.dtype)
 
 
+def repeats_memory(array: Any) -> bool:
+    """Whether an array is expanded: then elements share memory, and it must not be written to."""
+    strides = array.strides
+    if 0 not in strides or not array.size:
+        return False
+    return any(s == 0 and n > 1 for s, n in zip(strides, array.shape, strict=True))
+
+
 def span_in_bytes(array: Any) -> int:
     """How many bytes lie between an array's first and last element, both included."""
     if array.size == 0:

@@ -24,11 +24,13 @@ from taper.core.tensor import Tensor, wrap
 from taper.ops import slow
 from taper.ops.declare import composite
 from taper.ops.options import (
+    check_out_dtype,
     dense_like,
     finish,
     order_of_format,
     read_options,
     uninitialized,
+    write_out,
 )
 from taper.ops.sizes import as_sizes, size_arguments
 
@@ -56,10 +58,7 @@ def _made(
 
 
 def _into(function: str, out: Tensor, size: tuple[int, ...], value: Any, wanted: Any) -> Tensor:
-    if wanted is not None and wanted is not out.dtype:
-        raise RuntimeError(
-            f"dtype {wanted.name} does not match dtype of out parameter ({out.dtype.name})"
-        )
+    check_out_dtype(out, wanted)
     if out._array.shape != size:
         slow.resize_out(out, size)
     if value is not None:
@@ -297,10 +296,7 @@ def _finish_range(
     function: str, array: Any, out: Any, dtype: Any, device: Any, requires_grad: bool
 ) -> Tensor:
     if out is not None:
-        if out._array.shape != array.shape:
-            slow.resize_out(out, array.shape)
-        out.detach().copy_(wrap(array))  # type: ignore[attr-defined]
-        return out  # type: ignore[no-any-return]
+        return write_out(out, array)
     if device is not None:
         where = read_options(function, None, device)[1]
         if where.type != "cpu":
@@ -332,7 +328,8 @@ def arange(
     start, end, step = _bounds("arange", bounds, named)
     wanted, _ = read_options("arange", dtype, None, layout, pin_memory)
     if out is not None:
-        wanted = wanted or out.dtype
+        check_out_dtype(out, wanted)
+        wanted = out.dtype
     wanted = wanted or _range_dtype((start, end, step))
     array = _arange_array(start, end, step, wanted)
     return _finish_range("arange", array, out, wanted, device, requires_grad)
@@ -379,9 +376,12 @@ def _arange_array(start: Any, end: Any, step: Any, wanted: dtype) -> Any:
     if not wanted.is_floating_point:
         if not (isinstance(start, int) and isinstance(end, int) and isinstance(step, int)):
             _check_range(start, end, step)
-            if int(step) == 0:
-                raise RuntimeError("step must be nonzero")
-            count = math.ceil((end - start) / step)
+            if wanted is int64:
+                if int(step) == 0:
+                    raise ValueError("step must be nonzero")
+                count = math.ceil((int(end) - int(start)) / int(step))
+            else:
+                count = math.ceil((end - start) / step)
             return (int(start) + int(step) * _arange(count)).astype(wanted.numpy_dtype)
         _check_range(start, end, step)
         return _arange(int(start), int(end), int(step), dtype=_INT64).astype(wanted.numpy_dtype)
@@ -412,10 +412,11 @@ def range(
 
 def _space_dtype(start: Any, end: Any, dtype: Any, out: Any, function: str) -> dtype:
     wanted = read_options(function, dtype, None)[0]
+    if out is not None:
+        check_out_dtype(out, wanted)
+        return out.dtype  # type: ignore[no-any-return]
     is_complex = isinstance(start, complex) or isinstance(end, complex)
     if wanted is None:
-        if out is not None:
-            return out.dtype  # type: ignore[no-any-return]
         return dtype_of_number(1j) if is_complex else get_default_dtype()
     if is_complex and not wanted.is_complex:
         raise RuntimeError(
@@ -425,18 +426,20 @@ def _space_dtype(start: Any, end: Any, dtype: Any, out: Any, function: str) -> d
     return wanted
 
 
-def _spaced(start: Any, end: Any, steps: int, wanted: dtype) -> Any:
-    """`steps` evenly spaced values, computed from both ends towards the middle."""
-    if steps == 1:
-        return np.full(1, start)
+def _spaced(start: Any, end: Any, steps: int, wanted: dtype, integer_step: Any) -> Any:
+    """`steps` evenly spaced values, computed from both ends towards the middle.
+
+    Integers step by a float of type `integer_step`; other dtypes compute in their own.
+    """
     if wanted.category == 1:
-        work: Any = np.float64 if wanted.itemsize > 2 else np.float32
-        step = np.float32((end - start)) / np.float32(steps - 1) if (
-            wanted.itemsize <= 4) else np.float64(end - start) / (steps - 1)
         start, end = int(start), int(end)
+        work = np.dtype(integer_step)
     else:
         work = wanted.numpy_dtype if wanted.itemsize >= 4 else np.dtype(np.float32)
-        step = (work.type(end) - work.type(start)) / work.type(steps - 1)
+        start, end = work.type(start), work.type(end)
+    if steps == 1:
+        return np.full(1, start)
+    step = work.type(end - start) / work.type(steps - 1)
     count = np.arange(steps)
     half = steps // 2
     first = start + step * count[:half].astype(work)
@@ -449,7 +452,9 @@ def _check_steps(steps: Any, function: str) -> int:
         steps = steps.item()
     if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool):
         raise TypeError(
-            f"{function}(): argument 'steps' (position 3) must be int, not {type(steps).__name__}"
+            f"{function}() received an invalid combination of arguments - got (int, int, "
+            f"{type(steps).__name__}), but expected one of:\n * (Number start, Number end, int "
+            "steps, ...)\n"
         )
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
@@ -480,7 +485,7 @@ def linspace(
     start, end = _endpoint("linspace", "start", 1, start), _endpoint("linspace", "end", 2, end)
     steps = _check_steps(steps, "linspace")
     wanted = _space_dtype(start, end, dtype, out, "linspace")
-    array = _spaced(start, end, steps, wanted).astype(wanted.numpy_dtype)
+    array = _spaced(start, end, steps, wanted, np.float64).astype(wanted.numpy_dtype)
     return _finish_range("linspace", array, out, wanted, device, requires_grad)
 
 
@@ -501,20 +506,13 @@ def logspace(
     start, end = _endpoint("logspace", "start", 1, start), _endpoint("logspace", "end", 2, end)
     steps = _check_steps(steps, "logspace")
     wanted = _space_dtype(start, end, dtype, out, "logspace")
-    if wanted.category == 1:
-        step = (end - start) / max(steps - 1, 1)
-        count = _arange(steps)
-        half = steps // 2
-        exponents = np.concatenate([start + step * count[:half],
-                                    end - step * (steps - 1 - count[half:])])
-        if steps == 1:
-            exponents = np.full(1, start)
-    else:
-        exponents = _spaced(start, end, steps, wanted)
+    exponents = _spaced(start, end, steps, wanted, np.float32)
     if wanted.is_complex or isinstance(base, complex):
         exponents = exponents.astype(np.complex128)
     elif wanted.is_floating_point and wanted.itemsize < 4:
         exponents = exponents.astype(np.float32)
+    if wanted.category == 1:
+        exponents = exponents.astype(np.float64)
     array = np.power(base, exponents).astype(wanted.numpy_dtype)
     return _finish_range("logspace", array, out, wanted, device, requires_grad)
 
@@ -538,6 +536,8 @@ def eye(
         if value < 0:
             raise RuntimeError(f"{name} must be greater or equal to 0, got {value}")
     wanted = read_options("eye", dtype, None, layout, pin_memory)[0]
+    if out is not None:
+        check_out_dtype(out, wanted)
     wanted = wanted or (out.dtype if out is not None else get_default_dtype())
     array = np.eye(n, m, dtype=wanted.numpy_dtype)
     return _finish_range("eye", array, out, wanted, device, requires_grad)

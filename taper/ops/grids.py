@@ -120,7 +120,6 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> Any:
         for i, t in enumerate(tensors)
     ]
     if swaps:
-        grids = [g.swapaxes(0, 1) for g in grids]
         grids[:2] = grids[1], grids[0]
     return tuple(grids)
 

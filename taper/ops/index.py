@@ -15,7 +15,7 @@ from taper.core.errors import normalize_dim
 from taper.core.index import Advanced, from_tensors, normalize
 from taper.core.promotion import scalar_type_name
 from taper.core.state import active, is_recording
-from taper.core.storage import new_storage
+from taper.core.storage import new_storage, repeats_memory
 from taper.core.tensor import Parameter, Tensor, wrap
 from taper.ops import slow
 from taper.ops.connect_views import result_of, view_of
@@ -448,7 +448,7 @@ def put(
         if not array.flags.writeable:
             slow._make_writeable(input)
             array = input._array
-        if any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True)):
+        if repeats_memory(array):
             raise slow.overlap_error()
         try:
             if accumulate:

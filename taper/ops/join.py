@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 
 from taper.core.errors import normalize_dim
-from taper.core.tensor import Tensor
+from taper.core.promotion import can_cast, scalar_type_name
+from taper.core.state import active, is_recording
+from taper.core.storage import repeats_memory
+from taper.core.tensor import Parameter, Tensor, wrap
+from taper.ops import slow
 from taper.ops.declare import composite, operator
 
 
 def _joinable(tensors: Any, dim: Any) -> tuple[list[Any], int]:
     """The arrays to concatenate and the dimension; empty vectors are left out, as in PyTorch."""
     if len(tensors) == 0:
-        raise RuntimeError("torch.cat(): expected a non-empty list of Tensors")
+        raise ValueError("torch.cat(): expected a non-empty list of Tensors")
     for i, t in enumerate(tensors):
         if t.ndim == 0:
             raise RuntimeError(
@@ -62,6 +66,71 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return np.concatenate(arrays, dim)
 
 
+def _write_joined(result: Tensor, out: Any) -> Tensor:
+    """`out=` of the joining functions, whose errors have words of their own."""
+    if isinstance(out, Tensor):
+        if not can_cast(result.dtype, out.dtype):
+            raise TypeError(
+                "torch.cat(): input types can't be cast to the desired output type "
+                f"{scalar_type_name(out.dtype)}"
+            )
+        array = out._array
+        if repeats_memory(array):
+            raise slow.overlap_error()
+    return slow.write_out(cat, result, out)  # type: ignore[no-any-return]
+
+
+def _check_memory(tensors: Any, out: Any) -> None:
+    if not isinstance(out, Tensor) or not isinstance(tensors, (tuple, list)):
+        return
+    for i, t in enumerate(tensors):
+        if t is out:
+            raise RuntimeError(
+                "unsupported operation: some elements of the input tensor and the written-to "
+                "tensor refer to a single memory location. Please clone() the tensor before "
+                "performing the operation."
+            )
+        if isinstance(t, Tensor) and t.numel() and np.may_share_memory(t._array, out._array):
+            raise RuntimeError(
+                "unsupported operation: the input tensors cannot refer to any of the output memory "
+                f"locations. Found overlap in input tensor {i}"
+            )
+
+
+@cat.short_path
+def _(tensors: Any = None, dim: int = 0, *, out: Any = None, **named: Any) -> Tensor:
+    if out is None and not named and not active.modes and type(dim) is int and (
+        type(tensors) is list or type(tensors) is tuple
+    ):
+        arrays = []
+        dtype = None
+        for t in tensors:
+            if type(t) is not Tensor and type(t) is not Parameter:
+                break
+            a = t._array
+            if dtype is None:
+                dtype = a.dtype
+            elif a.dtype is not dtype:
+                break
+            arrays.append(a)
+        else:
+            if not is_recording() or all([t._edge is None for t in tensors]):
+                try:
+                    return wrap(_concatenate(arrays, dim))
+                except ValueError:
+                    pass
+    dim = named.pop("axis", dim)
+    if isinstance(tensors, (tuple, list)) and not tensors:
+        raise ValueError("torch.cat(): expected a non-empty list of Tensors")
+    if out is None:
+        return slow.call(cat, (tensors, dim))  # type: ignore[no-any-return]
+    _check_memory(tensors, out)
+    return _write_joined(slow.call(cat, (tensors, dim)), out)
+
+
+_concatenate = np.concatenate
+
+
 @cat.derivative("tensors")
 def _(grad, tensors_shape, dim, needs):
     dim = normalize_dim(dim, grad._array.ndim)
@@ -106,6 +175,34 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return np.concatenate(tensors, dim).reshape((*shape[:dim], len(tensors), *shape[dim:]))
 
 
+@stack.short_path
+def _(tensors: Any = None, dim: int = 0, *, out: Any = None, **named: Any) -> Tensor:
+    if dim == 0 and out is None and not named and not active.modes and (
+        type(tensors) is list or type(tensors) is tuple
+    ):
+        arrays = []
+        dtype = shape = None
+        for t in tensors:
+            if type(t) is not Tensor and type(t) is not Parameter:
+                break
+            a = t._array
+            if dtype is None:
+                dtype = a.dtype
+                shape = a.shape
+            elif a.dtype is not dtype or a.shape != shape:
+                break
+            arrays.append(a)
+        else:
+            if shape and (not is_recording() or all([t._edge is None for t in tensors])):
+                return wrap(_concatenate(arrays).reshape(len(arrays), *shape))
+    dim = named.pop("axis", dim)
+    if isinstance(tensors, (tuple, list)) and not tensors:
+        raise RuntimeError("stack expects a non-empty TensorList")
+    if out is None:
+        return slow.call(stack, (tensors, dim))  # type: ignore[no-any-return]
+    return _write_joined(slow.call(stack, (tensors, dim)), out)
+
+
 @stack.derivative("tensors")
 def _(grad, dim):
     return grad.unbind(dim)
@@ -122,32 +219,36 @@ def _tensors(function: str, tensors: Any) -> Any:
     return tensors
 
 
-@composite(out=True)
-def hstack(tensors: Any) -> Tensor:
+def _joined(tensors: Any, dim: int, out: Any) -> Tensor:
+    return cat(tensors, dim) if out is None else cat(tensors, dim, out=out)  # type: ignore[no-any-return]
+
+
+@composite()
+def hstack(tensors: Any, *, out: Any = None) -> Tensor:
     """Joins tensors along their second dimension; vectors along their only one."""
     tensors = [atleast_1d(t) for t in _tensors("hstack", tensors)]
-    return cat(tensors, 0 if tensors[0]._array.ndim == 1 else 1)
+    return _joined(tensors, 0 if tensors[0]._array.ndim == 1 else 1, out)
 
 
-@composite(out=True, aliases=("row_stack",))
-def vstack(tensors: Any) -> Tensor:
+@composite(aliases=("row_stack",))
+def vstack(tensors: Any, *, out: Any = None) -> Tensor:
     """Joins tensors along their first dimension; vectors become rows."""
-    return cat([atleast_2d(t) for t in _tensors("vstack", tensors)], 0)
+    return _joined([atleast_2d(t) for t in _tensors("vstack", tensors)], 0, out)
 
 
-@composite(out=True)
-def dstack(tensors: Any) -> Tensor:
+@composite()
+def dstack(tensors: Any, *, out: Any = None) -> Tensor:
     """Joins tensors along their third dimension."""
-    return cat([atleast_3d(t) for t in _tensors("dstack", tensors)], 2)
+    return _joined([atleast_3d(t) for t in _tensors("dstack", tensors)], 2, out)
 
 
-@composite(out=True)
-def column_stack(tensors: Any) -> Tensor:
+@composite()
+def column_stack(tensors: Any, *, out: Any = None) -> Tensor:
     """Joins tensors along their second dimension; vectors become columns."""
     columns = [
         t.reshape(-1, 1) if t._array.ndim <= 1 else t for t in _tensors("column_stack", tensors)
     ]
-    return hstack.forward(columns)
+    return hstack.forward(columns, out=out)
 
 
 def _each(function: Any, tensors: tuple[Any, ...]) -> Any:

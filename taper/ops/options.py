@@ -9,10 +9,14 @@ import numpy as np
 from taper.core import device as devices
 from taper.core.device import as_device
 from taper.core.dtype import as_dtype, dtype, get_default_dtype
+from taper.core.promotion import scalar_type_name
 from taper.core.state import is_inference
 from taper.core.tensor import LEAF, Tensor, wrap
 
-__all__ = ["copy_in_format", "finish", "preserved_copy", "read_options", "uninitialized"]
+__all__ = [
+    "check_out_dtype", "copy_in_format", "finish", "preserved_copy", "read_options",
+    "uninitialized", "write_out",
+]
 
 ndarray = np.ndarray
 
@@ -40,6 +44,29 @@ def check_dtype(function: str, value: Any) -> dtype:
     """The default dtype for None, a dtype as it is; TypeError for anything else."""
     found = as_dtype(value, function)
     return get_default_dtype() if found is None else found
+
+
+def write_out(out: Tensor, array: Any, wanted: dtype | None = None) -> Tensor:
+    """Writes what a creation function made into its `out=` tensor, casting and resizing.
+
+    Args: wanted: the dtype that was asked for, which must be that of `out`.
+    """
+    check_out_dtype(out, wanted)
+    if out._array.shape != array.shape:
+        from taper.ops.slow import resize_out
+
+        resize_out(out, array.shape)
+    out.detach().copy_(wrap(array))  # type: ignore[attr-defined]
+    return out
+
+
+def check_out_dtype(out: Tensor, wanted: dtype | None) -> None:
+    """Raises unless `out=` has the dtype that was asked for beside it."""
+    if wanted is not None and wanted is not out.dtype:
+        raise RuntimeError(
+            f"dtype {scalar_type_name(wanted)} does not match dtype of out parameter "
+            f"({scalar_type_name(out.dtype)})"
+        )
 
 
 def finish(array: Any, requires_grad: Any = False) -> Tensor:

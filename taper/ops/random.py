@@ -17,16 +17,19 @@ from taper.core.errors import broadcast_error
 from taper.core.generator import default_generator
 from taper.core.promotion import scalar_type_name
 from taper.core.state import active, is_recording
+from taper.core.storage import repeats_memory
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import random as kernels
 from taper.ops import slow
 from taper.ops.declare import composite, method, operator
 from taper.ops.options import (
+    check_out_dtype,
     dense_like,
     finish,
     order_of_format,
     read_options,
     uninitialized,
+    write_out,
 )
 from taper.ops.sizes import as_sizes, size_arguments
 
@@ -57,10 +60,7 @@ def _finished(
     """The unusual ways of making a random tensor; `make` is a kernel of uniform or normal."""
     wanted, where = read_options(function, dtype, device, layout, pin_memory)
     if out is not None:
-        if wanted is not None and wanted is not out.dtype:
-            raise RuntimeError(
-                f"dtype {wanted.name} does not match dtype of out parameter ({out.dtype.name})"
-            )
+        check_out_dtype(out, wanted)
         if out._array.shape != shape:
             slow.resize_out(out, shape)
         _check_float(kernel, out.dtype)
@@ -249,12 +249,7 @@ def randint(
 
 
 def _into(out: Any, array: Any, requires_grad: bool = False) -> Tensor:
-    if out is None:
-        return finish(array, requires_grad)
-    if out._array.shape != array.shape:
-        slow.resize_out(out, array.shape)
-    out.detach().copy_(wrap(array))
-    return out  # type: ignore[no-any-return]
+    return finish(array, requires_grad) if out is None else write_out(out, array)
 
 
 @composite()
@@ -349,7 +344,7 @@ def _refill(name: str, self: Tensor, write: Any) -> Tensor:
         if not array.flags.writeable:
             slow._make_writeable(self)
             array = self._array
-        if any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True)):
+        if repeats_memory(array):
             raise slow.overlap_error()
         write(array)
     if self._edge is not None and is_recording():
@@ -572,7 +567,10 @@ def normal(
         _check_std("normal", std)
         shape = as_sizes("normal", size)
         wanted, where = read_options("normal", dtype, device, layout, pin_memory)
-        wanted = wanted or (out.dtype if out is not None else get_default_dtype())
+        if out is not None:
+            check_out_dtype(out, wanted)
+            wanted = out.dtype
+        wanted = wanted or get_default_dtype()
         _check_float("normal_kernel_cpu", wanted)
         if where.type != "cpu":
             return finish(uninitialized(shape, wanted, where), requires_grad)
@@ -586,8 +584,15 @@ def normal(
             raise RuntimeError("normal expects all elements of std >= 0.0")
     else:
         _check_std("normal", std)
-    first = mean if isinstance(mean, Tensor) else std
+    first = out if out is not None else mean if isinstance(mean, Tensor) else std
     _check_float("normal_kernel_cpu", first.dtype)
+    if out is not None:
+        # PyTorch computes in `out`, which must therefore have room for the result.
+        given = mean if isinstance(mean, Tensor) else std
+        if not (isinstance(mean, Tensor) and isinstance(std, Tensor)):
+            problem = broadcast_error([given._array.shape, out._array.shape])
+            if problem is not None:
+                raise problem
     if isinstance(mean, Tensor) and isinstance(std, Tensor):
         problem = broadcast_error([mean._array.shape, std._array.shape])
         if problem is not None:
@@ -676,11 +681,17 @@ def multinomial(
             "multinomial only supports floating-point dtypes for input, got: "
             f"{scalar_type_name(input.dtype)}"
         )
+    if weights.shape[-1] > 2**24:
+        raise RuntimeError("number of categories cannot exceed 2^24")
     if num_samples <= 0:
         raise RuntimeError("cannot sample n_sample <= 0 samples")
     if not replacement and num_samples > weights.shape[-1]:
         raise RuntimeError(
             "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
+        )
+    if out is not None and out.dtype is not dtypes.int64:
+        raise RuntimeError(
+            f"multinomial expects Long tensor out, got: {scalar_type_name(out.dtype)}"
         )
     source = generator or default_generator
     return _into(out, kernels.multinomial(source, weights, int(num_samples), replacement))

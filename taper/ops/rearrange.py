@@ -22,9 +22,8 @@ def repeated(input: Tensor, repeats: Any) -> Tensor:
     # Each dimension n becomes (repeat, n), of which the first is broadcast.
     split = tuple([x for n in shape for x in (1, n)])
     wide = tuple([x for r, n in zip(repeats, shape, strict=True) for x in (r, n)])
-    result = np.broadcast_to(input.reshape(split), wide).reshape(
-        tuple([r * n for r, n in zip(repeats, shape, strict=True)]))
-    return result.copy() if all(r == 1 for r in repeats) else result
+    whole = np.broadcast_to(input.reshape(split), wide).copy()
+    return whole.reshape(tuple([r * n for r, n in zip(repeats, shape, strict=True)]))
 
 
 @repeated.derivative("input")
@@ -211,6 +210,8 @@ def roll(input: Tensor, shifts: Any, dims: Any = ()) -> Tensor:
         raise RuntimeError(
             f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}"
         )
+    if not input.ndim:
+        raise IndexError(f"Dimension specified as {dims[0]} but tensor has no dimensions")
     result = input
     for shift, d in zip(shifts, dims, strict=True):
         result = _rolled(result, shift, normalize_dim(d, input.ndim))

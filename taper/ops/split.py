@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from taper.core.errors import normalize_dim
+from taper.core.storage import new_storage
 from taper.core.tensor import Tensor
 from taper.ops.declare import composite, operator
 from taper.ops.index import slice_dim
@@ -173,7 +174,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> Any:
 
 @operator("_unsafe_split", outputs="list", node="UnsafeSplitBackward0", hidden=True)
 def unsafe_split_equal(input: Tensor, sizes: Any, dim: int) -> Any:
-    return tuple([part.copy() for part in split_sizes.forward(input, sizes, dim)])
+    return split_sizes.forward(input, sizes, dim)
 
 
 @unsafe_split_equal.derivative("input")
@@ -181,25 +182,33 @@ def _(grads, input_shape, sizes, dim):
     return split_sizes.derivatives[0].function(grads, input_shape, sizes, dim)
 
 
+def _unsafely(input: Tensor, sizes: list[int], dim: int) -> Any:
+    """Parts that share the input's memory, but neither its history nor its version counter."""
+    parts = unsafe_split_equal(input, sizes, dim)
+    for part in parts:
+        part._storage = new_storage(input._shared_storage().array)
+    return parts
+
+
 @composite(method=True)
 def unsafe_split(tensor: Tensor, split_size: int, dim: int = 0) -> Any:
-    """Like `split`, but the parts may be changed in place: they are copies."""
+    """Like `split`, but the parts may be changed in place, at your own risk."""
     at = _checked_dim("split", tensor, dim)
-    return unsafe_split_equal(tensor, equal_sizes(tensor._array.shape[at], split_size), at)
+    return _unsafely(tensor, equal_sizes(tensor._array.shape[at], split_size), at)
 
 
 @composite(method=True)
 def unsafe_split_with_sizes(input: Tensor, split_sizes: Any, dim: int = 0) -> Any:
-    """Like `split_with_sizes`, but the parts may be changed in place: they are copies."""
+    """Like `split_with_sizes`, but the parts may be changed in place, at your own risk."""
     at = _checked_dim("split_with_sizes", input, dim)
-    return unsafe_split_equal(input, _checked_sizes(input, split_sizes, at), at)
+    return _unsafely(input, _checked_sizes(input, split_sizes, at), at)
 
 
 @composite(method=True)
 def unsafe_chunk(input: Tensor, chunks: int, dim: int = 0) -> Any:
-    """Like `chunk`, but the parts may be changed in place: they are copies."""
+    """Like `chunk`, but the parts may be changed in place, at your own risk."""
     at = _checked_dim("chunk", input, dim)
-    return unsafe_split_equal(input, chunk_sizes(input._array.shape[at], chunks), at)
+    return _unsafely(input, chunk_sizes(input._array.shape[at], chunks), at)
 
 
 def _narrowed(input: Tensor, dim: int, start: int, stop: int) -> Tensor:
@@ -286,6 +295,12 @@ def _checked_split(function: str, input: Tensor, how: Any, minimum: int, dim: in
         raise RuntimeError(
             f"torch.{function} requires a tensor with at least {minimum} dimension, but got a "
             f"tensor with {ndim} dimensions!"
+        )
+    if isinstance(how, str):
+        raise TypeError(
+            f"{function}() received an invalid combination of arguments - got (Tensor, str), but "
+            "expected one of:\n * (Tensor input, int sections)\n * (Tensor input, tuple of ints "
+            "indices)\n"
         )
     size = input._array.shape[dim]
     if isinstance(how, int) and (how <= 0 or size % how):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from typing import Any
 
@@ -12,6 +13,7 @@ from taper.autograd.views import Geometry
 from taper.core.dtype import as_dtype
 from taper.core.errors import normalize_dim
 from taper.core.promotion import scalar_type_name
+from taper.core.state import is_recording
 from taper.core.storage import (
     UntypedStorage,
     address_of,
@@ -325,6 +327,67 @@ def _(grad, dimension, size, step):
     return grad.unfold(dimension, size, step)
 
 
+# -- in place: the tensor itself becomes the view ----------------------------------------------------
+
+
+def _become(self: Tensor, name: str, make: Any) -> Tensor:
+    """Gives the tensor the geometry and history of the view that `make` returns."""
+    slow.check_inplace(self)
+    frame = sys._getframe(2)
+    original = slow.alias_with_history(self)
+    view = make(original)
+    self._array = view._array
+    if self._edge is not None and is_recording():
+        self._edge = view._edge
+    self._bump_version((name, frame.f_code, frame.f_lasti))
+    return self
+
+
+@method()
+def squeeze_(self: Tensor, dim: Any = None) -> Tensor:
+    """The in-place form of `squeeze`."""
+    return _become(self, "squeeze_", lambda x: x.squeeze() if dim is None else x.squeeze(dim))
+
+
+@method()
+def unsqueeze_(self: Tensor, dim: int) -> Tensor:
+    """The in-place form of `unsqueeze`."""
+    return _become(self, "unsqueeze_", lambda x: x.unsqueeze(dim))
+
+
+@method()
+def transpose_(self: Tensor, dim0: int, dim1: int) -> Tensor:
+    """The in-place form of `transpose`."""
+    return _become(self, "transpose_", lambda x: x.transpose(dim0, dim1))
+
+
+@method()
+def swapaxes_(self: Tensor, axis0: int, axis1: int) -> Tensor:
+    """The in-place form of `swapaxes`."""
+    return _become(self, "swapaxes_", lambda x: x.transpose(axis0, axis1))
+
+
+@method()
+def swapdims_(self: Tensor, dim0: int, dim1: int) -> Tensor:
+    """The in-place form of `swapdims`."""
+    return _become(self, "swapdims_", lambda x: x.transpose(dim0, dim1))
+
+
+@method()
+def t_(self: Tensor) -> Tensor:
+    """The in-place form of `t`."""
+    return _become(self, "t_", lambda x: x.t())
+
+
+@composite(method=True)
+def as_strided_(
+    input: Tensor, size: Any, stride: Any, storage_offset: int | None = None
+) -> Tensor:
+    """The in-place form of `as_strided`."""
+    return _become(input, "as_strided_",
+                   lambda x: as_strided.forward(x, size, stride, storage_offset))
+
+
 # -- another dtype for the same bytes ----------------------------------------------------------------
 
 
@@ -441,10 +504,10 @@ def grow(storage: Any, nbytes: int, numpy_dtype: Any) -> None:
     storage.array = fresh
 
 
-@method()
-def resize_as_(self: Tensor, other: Tensor, memory_format: Any = None) -> Tensor:
-    """Gives the tensor the shape of `other` in place."""
-    return resize_(self, tuple(other.shape), memory_format=memory_format)
+@composite(method=True)
+def resize_as_(input: Tensor, the_template: Tensor, *, memory_format: Any = None) -> Tensor:
+    """Gives the tensor the shape of another in place."""
+    return resize_(input, tuple(the_template.shape), memory_format=memory_format)
 
 
 @method()

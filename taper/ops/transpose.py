@@ -179,7 +179,7 @@ def _T(input: Tensor) -> Tensor:
         return input.permute(tuple(range(ndim - 1, -1, -1)))
     if ndim < 2:
         _warn_about_transposing("x.T", ndim)
-    return view_of(input, a.T, permute, (range(ndim - 1, -1, -1),))
+    return view_of(input, a.T, permute, (tuple(range(ndim - 1, -1, -1)),))
 
 
 _warned: set[str] = set()

@@ -182,6 +182,15 @@ def _(grad, input_shape, dim, start, length):
 @composite(method=True, out=True)
 def narrow_copy(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """Returns a copy of `length` positions of a dimension; see `narrow`."""
+    if 0 < input._array.ndim <= dim:
+        raise RuntimeError(
+            "Expected dim < static_cast<int64_t>(self_sizes.size()) to be true, but got false."
+        )
+    if length < 0 and input._array.ndim:
+        raise RuntimeError(
+            f"start ({start}) + length ({length}) exceeds dimension size "
+            f"({input._array.shape[dim]})."
+        )
     narrow.forward(input.detach(), dim, start, length)  # type: ignore[attr-defined]
     at = dim % input._array.ndim
     first = int(start)

@@ -661,7 +661,7 @@ def _make_node_class(op: Operator) -> type[Node]:
     source.add(0, "def backward(node, grad):")
     several = op.outputs is not None
     if several:
-        source.add(1, "grads = grad", "grad = grads[0]")
+        source.add(1, "grads = grad if node.outputs != 1 else (grad,)", "grad = grads[0]")
     source.add(1, "saved = node.saved", "if saved is None:", "    raise freed_error(node)")
     targets = [t for item in items for t in item.unpack()]
     if targets:
