@@ -10,6 +10,7 @@ import numpy as np
 from taper.core.dtype import as_dtype
 from taper.core.errors import normalize_dim
 from taper.core.tensor import Tensor
+from taper.kernels.row_sums import exponentials_of_rows
 from taper.ops.declare import composite, operator
 
 
@@ -38,6 +39,10 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
         tensor([0.5000, 0.5000])
     """
     axis = _axis(dim, input.ndim)
+    if axis == 1 and input.ndim == 2:
+        small = exponentials_of_rows(input)
+        if small is not None:
+            return np.true_divide(small[1], small[2].reshape(-1, 1))
     if not input.size:
         return input.copy()
     result = np.subtract(input, np.maximum.reduce(input, axis, None, None, True))
@@ -51,22 +56,22 @@ def _(grad, result, dim):
 
 
 @operator(hidden=True, promote="result_type", upcast=True)
-def softmax_backward(grad_output: Tensor, result: Tensor, dim: int) -> Tensor:
+def softmax_backward(grad_output: Tensor, output: Tensor, dim: int) -> Tensor:
     """The gradient of `softmax`, from its result."""
-    weighted = np.multiply(grad_output, result)
-    total = np.add.reduce(weighted, _axis(dim, result.ndim), None, None, True)
-    return np.subtract(weighted, np.multiply(result, total))
+    weighted = np.multiply(grad_output, output)
+    total = np.add.reduce(weighted, _axis(dim, output.ndim), None, None, True)
+    return np.subtract(weighted, np.multiply(output, total))
 
 
 @softmax_backward.derivative("grad_output")
-def _(grad, result, dim):
-    return softmax_backward.function(grad, result, dim)
+def _(grad, output, dim):
+    return softmax_backward.function(grad, output, dim)
 
 
-@softmax_backward.derivative("result")
-def _(grad, grad_output, result, dim):
-    along = (grad_output * result).sum(dim, True)
-    return grad * (grad_output - along) - grad_output * (grad * result).sum(dim, True)
+@softmax_backward.derivative("output")
+def _(grad, grad_output, output, dim):
+    along = (grad_output * output).sum(dim, True)
+    return grad * (grad_output - along) - grad_output * (grad * output).sum(dim, True)
 
 
 @operator(
@@ -83,6 +88,10 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
         tensor([-0.6931, -0.6931])
     """
     axis = _axis(dim, input.ndim)
+    if axis == 1 and input.ndim == 2:
+        small = exponentials_of_rows(input)
+        if small is not None:
+            return np.subtract(small[0], np.log(small[2]).reshape(-1, 1))
     if not input.size:
         return input.copy()
     shifted = np.subtract(input, np.maximum.reduce(input, axis, None, None, True))
@@ -96,20 +105,20 @@ def _(grad, result, dim):
 
 
 @operator(hidden=True, promote="result_type", upcast=True)
-def log_softmax_backward(grad_output: Tensor, result: Tensor, dim: int) -> Tensor:
+def log_softmax_backward(grad_output: Tensor, output: Tensor, dim: int) -> Tensor:
     """The gradient of `log_softmax`, from its result."""
-    total = np.add.reduce(grad_output, _axis(dim, result.ndim), None, None, True)
-    return np.subtract(grad_output, np.multiply(np.exp(result), total))
+    total = np.add.reduce(grad_output, _axis(dim, output.ndim), None, None, True)
+    return np.subtract(grad_output, np.multiply(np.exp(output), total))
 
 
 @log_softmax_backward.derivative("grad_output")
-def _(grad, result, dim):
-    return grad - (grad * result.exp()).sum(dim, True)
+def _(grad, output, dim):
+    return grad - (grad * output.exp()).sum(dim, True)
 
 
-@log_softmax_backward.derivative("result")
-def _(grad, grad_output, result, dim):
-    return -(grad * result.exp() * grad_output.sum(dim, True))
+@log_softmax_backward.derivative("output")
+def _(grad, grad_output, output, dim):
+    return -(grad * output.exp() * grad_output.sum(dim, True))
 
 
 # -- the forms of nn.functional --------------------------------------------------------------------
