@@ -1,0 +1,9 @@
+"""`torch.sparse`: the operators declared with this prefix in `taper/ops`, and invariant checks."""
+
+import taper.ops  # noqa: F401 - declares them
+from taper.ops.namespace import functions_below
+from taper.ops.sparse_creation import (
+    check_sparse_tensor_invariants as check_sparse_tensor_invariants,
+)
+
+__getattr__, __dir__ = functions_below(__name__, "sparse")
