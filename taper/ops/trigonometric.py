@@ -246,20 +246,20 @@ def _(grad, input):
 
 
 @operator(hidden=True, promote="result_type")
-def tanh_backward(grad_output: Tensor, result: Tensor) -> Tensor:
+def tanh_backward(grad_output: Tensor, output: Tensor) -> Tensor:
     """The gradient of `tanh`, from its result."""
-    slope = np.subtract(_one(result), np.multiply(result, result))
+    slope = np.subtract(_one(output), np.multiply(output, output))
     return np.multiply(grad_output, np.conjugate(slope) if slope.dtype.kind == "c" else slope)
 
 
 @tanh_backward.derivative("grad_output")
-def _(grad, result):
-    return grad * (1 - result * result)
+def _(grad, output):
+    return grad * (1 - output * output)
 
 
-@tanh_backward.derivative("result")
-def _(grad, grad_output, result):
-    return conj(grad) * grad_output * conj(-2 * result)
+@tanh_backward.derivative("output")
+def _(grad, grad_output, output):
+    return conj(grad) * grad_output * conj(-2 * output)
 
 
 @operator(

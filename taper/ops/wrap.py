@@ -181,9 +181,16 @@ def make_dunder(op: Operator, name: str) -> Callable[..., Any]:
     return _make(op, name, has_out=False, slow="slow_dunder")
 
 
+# Variables of the generated functions; a parameter of the same name would be overwritten.
+_LOCAL_NAMES = frozenset("r d result results node frame storage".split())
+
+
 def _make(op: Operator, name: str, *, has_out: bool, slow: str) -> Callable[..., Any]:
     source = Source(op, "_" if not name.isidentifier() else name)
     signature = Signature(op.forward, op.variadic)
+    taken = _LOCAL_NAMES.intersection(signature.names)
+    if taken and not op.is_composite:
+        raise TypeError(f"operator {op.path}: parameters can't be called {sorted(taken)}")
     is_dunder = slow == "slow_dunder"
     inplace_flag = op.inplace_flag and not is_dunder
     if is_dunder:
@@ -298,8 +305,8 @@ def _dtype_guard(op: Operator, signature: Signature, numbers: set[str]) -> str |
                and p.name not in op.unpromoted]
     refused = _refused_kinds(op)
     if op.promote is None and not op.upcast:
-        return f"((d := a_{present[0].name}.dtype) is F32 or d.kind not in '{refused}')" if (
-            refused) else None
+        found = f"(d := a_{present[0].name}.dtype)"
+        return _kind_test(found, refused) if refused else None
     parts = []
     first: str | None = None
     kept = ""
@@ -323,7 +330,7 @@ def _dtype_guard(op: Operator, signature: Signature, numbers: set[str]) -> str |
             parts.append(f"{array}.dtype is d")
     if not needs_inexact and refused:
         found = "d" if len(present) > 1 else f"(d := {first}.dtype)"
-        parts.append(f"({found} is F32 or d.kind not in '{refused}')")
+        parts.append(_kind_test(found, refused))
     elif not needs_inexact and len(present) == 2 and present[1].role is not OPTIONAL:
         other = f"a_{present[1].name}" + ("[0]" if present[1].role is LIST else "")
         return f"{first}.dtype is {other}.dtype"
@@ -333,12 +340,19 @@ def _dtype_guard(op: Operator, signature: Signature, numbers: set[str]) -> str |
 def _refused_kinds(op: Operator) -> str:
     """NumPy's letters of the kinds that a forward would compute although PyTorch refuses them.
 
-    Operators that refuse floats do so in NumPy as well.
+    Ufuncs that refuse floats do so in NumPy as well.
     """
-    if "f" not in op.kinds:
+    if "f" not in op.kinds and op.ufunc is not None:
         return ""
-    return "".join(numpy for kind, numpy in zip("bic", ("b", "iu", "c"), strict=True)
+    return "".join(numpy for kind, numpy in zip("bifc", ("b", "iu", "fV", "c"), strict=True)
                    if kind not in op.kinds)
+
+
+def _kind_test(found: str, refused: str) -> str:
+    """The condition that a dtype, assigned to `d` on the way, is not of the refused kinds."""
+    if "f" in refused:
+        return f"{found}.kind not in '{refused}'"
+    return f"({found} is F32 or d.kind not in '{refused}')"
 
 
 def _write_branch(
