@@ -106,7 +106,7 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None, mask: Tensor | None = 
         >>> torch.masked.cumsum(torch.tensor([1, 2, 4]), 0, mask=torch.tensor([True, False, True]))
         tensor([1, 1, 5])
     """
-    return _masked(input, mask, 0).cumsum(dim, dtype=_wide(input, dtype))
+    return _masked(input, mask, 0).cumsum(dim, dtype=as_dtype(dtype) or input.dtype)
 
 
 @composite("masked.cumprod")
@@ -118,7 +118,7 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None, mask: Tensor | None =
         >>> torch.masked.cumprod(torch.tensor([2, 3, 4]), 0, mask=torch.tensor([True, False, True]))
         tensor([2, 2, 8])
     """
-    return _masked(input, mask, 1).cumprod(dim, dtype=_wide(input, dtype))
+    return _masked(input, mask, 1).cumprod(dim, dtype=as_dtype(dtype) or input.dtype)
 
 
 @composite("masked.amax")

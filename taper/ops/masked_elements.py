@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from taper.core.dtype import from_numpy_dtype
+from taper.core.errors import broadcast_error
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
 from taper.ops.declare import OPERATORS, composite, operator
@@ -37,7 +38,15 @@ def _fill(input: Any, mask: Any, value: Any) -> Any:
         result = input.copy()
         np.putmask(result, mask, value)
         return result
+    _require_broadcastable(mask, input)
     return np.where(mask, as_element(value, input.dtype), input)
+
+
+def _require_broadcastable(mask: Any, input: Any) -> None:
+    """PyTorch broadcasts the input against the mask, and says so in this order."""
+    error = broadcast_error((mask.shape, input.shape))
+    if error is not None:
+        raise error
 
 
 @operator("masked_fill", hidden=True)
@@ -154,6 +163,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     if mask.dtype is not _BOOL:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
     if mask.shape != input.shape:
+        _require_broadcastable(mask, input)
         input, mask = np.broadcast_arrays(input, mask)
     return input[mask]
 

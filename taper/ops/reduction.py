@@ -264,8 +264,8 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     :math:`m + \log \sum_i e^{x_i - m}` with :math:`m = \max_i x_i`.
     Example:
         >>> import taper as torch
-        >>> torch.logsumexp(torch.tensor([1000., 1000.]), 0)
-        tensor(1000.6931)
+        >>> torch.logsumexp(torch.tensor([500., 500.]), 0) - 500
+        tensor(0.6931)
     """
     axis = axes_of(dim, input.ndim) if input.ndim else None
     if dim is not None and input.ndim == 0:

@@ -10,6 +10,7 @@ from taper.core.errors import normalize_dim
 from taper.core.promotion import dtype_of_number
 from taper.core.tensor import Tensor, wrap
 from taper.ops.declare import composite, operator
+from taper.ops.sort import stable_order
 
 Number = Any
 
@@ -180,7 +181,7 @@ def _runs(starts: Any, order: Any, n: int) -> tuple[Any, Any, Any]:
 
 def _distinct(flat: Any, is_sorted: bool) -> tuple[Any, Any, Any]:
     """Distinct elements of a vector, the group of each element, the sizes of the groups."""
-    order = flat.argsort(kind="stable") if is_sorted else None
+    order = stable_order(flat, 0) if is_sorted else None
     ordered = flat if order is None else flat[order]
     starts = np.ones(ordered.shape, np.bool_)
     starts[1:] = ordered[1:] != ordered[:-1]
@@ -314,7 +315,7 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     if any(n < 0 for n in sizes):
         raise ValueError(f"'shape' cannot have negative values, but got {tuple(sizes)}")
     results = []
-    rest = indices
+    rest = indices.long()
     for size in reversed(sizes):
         results.append(rest % size)
         rest = rest // size

@@ -18,6 +18,8 @@ _PARTITION_FROM = 256
 
 def stable_order(x: Any, axis: int, descending: bool = False) -> Any:
     """The indices that sort `x` along an axis; equal elements keep their order, NaN is largest."""
+    if x.dtype.kind == "V":  # bfloat16: its own comparison leaves NaN anywhere
+        x = x.astype(np.float32)
     if not descending:
         return x.argsort(axis, kind="stable")
     flipped = (slice(None),) * axis + (slice(None, None, -1),)
@@ -118,7 +120,7 @@ def _top(input: Any, k: int, axis: int, largest: bool, is_sorted: bool) -> Any:
     head = (slice(None),) * axis + (slice(0, k),)
     if largest and n < _PARTITION_FROM:
         last = (slice(None),) * axis + (slice(None, -k - 1, -1),)
-        return input.argsort(axis)[last].copy()
+        return stable_order(input, axis)[last].copy()
     if n < _PARTITION_FROM or k * 4 > n or input.dtype.kind not in "iuf":
         return stable_order(input, axis, largest)[head]
     if largest:
