@@ -8,7 +8,14 @@ import taper
 from taper import Tensor
 from taper.optim.elementwise import apply_rule
 from taper.optim.optimizer import (
-    Optimizer, ParamsT, advance, check_fused, check_lr, check_not_negative, new_step, number,
+    Optimizer,
+    ParamsT,
+    advance,
+    check_fused,
+    check_lr,
+    check_not_negative,
+    new_step,
+    number,
     set_group_defaults,
 )
 

@@ -8,8 +8,16 @@ import taper
 from taper import Tensor
 from taper.optim.elementwise import apply_rule, maximum
 from taper.optim.optimizer import (
-    Optimizer, ParamsT, advance, check_betas, check_fused, check_lr, check_not_negative, new_step,
-    number, set_group_defaults,
+    Optimizer,
+    ParamsT,
+    advance,
+    check_betas,
+    check_fused,
+    check_lr,
+    check_not_negative,
+    new_step,
+    number,
+    set_group_defaults,
 )
 
 __all__ = ["Adam"]
@@ -89,10 +97,10 @@ class Adam(Optimizer):
                 )
         return loss
 
-    def _rows_by_step(self, group: dict[str, Any]) -> dict[Any, list[tuple[Tensor, ...]]]:
+    def _rows_by_step(self, group: dict[str, Any]) -> dict[Any, list[list[Tensor]]]:
         """The rows of the rule, by the step count they have reached."""
         amsgrad = group["amsgrad"]
-        rows: dict[Any, list[tuple[Tensor, ...]]] = {}
+        rows: dict[Any, list[list[Tensor]]] = {}
         for param, grad in self._gradients(group):
             state = self.state[param]
             if not state:
@@ -101,9 +109,9 @@ class Adam(Optimizer):
                 state["exp_avg_sq"] = taper.zeros_like(param)
                 if amsgrad:
                     state["max_exp_avg_sq"] = taper.zeros_like(param)
-            row = (param, grad, state["exp_avg"], state["exp_avg_sq"])
+            row = [param, grad, state["exp_avg"], state["exp_avg_sq"]]
             if amsgrad:
-                row = (*row, state["max_exp_avg_sq"])
+                row.append(state["max_exp_avg_sq"])
             rows.setdefault(advance(state["step"]), []).append(row)
         return rows
 
@@ -130,14 +138,12 @@ def adam_rule(
     exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad * grad
     bias_correction1 = 1 - beta1**step
     bias_correction2 = 1 - beta2**step
-    if max_exp_avg_sq is not None:
-        largest = (maximum(max_exp_avg_sq, exp_avg_sq),)
-        denominator = largest[0] ** 0.5 / bias_correction2**0.5 + eps
-    else:
-        largest = ()
-        denominator = exp_avg_sq**0.5 / bias_correction2**0.5 + eps
+    largest = exp_avg_sq if max_exp_avg_sq is None else maximum(max_exp_avg_sq, exp_avg_sq)
+    denominator = largest**0.5 / bias_correction2**0.5 + eps
     param = param - (lr / bias_correction1) * exp_avg / denominator
-    return (param, exp_avg, exp_avg_sq, *largest)
+    if max_exp_avg_sq is None:
+        return param, exp_avg, exp_avg_sq
+    return param, exp_avg, exp_avg_sq, largest
 
 
 def _check_tensor_betas(betas: tuple[Any, Any], foreach: bool) -> None:

@@ -8,7 +8,14 @@ import taper
 from taper import Tensor
 from taper.optim.elementwise import absolute, apply_rule, maximum
 from taper.optim.optimizer import (
-    Optimizer, ParamsT, advance, check_betas, check_lr, check_not_negative, new_step, number,
+    Optimizer,
+    ParamsT,
+    advance,
+    check_betas,
+    check_lr,
+    check_not_negative,
+    new_step,
+    number,
     set_group_defaults,
 )
 
@@ -16,7 +23,7 @@ __all__ = ["Adamax"]
 
 
 class Adamax(Optimizer):
-    """Adamax (Kingma and Ba, 2015): ``p ← p - lr / (1 - β₁ᵗ) · m / u``, ``u ← max(β₂·u, |g| + eps)``.
+    """Adamax (Kingma and Ba, 2015): ``p ← p - lr / (1-β₁ᵗ) · m / u``, ``u ← max(β₂·u, |g| + eps)``.
 
     Args:
         params: the parameters, or parameter groups.

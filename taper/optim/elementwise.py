@@ -88,7 +88,7 @@ def _are_small_and_alike(columns: list[list[Any]]) -> bool:
     """Whether all arrays are plain, of one dtype to compute in, and together fit a block."""
     dtypes = set()
     for column in columns:
-        if not {*map(type, column)} == _PLAIN:
+        if {*map(type, column)} != _PLAIN:
             return False
         dtypes.update([array.dtype for array in column])
     return (
@@ -148,10 +148,7 @@ def _apply_in_blocks(rule: Rule, arrays: list[np.ndarray], settings: dict[str, A
     for block in blocks:
         values = rule(*[_computable(array) for array in block], **settings)
         for array, value in zip(_without_grad(block), values, strict=True):
-            if array.dtype.kind == "c":
-                value = value.view(array.dtype)
-                value = value[..., 0] if flat is None else value
-            array[...] = value
+            array[...] = value if array.dtype.kind != "c" else _from_pairs(value, array)
 
 
 def _flattened(arrays: list[np.ndarray]) -> list[np.ndarray] | None:
@@ -159,16 +156,12 @@ def _flattened(arrays: list[np.ndarray]) -> list[np.ndarray] | None:
 
     The arrays that are written to must be dense; the gradient may be copied into their order.
     """
-    param, grad = arrays[:2]
-    order = "C" if param.flags.c_contiguous else "F"
-    contiguous = order + "_CONTIGUOUS"
-    if not all(array.flags[contiguous] for array in _without_grad(arrays)):
+    param = arrays[0]
+    if not param.flags.c_contiguous:
+        arrays = [array.T for array in arrays]
+    if not all(array.flags.c_contiguous for array in _without_grad(arrays)):
         return None
-    return [
-        (np.array(grad, order=order) if array is grad and not grad.flags[contiguous] else array)
-        .reshape(-1, order=order)
-        for array in arrays
-    ]
+    return [array.reshape(-1) for array in arrays]
 
 
 def _computable(array: np.ndarray) -> np.ndarray:
@@ -183,6 +176,12 @@ def _computable(array: np.ndarray) -> np.ndarray:
 def _as_pairs(array: np.ndarray, real: np.dtype[Any]) -> np.ndarray:
     """A complex array of any shape as real numbers with a trailing axis of length 2."""
     return np.stack([array.real, array.imag], axis=-1).astype(real, copy=False)
+
+
+def _from_pairs(pairs: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """What `_computable` made pairs of, as complex numbers again."""
+    values = pairs.view(like.dtype)
+    return values if like.ndim == 1 else values[..., 0]
 
 
 def _apply_to_tensors(

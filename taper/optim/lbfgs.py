@@ -46,7 +46,7 @@ class LBFGS(Optimizer):
 
     @property
     def _params(self) -> list[Tensor]:
-        return self.param_groups[0]["params"]  # type: ignore[no-any-return]
+        return self.param_groups[0]["params"]
 
     def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]
         """Runs up to `max_iter` iterations; returns the loss before the first."""
@@ -57,7 +57,6 @@ class LBFGS(Optimizer):
         group = self.param_groups[0]
         lr = number(group["lr"])
         tolerance_grad, tolerance_change = group["tolerance_grad"], group["tolerance_change"]
-        search = group["line_search_fn"]
         state = self.state[self._params[0]]  # one state for all, kept with the first parameter
         state.setdefault("func_evals", 0)
         state.setdefault("n_iter", 0)
@@ -72,9 +71,7 @@ class LBFGS(Optimizer):
 
         direction, step_length = state.get("d"), state.get("t")
         prev_grad, prev_loss = state.get("prev_flat_grad"), state.get("prev_loss")
-        iteration = 0
-        while iteration < group["max_iter"]:
-            iteration += 1
+        for iteration in range(1, group["max_iter"] + 1):
             state["n_iter"] += 1
             if state["n_iter"] == 1:
                 direction = -grad
@@ -85,42 +82,28 @@ class LBFGS(Optimizer):
                 direction = self._quasi_newton_direction(grad, group["history_size"])
                 step_length = lr
             prev_grad, prev_loss = grad.clone(), loss
-
             slope = grad.dot(direction)
             if slope > -tolerance_change:
                 break
-            evaluated = 0
-            if search is not None:
-                if search != "strong_wolfe":
-                    raise RuntimeError("only 'strong_wolfe' is supported")
-                start = [param.clone() for param in self._params]
-
-                def evaluate(length: Any) -> tuple[float, Tensor]:
-                    self._move(length, direction)  # noqa: B023 - called before the next iteration
-                    value = float(self._evaluate(closure))
-                    for param, value_at_start in zip(self._params, start, strict=True):  # noqa: B023
-                        param.copy_(value_at_start)
-                    return value, self._flat_gradient()
-
-                loss, grad, step_length, evaluated = strong_wolfe(
-                    evaluate, step_length, direction, loss, grad, slope
-                )
+            is_last = iteration == group["max_iter"]
+            if group["line_search_fn"] is None:
                 self._move(step_length, direction)
-                small_grad = _largest(grad) <= tolerance_grad
+                evaluated = 0
+                if not is_last:  # nobody would look at the last gradient
+                    loss, grad, evaluated = float(self._evaluate(closure)), self._flat_gradient(), 1
+            elif group["line_search_fn"] == "strong_wolfe":
+                line = self._line_from_here(closure, direction)
+                search = LineSearch(line, direction, loss, slope)
+                loss, grad, step_length, evaluated = search.run(step_length, grad)
+                self._move(step_length, direction)
             else:
-                self._move(step_length, direction)
-                small_grad = False
-                if iteration != group["max_iter"]:  # nobody would look at the last gradient
-                    loss = float(self._evaluate(closure))
-                    grad = self._flat_gradient()
-                    small_grad = _largest(grad) <= tolerance_grad
-                    evaluated = 1
+                raise RuntimeError("only 'strong_wolfe' is supported")
             evaluations += evaluated
             state["func_evals"] += evaluated
             if (
-                iteration == group["max_iter"]
+                is_last
                 or evaluations >= group["max_eval"]
-                or small_grad
+                or (evaluated and _largest(grad) <= tolerance_grad)
                 or _largest(direction * step_length) <= tolerance_change
                 or abs(loss - prev_loss) < tolerance_change
             ):
@@ -129,6 +112,21 @@ class LBFGS(Optimizer):
             d=direction, t=step_length, prev_flat_grad=prev_grad, prev_loss=prev_loss
         )
         return first_loss
+
+    def _line_from_here(
+        self, closure: Callable[[], Any], direction: Tensor
+    ) -> Callable[[Any], tuple[float, Tensor]]:
+        """A function from a length to the loss and gradient that far along the direction."""
+        start = [param.clone() for param in self._params]
+
+        def evaluate(length: Any) -> tuple[float, Tensor]:
+            self._move(length, direction)
+            value = float(self._evaluate(closure))
+            for param, value_at_start in zip(self._params, start, strict=True):
+                param.copy_(value_at_start)
+            return value, self._flat_gradient()
+
+        return evaluate
 
     def _remember(self, grad_change: Tensor, step: Tensor, history_size: int) -> None:
         """Adds a pair (y, s) to the history, if the curvature along it is positive."""
@@ -186,89 +184,102 @@ def _largest(vector: Tensor) -> Tensor:
     return vector.abs().max()
 
 
-def strong_wolfe(
-    evaluate: Callable[[Any], tuple[float, Tensor]], length: Any, direction: Tensor, loss: float,
-    grad: Tensor, slope: Tensor, c1: float = 1e-4, c2: float = 0.9,
-    tolerance_change: float = 1e-9, max_steps: int = 25,
-) -> tuple[float, Tensor, Any, int]:
-    """A line search for a length with enough decrease (c1) and a flat enough slope (c2).
+Point = tuple[Any, float, Tensor, Tensor]  # of a line: (length, loss, gradient, slope)
+
+
+class LineSearch:
+    """Looks for a length with enough decrease (C1) and a flat enough slope (C2): strong Wolfe.
 
     Nocedal and Wright, Numerical Optimization, algorithms 3.5 and 3.6, with cubic interpolation.
-    Returns (loss, gradient, length, number of evaluations).
+
+    Args:
+        evaluate: gives loss and gradient at a length. direction: of the line.
+        loss, slope: at its start.
     """
-    width = _largest(direction)
-    start = (0, loss, grad, slope)  # a point of the search: (length, loss, gradient, slope)
 
-    def point_at(at: Any) -> tuple[Any, float, Tensor, Tensor]:
-        value, gradient = evaluate(at)
-        return at, value, gradient.clone(), gradient.dot(direction)
+    C1, C2 = 1e-4, 0.9
+    TOLERANCE = 1e-9
+    MAX_STEPS = 25
 
-    def too_high(point: Any) -> bool:
-        return bool(point[1] > loss + c1 * point[0] * slope)
+    def __init__(
+        self, evaluate: Callable[[Any], tuple[float, Tensor]], direction: Tensor, loss: float,
+        slope: Tensor,
+    ) -> None:
+        self._evaluate = evaluate
+        self._direction = direction
+        self._loss = loss
+        self._slope = slope
+        self._evaluations = 0
 
-    def flat_enough(point: Any) -> bool:
-        return bool(abs(point[3]) <= -c2 * slope)
+    def run(self, length: Any, grad: Tensor) -> tuple[float, Tensor, Any, int]:
+        """Returns (loss, gradient, length, number of evaluations), from a first length on."""
+        bracket = self._bracket((0, self._loss, grad, self._slope), length)
+        best = bracket[0] if len(bracket) == 1 else self._narrow(*bracket)
+        return best[1], best[2], best[0], self._evaluations
 
-    # Walk outwards until a pair of points brackets a good one.
-    previous, current = start, point_at(length)
-    evaluations, steps, done = 1, 0, False
-    while steps < max_steps:
-        if too_high(current) or (steps > 1 and current[1] >= previous[1]):
-            bracket = [previous, current]
-            break
-        if flat_enough(current):
-            bracket, done = [current], True
-            break
-        if current[3] >= 0:
-            bracket = [previous, current]
-            break
-        low = current[0] + 0.01 * (current[0] - previous[0])
-        high = current[0] * 10
-        following = cubic_minimum(previous, current, (low, high))
-        previous, current = current, point_at(following)
-        evaluations += 1
-        steps += 1
-    else:
-        bracket = [start, current]
+    def _point_at(self, length: Any) -> Point:
+        loss, grad = self._evaluate(length)
+        self._evaluations += 1
+        return length, loss, grad.clone(), grad.dot(self._direction)
 
-    # Narrow the bracket down.
-    stalled = False
-    low_at, high_at = (0, 1) if bracket[0][1] <= bracket[-1][1] else (1, 0)
-    while not done and steps < max_steps:
-        (a, b) = bracket[0][0], bracket[1][0]
-        if abs(b - a) * width < tolerance_change:
-            break
-        length = cubic_minimum(bracket[0], bracket[1])
-        # A point too near an end gains little: twice in a row is once too often.
-        left, right = min(a, b), max(a, b)
-        margin = 0.1 * (right - left)
-        if min(right - length, length - left) < margin:
-            if stalled or length >= right or length <= left:
-                length = (
-                    right - margin if abs(length - right) < abs(length - left) else left + margin
-                )
-                stalled = False
+    def _is_too_high(self, point: Point) -> bool:
+        return bool(point[1] > self._loss + self.C1 * point[0] * self._slope)
+
+    def _is_flat_enough(self, point: Point) -> bool:
+        return bool(abs(point[3]) <= -self.C2 * self._slope)
+
+    def _bracket(self, start: Point, length: Any) -> tuple[Point, ...]:
+        """Walks outwards: two points with a good one between them, or a good one alone."""
+        previous, current = start, self._point_at(length)
+        for step in range(self.MAX_STEPS):
+            if self._is_too_high(current) or (step > 1 and current[1] >= previous[1]):
+                return previous, current
+            if self._is_flat_enough(current):
+                return (current,)
+            if current[3] >= 0:
+                return previous, current
+            bounds = (current[0] + 0.01 * (current[0] - previous[0]), current[0] * 10)
+            following = cubic_minimum(previous, current, bounds)
+            previous, current = current, self._point_at(following)
+        return start, current
+
+    def _narrow(self, first: Point, second: Point) -> Point:
+        """Makes the bracket smaller until its lower end is good."""
+        low, high = (first, second) if first[1] <= second[1] else (second, first)
+        width = _largest(self._direction)
+        stalled = False
+        while self._evaluations <= self.MAX_STEPS:
+            if abs(high[0] - low[0]) * width < self.TOLERANCE:
+                break
+            length = cubic_minimum(first, second)
+            # A point too near an end gains little: twice in a row is once too often.
+            left, right = min(low[0], high[0]), max(low[0], high[0])
+            margin = 0.1 * (right - left)
+            if min(right - length, length - left) < margin:
+                if stalled or length >= right or length <= left:
+                    near_right = abs(length - right) < abs(length - left)
+                    length = right - margin if near_right else left + margin
+                    stalled = False
+                else:
+                    stalled = True
             else:
-                stalled = True
-        else:
-            stalled = False
-        current = point_at(length)
-        evaluations += 1
-        steps += 1
-        if too_high(current) or current[1] >= bracket[low_at][1]:
-            bracket[high_at] = current
-            low_at, high_at = (0, 1) if bracket[0][1] <= bracket[1][1] else (1, 0)
-        else:
-            if flat_enough(current):
-                done = True
-            elif current[3] * (bracket[high_at][0] - bracket[low_at][0]) >= 0:
-                bracket[high_at] = bracket[low_at]
-            bracket[low_at] = current
-    length, loss, grad, _ = bracket[low_at]
-    return loss, grad, length, evaluations
+                stalled = False
+            current = self._point_at(length)
+            if self._is_too_high(current) or current[1] >= low[1]:
+                high = current
+                if high[1] < low[1]:
+                    low, high = high, low
+            else:
+                if self._is_flat_enough(current):
+                    return current
+                if current[3] * (high[0] - low[0]) >= 0:
+                    high = low
+                low = current
+            first, second = low, high
+        return low
 
 
-def cubic_minimum(first: Any, second: Any, bounds: tuple[Any, Any] | None = None) -> Any:
+def cubic_minimum(first: Point, second: Point, bounds: tuple[Any, Any] | None = None) -> Any:
     """Where the cubic through two points with these slopes is least, kept within the bounds."""
     x1, f1, _, g1 = first
     x2, f2, _, g2 = second

@@ -383,16 +383,15 @@ def check_lr(lr: float | Tensor) -> None:
     """Raises ValueError unless the learning rate is one number that isn't negative."""
     if isinstance(lr, Tensor) and lr.numel() != 1:
         raise ValueError("Tensor lr must be 1-element")
-    if not 0.0 <= lr:
+    if not lr >= 0.0:
         raise ValueError(f"Invalid learning rate: {lr}")
 
 
 def check_not_negative(**values: Any) -> None:
     """Raises ValueError naming the first argument that is negative."""
     for name, value in values.items():
-        if not 0.0 <= value:
-            name = {"eps": "epsilon"}.get(name, name)
-            raise ValueError(f"Invalid {name} value: {value}")
+        if not value >= 0.0:
+            raise ValueError(f"Invalid {'epsilon' if name == 'eps' else name} value: {value}")
 
 
 def check_betas(betas: tuple[Any, Any]) -> None:

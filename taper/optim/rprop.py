@@ -8,7 +8,13 @@ import taper
 from taper import Tensor
 from taper.optim.elementwise import apply_rule, clip, sign, where
 from taper.optim.optimizer import (
-    Optimizer, ParamsT, advance, check_lr, new_step, number, set_group_defaults,
+    Optimizer,
+    ParamsT,
+    advance,
+    check_lr,
+    new_step,
+    number,
+    set_group_defaults,
 )
 
 __all__ = ["Rprop"]

@@ -8,7 +8,13 @@ import taper
 from taper import Tensor
 from taper.optim.elementwise import apply_rule
 from taper.optim.optimizer import (
-    Optimizer, ParamsT, check_fused, check_lr, check_not_negative, number, set_group_defaults,
+    Optimizer,
+    ParamsT,
+    check_fused,
+    check_lr,
+    check_not_negative,
+    number,
+    set_group_defaults,
 )
 
 __all__ = ["SGD"]
@@ -88,9 +94,9 @@ class SGD(Optimizer):
                     going.append((param, grad, buffer))
             settings["momentum"] = group["momentum"]
             settings["nesterov"] = group["nesterov"]
-            for rows, dampening in ((fresh, None), (going, group["dampening"])):
+            for started, dampening in ((fresh, None), (going, group["dampening"])):
                 apply_rule(
-                    momentum_rule, rows, differentiable=differentiable, dampening=dampening,
+                    momentum_rule, started, differentiable=differentiable, dampening=dampening,
                     **settings,
                 )
         return loss
@@ -114,7 +120,7 @@ def momentum_rule(
     param: Any, grad: Any, buffer: Any, lr: Any, weight_decay: Any, maximize: bool, momentum: Any,
     dampening: Any, nesterov: bool,
 ) -> tuple[Any, Any]:
-    """Returns (param, momentum buffer) one step further; a `dampening` of None starts the buffer."""
+    """Returns (param, buffer) one step further; a `dampening` of None starts the buffer."""
     if maximize:
         grad = -grad
     if not_zero(weight_decay):

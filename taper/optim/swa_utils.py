@@ -72,7 +72,9 @@ def get_swa_avg_fn() -> Callable[..., Tensor]:
 
 def _check_decay(decay: float) -> None:
     if decay < 0.0 or decay > 1.0:
-        raise ValueError(f"Invalid decay value {decay} provided. Please provide a value in [0,1] range.")
+        raise ValueError(
+            f"Invalid decay value {decay} provided. Please provide a value in [0,1] range."
+        )
 
 
 class AveragedModel(Module):
@@ -154,8 +156,8 @@ def update_bn(loader: Iterable[Any], model: Module, device: Any = None) -> None:
     for module in momenta:
         module.momentum = None  # a plain average over all batches
     for batch in loader:
-        batch = batch[0] if isinstance(batch, (list, tuple)) else batch
-        model(batch if device is None else batch.to(device))
+        inputs = batch[0] if isinstance(batch, (list, tuple)) else batch
+        model(inputs if device is None else inputs.to(device))
     for module, momentum in momenta.items():
         module.momentum = momentum
     model.train(was_training)

@@ -6,9 +6,18 @@ the tensors, `legacy.py` the format of before version 1.6.
 
 from taper.serialization.load import load
 from taper.serialization.options import (
-    LoadEndianness, add_safe_globals, clear_safe_globals, get_crc32_options,
-    get_default_load_endianness, get_default_mmap_options, get_safe_globals, register_package,
-    safe_globals, set_crc32_options, set_default_load_endianness, set_default_mmap_options,
+    LoadEndianness,
+    add_safe_globals,
+    clear_safe_globals,
+    get_crc32_options,
+    get_default_load_endianness,
+    get_default_mmap_options,
+    get_safe_globals,
+    register_package,
+    safe_globals,
+    set_crc32_options,
+    set_default_load_endianness,
+    set_default_mmap_options,
     skip_data,
 )
 from taper.serialization.plain_pickle import reduce_tensor
@@ -18,6 +27,6 @@ from taper.serialization.save import save
 __all__ = [
     "LoadEndianness", "add_safe_globals", "clear_safe_globals", "get_crc32_options",
     "get_default_load_endianness", "get_default_mmap_options", "get_safe_globals",
-    "get_unsafe_globals_in_checkpoint", "load", "reduce_tensor", "register_package", "safe_globals", "save",
-    "set_crc32_options", "set_default_load_endianness", "set_default_mmap_options", "skip_data",
+    "get_unsafe_globals_in_checkpoint", "load", "reduce_tensor", "register_package", "safe_globals",
+    "save", "set_crc32_options", "set_default_load_endianness", "set_default_mmap_options", "skip_data",
 ]

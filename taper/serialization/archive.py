@@ -40,7 +40,9 @@ class ArchiveWriter:
 
     def write(self, record: str, data: bytes | memoryview | np.ndarray[Any, Any]) -> None:
         """Adds a record."""
-        view = memoryview(data).cast("B") if len(data) else memoryview(b"")
+        # NumPy's stubs know the buffer protocol from Python 3.12 on.
+        buffer: Any = data
+        view = memoryview(buffer).cast("B") if len(data) else memoryview(b"")
         size = view.nbytes
         checksum = zlib.crc32(view) if options.crc32 else 0
         name = f"{self._name}/{record}".encode()
@@ -150,7 +152,7 @@ class ArchiveReader:
         self._end = file.tell()
         file.seek(start)
         try:
-            directory = zipfile.ZipFile(file).infolist()  # type: ignore[arg-type]
+            directory = zipfile.ZipFile(file).infolist()
         except (zipfile.BadZipFile, ValueError, OSError, struct.error, NotImplementedError,
                 UnicodeDecodeError, OverflowError) as error:
             raise _damaged("failed finding central directory") from error
@@ -196,7 +198,7 @@ class ArchiveReader:
         begin = self.offset(record)
         data = np.empty(self.size(record), np.uint8)
         self._file.seek(begin)
-        view = memoryview(data)
+        view = data.data
         done = 0
         while done < len(view):
             count = _read_into(self._file, view[done:])

@@ -24,9 +24,9 @@ __all__ = ["load"]
 
 _HOW_TO_TRUST = (
     "In PyTorch 2.6, we changed the default value of the `weights_only` argument in `torch.load` "
-    "from `False` to `True`. Re-running `torch.load` with `weights_only` set to `False` will likely "
-    "succeed, but it can result in arbitrary code execution. Do it only if you got the file from a "
-    "trusted source."
+    "from `False` to `True`. Re-running `torch.load` with `weights_only` set to `False` will "
+    "likely succeed, but it can result in arbitrary code execution. Do it only if you got the file "
+    "from a trusted source."
 )
 _SEE_DOCS = (
     "\n\nCheck the documentation of torch.load to learn more about types accepted by default with "
@@ -46,8 +46,8 @@ def load(
             a function ``(storage, name) -> storage or None``.
         pickle_module: whose Unpickler to use, with ``weights_only=False``.
         weights_only: True, the default: only tensors, numbers, strings and containers, and what
-            `taper.serialization.add_safe_globals` allows; nothing in the file can run code. False: any
-            Python object, for files from sources you trust.
+            `taper.serialization.add_safe_globals` allows; nothing in the file can run code. False:
+            any Python object, for files from sources you trust.
         mmap: maps the file into memory instead of reading it; `f` must be a path.
         pickle_load_args: for the Unpickler, such as ``encoding``.
 
@@ -136,9 +136,9 @@ def _advice(problem: str) -> str:
         return (
             "Weights only load failed. This file can still be loaded, to do so you have two "
             "options, \033[1mdo those steps only if you trust the source of the checkpoint\033[0m. "
-            f"\n\t(1) {_HOW_TO_TRUST}\n\t(2) Alternatively, to load with `weights_only=True` please "
-            "check the recommended steps in the following error message.\n\tWeightsUnpickler "
-            f"error: {problem}{_SEE_DOCS}"
+            f"\n\t(1) {_HOW_TO_TRUST}\n\t(2) Alternatively, to load with `weights_only=True` "
+            "please check the recommended steps in the following error message.\n\t"
+            f"WeightsUnpickler error: {problem}{_SEE_DOCS}"
         )
     return (
         f"Weights only load failed. {_HOW_TO_TRUST}\nThis file may also be damaged. "
@@ -153,7 +153,7 @@ def unrestricted_load(
     """Unpickles anything: for files from trusted sources."""
     import io
 
-    class Unpickler((pickle_module or pickle).Unpickler):  # type: ignore[misc, name-defined]
+    class Unpickler((pickle_module or pickle).Unpickler):  # type: ignore[misc]
         """Finds our classes under PyTorch's names."""
 
         def find_class(self, module: str, name: str) -> Any:

@@ -64,7 +64,7 @@ def get_default_mmap_options() -> int | None:
     return options.mmap_flags
 
 
-class set_default_mmap_options:  # noqa: N801 - PyTorch's name
+class set_default_mmap_options:
     """Sets the flag that ``load(mmap=True)`` maps files with, for good or for a ``with`` block.
 
     Args:
@@ -87,7 +87,9 @@ class set_default_mmap_options:  # noqa: N801 - PyTorch's name
         options.mmap_flags = self.previous
 
 
-def add_safe_globals(safe_globals: list[Callable[..., Any] | tuple[Callable[..., Any], str]]) -> None:
+def add_safe_globals(
+    safe_globals: list[Callable[..., Any] | tuple[Callable[..., Any], str]],
+) -> None:
     """Lets files loaded with ``weights_only=True`` name these classes and functions.
 
     Args:
@@ -123,7 +125,7 @@ def _safe_globals(added: list[Any]) -> Iterator[None]:
         options.safe_globals[:] = before
 
 
-class safe_globals:  # noqa: N801 - PyTorch's name
+class safe_globals:
     """Adds safe globals for a ``with`` block.
 
     Args: as `add_safe_globals`.
@@ -139,7 +141,7 @@ class safe_globals:  # noqa: N801 - PyTorch's name
         self._block.__exit__(*exception)
 
 
-class skip_data:  # noqa: N801 - PyTorch's name
+class skip_data:
     """In this ``with`` block `save` leaves room for tensors' data without writing it.
 
     Args:

@@ -16,7 +16,12 @@ from taper.core.dtype import dtype as dtype_class
 from taper.core.size import Size
 from taper.core.storage import UntypedStorage, address_of
 from taper.serialization.names import (
-    StorageKind, TorchName, kind_name, storage_kind, torch_name, torch_name_of,
+    StorageKind,
+    TorchName,
+    kind_name,
+    storage_kind,
+    torch_name,
+    torch_name_of,
 )
 
 __all__ = ["TorchPickler", "attributes_of", "sparse_parts"]
@@ -32,13 +37,17 @@ class _StorageUse:
         self.kind = kind
 
 
-class TorchPickler(pickle._Pickler):  # type: ignore[misc, name-defined]
+# Typeshed has a wrong class under this name.
+_PythonPickler: Any = pickle._Pickler
+
+
+class TorchPickler(_PythonPickler):
     """Python's own pickler (in Python, so that names can be written as we want them).
 
     Afterwards `storages` has the memory to save, in the order of its keys ("0", "1" …).
     """
 
-    dispatch = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: dict[type, Any] = dict(_PythonPickler.dispatch)
 
     def __init__(self, file: Any, protocol: int, legacy: bool = False) -> None:
         super().__init__(file, protocol)
@@ -92,7 +101,7 @@ class TorchPickler(pickle._Pickler):  # type: ignore[misc, name-defined]
         if kind is Size:
             return torch_name("torch", "Size"), (tuple(obj),)
         if kind is device:
-            arguments = (obj.type,) if obj.index is None else (obj.type, obj.index)
+            arguments: Any = (obj.type,) if obj.index is None else (obj.type, obj.index)
             return torch_name("torch", "device"), arguments
         if kind is layout:
             return torch_name("torch.serialization", "_get_layout"), (repr(obj),)
@@ -108,8 +117,7 @@ class TorchPickler(pickle._Pickler):  # type: ignore[misc, name-defined]
     def save_class_or_function(self, obj: Any) -> None:
         name = torch_name_of(obj)
         if name is None:
-            saver = pickle._Pickler.dispatch[type if isinstance(obj, type) else FunctionType]  # type: ignore[attr-defined]
-            saver(self, obj)
+            _PythonPickler.dispatch[type if isinstance(obj, type) else FunctionType](self, obj)
         else:
             self.save(name)
 
@@ -125,7 +133,7 @@ def reduce_tensor(tensor: Tensor) -> tuple[Any, ...]:
     attributes = attributes_of(tensor)
     attributes.pop("persistent", None)
     if kind is taper.nn.Parameter:
-        arguments = (tensor.data, tensor.requires_grad, OrderedDict())
+        arguments: Any = (tensor.data, tensor.requires_grad, OrderedDict())
         if attributes:
             return torch_name("torch._utils", "_rebuild_parameter_with_state"), (
                 *arguments, attributes,
@@ -159,7 +167,8 @@ def _reduce_plain(tensor: Tensor) -> tuple[str, tuple[Any, ...]]:
         )
     kind = storage_kind(tensor.dtype)
     use = _StorageUse(tensor.untyped_storage(), kind)
-    arguments = (use, tensor.storage_offset(), size, stride, tensor.requires_grad, OrderedDict())
+    where = (tensor.storage_offset(), size, stride)
+    arguments: Any = (use, *where, tensor.requires_grad, OrderedDict())
     if kind is None:
         return "_rebuild_tensor_v3", (*arguments, tensor.dtype)
     return "_rebuild_tensor_v2", arguments

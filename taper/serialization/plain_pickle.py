@@ -102,4 +102,4 @@ def _reduce_untyped(storage: UntypedStorage) -> tuple[Any, ...]:
     return rebuild.LoadedStorage.untyped, (_memory_of(storage._storage),)
 
 
-copyreg.pickle(UntypedStorage, _reduce_untyped)  # type: ignore[arg-type]
+copyreg.pickle(UntypedStorage, _reduce_untyped)

@@ -159,9 +159,9 @@ def rebuild_from_type(
         raise RuntimeError(f"{function!r} doesn't make tensors")
     result = function(*arguments)
     if type(result) is not new_type:
-        result = result.as_subclass(new_type)  # type: ignore[arg-type]
+        result = result.as_subclass(new_type)
     if getattr(new_type, "__setstate__", None) is not getattr(Tensor, "__setstate__", None):
-        result.__setstate__(state)  # type: ignore[attr-defined]
+        result.__setstate__(state)
         return result
     return _with_state(result, state)
 

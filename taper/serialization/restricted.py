@@ -436,12 +436,12 @@ def get_unsafe_globals_in_checkpoint(f: str | os.PathLike[str] | IO[bytes]) -> l
     texts: list[str] = []
     for instruction, argument, _ in pickletools.genops(data):
         if instruction.name == "GLOBAL":
-            module, name = argument.split(" ", 1)
+            module, name = str(argument).split(" ", 1)
         elif instruction.name == "STACK_GLOBAL":
             module, name = texts[-2:]
         else:
             if "UNICODE" in instruction.name:
-                texts.append(argument)
+                texts.append(str(argument))
             continue
         module, name = _python_3(module, name)
         if _find_allowed(module, name) is None:

@@ -90,9 +90,7 @@ def _write(
         archive.write("byteorder", sys.byteorder.encode())
     identity = hashlib.sha1(pickled.getvalue())
     for key, data in enumerate(pickler.storages):
-        if options.skip_data:
-            data = np.zeros(data.nbytes, np.uint8)
-        archive.write(f"data/{key}", data)
+        archive.write(f"data/{key}", np.zeros_like(data) if options.skip_data else data)
         identity.update(struct.pack("<Q", data.nbytes))
     archive.write("version", b"3\n")
     number = int.from_bytes(identity.digest()[:16], "big") % 10**40
@@ -116,4 +114,4 @@ def _write_legacy(obj: Any, file: IO[bytes], protocol: int) -> None:
     file.flush()
     for data, itemsize in zip(pickler.storages, pickler.itemsizes, strict=True):
         file.write(struct.pack("<q", data.nbytes // itemsize))
-        file.write(memoryview(data))
+        file.write(data.data)

@@ -175,7 +175,7 @@ def test_swa_reaches_its_rate():
     (lambda o: schedules.LambdaLR(o, [abs, abs]), ValueError, "Expected 1 lr_lambdas, but got 2"),
     (lambda o: schedules.ConstantLR(o, 2), ValueError, "Constant multiplicative factor expected"),
     (lambda o: schedules.LinearLR(o, 0), ValueError, "Starting multiplicative factor expected"),
-    (lambda o: schedules.CosineAnnealingWarmRestarts(o, 0), ValueError, "Expected positive integer"),
+    (lambda o: schedules.CosineAnnealingWarmRestarts(o, 0), ValueError, "Expected positive"),
     (lambda o: schedules.OneCycleLR(o, 1.0), ValueError, "You must define either total_steps OR"),
     (lambda o: schedules.CyclicLR(o, [1, 2], 3.0), ValueError, "base_lr must have the same length"),
     (lambda o: schedules.CyclicLR(optimizer(name="Adagrad"), 1, 2), ValueError,

@@ -11,7 +11,10 @@ import pytest
 
 import taper as torch
 from taper.optim.optimizer import (
-    Optimizer, register_optimizer_step_post_hook, register_optimizer_step_pre_hook, required,
+    Optimizer,
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+    required,
 )
 
 
@@ -57,7 +60,7 @@ class Needy(Optimizer):
 
 @pytest.mark.parametrize(("make", "kind", "text"), [
     (lambda p: torch.optim.SGD([]), ValueError, "optimizer got an empty parameter list"),
-    (lambda p: torch.optim.SGD(p), TypeError,
+    (torch.optim.SGD, TypeError,
      "params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
      "torch.FloatTensor"),
     (lambda p: torch.optim.SGD([3]), TypeError,

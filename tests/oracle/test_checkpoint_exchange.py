@@ -16,9 +16,11 @@ import taper  # noqa: E402
 
 SIDES = [(taper, torch), (torch, taper), (taper, taper)]
 SIDE_NAMES = ["to_torch", "from_torch", "own"]
-DTYPES = """bool uint8 int8 int16 int32 int64 uint16 uint32 uint64 float16 float32 float64 bfloat16
+DTYPES = """
+    bool uint8 int8 int16 int32 int64 uint16 uint32 uint64 float16 float32 float64 bfloat16
     float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz float8_e8m0fnu complex64
-    complex128""".split()
+    complex128
+""".split()  # noqa: SIM905 - shorter than the list
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -307,8 +309,9 @@ def test_allowed_names_are_loaded():
         taper.load(file)
 
 
-@pytest.mark.parametrize("location", [None, "cpu", {"cuda:0": "cpu"}, lambda storage, name: storage],
-                         ids=str)
+@pytest.mark.parametrize(
+    "location", [None, "cpu", {"cuda:0": "cpu"}, lambda storage, name: storage], ids=str
+)
 def test_files_from_a_gpu(location):
     """Both sides refuse, or restore, what was on a device that isn't here."""
     raw = io.BytesIO()

@@ -6,8 +6,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import torch.utils.data  # noqa: E402
-
 import taper  # noqa: E402
 import taper.utils.data  # noqa: E402
 

@@ -102,7 +102,7 @@ def assert_same(actual, expected, name, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
-@pytest.mark.parametrize(("name", "options"), CASES, ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "options"), CASES, ids=str)
 def test_trajectory(name, options, dtype):
     if dtype == "complex64" and name in REAL_ONLY:
         pytest.skip(f"{name} takes real parameters only")
@@ -138,7 +138,7 @@ def test_large_parameters_go_in_blocks(name):
     assert_same(*results, name, "float32")
 
 
-@pytest.mark.parametrize(("name", "options"), CASES, ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "options"), CASES, ids=str)
 def test_state_dicts_are_exchanged(name, options):
     """Each side goes on from the other's state dict as the other would have."""
     shapes = MATRICES if name == "Muon" else SHAPES
@@ -210,7 +210,7 @@ def test_differentiable_step(name):
         options = {"momentum": 0.9} if name == "SGD" else {}
         optimizer = getattr(library.optim, name)([param], lr=0.1, differentiable=True, **options)
         for _ in range(3):
-            param.grad = param * param + start_value
+            param.grad = param.clone() ** 2 + start_value
             optimizer.step()
         param.sum().backward()
         results.append(start_value.grad.numpy())
@@ -293,7 +293,8 @@ def test_averaged_models():
             model.weight.copy_(library.tensor([[1.0, 2.0]]))
             model.bias.copy_(library.tensor([3.0]))
         averages = [
-            swa.AveragedModel(model), swa.AveragedModel(model, multi_avg_fn=swa.get_ema_multi_avg_fn(0.8)),
+            swa.AveragedModel(model),
+            swa.AveragedModel(model, multi_avg_fn=swa.get_ema_multi_avg_fn(0.8)),
             swa.AveragedModel(model, avg_fn=swa.get_ema_avg_fn(0.7)),
         ]
         for step in range(4):

@@ -104,7 +104,7 @@ def test_random_samplers():
 def test_distributed_sampler_covers_everything():
     parts = [list(data.DistributedSampler(range(10), 3, rank)) for rank in range(3)]
     assert [len(part) for part in parts] == [4, 4, 4]
-    assert set(sum(parts, [])) == set(range(10))
+    assert {index for part in parts for index in part} == set(range(10))
     sampler = data.DistributedSampler(range(100), 2, 0)
     before = list(sampler)
     sampler.set_epoch(1)
@@ -136,12 +136,11 @@ def test_errors(make, kind, text):
     ([Point(1, 2), Point(3, 4)], "Point(x=tensor([1, 3]), y=tensor([2, 4]))"),
     ([np.float64(1), np.float64(2)], "tensor([1., 2.], dtype=torch.float64)"),
     ([np.arange(2), np.arange(2)], "tensor([[0, 1],\n        [0, 1]])"),
-    ([collections.OrderedDict(x=1)] * 2, "OrderedDict({'x': tensor([1, 1])})"),
+    ([collections.OrderedDict(x=1)] * 2,
+     repr(collections.OrderedDict(x=torch.tensor([1, 1])))),
 ])  # fmt: skip
 def test_collation(batch, expected):
-    found = repr(data.default_collate(batch))
-    assert found.replace("OrderedDict([('x', tensor([1, 1]))])", "OrderedDict({'x': tensor([1, 1])})"
-                         ) == expected
+    assert repr(data.default_collate(batch)) == expected
 
 
 def test_collation_keeps_gradients():
@@ -151,7 +150,7 @@ def test_collation_keeps_gradients():
 
 
 @pytest.mark.parametrize(("batch", "kind", "text"), [
-    ([None], TypeError, "default_collate: batch must contain tensors, numpy arrays, numbers, dicts"),
+    ([None], TypeError, "default_collate: batch must contain tensors, numpy arrays, numbers"),
     ([[1], [2, 3]], RuntimeError, "each element in list of batch should be of equal size"),
     ([np.array("a")], TypeError, "found <U1"),
 ])  # fmt: skip

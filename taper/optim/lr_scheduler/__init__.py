@@ -1,19 +1,38 @@
 """Schedules of the learning rate: call ``scheduler.step()`` after each epoch, or each batch."""
 
-from taper.optim.lr_scheduler.base import LRScheduler, _LRScheduler
+from taper.optim.lr_scheduler.base import LRScheduler, _LRScheduler  # noqa: F401 - the old name
 from taper.optim.lr_scheduler.composition import ChainedScheduler, SequentialLR
 from taper.optim.lr_scheduler.cosine import CosineAnnealingLR, CosineAnnealingWarmRestarts
 from taper.optim.lr_scheduler.cycles import CyclicLR, OneCycleLR
 from taper.optim.lr_scheduler.factors import (
-    ConstantLR, ExponentialLR, LambdaLR, LinearLR, MultiplicativeLR, MultiStepLR, PolynomialLR,
+    ConstantLR,
+    ExponentialLR,
+    LambdaLR,
+    LinearLR,
+    MultiplicativeLR,
+    MultiStepLR,
+    PolynomialLR,
     StepLR,
 )
 from taper.optim.lr_scheduler.plateau import ReduceLROnPlateau
 
 __all__ = [
-    "LambdaLR", "MultiplicativeLR", "StepLR", "MultiStepLR", "ConstantLR", "LinearLR",
-    "ExponentialLR", "SequentialLR", "CosineAnnealingLR", "ChainedScheduler", "ReduceLROnPlateau",
-    "CyclicLR", "CosineAnnealingWarmRestarts", "OneCycleLR", "PolynomialLR", "LRScheduler",
+    "ChainedScheduler",
+    "ConstantLR",
+    "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
+    "CyclicLR",
+    "ExponentialLR",
+    "LRScheduler",
+    "LambdaLR",
+    "LinearLR",
+    "MultiStepLR",
+    "MultiplicativeLR",
+    "OneCycleLR",
+    "PolynomialLR",
+    "ReduceLROnPlateau",
+    "SequentialLR",
+    "StepLR",
 ]
 
 # Pickles name the public module, so that the files here may be rearranged.

@@ -34,7 +34,7 @@ class CosineAnnealingLR(LRScheduler):
         epoch, period, least = self.last_epoch, self.T_max, self.eta_min
         if self._step_count == 1 and epoch > 0:
             return self._get_closed_form_lr()
-        if (epoch - 1 - period) % (2 * period) == 0:  # just after the minimum, where the ratio is 0/0
+        if (epoch - 1 - period) % (2 * period) == 0:  # after the minimum, where the ratio is 0/0
             rise = (1 - math.cos(math.pi / period)) / 2
             return [
                 rate + (base - least) * rise
@@ -86,7 +86,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         height = (1 + math.cos(math.pi * self.T_cur / self.T_i)) / 2
         return [self.eta_min + (base - self.eta_min) * height for base in self.base_lrs]
 
-    def step(self, epoch: float | None = None) -> None:  # type: ignore[override]
+    def step(self, epoch: float | None = None) -> None:
         """Goes on to the next epoch, or to `epoch`, which may be a fraction."""
         if epoch is None and self.last_epoch < 0:
             epoch = 0

@@ -9,7 +9,10 @@ from typing import Any, Literal
 
 from taper import Tensor
 from taper.optim.lr_scheduler.base import (
-    LRScheduler, check_optimizer, set_group_value, values_for_groups,
+    LRScheduler,
+    check_optimizer,
+    set_group_value,
+    values_for_groups,
 )
 from taper.optim.optimizer import Optimizer
 
@@ -133,7 +136,7 @@ class CyclicLR(_MomentumCycle):
         super().load_state_dict(rest)
         saved = state_dict["_scale_fn_custom"]
         if saved is not None:
-            self._scale_fn_custom.__dict__.update(saved)  # type: ignore[union-attr]
+            self._scale_fn_custom.__dict__.update(saved)
 
 
 class OneCycleLR(_MomentumCycle):

@@ -7,7 +7,10 @@ import warnings
 from typing import Any, Literal
 
 from taper.optim.lr_scheduler.base import (
-    EPOCH_DEPRECATION_WARNING, LRScheduler, check_optimizer, set_group_value,
+    EPOCH_DEPRECATION_WARNING,
+    LRScheduler,
+    check_optimizer,
+    set_group_value,
 )
 from taper.optim.optimizer import Optimizer
 

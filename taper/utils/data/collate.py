@@ -119,7 +119,7 @@ def _like_sequence(original: Any, items: list[Any]) -> Any:
             for i, item in enumerate(items):
                 result[i] = item
             return result
-        return type(original)(items)  # type: ignore[call-arg]
+        return type(original)(items)
     except TypeError:  # a type with a constructor of its own, such as range
         return items
 

@@ -16,7 +16,11 @@ from taper.utils.data.collate import default_collate, default_convert
 from taper.utils.data.dataset import Dataset, IterableDataset
 from taper.utils.data.fetch import fetcher
 from taper.utils.data.sampler import (
-    BatchSampler, RandomSampler, Sampler, SequentialSampler, draw_seed,
+    BatchSampler,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    draw_seed,
 )
 from taper.utils.data.worker import ENDED, FAILED, get_worker_info, run_worker
 
@@ -128,7 +132,8 @@ class DataLoader(Generic[_T_co]):
             else:
                 sampler = SequentialSampler(dataset)  # type: ignore[arg-type]
         if batch_size is not None and batch_sampler is None:
-            batch_sampler = BatchSampler(sampler, batch_size, drop_last)
+            order: Any = sampler
+            batch_sampler = BatchSampler(order, batch_size, drop_last)
         self.batch_size = batch_size
         self.drop_last = drop_last
         self.sampler = sampler
@@ -213,7 +218,9 @@ class DataLoader(Generic[_T_co]):
         """Warns if there are more workers than processors to run them."""
         if not self.num_workers:
             return
-        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        usable = os.cpu_count()
+        if hasattr(os, "sched_getaffinity"):
+            usable = len(os.sched_getaffinity(0))
         if usable is not None and self.num_workers > usable:
             warnings.warn(
                 f"This DataLoader will create {self.num_workers} worker processes in total. Our "
@@ -425,7 +432,7 @@ class _WorkersIterator:
         events = multiprocessing.connection.wait([*waiting, *sentinels], timeout)
         if not events and deadline is not None:
             raise RuntimeError(f"DataLoader timed out after {timeout} seconds")
-        pipes = [event for event in events if event in waiting]
+        pipes: list[Any] = [event for event in events if event in waiting]
         for pipe in pipes:
             try:
                 number, kind, value = pipe.recv()
