@@ -24,7 +24,7 @@ def test_clamp():
     assert torch.clip(x, torch.tensor([-3.0, 1.0, 1.0]), torch.tensor(2.0)).tolist() == [-2, 1, 2]
     assert math.isnan(torch.tensor([NAN]).clamp(0, 1).item())
     assert x.clamp_(0, 1) is x
-    with pytest.raises(RuntimeError, match="torch.clamp: At least one of 'min' or 'max'"):
+    with pytest.raises(RuntimeError, match=r"torch\.clamp: At least one of 'min' or 'max'"):
         x.clamp()
 
 
@@ -36,7 +36,7 @@ def test_clamp_promotes_by_category():
 
 def test_gradients_of_clamp_reach_the_bounds():
     assert gradient(lambda x: x.clamp(0, 1), [-1.0, 0.0, 0.5, 2.0]) == [[0, 1, 1, 0]]
-    both = gradient(lambda x, low: torch.clamp(x, low), [[1.0, -1.0]], [0.0, 0.0])
+    both = gradient(torch.clamp, [[1.0, -1.0]], [0.0, 0.0])
     assert both == [[[1, 0]], [0, 1]]
 
 

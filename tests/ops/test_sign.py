@@ -29,7 +29,7 @@ def test_sign_and_sgn():
     assert torch.sign(x).tolist() == [-1, 0, 0, 1]
     assert torch.sign(torch.tensor([True, False])).tolist() == [True, False]
     assert torch.sgn(torch.tensor([3 + 4j, 0])).tolist() == pytest.approx([0.6 + 0.8j, 0])
-    with pytest.raises(NotImplementedError, match="Unlike NumPy, torch.sign"):
+    with pytest.raises(NotImplementedError, match=r"Unlike NumPy, torch\.sign"):
         torch.sign(torch.tensor([1j]))
 
 

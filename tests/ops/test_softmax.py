@@ -37,7 +37,7 @@ def test_second_derivatives():
 def test_dtypes():
     x = torch.tensor([1, 1])
     assert torch.softmax(x, 0, dtype=torch.float64).tolist() == [0.5, 0.5]
-    with pytest.raises(NotImplementedError, match="\"softmax_lastdim_kernel_impl\" not implemented"):
+    with pytest.raises(NotImplementedError, match="\"softmax_lastdim_kernel_impl\" not"):
         torch.softmax(x, 0)
     assert torch.ones(2, dtype=torch.float16).softmax(0).dtype is torch.float16
 
