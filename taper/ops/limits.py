@@ -150,7 +150,7 @@ def _clamp_dtype(bound: dict[str, Any]) -> Any:
 
 def _check_clamp(bound: dict[str, Any]) -> None:
     if bound["input"].dtype.category == COMPLEX or any(
-        isinstance(bound[n], complex) for n in ("min", "max")
+        isinstance(bound.get(n), complex) for n in ("min", "max")
     ):
         raise NotImplementedError("clamp is not supported for complex types")
 
@@ -241,7 +241,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
 
 @operator(
     method=True, inplace=True, out=True, promote="result_type", ufunc=np.maximum, kinds="bif",
-    kernel="maximum_cpu", node="ClampMinBackward1",
+    kernel="maximum_cpu", node="ClampMinBackward1", check=_check_clamp,
     variant=("isinstance(min, (int, float))", "ClampMinBackward0"),
 )
 def clamp_min(input: Tensor, min: Tensor | Number) -> Tensor:
@@ -267,7 +267,7 @@ def _(grad, input, min):
 
 @operator(
     method=True, inplace=True, out=True, promote="result_type", ufunc=np.minimum, kinds="bif",
-    kernel="minimum_cpu", node="ClampMaxBackward1",
+    kernel="minimum_cpu", node="ClampMaxBackward1", check=_check_clamp,
     variant=("isinstance(max, (int, float))", "ClampMaxBackward0"),
 )
 def clamp_max(input: Tensor, max: Tensor | Number) -> Tensor:

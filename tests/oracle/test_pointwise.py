@@ -37,8 +37,8 @@ BINARY_NAMES = """add sub mul div floor_divide remainder fmod pow maximum minimu
     copysign hypot nextafter logaddexp2 gcd lcm heaviside eq ne lt le gt ge isclose logical_and
     logical_xor bitwise_and bitwise_xor xlogy special.xlog1py igamma"""
 UNARY, BINARY = UNARY_NAMES.split(), BINARY_NAMES.split()
-NOT_SMOOTH = """signbit isfinite isinf isnan isposinf isneginf isreal logical_not bitwise_not frexp
-    nn.functional.hardshrink nn.functional.softshrink"""
+NOT_SMOOTH = """signbit isfinite isinf isnan isposinf isneginf isreal logical_not bitwise_not
+    frexp nn.functional.hardshrink nn.functional.softshrink"""
 
 
 def find(module, name):
