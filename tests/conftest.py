@@ -1,0 +1,43 @@
+"""What every test can rely on: fresh settings, seeded random numbers, one Hypothesis profile.
+
+Tests run in any order and in one process, so whatever a test sets for the whole library (default
+dtype, print options, grad mode, seeds) is put back after it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import taper
+
+SEED = 20260
+
+try:
+    from hypothesis import HealthCheck, settings
+except ImportError:  # the tests that need it skip themselves
+    pass
+else:
+    # No deadline: machines that run tests are busy. "thorough" is for nights and for hunting.
+    settings.register_profile(
+        "taper", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.register_profile("thorough", parent=settings.get_profile("taper"), max_examples=2000)
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "taper"))
+
+
+@pytest.fixture(autouse=True)
+def global_state() -> Iterator[None]:
+    """Seeds all random numbers before a test, and resets the library's settings after it."""
+    random.seed(SEED)
+    np.random.seed(SEED)
+    taper.manual_seed(SEED)
+    taper.set_default_dtype(taper.float32)
+    yield
+    taper.set_printoptions(profile="default")
+    taper.set_default_dtype(taper.float32)
+    taper.set_grad_enabled(True)

@@ -1,0 +1,321 @@
+"""Runs a program in two libraries, says where they differ, and shortens the program to that.
+
+Compared are, after every statement, what it assigned or changed, and at the end every variable:
+value, dtype, shape, stride, storage offset, `requires_grad`, `is_leaf`, the node's name and the
+names of the nodes behind it, `output_nr`, `_version`, what shares storage with what, the gradients
+of leaves and of what retains them, and how it prints. Where a statement raises: the error's type
+and the first line of its message.
+
+Tolerances: equal for integers and bools; for floats relative to the largest element of the tensor,
+as given in TOLERANCES for the least precise dtype that the program contains (numbers flow from one
+variable into another).
+"""
+
+from __future__ import annotations
+
+import re
+import types
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Difference", "compare", "compiled", "explain", "run", "shorten"]
+
+TOLERANCES = {
+    "torch.float64": 1e-11, "torch.complex128": 1e-11, "torch.float32": 4e-5,
+    "torch.complex64": 4e-5, "torch.float16": 2e-2, "torch.bfloat16": 1e-1,
+}  # fmt: skip
+
+
+@dataclass
+class Difference:
+    """What two runs disagree about: after which statement, on which variable's which property."""
+
+    statement: int
+    subject: str
+    aspect: str
+    expected: str
+    actual: str
+
+    def __str__(self) -> str:
+        return (
+            f"after statement {self.statement + 1}: {self.aspect} of {self.subject}\n"
+            f"  expected {self.expected}\n  actual   {self.actual}"
+        )
+
+
+@dataclass
+class Run:
+    """What a program did: one entry per statement, then the state at its end."""
+
+    errors: list[tuple[str, str] | None] = field(default_factory=list)
+    changes: list[dict[str, dict[str, Any]]] = field(default_factory=list)
+    final: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def run(statements: list[str], module: Any, codes: list[types.CodeType] | None = None) -> Run:
+    """Executes the statements one by one; a statement that raises doesn't stop the program."""
+    codes = codes or compiled(statements)
+    result = Run()
+    variables: dict[str, Any] = {"torch": module}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for statement, code in zip(statements, codes, strict=True):
+            try:
+                exec(code, variables)
+                result.errors.append(None)
+            except Exception as error:
+                result.errors.append(described(error))
+            touched = re.findall(r"^\s*((?:\w+, )*\w+),?(?=\W)", statement, re.MULTILINE)
+            names = {name for group in touched for name in group.split(", ")}
+            result.changes.append(
+                observed({n: variables[n] for n in names if n in variables}, module)
+            )
+        result.final = observed(variables, module, is_final=True)
+    return result
+
+
+def compiled(statements: list[str]) -> list[types.CodeType]:
+    return [
+        compile(statement, f"<statement {n}>", "exec") for n, statement in enumerate(statements, 1)
+    ]
+
+
+def described(error: Exception) -> tuple[str, str]:
+    message = str(error).split("\n")[0]
+    return type(error).__name__, message.split(" Hint:")[0]
+
+
+def observed(variables: dict[str, Any], module: Any, is_final: bool = False) -> dict[str, Any]:
+    seen: dict[str, Any] = {}
+    owners: dict[int, str] = {}
+    for name, value in variables.items():
+        if name in ("torch", "handle") or name.startswith("__"):
+            continue
+        if isinstance(value, module.Tensor):
+            aspects = observed_tensor(value)
+            if is_final:
+                pointer = attempt(lambda: value.untyped_storage().data_ptr())  # noqa: B023
+                if value.numel():
+                    aspects["storage"] = owners.setdefault(pointer, name)
+                aspects["repr"] = attempt(lambda: repr(value))  # noqa: B023
+                if aspects["is_leaf"] is True or attempt(lambda: value.retains_grad) is True:  # noqa: B023
+                    grad = value.grad
+                    aspects["has grad"] = grad is not None
+                    if grad is not None:
+                        aspects |= {
+                            f"grad's {key}": item for key, item in observed_tensor(grad).items()
+                        }
+        else:
+            kind = type(value)
+            aspects = {
+                "type": f"{kind.__module__}.{kind.__name__}"
+                if kind.__module__ != "builtins"
+                else kind.__name__
+            }
+            aspects["python"] = repr(value) if isinstance(value, (module.dtype, str)) else value
+        seen[name] = aspects
+    return seen
+
+
+def observed_tensor(tensor: Any) -> dict[str, Any]:
+    # Asking a changed view for its history renews its node, which PyTorch forbids for some views.
+    history = attempt(lambda: tensor.grad_fn)
+    node = None if isinstance(history, tuple) else history
+    return {
+        "dtype": str(tensor.dtype),
+        "shape": tuple(tensor.shape),
+        "stride": tuple(tensor.stride()),
+        "storage_offset": tensor.storage_offset(),
+        "requires_grad": tensor.requires_grad,
+        "is_leaf": attempt(lambda: tensor.is_leaf),
+        "grad_fn": history if node is None else node.name(),
+        "next_functions": None if node is None else next_names(node),
+        "output_nr": tensor.output_nr,
+        "_version": attempt(lambda: tensor._version),
+        "_is_view": attempt(tensor._is_view),
+        "is_conj": tensor.is_conj(),
+        "value": numbers(tensor),
+    }
+
+
+def next_names(node: Any) -> list[str | None]:
+    return [
+        f"{following.name()}:{n}" if following is not None else None
+        for following, n in node.next_functions
+    ]
+
+
+def attempt(ask: Any) -> Any:
+    try:
+        return ask()
+    except Exception as error:
+        return described(error)
+
+
+def numbers(tensor: Any) -> np.ndarray[Any, Any]:
+    plain = tensor.detach()
+    if plain.is_conj():
+        plain = plain.resolve_conj()
+    if plain.is_neg():
+        plain = plain.resolve_neg()
+    if str(plain.dtype) == "torch.bfloat16":
+        plain = plain.float()
+    return np.array(plain.numpy())
+
+
+# -- comparing -----------------------------------------------------------------------------------
+
+
+def compare(expected: Run, actual: Run, ignored: frozenset[str] = frozenset()) -> Difference | None:
+    """The first difference of two runs of the same program, if there is one.
+
+    `ignored` names properties that may differ, such as "stride", for tensors and their gradients.
+    """
+    dtypes = {
+        a["dtype"]
+        for state in (*expected.changes, expected.final)
+        for a in state.values()
+        if "dtype" in a
+    }
+    tolerance = max((TOLERANCES.get(dtype, 0.0) for dtype in dtypes), default=0.0)
+    last = len(expected.errors) - 1
+    for index, (wanted, got) in enumerate(zip(expected.errors, actual.errors, strict=True)):
+        if (wanted is None) != (got is None):
+            return Difference(index, "the statement", "error", said(wanted), said(got))
+        if wanted is not None and got is not None and not is_same_error(wanted, got, ignored):
+            aspect = "error type" if wanted[0] != got[0] else "error message"
+            return Difference(index, "the statement", aspect, said(wanted), said(got))
+        difference = compare_states(
+            index, expected.changes[index], actual.changes[index], tolerance, ignored
+        )
+        if difference is not None:
+            return difference
+    return compare_states(last, expected.final, actual.final, tolerance, ignored)
+
+
+def said(error: tuple[str, str] | None) -> str:
+    return "no error" if error is None else f"{error[0]}: {error[1]}"
+
+
+def is_same_error(
+    wanted: tuple[str, str], got: tuple[str, str], ignored: frozenset[str] = frozenset()
+) -> bool:
+    """The same type, and a message that opens with the same words; more may follow."""
+    if wanted[0] != got[0]:
+        return False
+    return "message" in ignored or got[1].startswith(wanted[1].rstrip(".\n "))
+
+
+def compare_states(
+    index: int,
+    expected: dict[str, Any],
+    actual: dict[str, Any],
+    tolerance: float,
+    ignored: frozenset[str],
+) -> Difference | None:
+    for name, aspects in expected.items():
+        if name not in actual:
+            return Difference(index, name, "existence", "defined", "not defined")
+        values_equal = True
+        for aspect, wanted in aspects.items():
+            got = actual[name].get(aspect)
+            if aspect.removeprefix("grad's ") in ignored:
+                continue
+            if aspect == "repr":
+                # Digits may differ by rounding, and a grad_fn's address does.
+                if not values_equal:
+                    continue
+                same = address_free(wanted) == address_free(got)
+            elif isinstance(wanted, np.ndarray) and isinstance(got, np.ndarray):
+                same = is_close(wanted, got, tolerance)
+                values_equal &= wanted.tobytes() == got.tobytes()
+            elif aspect == "python":
+                same = is_same_value(wanted, got, tolerance)
+            else:
+                same = wanted == got
+            if not same:
+                return Difference(index, name, aspect, shown(wanted), shown(got))
+    return None
+
+
+def address_free(text: Any) -> str:
+    return re.sub(r"0x[0-9a-f]+", "0x", str(text))
+
+
+def is_close(wanted: Any, got: Any, tolerance: float) -> bool:
+    if wanted.shape != got.shape or wanted.dtype != got.dtype:
+        return False
+    if wanted.dtype.kind in "bui" or wanted.size == 0:
+        return bool((wanted == got).all())
+    finite = np.abs(wanted[np.isfinite(wanted)])
+    scale = max(1.0, float(finite.max())) if finite.size else 1.0
+    # Python's bool() because NumPy's own would print as a value in Difference.
+    wide = np.complex128 if wanted.dtype.kind == "c" else np.float64
+    return bool(
+        np.allclose(
+            got.astype(wide), wanted.astype(wide), rtol=0, atol=tolerance * scale, equal_nan=True
+        )
+    )
+
+
+def is_same_value(wanted: Any, got: Any, tolerance: float) -> bool:
+    if isinstance(wanted, (list, tuple)):
+        return (
+            isinstance(got, (list, tuple))
+            and len(wanted) == len(got)
+            and all(is_same_value(a, b, tolerance) for a, b in zip(wanted, got, strict=True))
+        )
+    if isinstance(wanted, (float, complex)) and isinstance(got, (float, complex)):
+        return is_close(np.array(wanted), np.array(got), tolerance)
+    return type(wanted) is type(got) and bool(wanted == got)
+
+
+def shown(value: Any) -> str:
+    return np.array2string(value, threshold=40) if isinstance(value, np.ndarray) else str(value)
+
+
+# -- shortening ----------------------------------------------------------------------------------
+
+
+def shorten(
+    statements: list[str], oracle: Any, subject: Any, ignored: frozenset[str] = frozenset()
+) -> tuple[list[str], Difference]:
+    """Deletes statements as long as the program still shows a difference of the same kind."""
+
+    def difference_of(program: list[str]) -> Difference | None:
+        codes = compiled(program)
+        return compare(run(program, oracle, codes), run(program, subject, codes), ignored)
+
+    difference = difference_of(statements)
+    assert difference is not None
+    kept, size = list(statements), max(len(statements) // 2, 1)
+    while True:
+        at = len(kept) - size
+        deleted = False
+        while at > -size:
+            shorter = kept[: max(at, 0)] + kept[at + size :]
+            found = difference_of(shorter) if shorter else None
+            if found is not None and kind_of(found) == kind_of(difference):
+                kept, difference, deleted = shorter, found, True
+            at -= size
+        if size > 1:
+            size //= 2
+        elif not deleted:
+            return kept, difference
+
+
+def kind_of(difference: Difference) -> tuple[str, str]:
+    """What stays the same while a program shrinks."""
+    aspect = difference.aspect
+    if aspect.startswith("error"):
+        # Names in a message vary with what was deleted; its first words don't.
+        return aspect, " ".join(difference.actual.split()[:3])
+    return aspect, ""
+
+
+def explain(statements: list[str], difference: Difference) -> str:
+    """A program to paste into a file, and what is wrong with it."""
+    return "\n".join(["import torch", *statements, "# " + str(difference).replace("\n", "\n# ")])

@@ -1,0 +1,134 @@
+"""Random programs: whatever PyTorch makes of them, taper makes of them too.
+
+    TAPER_PROGRAMS=2000             how many programs
+    TAPER_PROGRAMS_SEED=123         the seed of a failed run, which it printed; default: a new one
+    TAPER_PROGRAMS_IGNORE=stride,_version    properties that are not compared (for hunting)
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import types
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import program_comparison  # noqa: E402
+import random_programs  # noqa: E402
+from program_comparison import compare, compiled, explain, run, shorten  # noqa: E402
+
+import taper  # noqa: E402
+
+COUNT = int(os.environ.get("TAPER_PROGRAMS", "2000"))
+SEED = os.environ.get("TAPER_PROGRAMS_SEED") or str(random.SystemRandom().randrange(10**6))
+IGNORED = frozenset(filter(None, os.environ.get("TAPER_PROGRAMS_IGNORE", "").split(",")))
+PARTS = 10
+MOST_REPORTS = 12
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small tensors gain nothing by threads, and sums come out the same each time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_random_programs_equal_pytorch(part):
+    count = len(range(part, COUNT, PARTS))
+    failures = {}
+    for number in range(part, COUNT, PARTS):
+        statements = random_programs.write_program(torch, f"{SEED}/{number}")
+        codes = compiled(statements)
+        expected = run(statements, torch, codes)
+        difference = compare(expected, run(statements, taper, codes), IGNORED)
+        if difference is not None:
+            kind = re.sub(r"\bv?\d+\b", "#", f"{difference.aspect} {difference.actual[:60]}")
+            failures.setdefault(kind, []).append((number, statements))
+    if failures:
+        pytest.fail(report(failures, count), pytrace=False)
+
+
+def report(failures, count):
+    """One shortened program for each kind of difference, the commonest first."""
+    total = sum(len(programs) for programs in failures.values())
+    lines = [f"{total} of {count} programs differ; TAPER_PROGRAMS_SEED={SEED} repeats them."]
+    ordered = sorted(failures.values(), key=len, reverse=True)
+    for programs in ordered[:MOST_REPORTS]:
+        number, statements = min(programs, key=lambda item: len(item[1]))
+        short, difference = shorten(statements, torch, taper, IGNORED)
+        lines.append(f"\n--- program {number} ({len(programs)} like it)")
+        lines.append(explain(short, difference))
+    if len(ordered) > MOST_REPORTS:
+        lines.append(f"\n… and {len(ordered) - MOST_REPORTS} more kinds")
+    return "\n".join(lines)
+
+
+# -- the instrument itself -----------------------------------------------------------------------
+
+
+def test_programs_are_reproducible():
+    one, same, other = (random_programs.write_program(torch, seed) for seed in "aab")
+    assert one == same
+    assert one != other
+
+
+def test_pytorch_equals_itself():
+    for number in range(60):
+        statements = random_programs.write_program(torch, f"{SEED}/{number}")
+        difference = compare(run(statements, torch), run(statements, torch))
+        assert difference is None, explain(statements, difference)
+
+
+def test_programs_cover_what_they_are_for():
+    names, errors, kinds, backwards = set(), 0, set(), 0
+    for number in range(150):
+        statements = random_programs.write_program(torch, f"coverage/{number}")
+        result = run(statements, torch)
+        errors += sum(error is not None for error in result.errors)
+        backwards += statements[-1] == "loss.backward()" and result.errors[-1] is None
+        for aspects in result.final.values():
+            names.add(aspects.get("grad_fn"))
+            kinds.add(aspects.get("dtype"))
+    assert {
+        "torch::autograd::CopySlices", "AsStridedBackward0", "IndexBackward0", "UnbindBackward0",
+        "ExpandBackward0", "TransposeBackward0", "SliceBackward0",
+    } <= names  # fmt: skip
+    dtypes = ("float32", "float64", "int64", "bool", "complex64", "float16", "bfloat16")
+    assert {f"torch.{dtype}" for dtype in dtypes} <= kinds
+    assert len(names) > 60
+    assert errors > 10
+    assert backwards > 75
+
+
+def test_a_wrong_library_is_caught_and_the_program_shortened():
+    wrong = types.ModuleType("wrong")
+    wrong.__getattr__ = lambda name: getattr(torch, name)
+    wrong.flip = lambda tensor, dims: torch.flip(tensor, dims) + 1
+    statements = [
+        "a = torch.tensor([1.0, 2.0], requires_grad=True)", "b = a * 2", "c = b.sin()",
+        "d = torch.flip(b, (0,))", "e = c + d", "loss = e.sum()", "loss.backward()",
+    ]  # fmt: skip
+    difference = compare(run(statements, torch), run(statements, wrong))
+    assert difference is not None
+    assert difference.aspect == "grad_fn"
+    short, difference = shorten(statements, torch, wrong)
+    assert short == [statements[0], statements[1], statements[3]]
+    assert explain(short, difference).startswith("import torch\na = torch.tensor(")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "got", "same"),
+    [
+        (("RuntimeError", "shapes differ."), ("RuntimeError", "shapes differ: 2 and 3"), True),
+        (("RuntimeError", "shapes differ"), ("ValueError", "shapes differ"), False),
+        (("RuntimeError", "shapes differ"), ("RuntimeError", "other words"), False),
+    ],
+)
+def test_errors_are_the_same_if_the_opening_words_are(wanted, got, same):
+    assert program_comparison.is_same_error(wanted, got) is same
