@@ -4,8 +4,6 @@ What programs call unconditionally (`is_available`, `manual_seed_all`, `empty_ca
 needs a device raises PyTorch's error.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from taper.types import Device
@@ -127,3 +125,9 @@ class Stream:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise RuntimeError("Tried to instantiate dummy base class Stream")
+
+
+# Shown to users as PyTorch's, like everything else here.
+for _function in list(globals().values()):
+    if getattr(_function, "__module__", None) == __name__:
+        _function.__module__ = "torch.cuda"

@@ -115,8 +115,14 @@ def check_inplace(tensor: Tensor) -> None:
         return
     edge = tensor._edge
     if edge is LEAF:
-        if tensor._base is not None:
-            raise _view_of_leaf()
+        if tensor._base is not None and tensor._base._edge is not None:
+            raise RuntimeError(
+                "A view was created in no_grad mode and is being modified inplace with grad mode "
+                "enabled. Given that this use case is ambiguous and error-prone, it is forbidden. "
+                "You can clarify your code by moving both the view and the inplace either both "
+                "inside the no_grad block (if you don't want the inplace to be tracked) or both "
+                "outside (if you want the inplace to be tracked)."
+            )
         raise RuntimeError(
             "a leaf Variable that requires grad is being used in an in-place operation."
         )

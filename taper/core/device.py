@@ -98,7 +98,7 @@ def as_device(value: Any) -> device:
         raise AssertionError("Torch not compiled with CUDA enabled")
     raise NotImplementedError(
         f"Could not run 'aten::empty.memory_format' with arguments from the "
-        f"'{found.type.upper()}' backend: taper computes on the CPU. Use device='cpu', or "
+        f"'{found.type.upper()}' backend. taper computes on the CPU: use device='cpu', or "
         f"device='meta' for shapes without data."
     )
 

@@ -52,7 +52,8 @@ def view_of(source: Tensor, array: Any, op: Operator, saved: tuple[Any, ...] = (
             node.extras = node.adjust = None
             view._edge = node
     else:
-        view._edge = None
+        # As in PyTorch, a view made without recording still requires grad, as a leaf of its own.
+        view._edge = None if source._edge is None else LEAF
     return view
 
 

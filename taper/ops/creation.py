@@ -442,9 +442,13 @@ def _spaced(start: Any, end: Any, steps: int, wanted: dtype, integer_step: Any) 
     step = work.type(end - start) / work.type(steps - 1)
     count = np.arange(steps)
     half = steps // 2
-    first = start + step * count[:half].astype(work)
-    second = end - step * (steps - 1 - count[half:]).astype(work)
-    return np.concatenate([first, second])
+    # PyTorch's kernels multiply and add with one rounding; a wider type does the same.
+    wide = np.dtype(np.float64) if work == np.float32 else np.dtype(np.longdouble)
+    if work.kind == "c":
+        wide = np.dtype(np.clongdouble)
+    first = wide.type(start) + wide.type(step) * count[:half]
+    second = wide.type(end) - wide.type(step) * (steps - 1 - count[half:])
+    return np.concatenate([first, second]).astype(work)
 
 
 def _check_steps(steps: Any, function: str) -> int:

@@ -223,7 +223,9 @@ def randint(
         tensor([4, 9, 3])
     """
     values = {"low": 0}
-    names = ("low", "high", "size") if len(bounds) == 3 or "low" in named else ("high", "size")
+    # All three are there, or `low` is the one left out.
+    given = len(bounds) + len(named)
+    names = ("low", "high", "size") if given == 3 else ("high", "size")
     names = tuple([n for n in names if n not in named])
     values.update(zip(names, bounds, strict=False))
     values.update(named)

@@ -151,6 +151,9 @@ def execute(
         record(op, signature, bound, wrapped, aux, where)
     if op.view and is_recording() and op.outputs is None:
         register_view(wrapped[0]._storage, wrapped[0])  # type: ignore[arg-type]
+    if op.view and not is_recording() and tensors[0]._edge is not None:
+        for t in wrapped:  # as in PyTorch, a leaf of its own
+            t._edge = LEAF
     if is_inference():
         for t in wrapped:
             t._inference = True

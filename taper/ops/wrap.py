@@ -433,7 +433,13 @@ def _write_result(
     if op.differentiable:
         _write_recording(source, op, signature, indent, numbers)
     if op.view and op.outputs is None:
-        add(indent, "if is_recording():", "    register_view(storage, result)")
+        base = signature.tensors[0].name
+        add(indent, "if is_recording():", "    register_view(storage, result)",
+            f"elif {base}._edge is not None:", "    result._edge = LEAF")
+    elif op.view:
+        base = signature.tensors[0].name
+        add(indent, f"if {base}._edge is not None and not is_recording():",
+            "    for result in results:", "        result._edge = LEAF")
     add(indent, f"return {returned}")
 
 
