@@ -1,0 +1,111 @@
+"""Attention: softmax(q kᵀ · scale + mask) v, a block of queries at a time.
+
+Arrays are (batch, length, size), all of one batch size; a mask, added to the scores, is None or
+broadcasts to (batch, queries, keys). The scores are never stored whole: the backward pass computes
+them again from each query's logsumexp (Dao et al., FlashAttention, 2022).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+__all__ = ["attention", "attention_gradient"]
+
+Array = np.ndarray[Any, Any]
+
+_BLOCK = 1 << 19  # scores held at a time
+
+
+def blocks(batch: int, queries: int, keys: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of the batch and of the queries with few enough scores."""
+    each = max(queries * keys, 1)
+    if batch * each <= _BLOCK or queries == 0:
+        yield slice(0, batch), slice(0, queries)
+        return
+    step = max(1, _BLOCK // each)
+    rows = queries if each <= _BLOCK else max(1, _BLOCK // max(keys, 1))
+    for start in range(0, batch, step):
+        for top in range(0, queries, rows):
+            yield (slice(start, min(start + step, batch)), slice(top, min(top + rows, queries)))
+
+
+def _scores(
+    query: Array, key: Array, mask: Array | None, causal: bool, scale: float, items: slice,
+    rows: slice,
+) -> tuple[Array, slice]:
+    """The scores of a block, and the keys that any of its queries may see."""
+    seen = slice(0, min(rows.stop, key.shape[1]) if causal else key.shape[1])
+    scores = np.matmul(query[items, rows], key[items, seen].swapaxes(1, 2))
+    scores *= scores.dtype.type(scale)
+    if mask is not None:
+        part = mask if mask.shape[0] == 1 else mask[items]
+        part = part if part.shape[1] == 1 else part[:, rows]
+        scores += part if part.shape[2] == 1 else part[:, :, seen]
+    if causal:
+        later = np.arange(seen.stop) > np.arange(rows.start, rows.stop)[:, None]
+        np.copyto(scores, -math.inf, where=later)
+    return scores, seen
+
+
+def attention(
+    query: Array, key: Array, value: Array, mask: Array | None, causal: bool, scale: float
+) -> tuple[Array, Array]:
+    """The mixed values (batch, queries, size), and the logsumexp of each query's scores.
+
+    A query that may see no key gets zeros.
+    """
+    batch, queries = query.shape[:2]
+    result = np.empty((batch, queries, value.shape[2]), query.dtype)
+    logsum = np.empty((batch, queries, 1), query.dtype)
+    if not key.shape[1]:
+        result[...] = 0
+        logsum[...] = -math.inf
+        return result, logsum
+    for items, rows in blocks(batch, queries, key.shape[1]):
+        scores, seen = _scores(query, key, mask, causal, scale, items, rows)
+        most = np.maximum.reduce(scores, 2, None, None, True)
+        if mask is not None:
+            most[most == -math.inf] = 0  # all keys are masked
+        scores -= most
+        np.exp(scores, scores)
+        total = np.add.reduce(scores, 2, None, None, True)
+        if mask is not None:
+            total[total == 0] = 1
+        part = np.matmul(scores, value[items, seen])
+        part /= total
+        result[items, rows] = part
+        np.log(total, total)
+        total += most
+        logsum[items, rows] = total
+    return result, logsum
+
+
+def attention_gradient(
+    grad: Array, query: Array, key: Array, value: Array, mask: Array | None, result: Array,
+    logsum: Array, causal: bool, scale: float,
+) -> tuple[Array, Array, Array]:
+    """The gradients of query, key and value."""
+    for_query = np.zeros(query.shape, query.dtype)
+    for_key = np.zeros(key.shape, key.dtype)
+    for_value = np.zeros(value.shape, value.dtype)
+    if not key.shape[1]:
+        return for_query, for_key, for_value
+    along = np.vecdot(grad, result)[:, :, None]
+    factor = query.dtype.type(scale)
+    for items, rows in blocks(query.shape[0], query.shape[1], key.shape[1]):
+        weights, seen = _scores(query, key, mask, causal, scale, items, rows)
+        weights -= logsum[items, rows]
+        np.exp(weights, weights)
+        wanted = grad[items, rows]
+        for_value[items, seen] += np.matmul(weights.swapaxes(1, 2), wanted)
+        for_weights = np.matmul(wanted, value[items, seen].swapaxes(1, 2))
+        for_weights -= along[items, rows]
+        for_weights *= weights
+        for_weights *= factor
+        for_query[items, rows] = np.matmul(for_weights, key[items, seen])
+        for_key[items, seen] += np.matmul(for_weights.swapaxes(1, 2), query[items, rows])
+    return for_query, for_key, for_value
