@@ -125,7 +125,10 @@ def momentum_rule(
         grad = -grad
     if not_zero(weight_decay):
         grad = grad + weight_decay * param
-    buffer = grad if dampening is None else momentum * buffer + (1 - dampening) * grad
+    if dampening is None:  # PyTorch cuts the buffer's history here, so we do
+        buffer = grad.detach() if isinstance(grad, Tensor) else grad
+    else:
+        buffer = momentum * buffer + (1 - dampening) * grad
     direction = grad + momentum * buffer if nesterov else buffer
     return param - lr * direction, buffer
 

@@ -28,5 +28,6 @@ __all__ = [
     "LoadEndianness", "add_safe_globals", "clear_safe_globals", "get_crc32_options",
     "get_default_load_endianness", "get_default_mmap_options", "get_safe_globals",
     "get_unsafe_globals_in_checkpoint", "load", "reduce_tensor", "register_package", "safe_globals",
-    "save", "set_crc32_options", "set_default_load_endianness", "set_default_mmap_options", "skip_data",
+    "save", "set_crc32_options", "set_default_load_endianness", "set_default_mmap_options",
+    "skip_data",
 ]

@@ -263,3 +263,23 @@ def test_optimizers_are_freed_with_their_schedules():
     del optimizer, scheduler
     gc.collect()
     assert reference() is None
+
+
+def test_other_parameters_for_a_while():
+    p = with_gradient()
+    optimizer = torch.optim.SGD([p], lr=1.0, momentum=0.5)
+    optimizer.step()
+    q = with_gradient(5.0, 6.0)
+    state = copy.deepcopy(optimizer.state_dict())
+    state["param_groups"][0]["lr"] = 10.0
+    with torch.optim.swap_in_optimizer_params_and_state(optimizer, {"q": q}, state):
+        optimizer.step()
+    assert q.tolist() == [-10, -9]
+    assert state["state"][0]["momentum_buffer"].tolist() == [1.5, 1.5]
+    assert p.tolist() == [0, 1]
+    assert optimizer.state[p]["momentum_buffer"].tolist() == [1, 1]
+    assert optimizer.param_groups[0]["lr"] == 1.0
+    short = torch.optim.SGD([p, q])
+    swapped = torch.optim.swap_in_optimizer_params_and_state(short, {"q": q}, state)
+    with pytest.raises(ValueError, match="the optimizer has 2 parameters"), swapped:
+        pass

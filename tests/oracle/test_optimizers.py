@@ -214,7 +214,8 @@ def test_differentiable_step(name):
             optimizer.step()
         param.sum().backward()
         results.append(start_value.grad.numpy())
-    np.testing.assert_allclose(results[0], results[1], rtol=1e-9)
+    # PyTorch computes Adam's bias corrections in single precision here.
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-6)
 
 
 SCHEDULES = {
