@@ -9,7 +9,7 @@ import taper
 from taper import Tensor
 
 __all__ = [
-    "PackedSequence", "invert_permutation", "pack_padded_sequence", "pack_sequence",
+    "PackedSequence", "bind", "invert_permutation", "pack_padded_sequence", "pack_sequence",
     "pad_packed_sequence", "pad_sequence", "unpack_sequence", "unpad_sequence",
 ]
 
@@ -68,16 +68,16 @@ class PackedSequence(PackedSequence_):
         if data is self.data:
             return self
         return type(self)(
-            data, self.batch_sizes, _map(self.sorted_indices, lambda t: t.to(data.device)),
-            _map(self.unsorted_indices, lambda t: t.to(data.device)),
+            data, self.batch_sizes, bind(self.sorted_indices, lambda t: t.to(data.device)),
+            bind(self.unsorted_indices, lambda t: t.to(data.device)),
         )
 
     def pin_memory(self) -> PackedSequence:
         """Copies the tensors to page-locked memory."""
         return type(self)(
             self.data.pin_memory(), self.batch_sizes,
-            _map(self.sorted_indices, lambda t: t.pin_memory()),
-            _map(self.unsorted_indices, lambda t: t.pin_memory()),
+            bind(self.sorted_indices, lambda t: t.pin_memory()),
+            bind(self.unsorted_indices, lambda t: t.pin_memory()),
         )
 
     def cuda(self, *args: Any, **kwargs: Any) -> PackedSequence:
@@ -122,8 +122,9 @@ class PackedSequence(PackedSequence_):
         return self.data.is_pinned()
 
 
-def _map(tensor: Tensor | None, function: Callable[[Tensor], Tensor]) -> Tensor | None:
-    return None if tensor is None else function(tensor)
+def bind(optional: Tensor | None, fn: Callable[[Tensor], Tensor]) -> Tensor | None:
+    """Returns ``fn(optional)``, or None of None."""
+    return None if optional is None else fn(optional)
 
 
 def pack_padded_sequence(
