@@ -4,18 +4,24 @@ Note [in-place on a view]. A view and its base share memory, so changing one cha
 need a new history. The base's becomes `CopySlices`: its old value with one region replaced. Every
 live differentiable view of that base, the changed one included, is regenerated from it as
 `AsStridedBackward0`. Bases find their views through weak references kept by the shared storage.
+
+Note [views without history]. Most bases never get a history, and their views are not worth a weak
+reference each. Such views are looked for when their base gets its first history: the reference
+count of the storage tells whether there are any, and then the garbage collector knows them.
 """
 
 from __future__ import annotations
 
+import gc
 import weakref
 from collections.abc import Callable
+from sys import getrefcount
 from typing import Any, NamedTuple
 
 from taper.autograd.node import Node, NodeOutput, edge_of, next_sequence
 from taper.core.state import is_inference, is_recording
 from taper.core.storage import Storage, address_of
-from taper.core.tensor import LEAF, Tensor
+from taper.core.tensor import LEAF, Tensor, alias, wrap
 
 __all__ = ["Geometry", "check_inplace", "geometry_of", "rebase_history", "register_view"]
 
@@ -151,6 +157,9 @@ def _view_of_leaf() -> RuntimeError:
 def rebase_history(tensor: Tensor, edge: Any) -> None:
     """Gives `tensor`, just overwritten in place by what `edge` computed, its new history."""
     base = tensor._base
+    whole = tensor if base is None else base
+    if whole._edge is None and edge is not None and tensor._storage is not None:
+        _register_forgotten_views(whole, tensor)
     if base is None:
         tensor._edge = edge
         base = tensor
@@ -161,6 +170,32 @@ def rebase_history(tensor: Tensor, edge: Any) -> None:
     storage = tensor._storage
     if storage is not None and storage.views:
         _regenerate_views(storage, base)
+
+
+def _register_forgotten_views(base: Tensor, changed: Tensor) -> None:
+    """Registers the live views that `base` had before it has a history, see the note above."""
+    storage = base._storage
+    if storage is None:
+        return
+    holders = getrefcount(storage) - _OWN_REFERENCES
+    if holders <= (1 if changed is base else 2):
+        if changed is not base:
+            register_view(storage, changed)
+        return
+    for holder in gc.get_referrers(storage):
+        if isinstance(holder, Tensor) and holder._base is base:
+            register_view(storage, holder)
+
+
+def _references_of_this_module() -> int:
+    """How many references `getrefcount` counts above beside those that tensors hold."""
+    source = wrap(None)
+    holder = alias(source)
+    storage = holder._storage
+    return getrefcount(storage) - 2  # two tensors hold it
+
+
+_OWN_REFERENCES = _references_of_this_module()
 
 
 def _regenerate_views(storage: Storage, base: Tensor) -> None:

@@ -33,27 +33,26 @@ def view_of(source: Tensor, array: Any, op: Operator, saved: tuple[Any, ...] = (
     base = source._base
     view._base = source if base is None else base
     view._grad = None
-    if is_recording():
+    edge = source._edge
+    if edge is None:
+        view._edge = None
+    elif is_recording():
         views = storage.views
         if views is None or len(views) >= _FIRST_SWEEP:
             register_view(storage, view)
         else:
             views.append(_reference(view))
-        edge = source._edge
-        if edge is None:
-            view._edge = None
-        else:
-            node = _new(op.node_class)
-            node.edges = (source if edge is LEAF else edge,)
-            node.saved = saved
-            node.sequence = next_sequence()
-            frame = _getframe(2)
-            node.where = (frame.f_code, frame.f_lasti)
-            node.extras = node.adjust = None
-            view._edge = node
+        node = _new(op.node_class)
+        node.edges = (source if edge is LEAF else edge,)
+        node.saved = saved
+        node.sequence = next_sequence()
+        frame = _getframe(2)
+        node.where = (frame.f_code, frame.f_lasti)
+        node.extras = node.adjust = None
+        view._edge = node
     else:
         # As in PyTorch, a view made without recording still requires grad, as a leaf of its own.
-        view._edge = None if source._edge is None else LEAF
+        view._edge = LEAF
     return view
 
 

@@ -149,11 +149,12 @@ def execute(
         _connect_views(op, bound[signature.tensors[0].name], wrapped)
     if op.differentiable and is_recording() and any(t._edge is not None for t in tensors):
         record(op, signature, bound, wrapped, aux, where)
-    if op.view and is_recording() and op.outputs is None:
-        register_view(wrapped[0]._storage, wrapped[0])  # type: ignore[arg-type]
-    if op.view and not is_recording() and tensors[0]._edge is not None:
-        for t in wrapped:  # as in PyTorch, a leaf of its own
-            t._edge = LEAF
+    if op.view and op.differentiable and tensors[0]._edge is not None:
+        if not is_recording():
+            for t in wrapped:  # as in PyTorch, a leaf of its own
+                t._edge = LEAF
+        elif op.outputs is None:
+            register_view(wrapped[0]._storage, wrapped[0])  # type: ignore[arg-type]
     if is_inference():
         for t in wrapped:
             t._inference = True
@@ -547,6 +548,7 @@ def overwrite(
     node = edge.node if type(edge) is NodeOutput else edge
     if node is not None and node is not LEAF:
         _keep_what_is_overwritten(node, original)
+    original._storage = None  # it was only seen by the operator: no view to give a new history
     if type(array) is ndarray:
         if not array.flags.writeable:
             _make_writeable(target)

@@ -423,7 +423,7 @@ def sum_to_size(input: Tensor, *size: Any) -> Tensor:
         raise RuntimeError(
             f"size {{{list(sizes)}}} is not expandable to size {{{list(shape)}}}."
         )
-    return sum_to(input, sizes)
+    return sum_to(input, sizes) if sizes else input.sum()
 
 
 def sum_to(input: Tensor, shape: tuple[int, ...]) -> Tensor:
