@@ -14,6 +14,7 @@ __all__ = ["Conversion"]
 
 T = TypeVar("T", bound="Conversion")
 
+_NO_DATA = "Cannot copy out of meta tensor; no data!"
 _COMPLEX_MODULES = (
     "Complex modules are a new feature under active development whose design may change, and some "
     "modules might not work as expected when using complex tensors as parameters or buffers. "
@@ -86,9 +87,9 @@ class Conversion:
             try:
                 return tensor.to(**options)
             except NotImplementedError as error:
-                if str(error) == "Cannot copy out of meta tensor; no data!":
+                if str(error).startswith(_NO_DATA):
                     raise NotImplementedError(
-                        f"{error} Please use torch.nn.Module.to_empty() instead of "
+                        f"{_NO_DATA} Please use torch.nn.Module.to_empty() instead of "
                         "torch.nn.Module.to() when moving module from meta to a different device."
                     ) from None
                 raise
