@@ -27,6 +27,9 @@ from taper.serialization.names import (
 __all__ = ["TorchPickler", "attributes_of", "sparse_parts"]
 
 
+_PLAIN = frozenset([int, float, bool, str, bytes, tuple, list, dict, type(None), TorchName])
+
+
 class _StorageUse:
     """A storage seen through a dtype: what stands in a pickle for the memory of a tensor."""
 
@@ -61,10 +64,10 @@ class TorchPickler(_PythonPickler):
 
     def persistent_id(self, obj: Any) -> Any:
         """Storages go into records of their own."""
-        if isinstance(obj, UntypedStorage):
-            obj = _StorageUse(obj, None)
         if type(obj) is not _StorageUse:
-            return None
+            if type(obj) is not UntypedStorage:
+                return None
+            obj = _StorageUse(obj, None)
         data = obj.storage._bytes()
         size = data.nbytes
         # Tensors made with `.data` or `Parameter(tensor)` have storages of their own over the same
@@ -96,6 +99,8 @@ class TorchPickler(_PythonPickler):
     def reducer_override(self, obj: Any) -> Any:
         """How tensors, and what describes them, are put into words."""
         kind = type(obj)
+        if kind in _PLAIN:  # most of what there is
+            return NotImplemented
         if isinstance(obj, Tensor):
             return reduce_tensor(obj)
         if kind is Size:

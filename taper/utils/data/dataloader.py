@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
+import taper
 from taper.utils.data.collate import default_collate, default_convert
 from taper.utils.data.dataset import Dataset, IterableDataset
 from taper.utils.data.fetch import fetcher
@@ -22,7 +23,13 @@ from taper.utils.data.sampler import (
     SequentialSampler,
     draw_seed,
 )
-from taper.utils.data.worker import ENDED, FAILED, get_worker_info, run_worker
+from taper.utils.data.worker import (
+    ENDED,
+    FAILED,
+    get_worker_info,
+    receive_in_pieces,
+    run_worker,
+)
 
 __all__ = ["DataLoader", "default_collate", "default_convert", "get_worker_info"]
 
@@ -310,6 +317,7 @@ class _WorkersIterator:
         count = loader.num_workers
         self._workers: list[Any] = []
         self._pipes: list[Any] = []
+        _ = taper.save  # what pickles tensors: imported once, before the workers are forked
         self._begin()
         self._base_seed = draw_seed(loader.generator)
         for worker_id in range(count):
@@ -435,7 +443,7 @@ class _WorkersIterator:
         pipes: list[Any] = [event for event in events if event in waiting]
         for pipe in pipes:
             try:
-                number, kind, value = pipe.recv()
+                number, kind, value = receive_in_pieces(pipe)
             except (EOFError, OSError):
                 self._raise_if_dead()
                 raise

@@ -8,13 +8,16 @@ the loader's process is gone, the worker ends itself.
 
 from __future__ import annotations
 
+import io
 import os
+import pickle
 import queue
 import random
 import signal
 import threading
 import traceback
 from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
@@ -22,8 +25,12 @@ import numpy as np
 import taper
 from taper.utils.data.fetch import fetcher
 
-__all__ = ["ENDED", "FAILED", "READY", "Failure", "WorkerInfo", "get_worker_info", "run_worker"]
+__all__ = [
+    "ENDED", "FAILED", "READY", "Failure", "WorkerInfo", "get_worker_info", "receive_in_pieces",
+    "run_worker",
+]
 
+_LARGE = 1 << 16  # bytes from which a buffer travels apart from the pickle
 READY, FAILED, ENDED = "ready", "failed", "ended"  # kinds of answers
 
 
@@ -153,8 +160,35 @@ def _send(connection: Any, answers: queue.SimpleQueue[Any]) -> None:
     while (answer := answers.get()) is not None:
         try:
             try:
-                connection.send(answer)
+                send_in_pieces(connection, answer)
             except (BrokenPipeError, ConnectionResetError):
                 os._exit(0)
         except Exception as error:  # a sample that can't be pickled
-            connection.send((answer[0], FAILED, Failure(error, "while sending a batch")))
+            failure = Failure(error, "while sending a batch")
+            send_in_pieces(connection, (answer[0], FAILED, failure))
+
+
+def send_in_pieces(connection: Any, value: Any) -> None:
+    """Sends a pickle and, apart from it and so without copying them, its large buffers."""
+    large: list[memoryview] = []
+
+    def is_small(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes >= _LARGE:
+            large.append(raw)
+        return raw.nbytes < _LARGE
+
+    pickled = io.BytesIO()
+    ForkingPickler(pickled, 5, True, is_small).dump(value)
+    connection.send((pickled.getvalue(), [raw.nbytes for raw in large]))
+    for raw in large:
+        connection.send_bytes(raw)
+
+
+def receive_in_pieces(connection: Any) -> Any:
+    """Receives what `send_in_pieces` sent."""
+    pickled, sizes = connection.recv()
+    buffers = [np.empty(size, np.uint8) for size in sizes]
+    for buffer in buffers:
+        connection.recv_bytes_into(buffer)
+    return pickle.loads(pickled, buffers=buffers)
