@@ -366,27 +366,30 @@ def _write_branch(
         if text:
             conditions.append(text)
     call_ufunc = op.ufunc is not None and all(p.default is not REQUIRED for p in signature.values)
+    if conditions:
+        source.add(indent, f"if {' and '.join(conditions)}:")
+        indent += 1
+    call = _forward_call(signature)
     if call_ufunc:
         source.scope["ufunc"] = op.ufunc
-        conditions += [
+        plain = " and ".join(
             f"{p.name} == {_default_text(source, p.name, p.default)}" if p.default is not None
             else f"{p.name} is None"
             for p in signature.values
             if p.name != "dtype"
-        ]
-    if conditions:
-        source.add(indent, f"if {' and '.join(conditions)}:")
-        indent += 1
-    if call_ufunc:
-        call = "ufunc(" + ", ".join(f"a_{p.name}" for p in signature.tensors) + ")"
-    else:
-        call = "forward(" + ", ".join(
-            (f"{p.name}=" if p.keyword_only else "")
-            + (f"a_{p.name}" if p.role is not VALUE else p.name)
-            for p in signature.parameters
-        ) + ")"
+        )
+        short = "ufunc(" + ", ".join(f"a_{p.name}" for p in signature.tensors) + ")"
+        call = f"{short} if {plain} else {call}" if plain else short
     source.add(indent, "try:", f"    r = {call}", "except Exception:", f"    {leave}")
     _write_result(source, op, signature, indent, numbers)
+
+
+def _forward_call(signature: Signature) -> str:
+    return "forward(" + ", ".join(
+        (f"{p.name}=" if p.keyword_only else "")
+        + (f"a_{p.name}" if p.role is not VALUE else p.name)
+        for p in signature.parameters
+    ) + ")"
 
 
 _FILL = (
@@ -800,6 +803,10 @@ def make_inplace(op: Operator) -> Callable[..., Any]:
         source.add(1, f"{signature.variadic} = collect(op, args, {signature.variadic})")
     if op.ufunc is not None and not op.is_composite:
         _write_inplace_short_path(source, op, signature)
+    elif not op.is_composite and not op.view and not op.aux and op.outputs is None and all(
+        p.role in (TENSOR, NUMBER) for p in signature.tensors
+    ):
+        _write_inplace_forward_path(source, op, signature)
     source.add(1, f"return slow_inplace(op, ({arguments}))")
     function = source.function()
     function.__qualname__ = name
@@ -856,3 +863,50 @@ def _write_inplace_short_path(source: Source, op: Operator, signature: Signature
         "storage.version = version", "frame = getframe(1)",
         "storage.changed_at = (change, frame.f_code, frame.f_lasti)",
         f"return {first}")
+
+
+def _write_inplace_forward_path(source: Source, op: Operator, signature: Signature) -> None:
+    """For operators that are no ufunc: computes, then copies, if nothing has to be recorded."""
+    tensors = signature.tensors
+    first = tensors[0].name
+    source.scope["change"] = op.name + "_"
+    numbers = [p for p in tensors[1:] if p.role is NUMBER][-1:]
+    certain = [p for p in tensors if p not in numbers]
+    add = source.add
+    edges = " and ".join(f"{p.name}._edge is None" for p in certain)
+    conditions = [
+        "not active.modes", *(_is_plain(p.name) for p in certain),
+        f"({edges} or not is_recording())", f"0 not in {first}._array.strides",
+    ]
+    add(1, f"if {' and '.join(conditions)}:")
+    add(2, *(_array_line(p) for p in certain))
+    guard = []
+    for p in numbers:
+        name = p.name
+        add(2, f"a_{name} = None",
+            f"if {_is_plain(name)}:",
+            f"    if {name}._edge is None or not is_recording(): a_{name} = {name}._array")
+        if op.promote in ("result_type", "float"):
+            add(2, f"elif type({name}) is float or type({name}) is int:",
+                f"    d = a_{first}.dtype",
+                "    if d is F32:",
+                f"        a_{name} = numbers32.get({name})",
+                f"        if a_{name} is None: a_{name} = number_array({name}, F32)",
+                "    elif d is F64:",
+                f"        a_{name} = numbers64.get({name})",
+                f"        if a_{name} is None: a_{name} = number_array({name}, F64)")
+        guard.append(f"a_{name} is not None")
+    if text := _dtype_guard(op, signature, set()):
+        guard.append(text)
+    leave = f"return slow_inplace(op, ({', '.join(signature.names)},))"
+    add(2, f"if {' and '.join(guard) or 'True'}:",
+        f"    storage = {first}._storage", "    if storage is None:",
+        f"        storage = {first}._storage = new_storage(a_{first})",
+        "    try:", "        version = storage.version + 1",
+        f"        r = {_forward_call(signature)}", "    except Exception:", f"        {leave}",
+        "    if type(r) is not ndarray: r = as_array(r)",
+        f"    if r.shape == a_{first}.shape and r.dtype is a_{first}.dtype:",
+        f"        a_{first}[...] = r",
+        "        storage.version = version", "        frame = getframe(1)",
+        "        storage.changed_at = (change, frame.f_code, frame.f_lasti)",
+        f"        return {first}")
