@@ -330,8 +330,9 @@ def adaptive_max(x: Array, out: Ints) -> tuple[Array, Array]:
 def gather_planes(x: Array, index: Array, count: int) -> Array:
     """The elements of each plane (the last `count` dimensions) that `index` names."""
     lead = x.shape[: x.ndim - count]
-    flat = x.reshape(*lead, -1)
-    picked = np.take_along_axis(flat, index.reshape(*lead, -1), -1)
+    flat = x.reshape(*lead, math.prod(x.shape[len(lead) :]))
+    where = index.reshape(*lead, math.prod(index.shape[len(lead) :]))
+    picked = np.take_along_axis(flat, where, -1)
     return picked.reshape(index.shape)
 
 
@@ -341,6 +342,52 @@ def scatter_planes(x: Array, index: Array, size: Ints) -> Array:
     planes, each = math.prod(lead), math.prod(size)
     if not x.size:
         return np.zeros((*lead, *size), x.dtype)
-    places = index.reshape(planes, -1) + np.arange(planes, dtype=np.int64)[:, None] * each
+    places = index.reshape(planes, index.size // planes) + np.arange(planes, dtype=np.int64)[:, None] * each
     total = np.bincount(places.reshape(-1), x.reshape(-1), planes * each)
     return total.astype(x.dtype).reshape(*lead, *size)
+
+
+# -- windows at random places --------------------------------------------------------------------------
+
+
+def fractional_starts(samples: Array, size: int, out: int, kernel: int) -> Array:
+    """Where windows begin, (planes, out), for one uniform number per plane.
+
+    Source: Graham, Fractional Max-Pooling, 2014 (pseudorandom sequences).
+    """
+    number = samples.dtype.type
+    result = np.full((len(samples), out), size - kernel, np.int64)
+    if out > 1:
+        step = number(size - kernel) / number(out - 1)
+        places = np.arange(out - 1, dtype=samples.dtype)
+        moved = ((places + samples[:, None]) * step).astype(np.int64)
+        result[:, :-1] = moved - (samples[:, None] * step).astype(np.int64)
+    return result
+
+
+def fractional_max(x: Array, starts: list[Array], kernel: Ints) -> tuple[Array, Array]:
+    """Maxima and indices of windows that begin at `starts`, one (planes, out) per dimension."""
+    count = len(kernel)
+    size = x.shape[x.ndim - count :]
+    lead = x.shape[: x.ndim - count]
+    planes = x.reshape(math.prod(lead), math.prod(size))
+    out = tuple([s.shape[1] for s in starts])
+    corner: Any = 0
+    for d, start in enumerate(starts):
+        shape = (-1, *[out[d] if e == d else 1 for e in range(count)])
+        corner = corner + start.reshape(shape) * math.prod(size[d + 1 :])
+    corner = np.broadcast_to(corner, (len(planes), *out)).reshape(len(planes), math.prod(out))
+    best: Any = None
+    for position in np.ndindex(*kernel):
+        offset = 0
+        for d, step in enumerate(position):
+            offset += step * math.prod(size[d + 1 :])
+        index = corner + offset
+        value = np.take_along_axis(planes, index, 1)
+        if best is None:
+            best, chosen = value, index.copy()
+            continue
+        better = (value > best) | (value != value)
+        np.copyto(best, value, where=better)
+        np.copyto(chosen, index, where=better)
+    return best.reshape(*lead, *out), chosen.reshape(*lead, *out)
