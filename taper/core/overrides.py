@@ -59,13 +59,15 @@ def _overriding(args: Any) -> list[Any]:
     return found
 
 
-def intercept(function: Any, names: list[str], args: tuple[Any, ...], out: Any) -> Any:
+def intercept(
+    function: Any, names: list[str], args: tuple[Any, ...], out: Any, **keywords: Any
+) -> Any:
     """Offers a call to modes and overriding types; NOT_INTERCEPTED if nobody takes it."""
     overriding = [] if _disabled.get() else _overriding((*args, out))
     stack = mode_stack.get() if active.modes else ()
     if not overriding and not stack:
         return NOT_INTERCEPTED
-    kwargs = {} if out is None else {"out": out}
+    kwargs = keywords if out is None else {**keywords, "out": out}
     types = tuple(type(o) for o in overriding)
     given = _without_trailing_defaults(args)
     if stack:

@@ -174,7 +174,7 @@ def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
                 result._edge = result._storage = result._base = result._grad = None
                 return result
     if slow.overrides.has_override(self) or active.modes:
-        found = slow.overrides.intercept(Tensor.to, ["self"], (self, *args), None)  # type: ignore[attr-defined]
+        found = slow.overrides.intercept(Tensor.to, ["self"], (self, *args), None, **kwargs)  # type: ignore[attr-defined]
         if found is not slow.overrides.NOT_INTERCEPTED:
             return found  # type: ignore[no-any-return]
     device, dtype, copy, memory_format = _to_arguments(args, kwargs)

@@ -68,3 +68,9 @@ def test_lazy_norms():
     assert type(norm) is nn.BatchNorm1d
     assert norm.running_mean.shape == (3,)
     assert type(norm.running_var) is torch.Tensor
+
+
+def test_conversion_before_the_first_call():
+    for layer, shape in ((nn.LazyLinear(3), (2, 5)), (nn.LazyBatchNorm1d(), (4, 5))):
+        layer.to(torch.float64)
+        assert layer(torch.ones(*shape, dtype=torch.float64)).dtype is torch.float64
