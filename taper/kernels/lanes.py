@@ -9,12 +9,15 @@ axis, which NumPy's fancy indexing walks slowly, positions in the flattened arra
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
 
-__all__ = ["add_at", "check_index", "flat_positions", "pick", "pick_one", "place", "reduce_at",
-           "slice_positions"]
+__all__ = [
+    "check_index", "flat_positions", "pick", "pick_one", "place", "plain_positions",
+    "plain_slice_positions", "reduce_at", "slice_positions",
+]
 
 ndarray = np.ndarray
 _U64 = np.dtype("uint64")
@@ -56,6 +59,72 @@ def _lanes(
     if total is not None:
         total.flags.writeable = False
     return step, total
+
+
+_FILLED = 4096  # up to this many, offsets are kept for each element: adding them is quicker
+
+
+@lru_cache(maxsize=256)
+def _plan(shape: tuple[int, ...], dim: int, index_shape: tuple[int, ...]) -> Any:
+    """(size, step, offsets) if an index of this shape is a plain one for gather and scatter."""
+    ndim = len(shape)
+    if not ndim or len(index_shape) != ndim or 0 in index_shape or not -ndim <= dim < ndim:
+        return None
+    dim %= ndim
+    if any(d != dim and n > shape[d] for d, n in enumerate(index_shape)):
+        return None
+    step, offsets = _lanes(shape, dim, index_shape)
+    if offsets is not None and prod(index_shape) <= _FILLED:
+        offsets = np.ascontiguousarray(np.broadcast_to(offsets, index_shape))
+        offsets.flags.writeable = False
+    return shape[dim], step, offsets
+
+
+def plain_positions(x: Any, dim: Any, index: Any) -> Any:
+    """`flat_positions`, if all is as usual: int64 indices that fit and are in range; else None."""
+    if index.dtype is not _I64 or type(dim) is not int or type(x) is not ndarray:
+        return None
+    plan = _plan(x.shape, dim, index.shape)
+    if plan is None:
+        return None
+    size, step, offsets = plan
+    unsigned = index.ravel().view(_U64)
+    if unsigned[unsigned.argmax()] >= size:
+        return None
+    if step != 1:
+        index = index * step
+    return index if offsets is None else index + offsets
+
+
+@lru_cache(maxsize=256)
+def _slice_plan(
+    shape: tuple[int, ...], dim: int, count: int, like: tuple[int, ...]
+) -> Any:
+    """(size, step, offsets, shape of the index) if slices of this shape fit, `count` of them."""
+    ndim = len(shape)
+    if not ndim or not -ndim <= dim < ndim or len(like) != ndim or like[dim] != count:
+        return None
+    dim %= ndim
+    if any(d != dim and n != shape[d] for d, n in enumerate(like)) or 0 in like:
+        return None
+    step, offsets = _lanes(shape, dim, like)
+    return shape[dim], step, offsets, (count, *(1,) * (ndim - 1 - dim))
+
+
+def plain_slice_positions(x: Any, dim: Any, index: Any, like: tuple[int, ...]) -> Any:
+    """`slice_positions`, if all is as usual; else None."""
+    if index.dtype is not _I64 or index.ndim != 1 or type(dim) is not int:
+        return None
+    plan = _slice_plan(x.shape, dim, index.size, like)
+    if plan is None:
+        return None
+    size, step, offsets, lined = plan
+    unsigned = index.view(_U64) if index.flags.c_contiguous else index.astype(_U64)
+    if unsigned[unsigned.argmax()] >= size:
+        return None
+    if step != 1:
+        index = index * step
+    return index.reshape(like) if offsets is None else index.reshape(lined) + offsets
 
 
 def flat_positions(shape: tuple[int, ...], dim: int, index: Any) -> Any:
@@ -125,11 +194,6 @@ def place(x: Any, dim: int, index: Any, values: Any) -> Any:
         result = result.copy(order="C")
     result.reshape(-1)[flat_positions(x.shape, dim, index)] = values
     return result
-
-
-def add_at(x: Any, dim: int, index: Any, values: Any) -> Any:
-    """A copy of `x` with `values` added at `index`, as often as indices repeat."""
-    return reduce_at(np.add, x, dim, index, values)
 
 
 def reduce_at(ufunc: Any, x: Any, dim: int, index: Any, values: Any) -> Any:

@@ -204,9 +204,9 @@ def _extremum_along(method: str, name: str, input: Any, dim: int, keepdim: bool)
 def _extremum_of_all(ufunc: Any, name: str, input: Any) -> Any:
     if input.size == 0:
         _require_elements(input, None, name)
-    if type(input) is np.ndarray and input.flags.c_contiguous:
+    if type(input) is np.ndarray and (input.size <= 4096 or input.flags.c_contiguous):
         # Quicker than the reduction: finding the position of the extremum is a plain C loop.
-        flat = input.reshape(-1)
+        flat = input.ravel()
         return flat[flat.argmax() if ufunc is np.maximum else flat.argmin()]
     return ufunc.reduce(input, None) if input.ndim else input.copy()
 

@@ -10,7 +10,7 @@ from taper.core.dtype import from_numpy_dtype
 from taper.core.errors import normalize_dim
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
-from taper.kernels.lanes import check_index, pick
+from taper.kernels.lanes import check_index, pick, plain_positions
 from taper.ops.declare import composite, operator
 from taper.ops.out_argument import same_dtype_apart, set_apart
 
@@ -80,6 +80,9 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
         tensor([[1, 1],
                 [4, 3]])
     """
+    positions = plain_positions(input, dim, index)
+    if positions is not None:
+        return input.ravel().take(positions)
     dim = normalize_dim(dim, input.ndim)
     if index.size == 0:
         return np.zeros_like(input, shape=index.shape)

@@ -11,7 +11,7 @@ from taper.core.dtype import from_numpy_dtype
 from taper.core.errors import normalize_dim
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
-from taper.kernels.lanes import check_index, slice_positions
+from taper.kernels.lanes import check_index, plain_slice_positions, slice_positions
 from taper.ops.declare import composite, operator
 from taper.ops.scatter import as_element, reduce_gradient, reduced_into
 
@@ -51,6 +51,14 @@ def index_add(
                 [0., 0.],
                 [0., 0.]])
     """
+    if input.dtype is source.dtype:
+        positions = plain_slice_positions(input, dim, index, source.shape)
+        if positions is not None:
+            if alpha != 1:
+                source = source * as_element(alpha, source.dtype)
+            result = input.copy()
+            np.add.at(result.reshape(-1), positions.ravel(), source.ravel())
+            return result
     dim = normalize_dim(dim, input.ndim)
     if index.dtype.kind != "i" or index.dtype.itemsize < 4:
         raise RuntimeError(

@@ -8,7 +8,7 @@ import numpy as np
 
 from taper.core.dtype import float32, float64
 from taper.core.errors import normalize_dim
-from taper.core.tensor import Tensor
+from taper.core.tensor import Tensor, wrap
 from taper.kernels.lanes import pick
 from taper.ops.declare import composite, operator
 from taper.ops.extrema import scatter_grad
@@ -59,7 +59,7 @@ def _median_of_all(input: Any, ignore_nan: bool) -> Any:
         return np.full_like(input, np.nan, shape=())
     if input.dtype.kind not in "biu":
         largest = flat[flat.argmax()]
-        if largest != largest:
+        if np.isnan(largest):
             missing = np.isnan(flat)
             if not ignore_nan or missing.all():
                 return np.full_like(input, np.nan, shape=())
@@ -229,6 +229,86 @@ def _(grad, result1, input_shape, dim, keepdim):
 _INTERPOLATIONS = ("linear", "lower", "higher", "midpoint", "nearest")
 
 
+def _ranks(ordered: Any, q: Any, interpolation: str, ignore_nan: bool) -> Any:
+    """Where, between 0 and n - 1, the quantiles lie in sorted lanes; lanes with NaN end in NaN."""
+    n = ordered.shape[-1]
+    missing = np.isnan(ordered[..., -1:])  # NaN is sorted to the end
+    if not missing.any():
+        ranks = np.broadcast_to(q * q.dtype.type(n - 1), (*ordered.shape[:-1], q.size))
+    elif ignore_nan:
+        known = np.add.reduce(~np.isnan(ordered), -1, np.int64, None, True)
+        ranks = q * np.maximum(known - 1, 0).astype(q.dtype)
+    else:
+        ranks = np.where(missing, q.dtype.type(n - 1), q * q.dtype.type(n - 1))
+    if interpolation == "lower":
+        return np.floor(ranks)
+    if interpolation == "higher":
+        return np.ceil(ranks)
+    return np.rint(ranks) if interpolation == "nearest" else ranks
+
+
+def _lanes_last(input: Any, dim: Any) -> Any:
+    """The lanes of an array or tensor along the last dimension."""
+    if dim is None or input.ndim <= 1:
+        return input.reshape(-1)
+    order = [d for d in range(input.ndim) if d != dim % input.ndim]
+    order.append(dim % input.ndim)
+    return input.transpose(order) if isinstance(input, np.ndarray) else input.permute(order)
+
+
+@operator("quantile", hidden=True, aux=("below", "above", "weight"))
+def quantiles(
+    input: Tensor, q: Tensor, dim: Any, shape: Any, interpolation: str, ignore_nan: bool
+) -> Tensor:
+    """Quantiles, one for each q, as a new first dimension before `shape` unless q is 0-d.
+
+    Beside them, the indices of the elements around each, and the weight of the upper one.
+    """
+    lanes = _lanes_last(input, dim)
+    last = lanes.ndim - 1
+    order = stable_order(lanes, last)
+    ordered = pick(lanes, last, order)
+    ranks = _ranks(ordered, q.reshape(-1), interpolation, ignore_nan)
+    lower = np.floor(ranks)
+    below, above = lower.astype(np.int64), np.ceil(ranks).astype(np.int64)
+    low, high = pick(ordered, last, below), pick(ordered, last, above)
+    weight = np.full_like(ranks, 0.5) if interpolation == "midpoint" else ranks - lower
+    step = high - low
+    result = np.where(weight < 0.5, low + weight * step, high - step * (1 - weight))
+    result = np.where(below == above, low, result) if interpolation != "midpoint" else result
+    result = result.reshape(shape) if q.ndim == 0 else (
+        np.moveaxis(result, -1, 0).reshape((q.size, *shape)))
+    return result, pick(order, last, below), pick(order, last, above), weight
+
+
+def _back_to_lanes(grad: Tensor, q: Tensor, below: Tensor) -> Tensor:
+    lead = list(below.shape[:-1])
+    return grad.reshape([*lead, 1]) if q.dim() == 0 else (
+        grad.reshape([q.numel(), *lead]).movedim(0, -1))
+
+
+@quantiles.derivative("input")
+def _(grad, input, q, dim, below, above, weight):
+    grad = _back_to_lanes(grad, q, below)
+    lanes = _lanes_last(input.detach(), dim)
+    spread = grad.new_zeros(lanes.shape).scatter_add(-1, below, grad * (1 - weight))
+    spread = spread.scatter_add(-1, above, grad * weight)
+    if dim is None or input.dim() <= 1:
+        return spread.reshape(input.shape)
+    return spread.movedim(-1, dim)
+
+
+@quantiles.derivative("q")
+def _(grad, input, q, dim, interpolation, below, above):
+    if interpolation != "linear":
+        return None
+    grad = _back_to_lanes(grad, q, below)
+    lanes = _lanes_last(input, dim)
+    step = lanes.gather(-1, above) - lanes.gather(-1, below)
+    slope = grad * step * (lanes.shape[-1] - 1)
+    return slope.reshape(-1, q.numel()).sum(0).reshape(q.shape)
+
+
 def _quantile(
     name: str, input: Tensor, q: Any, dim: Any, keepdim: bool, interpolation: str, ignore_nan: bool
 ) -> Tensor:
@@ -239,52 +319,24 @@ def _quantile(
     if not isinstance(q, Tensor):
         if not 0 <= q <= 1:
             raise RuntimeError(f"{name}() q must be in the range [0, 1] but got {q:g}")
-        q = input.new_full((), q)
-    if q.dim() > 1:
+        q = wrap(np.asarray(q, input.dtype.numpy_dtype))
+    elif q.dim() > 1:
         raise RuntimeError(f"{name}() q must be a scalar or 1D tensor")
-    if q.dtype != input.dtype:
+    elif q.dtype != input.dtype:
         raise RuntimeError(f"{name}() q tensor must be same dtype as the input tensor")
-    if not bool(((q >= 0) & (q <= 1)).all()):
+    elif not bool(((q >= 0) & (q <= 1)).all()):
         raise RuntimeError(f"{name}() q values must be in the range [0, 1]")
     if interpolation not in _INTERPOLATIONS:
         raise RuntimeError(
             f"{name}() interpolation must be one of linear, lower, higher, midpoint or nearest, "
             f"but got {interpolation}"
         )
-    ndim = input.dim()
     if dim is None:
-        lanes = input.reshape(-1)
-        shape = [1] * ndim if keepdim else []
+        shape: list[int] = [1] * input.dim() if keepdim else []
     else:
-        axis = normalize_dim(dim, ndim)
-        lanes = input.movedim(axis, -1) if ndim else input.reshape(1)
-        shape = [1 if d == axis else n for d, n in enumerate(input.shape)] if keepdim else list(
-            lanes.shape[:-1] if ndim else [])
-    ordered = lanes.sort().values
-    counts: Any = ordered.shape[-1] - 1
-    nan = ordered.isnan()
-    if ignore_nan:
-        counts = (nan.logical_not().sum(-1, True) - 1).clamp(min=0)
-        ranks = q * counts
-    else:
-        ranks = (q * counts).expand([*ordered.shape[:-1], q.numel()])
-        ranks = ranks.masked_fill(nan.any(-1, True), ordered.shape[-1] - 1)
-    if interpolation == "lower":
-        ranks = ranks.floor()
-    elif interpolation == "higher":
-        ranks = ranks.ceil()
-    elif interpolation == "nearest":
-        ranks = ranks.round()
-    below = ranks.floor().long()
-    result = ordered.gather(-1, below)
-    if interpolation in ("linear", "midpoint"):
-        weights = (ranks - below).new_full((), 0.5) if interpolation == "midpoint" else (
-            ranks - below)
-        above = ordered.gather(-1, ranks.ceil().long())
-        result = result.lerp(above, weights.expand(result.shape))
-    if q.dim() == 0:
-        return result.reshape(shape)
-    return result.movedim(-1, 0).reshape([q.numel(), *shape])
+        dim = normalize_dim(dim, input.dim())
+        shape = [1 if d == dim else n for d, n in enumerate(input.shape) if keepdim or d != dim]
+    return quantiles.function(input, q, dim, shape, interpolation, ignore_nan)
 
 
 @composite(method=True, out=True)

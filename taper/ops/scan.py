@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from taper.core.dtype import INTEGER, as_dtype, int64
+from taper.core.dtype import INTEGER, as_dtype, bfloat16, int64
 from taper.core.errors import normalize_dim
+from taper.core.state import is_recording
 from taper.core.tensor import Tensor
-from taper.ops.declare import operator
+from taper.ops.declare import OPERATORS, operator
 from taper.ops.out_argument import dtype_of_out
 
 # Running sums and products are carried in double precision, as PyTorch's are.
@@ -85,11 +86,25 @@ def _(grad, input, result, dim):
     plain = reversed_cumsum(grad * result.conj(), dim) / conj_input.masked_fill(zero, 1)
     if not bool(zero.any()):
         return plain
+    if is_recording() and (input.requires_grad or grad.requires_grad):
+        return _cumprod_gradient(grad, input, dim)
     first = zero & (zero.cumsum(dim) == 1)
     filled = conj_input.masked_fill(first, 1)
     after = grad.masked_fill(before_zero, 0) * filled.cumprod(dim)
     at_first = reversed_cumsum(after, dim)
     return plain.masked_fill(~before_zero, 0) + at_first.masked_fill(~first, 0)
+
+
+def _cumprod_gradient(grad: Tensor, input: Tensor, dim: int) -> Tensor:
+    """The same, product by product: it stays right when differentiated again at zeros."""
+    n = input.shape[dim]
+    parts = []
+    for k in range(n):
+        before = input.narrow(dim, 0, k).prod(dim, True)
+        after = input.narrow(dim, k + 1, n - k - 1).cumprod(dim)
+        products = OPERATORS["cat"]([before, before * after], dim).conj()
+        parts.append((grad.narrow(dim, k, n - k) * products).sum(dim))
+    return OPERATORS["stack"](parts, dim)
 
 
 def _running_extremum(ufunc: Any, input: Any, dim: int) -> Any:
@@ -183,8 +198,9 @@ def _(grad, input, result, dim):
         return grad
     if grad.is_complex():
         return _log_backward(grad.log(), input, result, dim)
-    magnitude = grad.abs().log()
-    lowest = float("-inf")
+    magnitude = grad.abs().masked_fill(grad == 0, 1).log()
+    # Finite, as -inf would give NaN in the next derivative.
+    lowest = -3e38 if grad.dtype is bfloat16 else float(np.finfo(grad.dtype.numpy_dtype).min)
     positive = magnitude.masked_fill(grad <= 0, lowest)
     negative = magnitude.masked_fill(grad >= 0, lowest)
     return _log_backward(positive, input, result, dim) - _log_backward(negative, input, result, dim)

@@ -12,7 +12,7 @@ from taper.core.dtype import from_numpy_dtype
 from taper.core.errors import normalize_dim
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
-from taper.kernels.lanes import flat_positions, place, reduce_at
+from taper.kernels.lanes import flat_positions, place, plain_positions, reduce_at
 from taper.ops.declare import OPERATORS, composite, operator
 from taper.ops.gather import (
     long_index,
@@ -20,8 +20,6 @@ from taper.ops.gather import (
     require_lanes,
     wrapped_positions,
 )
-
-_I64 = np.dtype("int64")
 
 
 def as_element(value: Any, dtype: Any, name: str = "value") -> Any:
@@ -70,13 +68,6 @@ def _flattened(input: Any, index: Any, src: Any) -> tuple[Any, Any, Any]:
 
 def _prepared(name: str, input: Any, dim: int, index: Any, src: Any) -> tuple[Any, Any, Any, int]:
     """Checks the operands of a scatter and cuts `src` to the shape of `index`."""
-    shape = index.shape
-    if shape and type(dim) is int and 0 <= dim < input.ndim and index.size and (
-        shape == input.shape and index.dtype is _I64 and (
-            src is None or (src.shape == shape and src.dtype is input.dtype))
-    ):
-        require_in_range(index, shape[dim], dim)
-        return input, index, src, dim
     dim = normalize_dim(dim, input.ndim)
     if src is not None and src.dtype != input.dtype:
         raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype")
@@ -106,6 +97,12 @@ def _cut(grad: Tensor, shape: Any) -> Tensor:
 @operator("scatter", hidden=True, out=True)
 def scatter_src(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """`scatter` of a tensor."""
+    if src.shape == index.shape and src.dtype is input.dtype:
+        positions = plain_positions(input, dim, index)
+        if positions is not None:
+            result = input.copy()
+            result.reshape(-1)[positions] = src
+            return result
     shape = input.shape
     input, index, src, dim = _prepared("scatter", input, dim, index, src)
     if index.size == 0:
@@ -126,6 +123,11 @@ def _(grad, dim, index, src_shape):
 @operator("scatter", hidden=True, out=True, node="ScatterBackward1")
 def scatter_value(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """`scatter` of one number."""
+    positions = plain_positions(input, dim, index)
+    if positions is not None:
+        result = input.copy()
+        result.reshape(-1)[positions] = as_element(value, input.dtype)
+        return result
     shape = input.shape
     input, index, _, dim = _prepared("scatter", input, dim, index, None)
     if index.size == 0:
@@ -194,6 +196,12 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
         >>> torch.zeros(3).scatter_add(0, torch.tensor([0, 0, 2]), torch.tensor([1., 2., 3.]))
         tensor([3., 0., 3.])
     """
+    if src.shape == index.shape and src.dtype is input.dtype:
+        positions = plain_positions(input, dim, index)
+        if positions is not None:
+            result = input.copy()
+            np.add.at(result.reshape(-1), positions.ravel(), src.ravel())
+            return result
     shape = input.shape
     input, index, src, dim = _prepared("scatter", input, dim, index, src)
     if index.size == 0:

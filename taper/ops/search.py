@@ -218,6 +218,21 @@ def unique_elements(input: Tensor) -> Tensor:
     return values, group.reshape(input.shape), counts
 
 
+@operator("unique2", hidden=True, node="Unique2Backward0", kinds="bif")
+def unique_values(input: Tensor) -> Tensor:
+    """The sorted distinct elements."""
+    flat = input.flatten()
+    if flat.dtype.kind == "V":
+        return _distinct(flat, True)[0]
+    flat.sort()
+    if flat.size < 2:
+        return flat
+    first = np.empty(flat.shape, np.bool_)
+    first[0] = True
+    np.not_equal(flat[1:], flat[:-1], first[1:])
+    return flat[first]
+
+
 @operator("unique_dim", hidden=True, outputs=3, node="UniqueDimBackward0", kinds="bif")
 def unique_slices(input: Tensor, dim: int) -> Tensor:
     """The same of the slices along a dimension."""
@@ -270,6 +285,8 @@ def unique(
         >>> torch.unique(torch.tensor([3, 1, 3]), return_counts=True)
         (tensor([1, 3]), tensor([1, 2]))
     """
+    if dim is None and not return_inverse and not return_counts:
+        return unique_values.function(input)
     results = unique_elements.function(input) if dim is None else unique_slices.function(input, dim)
     return _wanted(results, return_inverse, return_counts)
 

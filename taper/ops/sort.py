@@ -117,8 +117,12 @@ def msort(input: Tensor) -> Tensor:
 def _top(input: Any, k: int, axis: int, largest: bool, is_sorted: bool) -> Any:
     """The indices of the k largest or smallest along an axis, in order."""
     n = input.shape[axis]
+    if k == 1 and n:
+        return input.argmax(axis, keepdims=True) if largest else _first_smallest(input, axis)
     head = (slice(None),) * axis + (slice(0, k),)
     if largest and n < _PARTITION_FROM:
+        if axis == input.ndim - 1:
+            return stable_order(input, axis)[..., : -k - 1 : -1].copy()
         last = (slice(None),) * axis + (slice(None, -k - 1, -1),)
         return stable_order(input, axis)[last].copy()
     if n < _PARTITION_FROM or k * 4 > n or input.dtype.kind not in "iuf":
@@ -133,6 +137,13 @@ def _top(input: Any, k: int, axis: int, largest: bool, is_sorted: bool) -> Any:
     return pick(chosen, axis, stable_order(pick(input, axis, chosen), axis, largest))
 
 
+def _first_smallest(input: Any, axis: int) -> Any:
+    """The index of the smallest element, where NaN counts as the largest."""
+    if input.dtype.kind in "biu":
+        return input.argmin(axis, keepdims=True)
+    return np.where(np.isnan(input), np.inf, input).argmin(axis, keepdims=True)
+
+
 @operator(method=True, out=True, outputs=("values", "indices"), kinds="bif")
 def topk(
     input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
@@ -145,7 +156,7 @@ def topk(
         >>> torch.topk(torch.tensor([1., 4., 2.]), 2).values
         tensor([4., 2.])
     """
-    axis = normalize_dim(dim, input.ndim)
+    axis = dim if type(dim) is int and 0 <= dim < input.ndim else normalize_dim(dim, input.ndim)
     k = int(k)
     if k < 0 or k > (input.shape[axis] if input.ndim else 1):
         raise RuntimeError("selected index k out of range")
