@@ -417,24 +417,25 @@ def new_step(value: float = 0.0) -> Tensor:
 
 
 def advance(step: Tensor) -> Any:
-    """Adds one to a step count and returns it as a number (as an array while being traced)."""
+    """Adds one to a step count and returns it as a number (while being traced, as a tensor)."""
     array = step._array
-    if type(array) is np.ndarray:
-        count = array.item() + 1
-        array[()] = count
-    else:
-        np.add(array, 1, out=array)
-        count = array
+    if type(array) is not np.ndarray:
+        return step.add_(1)
+    count = array.item() + 1
+    array[()] = count
     step._bump_version()
     return count
 
 
 def number(value: Any, differentiable: bool = False) -> Any:
-    """A hyperparameter that may be given as a one-element tensor, as a number."""
+    """A hyperparameter that may be given as a one-element tensor, as a number.
+
+    It stays a tensor where its history, or its place in a traced program, counts.
+    """
     if not isinstance(value, Tensor) or differentiable:
         return value
     array = value._array
-    return array.item() if type(array) is np.ndarray else array
+    return array.item() if type(array) is np.ndarray else value
 
 
 def set_group_defaults(optimizer: Optimizer, **values: Any) -> None:

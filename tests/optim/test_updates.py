@@ -143,3 +143,19 @@ def test_rate_as_a_tensor():
     rate.fill_(2.0)
     optimizer.step()
     assert p.item() == -2.5
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adamax"])
+def test_parameters_without_data(name):
+    """On the meta device a step works out shapes only; the step counts are numbers all the same."""
+    p = torch.nn.Parameter(torch.empty(2, 3, device="meta"))
+    p.grad = torch.empty(2, 3, device="meta")
+    options = {"momentum": 0.9} if name == "SGD" else {}
+    optimizer = getattr(torch.optim, name)([p], **options)
+    optimizer.step()
+    optimizer.step()
+    assert p.is_meta
+    state = optimizer.state[p]
+    assert all(value.is_meta for key, value in state.items() if key != "step")
+    if name != "SGD":
+        assert state["step"].item() == 2
