@@ -436,14 +436,15 @@ def _write_result(
     if op.differentiable:
         _write_recording(source, op, signature, indent, numbers)
     if op.view and op.differentiable:
-        # A view without recording requires grad as a leaf of its own, as in PyTorch.
-        add(indent, f"if {signature.tensors[0].name}._edge is not None:")
+        # Views of bases without history register too: an in-place change may give them one. A view
+        # made without recording requires grad as a leaf of its own, as in PyTorch.
+        base = signature.tensors[0].name
         if op.outputs is None:
-            add(indent, "    if is_recording():", "        register_view(storage, result)",
-                "    else:", "        result._edge = LEAF")
+            add(indent, "if is_recording():", "    register_view(storage, result)",
+                f"elif {base}._edge is not None:", "    result._edge = LEAF")
         else:
-            add(indent, "    if not is_recording():", "        for result in results:",
-                "            result._edge = LEAF")
+            add(indent, f"if {base}._edge is not None and not is_recording():",
+                "    for result in results:", "        result._edge = LEAF")
     add(indent, f"return {returned}")
 
 
