@@ -1,0 +1,70 @@
+"""Shapes without data: the same answers as NumPy gives, without computing."""
+
+import numpy as np
+import pytest
+
+import taper as torch
+from taper.arrays.shape import ShapeArray
+
+A = np.ones((2, 3), np.float32)
+B = np.ones((3, 4), np.float64)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a, b: a + 1,
+        lambda a, b: np.exp(a.T),
+        lambda a, b: a @ b,
+        lambda a, b: a.dot(b),
+        lambda a, b: np.add.reduce(a, 0),
+        lambda a, b: np.maximum.reduce(a, None, None, None, True),
+        lambda a, b: a.T.reshape(-1),
+        lambda a, b: a[:, None, 1:],
+        lambda a, b: np.where(a > 0, a, 0.0),
+        lambda a, b: np.concatenate([a, a], 1),
+        lambda a, b: np.stack([a, a], -1),
+        lambda a, b: a.argmax(1) if isinstance(a, np.ndarray) else np.argmax(a, 1),
+        lambda a, b: np.argsort(a, 0),
+        lambda a, b: np.take_along_axis(a, np.zeros((2, 1), int), 1),
+        lambda a, b: np.einsum("ij,jk->ki", a, b),
+        lambda a, b: np.pad(a, ((0, 0), (1, 2))),
+        lambda a, b: a.astype(np.int8).sum(1) if isinstance(a, np.ndarray)
+        else np.sum(a.astype(np.int8), 1),
+    ],
+)
+def test_agrees_with_numpy(function):
+    expected = function(A, B)
+    found = function(*(ShapeArray(x.shape, x.dtype, x.strides) for x in (A, B)))
+    assert found.shape == expected.shape
+    assert found.dtype == expected.dtype
+
+
+@pytest.mark.parametrize(
+    "function", [lambda a: a.T, lambda a: a.T + 1, lambda a: a[:, ::2], lambda a: a.reshape(3, 2)]
+)
+def test_strides_agree_with_numpy(function):
+    assert function(ShapeArray(A.shape, A.dtype)).strides == function(A).strides
+
+
+def test_errors():
+    a = ShapeArray((2, 3), np.float32)
+    with pytest.raises(ValueError):
+        a + ShapeArray((4,), np.float32)
+    with pytest.raises(ValueError):
+        a @ a
+    with pytest.raises(RuntimeError, match="same device"):
+        np.add(a, np.ones(3))
+    with pytest.raises(NotImplementedError, match="interp"):
+        np.interp(a, a, a)
+    with pytest.raises(RuntimeError, match="cannot be called on meta tensors"):
+        bool(a)
+
+
+def test_meta_tensors():
+    x = torch.empty(2, 3, device="meta")
+    y = torch.nn.functional.linear(x, torch.empty(5, 3, device="meta")).relu().sum(0)
+    assert y.shape == (5,) and y.is_meta
+    assert repr(y) == "tensor(..., device='meta', size=(5,))"
+    huge = torch.empty(10**6, 10**6, device="meta")
+    assert (huge + huge).numel() == 10**12
