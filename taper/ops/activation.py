@@ -15,18 +15,13 @@ from taper.core.errors import normalize_dim
 from taper.core.tensor import Tensor, wrap
 from taper.ops.arithmetic import conj
 from taper.ops.conditional import where
+from taper.ops.constants import F32, constant
 from taper.ops.declare import composite, operator
 from taper.ops.exponential import _one, sigmoid
 from taper.ops.join import cat
 from taper.ops.scipy_functions import scipy_special
 
-F32 = np.dtype(np.float32)
-_ZERO32 = np.array(0, F32)
-
-
-def _zero(like: Any) -> Any:
-    return _ZERO32 if like.dtype is F32 else like.dtype.type(0)
-
+ZERO32 = constant(0, F32)
 
 # -- rectifiers ------------------------------------------------------------------------------------
 
@@ -51,7 +46,7 @@ def relu(input: Tensor) -> Tensor:
         >>> torch.relu(torch.tensor([-1., 2.]))
         tensor([0., 2.])
     """
-    return np.maximum(_ZERO32 if input.dtype is F32 else input.dtype.type(0), input)
+    return np.maximum(ZERO32 if input.dtype is F32 else constant(0, input.dtype), input)
 
 
 @relu.derivative("input")
@@ -62,9 +57,8 @@ def _(grad, result):
 @operator(hidden=True)
 def threshold_backward(grad_output: Tensor, input: Tensor, threshold: float) -> Tensor:
     """The gradient where `input` exceeds a threshold, 0 elsewhere."""
-    zero = _zero(grad_output)
-    limit = zero if threshold == 0 else threshold
-    return np.where(np.less_equal(input, limit), zero, grad_output)
+    limit = constant(threshold, input.dtype)
+    return np.where(np.less_equal(input, limit), constant(0, grad_output.dtype), grad_output)
 
 
 @threshold_backward.derivative("grad_output")
@@ -84,8 +78,8 @@ def threshold(input: Tensor, threshold: float, value: float) -> Tensor:
         >>> torch.threshold(torch.tensor([0.5, 2.]), 1, 20)
         tensor([20.,  2.])
     """
-    number = input.dtype.type
-    return np.where(np.less_equal(input, threshold), number(value), input)
+    below = np.less_equal(input, constant(threshold, input.dtype))
+    return np.where(below, constant(value, input.dtype), input)
 
 
 @threshold.derivative("input")
@@ -119,8 +113,10 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tens
     """
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
-    number = input.dtype.type
-    return np.minimum(np.maximum(input, number(min_val)), number(max_val))
+    dtype = input.dtype
+    if dtype.kind == "u" and min_val < 0:
+        raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
+    return np.minimum(np.maximum(input, constant(min_val, dtype)), constant(max_val, dtype))
 
 
 @hardtanh.derivative("input")
@@ -131,8 +127,11 @@ def _(grad, input, min_val, max_val):
 @operator(hidden=True)
 def between_backward(grad_output: Tensor, input: Tensor, low: float, high: float) -> Tensor:
     """The gradient where `input` lies within limits, 0 at them and beyond."""
-    outside = np.logical_or(np.less_equal(input, low), np.greater_equal(input, high))
-    return np.where(outside, _zero(grad_output), grad_output)
+    dtype = input.dtype
+    inside = np.bitwise_and(
+        np.greater(input, constant(low, dtype)), np.less(input, constant(high, dtype))
+    )
+    return np.where(inside, grad_output, constant(0, grad_output.dtype))
 
 
 @between_backward.derivative("grad_output")
@@ -152,8 +151,8 @@ def relu6(input: Tensor) -> Tensor:
         >>> torch.nn.functional.relu6(torch.tensor([-1., 3., 8.]))
         tensor([0., 3., 6.])
     """
-    number = input.dtype.type
-    return np.minimum(np.maximum(input, number(0)), number(6))
+    dtype = input.dtype
+    return np.minimum(np.maximum(input, constant(0, dtype)), constant(6, dtype))
 
 
 @relu6.derivative("input")
@@ -173,7 +172,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
         >>> torch.nn.functional.leaky_relu(torch.tensor([-1., 2.]), 0.1)
         tensor([-0.1000,  2.0000])
     """
-    sloped = np.multiply(input, negative_slope)
+    sloped = np.multiply(input, constant(negative_slope, input.dtype))
     if 0 < negative_slope <= 1:
         return np.maximum(input, sloped)
     return np.where(np.greater(input, 0), input, sloped)
@@ -187,7 +186,9 @@ def _(grad, input, negative_slope):
 @operator(hidden=True)
 def leaky_relu_backward(grad_output: Tensor, input: Tensor, negative_slope: float) -> Tensor:
     """The gradient, scaled where `input` is not positive."""
-    return np.where(np.greater(input, 0), grad_output, np.multiply(grad_output, negative_slope))
+    positive = np.greater(input, constant(0, input.dtype))
+    sloped = np.multiply(grad_output, constant(negative_slope, grad_output.dtype))
+    return np.where(positive, grad_output, sloped)
 
 
 @leaky_relu_backward.derivative("grad_output")
@@ -318,10 +319,16 @@ def functional_rrelu(
 
 
 def _elu(input: Any, alpha: float, scale: float, input_scale: float) -> Any:
-    number = input.dtype.type
-    bent = np.multiply(np.expm1(np.multiply(input, number(input_scale))), number(alpha * scale))
-    return np.where(np.less_equal(input, 0), bent,
-                    input if scale == 1 else np.multiply(input, number(scale)))
+    """scale * (max(x, 0) + alpha * expm1(input_scale * min(x, 0))): one of the two terms is 0."""
+    dtype = input.dtype
+    zero = constant(0, dtype)
+    above, below = np.maximum(input, zero), np.minimum(input, zero)
+    if input_scale != 1:
+        below = np.multiply(below, constant(input_scale, dtype))
+    bent = np.expm1(below)
+    if alpha * scale != 1:
+        bent = np.multiply(bent, constant(alpha * scale, dtype))
+    return np.add(above if scale == 1 else np.multiply(above, constant(scale, dtype)), bent)
 
 
 @operator(hidden=True)
@@ -329,10 +336,12 @@ def elu_backward(
     grad_output: Tensor, input: Tensor, alpha: float, scale: float, input_scale: float
 ) -> Tensor:
     """The gradient of `elu`, `selu` and `celu`."""
-    number = input.dtype.type
-    slope = np.multiply(np.exp(np.multiply(input, number(input_scale))),
-                        number(alpha * scale * input_scale))
-    return np.multiply(grad_output, np.where(np.less_equal(input, 0), slope, number(scale)))
+    dtype = input.dtype
+    slope = np.exp(input if input_scale == 1 else np.multiply(input, constant(input_scale, dtype)))
+    if alpha * scale * input_scale != 1:
+        slope = np.multiply(slope, constant(alpha * scale * input_scale, dtype))
+    bent = np.less_equal(input, constant(0, dtype))
+    return np.multiply(grad_output, np.where(bent, slope, constant(scale, dtype)))
 
 
 @elu_backward.derivative("grad_output")
@@ -441,19 +450,20 @@ def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
         tensor([-0.1587,  0.8413])
     """
     if approximate == "none":
-        bell = scipy_special("erf")(np.multiply(input, input.dtype.type(SQRT_HALF)))
+        bell = scipy_special("erf")(np.multiply(input, constant(SQRT_HALF, input.dtype)))
     elif approximate == "tanh":
         bell = np.tanh(_gelu_angle(input))
     else:
         raise RuntimeError("approximate argument must be either none or tanh.")
-    half = np.multiply(input, input.dtype.type(0.5))
+    half = np.multiply(input, constant(0.5, input.dtype))
     return np.add(half, np.multiply(half, bell))
 
 
 def _gelu_angle(input: Any) -> Any:
-    number = input.dtype.type
-    cubic = np.multiply(np.multiply(input, input), number(GELU_CUBIC))
-    return np.multiply(np.multiply(input, np.add(cubic, number(1))), number(SQRT_2_OVER_PI))
+    dtype = input.dtype
+    bent = np.add(np.multiply(np.multiply(input, input), constant(GELU_CUBIC, dtype)),
+                  constant(1, dtype))
+    return np.multiply(np.multiply(input, bent), constant(SQRT_2_OVER_PI, dtype))
 
 
 @gelu.derivative("input")
@@ -464,7 +474,9 @@ def _(grad, input, approximate):
 @operator(hidden=True, promote="result_type", upcast=True)
 def gelu_backward(grad_output: Tensor, input: Tensor, approximate: str) -> Tensor:
     """The gradient of `gelu`."""
-    number = input.dtype.type
+    def number(value: float) -> Any:
+        return constant(value, input.dtype)
+
     if approximate == "none":
         bell = scipy_special("erf")(np.multiply(input, number(SQRT_HALF)))
         phi = np.multiply(np.add(bell, number(1)), number(0.5))
@@ -551,7 +563,7 @@ def mish(input: Tensor) -> Tensor:
         >>> torch.nn.functional.mish(torch.tensor([-1., 1.]))
         tensor([-0.3034,  0.8651])
     """
-    return np.multiply(input, np.tanh(np.logaddexp(input, _zero(input))))
+    return np.multiply(input, np.tanh(np.logaddexp(input, constant(0, input.dtype))))
 
 
 @mish.derivative("input")
@@ -571,12 +583,14 @@ def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
         >>> torch.nn.functional.softplus(torch.tensor([-1., 1.]))
         tensor([0.3133, 1.3133])
     """
-    number = input.dtype.type
-    scaled = input if beta == 1 else np.multiply(input, number(beta))
-    soft = np.logaddexp(scaled, _zero(input))
+    dtype = input.dtype
+    scaled = input if beta == 1 else np.multiply(input, constant(beta, dtype))
+    soft = np.logaddexp(scaled, constant(0, dtype))
     if beta != 1:
-        soft = np.true_divide(soft, number(beta))
-    return np.where(np.greater(scaled, threshold), input, soft)
+        soft = np.true_divide(soft, constant(beta, dtype))
+    elif threshold >= 20 and dtype is F32:
+        return soft  # beyond 17 it is the input, rounded to float32
+    return np.where(np.greater(scaled, constant(threshold, dtype)), input, soft)
 
 
 @softplus.derivative("input")
@@ -597,7 +611,7 @@ def logsigmoid(input: Tensor) -> Tensor:
         >>> torch.nn.functional.logsigmoid(torch.tensor([0.]))
         tensor([-0.6931])
     """
-    return np.negative(np.logaddexp(np.negative(input), _zero(input)))
+    return np.negative(np.logaddexp(np.negative(input), constant(0, input.dtype)))
 
 
 @logsigmoid.derivative("input")
@@ -646,7 +660,8 @@ def hardsigmoid(input: Tensor) -> Tensor:
         >>> torch.nn.functional.hardsigmoid(torch.tensor([-4., 0., 4.]))
         tensor([0.0000, 0.5000, 1.0000])
     """
-    return np.true_divide(relu6.forward(np.add(input, input.dtype.type(3))), input.dtype.type(6))
+    dtype = input.dtype
+    return np.true_divide(relu6.forward(np.add(input, constant(3, dtype))), constant(6, dtype))
 
 
 @hardsigmoid.derivative("input")
@@ -666,8 +681,8 @@ def hardswish(input: Tensor) -> Tensor:
         >>> torch.nn.functional.hardswish(torch.tensor([-4., 1., 4.]))
         tensor([-0.0000,  0.6667,  4.0000])
     """
-    weight = relu6.forward(np.add(input, input.dtype.type(3)))
-    return np.true_divide(np.multiply(input, weight), input.dtype.type(6))
+    weight = relu6.forward(np.add(input, constant(3, input.dtype)))
+    return np.true_divide(np.multiply(input, weight), constant(6, input.dtype))
 
 
 @hardswish.derivative("input")
@@ -688,8 +703,10 @@ def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
         >>> torch.hardshrink(torch.tensor([-0.3, 0.7]))
         tensor([0.0000, 0.7000])
     """
-    within = np.logical_and(np.greater_equal(input, -lambd), np.less_equal(input, lambd))
-    return np.where(within, _zero(input), input)
+    dtype = input.dtype
+    within = np.bitwise_and(np.greater_equal(input, constant(-lambd, dtype)),
+                            np.less_equal(input, constant(lambd, dtype)))
+    return np.where(within, constant(0, dtype), input)
 
 
 @hardshrink.derivative("input")

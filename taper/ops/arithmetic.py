@@ -327,6 +327,10 @@ def lerp(input: Tensor, end: Tensor, weight: Tensor | Number) -> Tensor:
         tensor([ 2.5000, 12.5000])
     """
     way = np.subtract(end, input)
+    if type(weight) is np.ndarray and not weight.ndim:
+        if abs(weight.item()) < 0.5:
+            return np.add(input, np.multiply(way, weight))
+        return np.subtract(end, np.multiply(way, np.subtract(1, weight, dtype=way.dtype)))
     near_start = np.absolute(weight) < 0.5
     from_start = np.add(input, np.multiply(way, weight))
     from_end = np.subtract(end, np.multiply(way, np.subtract(1, weight, dtype=way.dtype)))

@@ -62,26 +62,33 @@ def div(input: Tensor, other: Tensor | Number, *, rounding_mode: str | None = No
     )
 
 
+def div_(self: Tensor, other: Tensor | Number, *, rounding_mode: str | None = None) -> Tensor:
+    """The in-place form of `div`."""
+    if rounding_mode is None:
+        return true_divide.inplace(self, other)
+    if rounding_mode == "floor":
+        return divide_floor.inplace(self, other)
+    if rounding_mode == "trunc":
+        return divide_trunc.inplace(self, other)
+    return div.forward(self, other, rounding_mode=rounding_mode)
+
+
+div_.__module__ = "torch"
+div.__dict__["inplace"] = div_
+
+
 def refuse_zero(divisor: Any) -> None:
-    """Raises PyTorch's error if integers would be divided by zero."""
-    if divisor.dtype.kind in "iu" and not divisor.all():
+    """Raises PyTorch's error if integers would be divided by zero.
+
+    The short path hands Python integers on as they are.
+    """
+    if divisor == 0 if type(divisor) is int else (
+        divisor.dtype.kind in "iu" and not divisor.all()
+    ):
         raise RuntimeError("ZeroDivisionError")
 
 
-def floor_quotient(input: Any, other: Any) -> Any:
-    """The largest integer below the quotient of two arrays."""
-    other = _as_operand(other, input)
-    refuse_zero(other)
-    return np.floor_divide(input, other)
-
-
-def _as_operand(other: Any, like: Any) -> Any:
-    """The short path hands Python integers on as they are."""
-    return like.dtype.type(other) if isinstance(other, int) else other
-
-
 def _trunc_quotient(input: Any, other: Any) -> Any:
-    other = _as_operand(other, input)
     refuse_zero(other)
     if input.dtype.kind in "iu":
         return np.floor_divide(np.subtract(input, np.fmod(input, other)), other)
@@ -92,7 +99,8 @@ def _trunc_quotient(input: Any, other: Any) -> Any:
           node="DivBackward2")
 def divide_floor(input: Tensor, other: Tensor | Number) -> Tensor:
     """`div` with rounding_mode="floor"."""
-    return floor_quotient(input, other)
+    refuse_zero(other)
+    return np.floor_divide(input, other)
 
 
 @operator(hidden=True, promote="result_type", upcast=True, kinds="if", kernel="div_trunc_cpu",
@@ -136,7 +144,8 @@ def floor_divide(input: Tensor | Number, other: Tensor | Number) -> Tensor:
         >>> torch.floor_divide(torch.tensor([-7, 7]), 2)
         tensor([-4,  3])
     """
-    return floor_quotient(input, other)
+    refuse_zero(other)
+    return np.floor_divide(input, other)
 
 
 @operator(
@@ -153,7 +162,6 @@ def remainder(input: Tensor | Number, other: Tensor | Number) -> Tensor:
         >>> torch.remainder(torch.tensor([-3, 3]), 2)
         tensor([1, 1])
     """
-    other = _as_operand(other, input)
     refuse_zero(other)
     return np.remainder(input, other)
 
@@ -182,7 +190,6 @@ def fmod(input: Tensor, other: Tensor | Number) -> Tensor:
         >>> torch.fmod(torch.tensor([-3., 3.]), 2)
         tensor([-1.,  1.])
     """
-    other = _as_operand(other, input)
     refuse_zero(other)
     return np.fmod(input, other)
 

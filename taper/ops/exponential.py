@@ -9,10 +9,10 @@ import numpy as np
 from taper.core.tensor import Tensor
 from taper.ops.arithmetic import conj
 from taper.ops.conditional import where
+from taper.ops.constants import F32, constant
 from taper.ops.declare import operator
 
-F32 = np.dtype(np.float32)
-_ONE32 = np.array(1, F32)
+_ONE32 = constant(1, F32)
 LN2 = 0.6931471805599453
 LN10 = 2.302585092994046
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from taper.core.state import active, is_recording
 from taper.core.storage import new_storage
 from taper.core.tensor import Parameter, Tensor
-from taper.ops.declare import INPLACE, operator
+from taper.ops.declare import INPLACE, Operator, operator
 from taper.ops.division import zero_gradient
 
 Number = Any
@@ -44,6 +45,8 @@ def fill(input: Tensor, value: Tensor | Number) -> Tensor:
         >>> torch.zeros(2).fill_(3)
         tensor([3., 3.])
     """
+    if value.ndim:
+        raise RuntimeError("fill_ only supports 0-dimension value tensor")
     return np.full_like(input, value)
 
 
@@ -68,24 +71,49 @@ def _(grad):
     return zero_gradient.function(grad)
 
 
-def zero_(self: Tensor) -> Tensor:
-    """Sets every element to 0, in place."""
+def _overwrite(self: Tensor, number: Any, change: str) -> bool:
+    """Fills a plain tensor that has no history to record; says whether it did."""
     array = self._array
     if (
-        not active.modes and (type(self) is Tensor or type(self) is Parameter)
-        and type(array) is np.ndarray and array.flags.writeable
-        and (self._edge is None or not is_recording()) and 0 not in array.strides
+        active.modes or (type(self) is not Tensor and type(self) is not Parameter)
+        or type(array) is not np.ndarray or (self._edge is not None and is_recording())
+        or 0 in array.strides
     ):
-        array.fill(0)
-        storage = self._storage
-        if storage is None:
-            storage = self._storage = new_storage(array)
-        storage.version += 1
-        frame = sys._getframe(1)
-        storage.changed_at = ("zero_", frame.f_code, frame.f_lasti)
+        return False
+    storage = self._storage
+    if storage is None:
+        storage = self._storage = new_storage(array)
+    try:
+        version = storage.version + 1
+        array.fill(number)
+    except Exception:  # the general way tells what is wrong, or wraps integers around
+        return False
+    storage.version = version
+    frame = sys._getframe(2)
+    storage.changed_at = (change, frame.f_code, frame.f_lasti)
+    return True
+
+
+def zero_(self: Tensor) -> Tensor:
+    """Sets every element to 0, in place."""
+    return self if _overwrite(self, 0, "zero_") else _general(zero)(self)
+
+
+def fill_(self: Tensor, value: Tensor | Number) -> Tensor:
+    """Sets every element to a number or to the element of a 0-d tensor, in place."""
+    if (type(value) is float or type(value) is int) and _overwrite(self, value, "fill_"):
         return self
-    return zero.inplace(self)  # type: ignore[no-any-return]
+    return _general(fill)(self, value)  # type: ignore[no-any-return]
 
 
+@functools.cache
+def _general(op: Operator) -> Any:
+    """The generated in-place form, which records."""
+    from taper.ops.wrap import make_inplace
+
+    return make_inplace(op)
+
+
+fill.__dict__["inplace"], zero.__dict__["inplace"] = fill_, zero_
 Tensor.zero_ = zero_  # type: ignore[attr-defined]
 INPLACE["zero_"] = zero

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from taper.core.dtype import COMPLEX
 from taper.core.promotion import dtype_of_number, result_dtype
 from taper.core.tensor import Tensor
 from taper.ops.conditional import where
+from taper.ops.constants import constant
 from taper.ops.declare import composite, operator
 
 Number = Any
@@ -155,24 +155,15 @@ def _check_clamp(bound: dict[str, Any]) -> None:
         raise NotImplementedError("clamp is not supported for complex types")
 
 
-def _is_nan(limit: Any) -> bool:
-    return isinstance(limit, float) and math.isnan(limit)
-
-
 @operator(
     hidden=True, out=True, inplace=True, promote=_clamp_dtype, node="ClampBackward1",
     check=_check_clamp,
 )
 def clamp_between(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """`clamp` between Python numbers."""
-    limit = input.dtype.type
-    if _is_nan(min) or _is_nan(max):
-        return np.full_like(input, np.nan)
-    if max is None:
-        return np.maximum(input, limit(min))
-    if min is None:
-        return np.minimum(input, limit(max))
-    return np.minimum(np.maximum(input, limit(min)), limit(max))
+    if min is not None:
+        input = np.maximum(input, constant(min, input.dtype))
+    return input if max is None else np.minimum(input, constant(max, input.dtype))
 
 
 @clamp_between.derivative("input")
@@ -229,14 +220,29 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         tensor([-1.0000,  0.5000,  1.0000])
     """
     if isinstance(min, Tensor) or isinstance(max, Tensor):
-        if min is not None and not isinstance(min, Tensor):
-            min = input.new_tensor(min)  # type: ignore[attr-defined]
-        if max is not None and not isinstance(max, Tensor):
-            max = input.new_tensor(max)  # type: ignore[attr-defined]
-        return clamp_tensors.function(input, min, max)
+        return clamp_tensors.function(input, _as_tensor(min, input), _as_tensor(max, input))
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     return clamp_between.function(input, min, max)
+
+
+def _as_tensor(limit: Any, like: Tensor) -> Any:
+    if limit is None or isinstance(limit, Tensor):
+        return limit
+    return like.new_tensor(limit)  # type: ignore[attr-defined]
+
+
+def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """The in-place form of `clamp`."""
+    if isinstance(min, Tensor) or isinstance(max, Tensor):
+        return clamp_tensors.inplace(self, _as_tensor(min, self), _as_tensor(max, self))
+    if min is None and max is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    return clamp_between.inplace(self, min, max)
+
+
+clamp_.__module__ = "torch"
+clamp.__dict__["inplace"] = clamp_
 
 
 @operator(
