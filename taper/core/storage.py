@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -205,7 +206,7 @@ class UntypedStorage:
 
 
 def strided_view(
-    array: Any, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0
+    array: Any, shape: tuple[int, ...], strides: Sequence[int], offset: int = 0
 ) -> Any:
     """A view of the memory of `array` with this shape; strides and offset (from its first
     element) in bytes. Nobody checks bounds where the memory is not one dense block."""
@@ -224,7 +225,7 @@ def strided_view(
     try:
         memory = dense_memory(array)
     except RuntimeError:
-        return _strided_anyhow(array, shape, strides, start)
+        return _strided_anyhow(array, shape, tuple(strides), start)
     return _ndarray(shape, array.dtype, memory, offset, strides)
 
 

@@ -68,30 +68,31 @@ def _into(function: str, out: Tensor, size: tuple[int, ...], value: Any, wanted:
 
 @composite()
 def zeros(
-    *size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
-    pin_memory: bool = False, requires_grad: bool = False, **named: Any,
+    *sizes: Any, size: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:
     """Makes a tensor filled with 0.
 
-    Args:     size (ints, or one tuple)    dtype: default the default dtype
+    Args:     sizes (ints, or one tuple)    dtype: default the default dtype
     Example:
         >>> import taper as torch
         >>> torch.zeros(2, 3)
         tensor([[0., 0., 0.],
                 [0., 0., 0.]])
     """
-    if device is None and out is None and size and not active.modes and type(size[0]) is not bool:
+    if device is out is layout is None and sizes and type(sizes[0]) is not bool and (
+        not requires_grad and not active.modes
+    ):
         try:
-            array = _zeros(size, (_default[0] if dtype is None else dtype).numpy_dtype)
+            array = _zeros(sizes, (_default[0] if dtype is None else dtype).numpy_dtype)
         except Exception:
             pass
         else:
             tensor = _new(Tensor)
             tensor._array = array
             tensor._edge = tensor._storage = tensor._base = tensor._grad = None
-            if not requires_grad and layout is None and not named and not pin_memory:
-                return tensor
-    shape = size_arguments("zeros", size, named)
+            return tensor
+    shape = size_arguments("zeros", sizes, size)
     if out is None and device is None and layout is None:
         array = _zeros(shape, (read_options("zeros", dtype, None)[0] or _default[0]).numpy_dtype)
         return finish(array, requires_grad)
@@ -100,57 +101,52 @@ def zeros(
 
 @composite()
 def ones(
-    *size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
-    pin_memory: bool = False, requires_grad: bool = False, **named: Any,
+    *sizes: Any, size: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:
     """Makes a tensor filled with 1.
 
-    Args:     size (ints, or one tuple)    dtype: default the default dtype
+    Args:     sizes (ints, or one tuple)    dtype: default the default dtype
     Example:
         >>> import taper as torch
         >>> torch.ones(2, dtype=torch.int64)
         tensor([1, 1])
     """
-    if device is None and out is None and size and not active.modes and type(size[0]) is not bool:
+    if device is out is layout is None and sizes and type(sizes[0]) is not bool and (
+        not requires_grad and not active.modes
+    ):
         try:
-            array = _empty(size, (_default[0] if dtype is None else dtype).numpy_dtype)
+            array = _empty(sizes, (_default[0] if dtype is None else dtype).numpy_dtype)
         except Exception:
             pass
         else:
             array.fill(1)
-            tensor = _new(Tensor)
-            tensor._array = array
-            tensor._edge = tensor._storage = tensor._base = tensor._grad = None
-            if not requires_grad and layout is None and not named and not pin_memory:
-                return tensor
-    shape = size_arguments("ones", size, named)
+            return wrap(array)
+    shape = size_arguments("ones", sizes, size)
     return _made("ones", shape, 1, out, dtype, layout, device, pin_memory, requires_grad)
 
 
 @composite()
 def empty(
-    *size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
-    pin_memory: bool = False, requires_grad: bool = False, memory_format: Any = None, **named: Any,
+    *sizes: Any, size: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False, memory_format: Any = None,
 ) -> Tensor:
     """Makes a tensor whose values are whatever was in memory.
 
-    Args: size (ints, or one tuple)    dtype: default the default dtype
+    Args: sizes (ints, or one tuple)    dtype: default the default dtype
     Example:
         >>> import taper as torch
         >>> torch.empty(2, 3).shape
         torch.Size([2, 3])
     """
-    if device is None and out is None and size and not active.modes and type(size[0]) is not bool:
+    if device is out is layout is memory_format is None and sizes and (
+        type(sizes[0]) is not bool and not requires_grad and not active.modes
+    ):
         try:
-            array = _empty(size, (_default[0] if dtype is None else dtype).numpy_dtype)
+            return wrap(_empty(sizes, (_default[0] if dtype is None else dtype).numpy_dtype))
         except Exception:
             pass
-        else:
-            if not requires_grad and layout is None and memory_format is None and not named and (
-                not pin_memory
-            ):
-                return wrap(array)
-    shape = size_arguments("empty", size, named)
+    shape = size_arguments("empty", sizes, size)
     made = _made("empty", shape, None, out, dtype, layout, device, pin_memory, requires_grad)
     if memory_format is not None:
         order = order_of_format(memory_format, len(shape))
@@ -181,7 +177,7 @@ def full(
             f"full(): argument 'size' (position 1) must be tuple of ints, not "
             f"{type(size).__name__}"
         )
-    shape = size_arguments("full", (size,), {})
+    shape = size_arguments("full", (size,))
     if dtype is None and out is None:
         dtype = _fill_dtype(fill_value)
     if isinstance(fill_value, Tensor):

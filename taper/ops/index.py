@@ -24,6 +24,7 @@ from taper.ops.declare import composite, method, operator
 ndarray = np.ndarray
 _BOOL, _INT64 = np.dtype(bool), np.dtype(np.int64)
 _ALL = slice(None)
+_new = object.__new__
 
 
 # -- views -------------------------------------------------------------------------------------------
@@ -164,13 +165,27 @@ def getitem(self: Tensor, index: Any) -> Tensor:
     Masks (bool tensors) pick the elements where they are True; integer tensors and lists pick
     positions, and are broadcast together.
     """
-    if not active.modes and (type(self) is Tensor or type(self) is Parameter):
+    if (type(self) is Tensor or type(self) is Parameter) and not active.modes:
         a = self._array
         kind = type(index)
         try:
             if kind is int:
-                r = a[index] if a.ndim > 1 else a[index, ...]
-                return view_of(self, r, select, (a.shape, 0, index))
+                r = a[index]
+                if type(r) is not ndarray:
+                    r = a[index, ...]
+                if self._edge is not None:
+                    return view_of(self, r, select, (a.shape, 0, index))
+                storage = self._storage
+                if storage is None:
+                    storage = self._storage = new_storage(a)
+                view = _new(Tensor)
+                view._array = r
+                view._edge = None
+                view._storage = storage
+                base = self._base
+                view._base = self if base is None else base
+                view._grad = None
+                return view
             if kind is Tensor:
                 at = index._array
                 d = at.dtype

@@ -97,28 +97,35 @@ def _check_memory(tensors: Any, out: Any) -> None:
             )
 
 
+def plain_arrays(tensors: Any) -> Any:
+    """The arrays of plain tensors of one dtype of which none is recorded; None for any others."""
+    kind = type(tensors)
+    if (kind is not list and kind is not tuple) or not tensors:
+        return None
+    arrays = []
+    dtype = None
+    for t in tensors:
+        if type(t) is not Tensor or t._edge is not None:
+            if type(t) is not Tensor and type(t) is not Parameter or is_recording():
+                return None
+        a = t._array
+        if a.dtype is not dtype:
+            if dtype is not None:
+                return None
+            dtype = a.dtype
+        arrays.append(a)
+    return arrays
+
+
 @cat.short_path
 def _(tensors: Any = None, dim: int = 0, *, out: Any = None, **named: Any) -> Tensor:
-    if out is None and not named and not active.modes and type(dim) is int and (
-        type(tensors) is list or type(tensors) is tuple
-    ):
-        arrays = []
-        dtype = None
-        for t in tensors:
-            if type(t) is not Tensor and type(t) is not Parameter:
-                break
-            a = t._array
-            if dtype is None:
-                dtype = a.dtype
-            elif a.dtype is not dtype:
-                break
-            arrays.append(a)
-        else:
-            if not is_recording() or all([t._edge is None for t in tensors]):
-                try:
-                    return wrap(_concatenate(arrays, dim))
-                except ValueError:
-                    pass
+    if out is None and not active.modes and not named:
+        arrays = plain_arrays(tensors)
+        if arrays is not None:
+            try:
+                return wrap(_concatenate(arrays, dim))
+            except Exception:
+                pass
     dim = named.pop("axis", dim)
     if isinstance(tensors, (tuple, list)) and not tensors:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
@@ -177,23 +184,13 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 @stack.short_path
 def _(tensors: Any = None, dim: int = 0, *, out: Any = None, **named: Any) -> Tensor:
-    if dim == 0 and out is None and not named and not active.modes and (
-        type(tensors) is list or type(tensors) is tuple
-    ):
-        arrays = []
-        dtype = shape = None
-        for t in tensors:
-            if type(t) is not Tensor and type(t) is not Parameter:
-                break
-            a = t._array
-            if dtype is None:
-                dtype = a.dtype
-                shape = a.shape
-            elif a.dtype is not dtype or a.shape != shape:
-                break
-            arrays.append(a)
-        else:
-            if shape and (not is_recording() or all([t._edge is None for t in tensors])):
+    if out is None and dim == 0 and not active.modes and not named:
+        arrays = plain_arrays(tensors)
+        if arrays is not None and (shape := arrays[0].shape):
+            for a in arrays:
+                if a.shape != shape:
+                    break
+            else:
                 return wrap(_concatenate(arrays).reshape(len(arrays), *shape))
     dim = named.pop("axis", dim)
     if isinstance(tensors, (tuple, list)) and not tensors:

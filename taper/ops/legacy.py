@@ -29,10 +29,10 @@ __all__ = ["TYPED_CLASSES", "TensorType"]
 
 
 def _new(
-    self: Tensor, function: str, size: tuple[Any, ...], named: dict[str, Any], value: Any,
+    self: Tensor, function: str, sizes: tuple[Any, ...], size: Any, value: Any,
     dtype: Any, layout: Any, device: Any, pin_memory: bool, requires_grad: bool,
 ) -> Tensor:
-    shape = size_arguments(function, size, named)
+    shape = size_arguments(function, sizes, size)
     wanted, where = read_options(function, dtype, device, layout, pin_memory)
     wanted = wanted or self.dtype
     a = self._array
@@ -47,29 +47,29 @@ def _new(
 
 @method()
 def new_zeros(
-    self: Tensor, *size: Any, dtype: Any = None, layout: Any = None, device: Any = None,
-    pin_memory: bool = False, requires_grad: bool = False, **named: Any,
+    self: Tensor, *sizes: Any, size: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:
     """Makes a tensor of zeros with this tensor's dtype, unless told."""
-    return _new(self, "new_zeros", size, named, 0, dtype, layout, device, pin_memory, requires_grad)
+    return _new(self, "new_zeros", sizes, size, 0, dtype, layout, device, pin_memory, requires_grad)
 
 
 @method()
 def new_ones(
-    self: Tensor, *size: Any, dtype: Any = None, layout: Any = None, device: Any = None,
-    pin_memory: bool = False, requires_grad: bool = False, **named: Any,
+    self: Tensor, *sizes: Any, size: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:
     """Makes a tensor of ones with this tensor's dtype, unless told."""
-    return _new(self, "new_ones", size, named, 1, dtype, layout, device, pin_memory, requires_grad)
+    return _new(self, "new_ones", sizes, size, 1, dtype, layout, device, pin_memory, requires_grad)
 
 
 @method()
 def new_empty(
-    self: Tensor, *size: Any, dtype: Any = None, layout: Any = None, device: Any = None,
-    pin_memory: bool = False, requires_grad: bool = False, **named: Any,
+    self: Tensor, *sizes: Any, size: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:
     """Makes an uninitialised tensor with this tensor's dtype, unless told."""
-    return _new(self, "new_empty", size, named, None, dtype, layout, device, pin_memory,
+    return _new(self, "new_empty", sizes, size, None, dtype, layout, device, pin_memory,
                 requires_grad)
 
 
@@ -79,7 +79,7 @@ def new_full(
     device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:
     """Makes a tensor filled with a value, with this tensor's dtype, unless told."""
-    made = _new(self, "new_full", (as_sizes("new_full", size),), {}, None, dtype, layout, device,
+    made = _new(self, "new_full", (as_sizes("new_full", size),), None, None, dtype, layout, device,
                 pin_memory, requires_grad)
     if isinstance(fill_value, Tensor):
         fill_value = fill_value.item()  # type: ignore[attr-defined]
@@ -156,7 +156,7 @@ def legacy_tensor(dtype: Any, args: tuple[Any, ...], device: Any = None) -> Tens
             is_int = isinstance(first, (int, np.integer)) and not isinstance(first, bool)
             if not is_int:
                 return _from_sequence(dtype, first, where)
-    shape = size_arguments("new", args, {})
+    shape = size_arguments("new", args)
     return wrap(uninitialized(shape, dtype, where))
 
 

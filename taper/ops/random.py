@@ -43,14 +43,14 @@ def _check_float(kernel: str, dtype: Any) -> None:
         raise NotImplementedError(f'"{kernel}" not implemented for \'{scalar_type_name(dtype)}\'')
 
 
-def _sizes(function: str, size: tuple[Any, ...], named: dict[str, Any]) -> tuple[int, ...]:
-    if not size and "size" not in named:
+def _sizes(function: str, sizes: tuple[Any, ...], size: Any) -> tuple[int, ...]:
+    if not sizes and size is None:
         raise TypeError(
             f"{function}() received an invalid combination of arguments - got (), but expected one "
             "of:\n * (tuple of ints size, *, torch.Generator generator, Tensor out = None, "
             "torch.dtype dtype = None, ...)\n"
         )
-    return size_arguments(function, size, named)
+    return size_arguments(function, sizes, size)
 
 
 def _finished(
@@ -80,48 +80,48 @@ def _finished(
 
 @composite()
 def rand(
-    *size: Any, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None,
-    device: Any = None, pin_memory: bool = False, requires_grad: bool = False, **named: Any,
+    *sizes: Any, size: Any = None, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None,
+    device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:
     """Makes a tensor of uniform random numbers in [0, 1).
 
-    Args: size (ints, or one tuple)    generator: default the global one
+    Args: sizes (ints, or one tuple)    generator: default the global one
     Example:
         >>> import taper as torch
         >>> _ = torch.manual_seed(0)
         >>> torch.rand(2)
         tensor([0.4963, 0.7682])
     """
-    if dtype is None and device is None and out is None and not active.modes and not named and (
-        len(size) == 1 and type(size[0]) is int and layout is None and not requires_grad
-        and size[0] >= 0 and _default[0] is dtypes.float32
+    if dtype is device is out is layout is None and len(sizes) == 1 and type(sizes[0]) is int and (
+        sizes[0] >= 0 and not requires_grad and not active.modes
+        and _default[0] is dtypes.float32
     ):
-        return wrap(kernels.uniform(generator or default_generator, size))
-    shape = _sizes("rand", size, named)
+        return wrap(kernels.uniform(generator or default_generator, sizes))
+    shape = _sizes("rand", sizes, size)
     return _finished("rand", "check_uniform_bounds", kernels.uniform, shape, generator, out, dtype,
                      layout, device, pin_memory, requires_grad)
 
 
 @composite()
 def randn(
-    *size: Any, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None,
-    device: Any = None, pin_memory: bool = False, requires_grad: bool = False, **named: Any,
+    *sizes: Any, size: Any = None, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None,
+    device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:
     """Makes a tensor of normal random numbers with mean 0 and standard deviation 1.
 
-    Args: size (ints, or one tuple)    generator: default the global one
+    Args: sizes (ints, or one tuple)    generator: default the global one
     Example:
         >>> import taper as torch
         >>> _ = torch.manual_seed(0)
         >>> torch.randn(2)
         tensor([ 1.5410, -0.2934])
     """
-    if dtype is None and device is None and out is None and not active.modes and not named and (
-        size and type(size[0]) is int and layout is None and not requires_grad
-        and min(size) >= 0 and _default[0] is dtypes.float32
+    if dtype is device is out is layout is None and sizes and type(sizes[0]) is int and (
+        not requires_grad and not active.modes and _default[0] is dtypes.float32
+        and (sizes[0] if len(sizes) == 1 else min(sizes)) >= 0
     ):
-        return wrap(kernels.normal(generator or default_generator, size))
-    shape = _sizes("randn", size, named)
+        return wrap(kernels.normal(generator or default_generator, sizes))
+    shape = _sizes("randn", sizes, size)
     return _finished("randn", "normal_kernel_cpu", kernels.normal, shape, generator, out, dtype,
                      layout, device, pin_memory, requires_grad)
 
@@ -240,7 +240,7 @@ def randint(
             "Tensor out = None, ...)\n"
         )
     low, high = _bounds("randint", values["low"], values["high"])
-    shape = size_arguments("randint", (tuple(values["size"]),), {})
+    shape = size_arguments("randint", (tuple(values["size"]),))
     wanted, where = read_options("randint", dtype, device, layout, pin_memory)
     wanted = wanted or (out.dtype if out is not None else dtypes.int64)
     _check_bounds(low, high, wanted)

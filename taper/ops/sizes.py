@@ -38,13 +38,9 @@ def as_sizes(function: str, size: Any, argument: str = "size") -> tuple[int, ...
     return tuple(result)
 
 
-def size_arguments(function: str, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[int, ...]:
+def size_arguments(function: str, given: tuple[Any, ...], named: Any = None) -> tuple[int, ...]:
     """Sizes given one by one, as one sequence, or as `size=`; none may be negative."""
-    size: Any = given
-    for name in named:
-        if name != "size":
-            raise TypeError(f"{function}() got an unexpected keyword argument '{name}'")
-        size = (named[name],)
+    size: Any = given if named is None else (named,)
     if not size:
         raise TypeError(f'{function}() missing 1 required positional arguments: "size"')
     if len(size) == 1 and isinstance(size[0], (tuple, list)):

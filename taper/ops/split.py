@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from taper.core.errors import normalize_dim
+from taper.core.state import active
 from taper.core.storage import new_storage
-from taper.core.tensor import Tensor
+from taper.core.tensor import Parameter, Tensor
+from taper.ops import slow
 from taper.ops.declare import composite, operator
 from taper.ops.index import slice_dim
 
@@ -28,6 +30,37 @@ def unbind(input: Tensor, dim: int = 0) -> Any:
         raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     lead = (_ALL,) * normalize_dim(dim, input.ndim)
     return tuple([input[(*lead, i, ...)] for i in range(input.shape[len(lead)])])
+
+
+@unbind.short_path
+def _(input: Tensor, dim: int = 0) -> Any:
+    if (
+        dim == 0 and type(dim) is int and (type(input) is Tensor or type(input) is Parameter)
+        and input._edge is None and not active.modes
+    ):
+        a = input._array
+        if a.ndim and type(a) is _ndarray:
+            storage = input._storage
+            if storage is None:
+                storage = input._storage = new_storage(a)
+            base = input._base
+            if base is None:
+                base = input
+            rows = list(a) if a.ndim > 1 else [a[i, ...] for i in _range(len(a))]
+            views = []
+            for row in rows:
+                view = _new(Tensor)
+                view._array = row
+                view._edge = None
+                view._storage = storage
+                view._base = base
+                view._grad = None
+                views.append(view)
+            return tuple(views)
+    return slow.call(unbind, (input, dim))
+
+
+_new, _ndarray, _range = object.__new__, np.ndarray, range
 
 
 @unbind.derivative("input")

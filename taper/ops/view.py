@@ -52,7 +52,7 @@ view.name = "view"
 
 
 @method("view")
-def tensor_view(input: Tensor, *shape: Any, **named: Any) -> Tensor:
+def tensor_view(input: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Tensor:
     """Returns the same memory in another shape, or read as another dtype.
 
     Args:
@@ -66,21 +66,28 @@ def tensor_view(input: Tensor, *shape: Any, **named: Any) -> Tensor:
         tensor([[0, 1, 2],
                 [3, 4, 5]])
     """
-    if not active.modes and (type(input) is Tensor or type(input) is Parameter) and not named:
+    if (type(input) is Tensor or type(input) is Parameter) and not active.modes:
         a = input._array
         try:
             r = a.reshape(*shape)
-            if r.shape == shape or min(shape) == -1 or r.shape == shape[0]:
-                base = r.base
-                if base is a or (base is not None and base is a.base):
-                    return view_of(input, r, view, (a.shape,))
         except Exception:
             pass
-    if "dtype" in named or (shape and type(shape[0]) is dtype_class):
+        else:
+            base = r.base
+            if (base is a or (base is not None and base is a.base)) and (
+                (found := r.shape) == shape or found == shape[0] or min(shape) == -1
+            ):
+                return view_of(input, r, view, (a.shape,))
+    if dtype is not None or (shape and type(shape[0]) is dtype_class):
         from taper.ops.strided import view_dtype
 
-        return view_dtype(input, named.get("dtype", shape[0] if shape else None))
-    return slow.call(view, (input, slow.collect_variadic(view, shape, named.get("size"))))
+        return view_dtype(input, shape[0] if dtype is None else dtype)
+    if not shape and size is None:
+        raise TypeError(
+            "view() received an invalid combination of arguments - got (), but expected one of:\n"
+            " * (torch.dtype dtype)\n * (tuple of ints size)\n"
+        )
+    return slow.call(view, (input, slow.collect_variadic(view, shape, size)))
 
 
 view._function = tensor_view
@@ -125,16 +132,18 @@ def _(grad, input_shape):
 
 @reshape.short_path
 def _(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
-    if not active.modes and (type(input) is Tensor or type(input) is Parameter) and shape is None:
+    if (type(input) is Tensor or type(input) is Parameter) and not active.modes:
         a = input._array
         try:
             r = a.reshape(*sizes)
-            if r.shape == sizes or min(sizes) == -1 or r.shape == sizes[0]:
-                base = r.base
-                if base is a or (base is not None and base is a.base):
-                    return view_of(input, r, view, (a.shape,))
         except Exception:
             pass
+        else:
+            base = r.base
+            if (base is a or (base is not None and base is a.base)) and (
+                (found := r.shape) == sizes or found == sizes[0] or min(sizes) == -1
+            ):
+                return view_of(input, r, view, (a.shape,))
     return _reshape(input, slow.collect_variadic(reshape, sizes, shape))
 
 
@@ -240,17 +249,19 @@ def _(grad, dim):
     return grad.squeeze(dim)
 
 
+_NEW_AXIS = [(slice(None),) * at + (None,) for at in range(64)]
+
+
 @unsqueeze.short_path
 def _(input: Tensor, dim: int) -> Tensor:
-    if not active.modes and (type(input) is Tensor or type(input) is Parameter) and (
-        type(dim) is int
+    if (
+        (type(input) is Tensor or type(input) is Parameter) and type(dim) is int
+        and not active.modes
     ):
         a = input._array
-        shape = a.shape
-        n = len(shape) + 1
+        n = a.ndim + 1
         if -n <= dim < n:
-            at = dim + n if dim < 0 else dim
-            r = a.reshape((*shape[:at], 1, *shape[at:]))
+            r = a[_NEW_AXIS[dim if dim >= 0 else dim + n]]
             return view_of(input, r, unsqueeze, (dim,))
     return slow.call(unsqueeze, (input, dim))
 
@@ -348,12 +359,16 @@ def expanded(array: Any, size: tuple[int, ...]) -> Any:
     size = expanded_shape(shape, size)
     if type(array) is not ndarray:
         return np.broadcast_to(array, size)
+    return _expanded_view(array, size)
+
+
+def _expanded_view(array: Any, size: tuple[int, ...]) -> Any:
+    shape, strides = array.shape, array.strides
     lead = len(size) - len(shape)
-    strides = [0] * lead + [
-        s if n == m else 0
-        for n, m, s in zip(shape, size[lead:], array.strides, strict=True)
-    ]
-    return strided_view(array, size, tuple(strides))
+    whole = [0] * lead
+    for i, n in enumerate(shape):
+        whole.append(strides[i] if n == size[lead + i] else 0)
+    return strided_view(array, size, whole)
 
 
 def _legacy_name(array: Any) -> str:
@@ -387,15 +402,29 @@ def tensor_expand(input: Tensor, *sizes: Any, size: Any = None, implicit: bool =
         tensor([[1, 1, 1],
                 [2, 2, 2]])
     """
-    if not active.modes and (type(input) is Tensor or type(input) is Parameter):
+    if (type(input) is Tensor or type(input) is Parameter) and not active.modes:
         a = input._array
-        if size is None:
-            size = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
-        try:
-            return view_of(input, expanded(a, tuple(size)), expand, (a.shape,))
-        except Exception:
-            pass
-    return slow.call(expand, (input, sizes if size is None else size))
+        shape = a.shape
+        given = sizes
+        if len(sizes) == 1 and type(sizes[0]) is not int:
+            given = tuple(sizes[0]) if isinstance(sizes[0], (tuple, list)) else sizes
+        lead = len(given) - len(shape)
+        if given and lead >= 0 and type(a) is ndarray and size is None:
+            strides = [0] * lead
+            for have, want, stride in zip(shape, given[lead:] if lead else given, a.strides):
+                if have == want:
+                    strides.append(stride)
+                elif have == 1:
+                    strides.append(0)
+                else:
+                    break
+            else:
+                try:
+                    # Fails for sizes of -1, as for anything that is no size.
+                    return view_of(input, strided_view(a, given, strides), expand, (shape,))
+                except Exception:
+                    pass
+    return slow.call(expand, (input, slow.collect_variadic(expand, sizes, size)))
 
 
 expand._function = tensor_expand
