@@ -7,6 +7,8 @@ import weakref
 from collections import OrderedDict
 from typing import Any
 
+from numpy import ndarray
+
 from taper.autograd.backward import backward
 from taper.autograd.node import Node, NodeOutput, RemovableHandle, function_of
 from taper.core.storage import new_storage
@@ -43,6 +45,15 @@ def get_grad(self: Tensor) -> Tensor | None:
 
 
 def set_grad(self: Tensor, value: Any) -> None:
+    if type(value) is Tensor and value is not self:
+        ours, given = self._array, value._array
+        if (
+            type(given) is type(ours) is ndarray
+            and given.dtype is ours.dtype
+            and given.shape == ours.shape
+        ):  # the usual case, without building dtypes and devices to compare
+            self._grad = value
+            return
     if value is not None:
         if not isinstance(value, Tensor):
             raise TypeError(
