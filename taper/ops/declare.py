@@ -155,14 +155,14 @@ class Operator:
     @cached_property
     def node_class(self) -> Any:
         """The class of its nodes, generated on first use."""
-        from taper.ops.wrap import node_class
+        from taper.ops.recording import node_class
 
         return node_class(self)
 
     @cached_property
     def inplace(self) -> Callable[..., Any]:
         """The in-place form, ``name_``, generated on first use."""
-        from taper.ops.wrap import make_inplace
+        from taper.ops.inplace import make_inplace
 
         return make_inplace(self)
 

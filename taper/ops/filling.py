@@ -109,7 +109,7 @@ def fill_(self: Tensor, value: Tensor | Number) -> Tensor:
 @functools.cache
 def _general(op: Operator) -> Any:
     """The generated in-place form, which records."""
-    from taper.ops.wrap import make_inplace
+    from taper.ops.inplace import make_inplace
 
     return make_inplace(op)
 

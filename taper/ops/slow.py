@@ -345,7 +345,7 @@ def record(
     aux: tuple[Any, ...], where: Any,
 ) -> None:
     """Puts a node behind the outputs, in the layout that the generated `backward` reads."""
-    from taper.ops.wrap import node_class_for, saved_items
+    from taper.ops.recording import node_class_for, saved_items
 
     differentiable = [t for t in outputs if t._array.dtype.kind not in "biu"]
     if not differentiable:
@@ -408,6 +408,8 @@ def _saved(
         value = tuple(bound[item.name])
         return (value, [version_of(t) for t in value])
     if item.kind == "result":
+        if not item.for_all and not any(needs[user] for user in item.users):
+            return (None,)
         return (save_result(outputs[item.what or 0]),)
     if item.kind == "aux":
         return (aux[op.aux.index(item.name)],)
