@@ -23,8 +23,35 @@ def _no_grad(function: Callable[..., Any]) -> Callable[..., Any]:
     return taper.no_grad()(function)
 
 
+def _on(device: Any, tensor: Tensor) -> Tensor:
+    here = tensor.device
+    return tensor if here is device or here == device else tensor.to(device)
+
+
 def _as_list(tensors: TensorOrTensors) -> list[Tensor]:
     return [tensors] if isinstance(tensors, Tensor) else list(tensors)
+
+
+def _get_total_norm(
+    tensors: TensorOrTensors, norm_type: float, error_if_nonfinite: bool
+) -> Tensor:
+    norm_type = float(norm_type)
+    tensors = _as_list(tensors)
+    if not tensors:
+        return taper.tensor(0.0)
+    device = tensors[0].device
+    vector_norm = taper.linalg.vector_norm
+    norms = [vector_norm(tensor, norm_type) for tensor in tensors]
+    if any(tensor.device is not device for tensor in tensors):
+        norms = [_on(device, norm) for norm in norms]
+    total = taper.linalg.vector_norm(taper.stack(norms), norm_type)
+    if error_if_nonfinite and taper.logical_or(total.isnan(), total.isinf()):
+        raise RuntimeError(
+            f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, "
+            "so it cannot be clipped. To disable this error and scale the gradients by the "
+            "non-finite norm anyway, set `error_if_nonfinite=False`"
+        )
+    return total
 
 
 @_no_grad
@@ -39,20 +66,14 @@ def get_total_norm(
         error_if_nonfinite: whether to raise an error if the norm is nan or inf.
         foreach: accepted for PyTorch's sake; there is one way to compute it.
     """
-    norm_type = float(norm_type)
-    tensors = _as_list(tensors)
-    if not tensors:
-        return taper.tensor(0.0)
-    device = tensors[0].device
-    norms = [taper.linalg.vector_norm(tensor, norm_type).to(device) for tensor in tensors]
-    total = taper.linalg.vector_norm(taper.stack(norms), norm_type)
-    if error_if_nonfinite and taper.logical_or(total.isnan(), total.isinf()):
-        raise RuntimeError(
-            f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, "
-            "so it cannot be clipped. To disable this error and scale the gradients by the "
-            "non-finite norm anyway, set `error_if_nonfinite=False`"
-        )
-    return total
+    return _get_total_norm(tensors, norm_type, error_if_nonfinite)
+
+
+def _scale(grads: list[Tensor], max_norm: float, total_norm: Tensor) -> None:
+    # Without a branch on the value: where the norm is small enough the factor is 1.
+    factor = taper.clamp(float(max_norm) / (total_norm + 1e-6), max=1.0)
+    for grad in grads:
+        grad.mul_(factor if grad.device is factor.device else _on(grad.device, factor))
 
 
 @_no_grad
@@ -61,10 +82,7 @@ def clip_grads_with_norm_(
 ) -> None:
     """Multiplies all gradients by max_norm / total_norm, in place, if that is less than 1."""
     grads = [p.grad for p in _as_list(parameters) if p.grad is not None]
-    # Without a branch on the value: where the norm is small enough the factor is 1.
-    factor = taper.clamp(float(max_norm) / (total_norm + 1e-6), max=1.0)
-    for grad in grads:
-        grad.mul_(factor.to(grad.device))
+    _scale(grads, max_norm, total_norm)
 
 
 @_no_grad
@@ -96,8 +114,8 @@ def clip_grad_norm_(
                 stacklevel=3,
             )
     grads = [p.grad for p in parameters if p.grad is not None]
-    total_norm = get_total_norm(grads, norm_type, error_if_nonfinite, foreach)
-    clip_grads_with_norm_(parameters, max_norm, total_norm, foreach)
+    total_norm = _get_total_norm(grads, norm_type, error_if_nonfinite)
+    _scale(grads, max_norm, total_norm)
     return total_norm
 
 
