@@ -21,6 +21,10 @@ next_sequence = count().__next__
 _new = object.__new__
 
 
+# The nodes that PyTorch did not generate; it names them with their namespace.
+WRITTEN_BY_HAND = frozenset({"AccumulateGrad", "CopyBackwards", "CopySlices", "NotImplemented"})
+
+
 class Extras:
     """What few nodes have: hooks, retained gradients, metadata."""
 
@@ -62,7 +66,8 @@ class Node:
 
     def name(self) -> str:
         """Returns PyTorch's name of the operation, such as ``ExpBackward0``."""
-        return type(self).__name__
+        name = type(self).__name__
+        return f"torch::autograd::{name}" if name in WRITTEN_BY_HAND else name
 
     @property
     def next_functions(self) -> tuple[tuple[Any, int], ...]:
@@ -124,9 +129,6 @@ class AccumulateGrad(Node):
     __module__ = "builtins"
     saves = False
     variable: Tensor
-
-    def name(self) -> str:
-        return "torch::autograd::AccumulateGrad"
 
     def backward(self, grad: Any) -> tuple[Any, ...]:
         accumulate = self.variable._grad
@@ -231,6 +233,15 @@ def freed_error(node: Node) -> RuntimeError:
     )
 
 
+def forward_name(node: Node) -> str:
+    """The operation of a node, as errors name it: Exp for ExpBackward0, Prod1 for ProdBackward1."""
+    name = node.name()
+    operation, found, number = name.partition("Backward")
+    if not found or not number.isdigit():
+        return name
+    return operation if number == "0" else operation + number
+
+
 def line_of(where: Any) -> str:
     """``file.py:12`` for a (code object, instruction offset) pair."""
     code, instruction = where
@@ -251,7 +262,7 @@ def version_error(
     kind = legacy_type_name(from_numpy_dtype(array.dtype))
     of_what = ""
     if produced is not None:
-        of_what = f", which is output {produced[1]} of {produced[0].name()},"
+        of_what = f", which is output {produced[1]} of {forward_name(produced[0])},"
     message = (
         "one of the variables needed for gradient computation has been modified by an inplace "
         f"operation: [{kind} {list(array.shape)}]{of_what} is at version {storage.version}; "

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from sys import getrefcount
 from typing import Any, NamedTuple
 
-from taper.autograd.node import Node, NodeOutput, edge_of, next_sequence
+from taper.autograd.node import Node, NodeOutput, edge_of, forward_name, next_sequence
 from taper.core.state import is_inference, is_recording
 from taper.core.storage import Storage, address_of
 from taper.core.tensor import LEAF, Tensor, alias, wrap
@@ -138,7 +138,7 @@ def check_inplace(tensor: Tensor) -> None:
     if base._edge is LEAF:
         raise _view_of_leaf()
     if edge is not None and tensor._created_as == "multiple":
-        name = edge.node.name() if type(edge) is NodeOutput else edge.name()
+        name = forward_name(edge.node if type(edge) is NodeOutput else edge)
         index = edge.index if type(edge) is NodeOutput else 0
         raise RuntimeError(
             f"Output {index} of {name} is a view and is being modified inplace. This view is the "

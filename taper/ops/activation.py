@@ -183,7 +183,7 @@ def _(grad, input, negative_slope):
     return leaky_relu_backward.function(grad, input, negative_slope)
 
 
-@operator(hidden=True)
+@operator(hidden=True, upcast=True)
 def leaky_relu_backward(grad_output: Tensor, input: Tensor, negative_slope: float) -> Tensor:
     """The gradient, scaled where `input` is not positive."""
     positive = np.greater(input, constant(0, input.dtype))

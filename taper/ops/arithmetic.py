@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from taper.autograd import engine
+from taper.core.dtype import FLOATING
+from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
 from taper.ops.declare import composite, operator
 
@@ -225,6 +227,8 @@ def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 
         tensor([ 7., 17.])
     """
     product = np.multiply(tensor1, tensor2)
+    if product.dtype.kind in "iu":
+        value = int(value)  # as PyTorch casts it, here and nowhere else
     return np.add(input, product if value == 1 else scaled(product, value))
 
 
@@ -288,6 +292,11 @@ def _(grad, tensor1, tensor2, value):
 
 def _check_lerp(bound: dict[str, Any]) -> None:
     wanted = bound["input"].dtype
+    if wanted.category < FLOATING:
+        form = "tensor" if isinstance(bound["weight"], Tensor) else "scalar"
+        raise NotImplementedError(
+            f'"lerp_kernel_{form}" not implemented for \'{scalar_type_name(wanted)}\''
+        )
     for name in ("end", "weight"):
         given = bound[name]
         if isinstance(given, Tensor) and given.dtype is not wanted:

@@ -108,6 +108,12 @@ def to_copy(input: Tensor, dtype: Any, device: Any, memory_format: Any) -> Tenso
     return copy_in_format(input, memory_format, target)
 
 
+@operator("_to_integers", hidden=True, differentiable=False)
+def to_integers(input: Tensor, dtype: Any, device: Any, memory_format: Any) -> Tensor:
+    """`to_copy` to integers and bools, which no gradient passes."""
+    return to_copy.forward(input, dtype, device, memory_format)
+
+
 @to_copy.derivative("input")
 def _(grad, input_dtype):
     if grad.is_complex() and not input_dtype.is_complex:
@@ -142,7 +148,9 @@ def _converted(
             "device='cpu') and fill it instead."
         )
     _warn_about_imaginary_part(a.dtype, dtype)
-    return to_copy(input, dtype, device, memory_format)
+    differentiable = dtype is None or dtype.category >= dtypes.FLOATING
+    convert = to_copy if differentiable else to_integers
+    return convert(input, dtype, device, memory_format)
 
 
 @method()

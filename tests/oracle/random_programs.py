@@ -261,8 +261,10 @@ class Writer:
     def pick_changeable(self) -> str | None:
         """Mostly tensors that may be changed in place; now and then a leaf, for the error."""
         if self.chance(0.05):
-            return self.pick()
-        return self.pick(lambda tensor: not (tensor.requires_grad and is_leaf(tensor)))
+            return self.pick(is_changeable)
+        return self.pick(
+            lambda tensor: is_changeable(tensor) and not (tensor.requires_grad and is_leaf(tensor))
+        )
 
     def pick_partner(self, name: str) -> str:
         """A variable that broadcasts with the named one (nearly always), maybe itself."""
@@ -344,6 +346,25 @@ class Writer:
             if is_leaf(tensor) and tensor.grad is not None and not self.is_tame_tensor(tensor.grad):
                 return False
         return True
+
+
+def is_changeable(tensor: Any) -> bool:
+    # PyTorch changes an inference tensor first, and then says that it must not be changed.
+    return not overlaps(tensor) and not tensor.is_inference()
+
+
+def overlaps(tensor: Any) -> bool:
+    """Whether two elements may share memory, other than by expanding (which has its error).
+
+    What an in-place operation does to them depends on the order it takes them in.
+    """
+    sizes = sorted((s, n) for s, n in zip(tensor.stride(), tensor.shape, strict=True) if n > 1)
+    reach = 0
+    for stride, size in sizes:
+        if 0 < stride <= reach:
+            return True
+        reach += (size - 1) * stride
+    return False
 
 
 def is_leaf(tensor: Any) -> bool:
@@ -612,14 +633,14 @@ def complex_parts(w: Writer) -> str | None:
         [
             "{t}.real",
             "{t}.imag",
-            "{t}.conj()",
+            "torch.conj_physical({t})",
             "torch.view_as_real({t})",
             "{t}.abs()",
             "{t} * 1j",
             "({t} + 0.3).angle()",
             "{t}.conj() * {t}",
             "{t}.resolve_conj()",
-            "{t}.mH" if w.value(name).dim() >= 2 else "{t}.T",
+            "{t}.mH.resolve_conj()" if w.value(name).dim() >= 2 else "{t}.T",
         ]
     )
     return f"{target} = {form.format(t=name)}"
@@ -735,6 +756,9 @@ def extremum(w: Writer) -> str | None:
         return None
     tensor = w.value(name)
     dim = w.dim(tensor)
+    if tensor.flatten().unique().numel() < tensor.numel():
+        # Which of several equal elements kthvalue and topk find is open; max and min take the first.
+        return f"{w.fresh()}, {w.fresh()} = {name}.{w.choice(['max', 'min'])}({dim})"
     first, second = w.fresh(), w.fresh()
     form = w.choice(
         [
@@ -744,13 +768,13 @@ def extremum(w: Writer) -> str | None:
             "{a}, {b} = {t}.min({d})",
             "{a} = {t}.argmax({d})",
             "{a} = {t}.argmin()",
-            "{a}, {b} = {t}.sort({d}, stable=True)",
+            "{a}, {b} = {t}.sort(dim={d}, stable=True)",
             "{a} = {t}.max({d}, keepdim=True).values",
-            "{a}, {b} = {t}.sort({d}, descending=True, stable=True)",
+            "{a}, {b} = {t}.sort(dim={d}, descending=True, stable=True)",
             "{a}, {b} = torch.cummax({t}, {d})",
             "{a} = {t}.aminmax().max",
             "{a}, {b} = {t}.kthvalue(1, {d})",
-            "{a} = {t}.argsort({d}, stable=True)",
+            "{a} = {t}.argsort(dim={d}, stable=True)",
             "{a} = {t}.flatten().median()",
             "{a} = {t}.flatten().topk(1).values",
         ]
@@ -987,8 +1011,16 @@ def assignment(w: Writer) -> str | None:
             shape = eval(f"t[{where}]", {"t": tensor, "torch": w.torch, **w.variables}).shape
         except (RuntimeError, IndexError, TypeError):
             shape = ()
-        value = w.pick(lambda other: fits_into(other.shape, shape)) or "1.5"
+        value = (
+            w.pick(lambda other: fits_into(other.shape, shape) and may_take(tensor, other))
+            or "1.5"
+        )
     return f"{name}[{where}] {sign} {value}"
+
+
+def may_take(tensor: Any, other: Any) -> bool:
+    """Not a differentiable tensor into integers or bools: PyTorch makes those require grad."""
+    return not other.requires_grad or tensor.is_floating_point() or tensor.is_complex()
 
 
 def fits_into(shape: Any, room: Any) -> bool:
@@ -1087,7 +1119,9 @@ def in_place(w: Writer) -> str | None:
 def change(w: Writer, name: str) -> str:
     tensor = w.value(name)
     shape = tensor.shape
-    other = w.pick(lambda other: fits_into(other.shape, shape)) or name
+    other = (
+        w.pick(lambda other: fits_into(other.shape, shape) and may_take(tensor, other)) or name
+    )
     number = w.scalar()
     options = [
         f"{name} += {other}",
@@ -1141,7 +1175,7 @@ def in_place_on_view(w: Writer) -> str | None:
     if name is None:
         return None
     expression = view_of(w, name)
-    if expression is None:
+    if expression is None or "unfold" in expression or "strided" in expression:
         return None
     tail = w.choice(
         [
@@ -1179,7 +1213,7 @@ def under_a_mode(w: Writer) -> str | None:
     )
     body = w.choice([smooth_function, view, arithmetic, in_place, assignment])(w)
     if w.chance(0.3):
-        changed = w.pick()
+        changed = w.pick(is_changeable)
         body = f"{changed}.mul_(0.5)"
     return None if body is None else f"with torch.{mode}:\n    {body}"
 
