@@ -27,7 +27,7 @@ def test_version_errors_name_both_lines():
     text = str(caught.value)
     assert text.startswith(
         "one of the variables needed for gradient computation has been modified by an inplace "
-        "operation: [torch.FloatTensor [3]], which is output 0 of ExpBackward0, is at version 1; "
+        "operation: [torch.FloatTensor [3]], which is output 0 of Exp, is at version 1; "
         "expected version 0 instead."
     )
     assert "saved by exp()" in text and "changed by add_()" in text
@@ -48,7 +48,7 @@ def test_in_place_on_an_intermediate_view_reaches_the_base():
     base = w * 2
     first = base[0]
     first.mul_(3)
-    assert base.grad_fn.name() == "CopySlices"
+    assert type(base.grad_fn).__name__ == "CopySlices"
     assert first.grad_fn.name() == "AsStridedBackward0"
     base.sum().backward()
     assert w.grad.tolist() == [6.0, 2.0, 2.0]
