@@ -228,7 +228,12 @@ def cross_entropy(
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce, reduction)
     dim = 0 if input._array.ndim == 1 else 1
-    if target._array.shape == input._array.shape and target._array.dtype.kind not in "iu":
+    if target._array.shape == input._array.shape:
+        if target._array.dtype.kind in "iub":
+            raise RuntimeError(
+                "Expected floating point type for target with class probabilities, got "
+                f"{scalar_type_name(target.dtype)}"
+            )
         return _with_probabilities(input, target, weight, reduction, label_smoothing, dim)
     if label_smoothing:
         return _smoothed(input, target, weight, ignore_index, reduction, label_smoothing, dim)
@@ -392,7 +397,9 @@ def multi_margin_loss(
     batch = input.shape[0] if input.ndim == 2 else 1
     if target.ndim > 1 or target.numel() != batch:
         raise RuntimeError(
-            f"inconsistent target size, expected {batch} but got {list(target.shape)}"
+            "multi_margin_loss: target tensor should be 1-D with size equal to the number of input "
+            f"samples (batch size). Expected target size [{batch}], but got {list(target.shape)}. "
+            f"Input has shape {list(input.shape)}."
         )
     if weight is not None and weight.numel() != input.shape[-1]:
         raise RuntimeError(

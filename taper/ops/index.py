@@ -334,7 +334,7 @@ def _setitem_in_full(self: Tensor, index: Any, value: Any) -> None:
             return
     basic, advanced = normalize(index, self._array.shape)
     if not isinstance(value, (Tensor, int, float, complex, bool, np.number, np.bool_)):
-        from taper.core.printing import legacy_type_name
+        from taper.core.dtype import legacy_type_name
 
         name = type(value).__name__
         if type(value).__module__ == "numpy":

@@ -372,8 +372,7 @@ def _expanded_view(array: Any, size: tuple[int, ...]) -> Any:
 
 
 def _legacy_name(array: Any) -> str:
-    from taper.core.dtype import from_numpy_dtype
-    from taper.core.printing import legacy_type_name
+    from taper.core.dtype import from_numpy_dtype, legacy_type_name
 
     return legacy_type_name(from_numpy_dtype(array.dtype)).removeprefix("torch.")
 
