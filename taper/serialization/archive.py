@@ -183,6 +183,8 @@ class ArchiveReader:
     def offset(self, record: str) -> int:
         """Where the bytes of a record begin in the file."""
         info = self._find(record)
+        if not 0 <= info.header_offset < self._end:
+            raise _damaged(f"record {record!r} lies outside of the file")
         self._file.seek(info.header_offset)
         header = self._file.read(_LOCAL_HEADER.size)
         if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\3\4":

@@ -75,8 +75,11 @@ def load(
         return storages[key]
 
     result = read_object(file, find_storage, *arguments)
-    for key in read_object(file, no_storage):
-        if key not in storages:
+    keys = read_object(file, no_storage)
+    if not isinstance(keys, list):
+        raise pickle.UnpicklingError("this file doesn't list its storages")
+    for key in keys:
+        if not isinstance(key, str) or key not in storages:
             raise RuntimeError(f"no tensor in this file uses storage {key!r}")
         count, itemsize = counts[key]
         header = file.read(8)
