@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.autograd.node import Node, NodeOutput, function_of
+from taper.autograd.node import Node, NodeOutput, function_of, line_of
 from taper.core.state import grad_mode
 from taper.core.tensor import LEAF, Parameter, Tensor, wrap
 
@@ -24,6 +24,42 @@ __all__ = ["run_backward"]
 add: Callable[[Tensor, Tensor], Tensor]  # set by ops/arithmetic, which stands above this room
 cast_and_reduce: Callable[..., Tensor]  # set by ops/reduction
 ndarray = np.ndarray
+
+
+class Anomaly:
+    """Whether backward passes check each node; switched by autograd/anomaly_mode.py."""
+
+    __slots__ = ("check_nan", "enabled")
+
+    def __init__(self) -> None:
+        self.enabled = False
+        self.check_nan = True
+
+
+anomaly = Anomaly()
+
+
+def checked_backward(node: Node, grad: Any) -> Any:
+    """A node's backward in anomaly mode: tells where the forward was, and refuses NaN."""
+    try:
+        grads = node.backward(grad)
+    except Exception as error:
+        error.add_note(_forward_line(node))
+        raise
+    if anomaly.check_nan:
+        for index, g in enumerate(grads):
+            array = None if g is None else g._array
+            if type(array) is ndarray and array.dtype.kind in "fc" and np.isnan(array).any():
+                raise RuntimeError(
+                    f"Function '{node.name()}' returned nan values in its {index}th output. "
+                    f"{_forward_line(node)}"
+                )
+    return grads
+
+
+def _forward_line(node: Node) -> str:
+    where = "" if node.where is None else f" at {line_of(node.where)}"
+    return f"The forward call that recorded {node.name()} was{where}."
 
 
 def run_backward(
@@ -113,6 +149,7 @@ class Walk:
         of an edge, leaves and nodes with one output, are served here, others by `deliver`."""
         heap, nodes, gradients, leaves = self.heap, self.nodes, self.gradients, self.leaves
         retain_graph, captures, everything = self.retain_graph, self.captures, self.needed is None
+        watched = anomaly.enabled
         while heap:
             sequence = heappop(heap)
             node = nodes.pop(sequence)
@@ -122,7 +159,7 @@ class Walk:
                 grad = call_hooks_before(node, grad)
             if captures and not self.capture(node, grad):
                 continue
-            grads = node.backward(grad)
+            grads = node.backward(grad) if not watched else checked_backward(node, grad)
             if extras is not None and extras.hooks:
                 grads = call_hooks_after(node, grads, grad)
             if node.adjust is not None:
