@@ -286,7 +286,8 @@ def multi_head_attention_forward(
     is_batch = _check_batch(query, key, value, key_padding_mask, attn_mask, num_heads)
     if is_causal and attn_mask is None:
         raise RuntimeError(
-            "Need attn_mask if specifying the is_causal hint."
+            "Need attn_mask if specifying the is_causal hint. You may use the Transformer module "
+            "method `generate_square_subsequent_mask` to create this mask."
         )
     if not is_batch:
         same_key, same_value = key is query, value is key

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import itertools
 import warnings
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from taper import Tensor
 from taper.nn.modules.backward_hooks import BackwardHooks, hook_result_node
+from taper.utils.hooks import RemovableHandle
 
 __all__ = [
-    "HookedCall", "RemovableHandle", "register_module_backward_hook",
+    "HookedCall", "register_module_backward_hook",
     "register_module_buffer_registration_hook", "register_module_forward_hook",
     "register_module_forward_pre_hook", "register_module_full_backward_hook",
     "register_module_full_backward_pre_hook", "register_module_module_registration_hook",
@@ -25,49 +25,6 @@ __all__ = [
 ]
 
 Hook = Callable[..., Any]
-
-
-class RemovableHandle:
-    """What registering a hook returns: `remove()` takes the hook away again.
-
-    Also a context manager, which removes the hook at its end.
-    """
-
-    next_id = 0
-
-    def __init__(self, hooks_dict: Any, *, extra_dict: Any = None) -> None:
-        self.hooks_dict_ref = weakref.ref(hooks_dict)
-        self.id = RemovableHandle.next_id
-        RemovableHandle.next_id += 1
-        extra = () if extra_dict is None else extra_dict
-        self.extra_dict_ref = tuple(
-            weakref.ref(table) for table in (extra if isinstance(extra, (list, tuple)) else [extra])
-        )
-
-    def remove(self) -> None:
-        """Takes the hook away; a second call does nothing."""
-        for reference in (self.hooks_dict_ref, *self.extra_dict_ref):
-            table = reference()
-            if table is not None:
-                table.pop(self.id, None)
-
-    def __getstate__(self) -> Any:
-        return self.hooks_dict_ref(), self.id, tuple(table() for table in self.extra_dict_ref)
-
-    def __setstate__(self, state: Any) -> None:
-        hooks, self.id, *extra = state
-        self.hooks_dict_ref = weakref.ref(OrderedDict() if hooks is None else hooks)
-        tables = extra[0] if extra else ()
-        self.extra_dict_ref = tuple(
-            weakref.ref(OrderedDict() if table is None else table) for table in tables
-        )
-        RemovableHandle.next_id = max(RemovableHandle.next_id, self.id + 1)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.remove()
 
 
 class GlobalHooks:
@@ -85,7 +42,7 @@ class GlobalHooks:
         self.module_registration: Any = OrderedDict()
         self.parameter_registration: Any = OrderedDict()
 
-    def add(self, table: Any, hook: Hook, extra: Any = ()) -> RemovableHandle:
+    def add(self, table: Any, hook: Hook, extra: Any = None) -> RemovableHandle:
         handle = RemovableHandle(table, extra_dict=extra)
         table[handle.id] = hook
         call_hooks.append(True)
@@ -115,7 +72,7 @@ def register_module_forward_hook(
     """Registers `hook(module, args, output)` to run after the forward of every module."""
     handle = everywhere.add(
         everywhere.forward, hook,
-        (everywhere.forward_with_kwargs, everywhere.forward_always_called),
+        [everywhere.forward_with_kwargs, everywhere.forward_always_called],
     )
     if with_kwargs:
         everywhere.forward_with_kwargs[handle.id] = True

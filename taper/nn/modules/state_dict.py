@@ -10,8 +10,8 @@ from typing import Any
 
 import taper
 from taper import Tensor
-from taper.nn.modules.hooks import RemovableHandle
 from taper.nn.parameter import Parameter, is_lazy
+from taper.utils.hooks import RemovableHandle
 
 __all__ = ["StateDict"]
 
