@@ -33,7 +33,8 @@ from taper.core.generator import Generator
 from taper.kernels.box_muller import box_muller
 
 __all__ = [
-    "any_integers", "bernoulli", "bernoulli_of", "cauchy", "exponential", "fill", "fill_normal",
+    "any_integers", "bernoulli", "bernoulli_of", "cauchy", "exponential", "few_normals", "fill",
+    "fill_normal",
     "geometric", "integers", "log_normal", "multinomial", "normal", "normal_around", "permutation",
     "poisson", "rrelu_noise", "uniform",
 ]
@@ -154,7 +155,7 @@ def _to_normal64(draws: Array) -> Array:
     """The pairs of Box-Muller's method, four draws a pair: cos first, then sin."""
     uniforms = _to_uniform64(draws).reshape(-1, 2)
     angle = uniforms[:, 0] * (2 * math.pi)
-    radius = np.log1p(-uniforms[:, 1])
+    radius = np.log(1.0 - uniforms[:, 1])  # the difference is exact: uniforms end at 2^-53
     radius *= -2.0
     np.sqrt(radius, out=radius)
     result = np.empty_like(uniforms)
@@ -185,6 +186,21 @@ def _serial_normal(generator: Generator, count: int) -> Array:
     result[0] = kept
     result[1:] = values[start : start + missing]
     return result
+
+
+def _to_normal64_rounded(draws: Array) -> Array:
+    return _to_normal64(draws).astype(np.float32)
+
+
+def few_normals(generator: Generator, count: int) -> Array:
+    """A few float32 normals, drawn one by one; whole pairs come straight from those ahead."""
+    if not count & 1 and generator.next_normal is None:
+        found = generator.ahead("normal64 rounded", 4, 2 * count, _to_normal64_rounded)
+        if found is not None:
+            values, start = found
+            start >>= 1
+            return values[start : start + count].copy()
+    return _serial_normal(generator, count).astype(np.float32)
 
 
 def _in_chunks_of_pairs(generator: Generator, pairs: int) -> Array:
@@ -235,6 +251,8 @@ def normal(
 
     PyTorch draws serially into tensors that aren't contiguous, see `fill_normal`.
     """
+    if dtype is FLOAT32 and len(shape) == 1 and shape[0] < 16 and mean == 0.0 and std == 1.0:
+        return few_normals(generator, shape[0])
     if dtype.kind == "c":
         part = FLOAT32 if dtype == COMPLEX64 else FLOAT64
         parts = normal(generator, (*shape, 2), part, mean, std / math.sqrt(2.0), serial)

@@ -109,8 +109,8 @@ def plain_arrays(tensors: Any) -> Any:
             if type(t) is not Tensor and type(t) is not Parameter or is_recording():
                 return None
         a = t._array
-        if a.dtype is not dtype:
-            if dtype is not None:
+        if a.dtype is not dtype or type(a) is not _ndarray:
+            if dtype is not None or type(a) is not _ndarray:
                 return None
             dtype = a.dtype
         arrays.append(a)
@@ -135,7 +135,9 @@ def _(tensors: Any = None, dim: int = 0, *, out: Any = None, **named: Any) -> Te
     return _write_joined(slow.call(cat, (tensors, dim)), out)
 
 
-_concatenate = np.concatenate
+# Without NumPy's search for overriding types, which `plain_arrays` has done.
+_concatenate = getattr(np.concatenate, "_implementation", np.concatenate)
+_array, _ndarray = np.array, np.ndarray
 
 
 @cat.derivative("tensors")
@@ -186,12 +188,11 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 def _(tensors: Any = None, dim: int = 0, *, out: Any = None, **named: Any) -> Tensor:
     if out is None and dim == 0 and not active.modes and not named:
         arrays = plain_arrays(tensors)
-        if arrays is not None and (shape := arrays[0].shape):
-            for a in arrays:
-                if a.shape != shape:
-                    break
-            else:
-                return wrap(_concatenate(arrays).reshape(len(arrays), *shape))
+        if arrays is not None:
+            try:
+                return wrap(_array(arrays))
+            except Exception:  # of unequal shapes
+                pass
     dim = named.pop("axis", dim)
     if isinstance(tensors, (tuple, list)) and not tensors:
         raise RuntimeError("stack expects a non-empty TensorList")

@@ -120,6 +120,8 @@ def randn(
         not requires_grad and not active.modes and _default[0] is dtypes.float32
         and (sizes[0] if len(sizes) == 1 else min(sizes)) >= 0
     ):
+        if len(sizes) == 1 and sizes[0] < 16:
+            return wrap(kernels.few_normals(generator or default_generator, sizes[0]))
         return wrap(kernels.normal(generator or default_generator, sizes))
     shape = _sizes("randn", sizes, size)
     return _finished("randn", "normal_kernel_cpu", kernels.normal, shape, generator, out, dtype,
