@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from taper.core.dtype import (
     BOOL,
     COMPLEX,
@@ -148,6 +150,16 @@ def _widen(result: dtype, higher: dtype) -> dtype:
     if higher.category == COMPLEX and result.category == FLOATING:
         return complex128 if result is float64 else complex64
     return higher
+
+
+def number_as(value: Any, target: dtype) -> Any:
+    """A 0-d array of a Python number in `target`; integers wrap around as in C."""
+    if target.category == INTEGER and isinstance(value, (int, np.integer)):
+        bits = 8 * target.itemsize
+        value = int(value) & ((1 << bits) - 1)
+        if target.is_signed and value >> (bits - 1):
+            value -= 1 << bits
+    return np.asarray(value).astype(target.numpy_dtype)
 
 
 def can_cast(source: dtype, target: dtype) -> bool:

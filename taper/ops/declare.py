@@ -153,6 +153,12 @@ class Operator:
         return make_function(self)
 
     @cached_property
+    def promotions(self) -> dict[Any, Any] | None:
+        """What ops/promoted_call.py remembers; None for operators that it does not know."""
+        simple = self.promote in ("result_type", "float") and self.outputs is None
+        return {} if simple and not (self.view or self.is_composite or self.unpromoted) else None
+
+    @cached_property
     def node_class(self) -> Any:
         """The class of its nodes, generated on first use."""
         from taper.ops.recording import node_class

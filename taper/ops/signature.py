@@ -50,6 +50,11 @@ class Signature:
             role = _ROLES.get(annotations.get(name, ""), VALUE)
             self.parameters.append(OperatorParameter(name, role, default, True))
         self.variadic = variadic
+        self.positional_count = len(positional)
+        roles = [p.role for p in self.parameters]
+        self.operand_positions: tuple[int, ...] = () if OPTIONAL in roles or LIST in roles else (
+            tuple([i for i, role in enumerate(roles) if role in (TENSOR, NUMBER)])
+        )
         self.names = [p.name for p in self.parameters]
         self.tensors = [p for p in self.parameters if p.role is not VALUE]
         self.values = [p for p in self.parameters if p.role is VALUE]

@@ -24,11 +24,19 @@ from taper.autograd.views import check_inplace, rebase_history, register_view
 from taper.core import overrides
 from taper.core.dtype import REDUCED_FLOATS, dtype, float32
 from taper.core.errors import argument_error, broadcast_error, device_error, overlap_error
-from taper.core.promotion import can_cast, dtype_of_number, result_dtype, scalar_type_name, to_inexact
+from taper.core.promotion import (
+    can_cast,
+    dtype_of_number,
+    number_as,
+    result_dtype,
+    scalar_type_name,
+    to_inexact,
+)
 from taper.core.state import is_inference, is_recording
 from taper.core.storage import inference_storage, new_storage
 from taper.core.tensor import LEAF, Tensor, wrap
 from taper.ops.declare import Operator
+from taper.ops.promoted_call import promoted_call
 from taper.ops.signature import LIST, NUMBER, OPTIONAL, TENSOR, Signature
 
 __all__ = ["call", "call_dunder", "call_inplace", "collect_variadic", "renamed_arguments"]
@@ -71,13 +79,22 @@ def collect_variadic(op: Operator, args: tuple[Any, ...], keyword: Any) -> Any:
 def call(op: Operator, args: tuple[Any, ...], out: Any = None) -> Any:
     """Calls an operator in full: overrides, checks, promotion, errors, `out=`, recording."""
     signature = signature_of(op)
+    if out is None:
+        quick = promoted_call(op, signature, args)
+        if quick is not None:
+            return quick
+    return _call_in_full(op, signature, args, out, sys._getframe(2))
+
+
+def _call_in_full(
+    op: Operator, signature: Signature, args: tuple[Any, ...], out: Any, frame: Any
+) -> Any:
     intercepted = overrides.intercept(op.function, signature.names, args, out)
     if intercepted is not overrides.NOT_INTERCEPTED:
         return intercepted
     if op.is_composite:
         result = _call_by_signature(op.forward, signature, args)
         return result if out is None else write_out(op, result, out)
-    frame = sys._getframe(2)
     return execute(op, signature, args, out, (frame.f_code, frame.f_lasti))
 
 
@@ -88,13 +105,17 @@ def call_dunder(op: Operator, args: tuple[Any, ...], out: Any = None) -> Any:
             f"descriptor '{op.name}' for 'torch._C.TensorBase' objects doesn't apply to a "
             f"'{type(args[0]).__name__}' object"
         )
-    for p, value in zip(signature_of(op).parameters, args, strict=True):
+    signature = signature_of(op)
+    quick = promoted_call(op, signature, args)
+    if quick is not None:
+        return quick
+    for p, value in zip(signature.parameters, args, strict=True):
         if p.role is NUMBER and not isinstance(value, (Tensor, *_NUMBERS, ndarray)):
             if not overrides.has_override(value):
                 return NotImplemented
         elif p.role is NUMBER and type(value) is ndarray:
             args = tuple(wrap(a) if a is value else a for a in args)
-    return call(op, args, out)
+    return _call_in_full(op, signature, args, out, sys._getframe(2))
 
 
 def _call_by_signature(function: Callable[..., Any], signature: Signature, args: Any) -> Any:
@@ -300,16 +321,6 @@ def _to_arrays(p: Any, value: Any, target: dtype | None, upcast: bool) -> Any:
         return np.asarray(value, dtype_of_number(value).numpy_dtype)
     # A number keeps its precision where the computation has it.
     return number_as(value, float32 if upcast and target in REDUCED_FLOATS else target)
-
-
-def number_as(value: Any, target: dtype) -> Any:
-    """A 0-d array of a Python number in `target`; integers wrap around as in C."""
-    if target.category == 1 and isinstance(value, (int, np.integer)):
-        bits = 8 * target.itemsize
-        value = int(value) & ((1 << bits) - 1)
-        if target.is_signed and value >> (bits - 1):
-            value -= 1 << bits
-    return np.asarray(value).astype(target.numpy_dtype)
 
 
 _WIDE = float32.numpy_dtype

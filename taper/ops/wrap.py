@@ -165,8 +165,9 @@ def dtype_guard(op: Operator, signature: Signature, numbers: set[str]) -> str | 
     first: str | None = None
     kept = ""
     if op.promote == "result_type":
-        kept = (" or d is I64" if "i" in op.kinds else "") + (
-            " or d is BOOL" if "b" in op.kinds else "")
+        letters = {"b": "b", "i": "iu", "c": "c"}
+        others = "".join(letters[kind] for kind in "bic" if kind in op.kinds)
+        kept = f" or d.kind in '{others}'" if others else ""
     elif op.takes_integers:
         kept = " or d is I64 or d is BOOL"
     needs_inexact = op.upcast or op.promote == "float" or callable(op.promote)
