@@ -34,8 +34,9 @@ def _steps(start: float, end: float, count: int, dtype: Any, requires_grad: bool
     return taper.linspace(start, end, count, dtype=dtype, requires_grad=requires_grad)  # type: ignore[no-any-return]
 
 
-def _empty(dtype: Any, requires_grad: bool) -> Tensor:
-    return taper.empty((0,), dtype=dtype, requires_grad=requires_grad)  # type: ignore[no-any-return]
+def _trivial(count: int, dtype: Any, requires_grad: bool) -> Tensor:
+    """A window of no points, or of one, which is 1."""
+    return taper.ones((count,), dtype=dtype, requires_grad=requires_grad)  # type: ignore[no-any-return]
 
 
 @composite("signal.windows.general_cosine")
@@ -52,13 +53,13 @@ def general_cosine(
         tensor([0., 1., 0.])
     """
     dtype = _check("general_cosine", M, dtype, layout)
-    if M == 0:
-        return _empty(dtype, requires_grad)
     if not isinstance(a, Iterable):
         raise TypeError("Coefficients must be a list/tuple")
     coefficients = list(a)
     if not coefficients:
         raise ValueError("Coefficients cannot be empty")
+    if M <= 1:
+        return _trivial(M, dtype, requires_grad)
     step = 2 * math.pi / (M if not sym else M - 1) if M > 1 else 0.0
     k = _steps(0, (M - 1) * step, M, dtype, requires_grad)
     signed = taper.tensor([(-1) ** i * w for i, w in enumerate(coefficients)], dtype=dtype)
@@ -125,10 +126,8 @@ def bartlett(
         tensor([0.0000, 0.5000, 1.0000, 0.5000, 0.0000])
     """
     dtype = _check("bartlett", M, dtype, layout)
-    if M == 0:
-        return _empty(dtype, requires_grad)
-    if M == 1:
-        return taper.ones((1,), dtype=dtype, requires_grad=requires_grad)  # type: ignore[no-any-return]
+    if M <= 1:
+        return _trivial(M, dtype, requires_grad)
     step = 2 / (M if not sym else M - 1)
     return 1 - _steps(-1, -1 + (M - 1) * step, M, dtype, requires_grad).abs()  # type: ignore[no-any-return]
 
@@ -146,8 +145,8 @@ def cosine(
         tensor([0.5000, 1.0000, 0.5000])
     """
     dtype = _check("cosine", M, dtype, layout)
-    if M == 0:
-        return _empty(dtype, requires_grad)
+    if M <= 1:
+        return _trivial(M, dtype, requires_grad)
     step = math.pi / (M + 1 if not sym else M)
     return _steps(0.5 * step, (0.5 + M - 1) * step, M, dtype, requires_grad).sin()  # type: ignore[no-any-return]
 
@@ -166,8 +165,8 @@ def exponential(
         raise ValueError(f"Tau must be positive, got: {tau} instead.")
     if sym and center is not None:
         raise ValueError("Center must be None for symmetric windows")
-    if M == 0:
-        return _empty(dtype, requires_grad)
+    if M <= 1:
+        return _trivial(M, dtype, requires_grad)
     middle = center if center is not None else (M if not sym and M > 1 else M - 1) / 2.0
     step = 1 / tau
     k = _steps(-middle * step, (-middle + M - 1) * step, M, dtype, requires_grad)
@@ -186,8 +185,8 @@ def gaussian(
     dtype = _check("gaussian", M, dtype, layout)
     if std <= 0:
         raise ValueError(f"Standard deviation must be positive, got: {std} instead.")
-    if M == 0:
-        return _empty(dtype, requires_grad)
+    if M <= 1:
+        return _trivial(M, dtype, requires_grad)
     start = -(M if not sym and M > 1 else M - 1) / 2.0
     step = 1 / (std * math.sqrt(2))
     k = _steps(start * step, (start + (M - 1)) * step, M, dtype, requires_grad)
@@ -206,10 +205,8 @@ def kaiser(
     dtype = _check("kaiser", M, dtype, layout)
     if beta < 0:
         raise ValueError(f"beta must be non-negative, got: {beta} instead.")
-    if M == 0:
-        return _empty(dtype, requires_grad)
-    if M == 1:
-        return taper.ones((1,), dtype=dtype, requires_grad=requires_grad)  # type: ignore[no-any-return]
+    if M <= 1:
+        return _trivial(M, dtype, requires_grad)
     peak = taper.tensor(float(beta), dtype=dtype)
     step = 2.0 * beta / (M if not sym else M - 1)
     end = min(float(beta), -beta + (M - 1) * step)
