@@ -7,6 +7,7 @@ takes their bytes straight from the file. The format is that of PKWARE's APPNOTE
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -112,10 +113,13 @@ def replacing(path: str) -> Iterator[IO[bytes]]:
         return
     temporary = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(4)}.tmp")
     try:
-        with open(temporary, "xb") as file:
+        with _unnamed_file(folder) or open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
+            if not os.path.exists(temporary):
+                # With a folder given, Python asks for the file that the link in /proc leads to.
+                os.link(f"/proc/self/fd/{file.fileno()}", temporary, src_dir_fd=file.fileno())
         if mode is not None:
             os.chmod(temporary, stat.S_IMODE(mode))
         os.replace(temporary, path)
@@ -129,6 +133,21 @@ def replacing(path: str) -> Iterator[IO[bytes]]:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _unnamed_file(folder: str) -> IO[bytes] | None:
+    """A file without a name, which a killed process leaves no trace of; None where there is none.
+
+    (Linux has them, on most file systems.)
+    """
+    if not hasattr(os, "O_TMPFILE") or not os.path.isdir("/proc/self/fd"):
+        return None
+    try:
+        return open(os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o666), "wb")
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
+            return None
+        raise
 
 
 def is_archive(file: IO[bytes]) -> bool:

@@ -1,18 +1,17 @@
-"""Loading data (`data`), recomputing activations (`checkpoint`), hook handles (`hooks`) …"""
+"""Loading data (`data`), handles of hooks (`hooks`), DLPack (`dlpack`)."""
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
 
-_MODULES = frozenset(["checkpoint", "data", "dlpack", "hooks", "tensorboard"])
-
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"taper.utils.{name}")
+    """The modules below, which need no import of their own."""
+    if not name.startswith("_"):
+        try:
+            return importlib.import_module(f"taper.utils.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"taper.utils.{name}":
+                raise
     raise AttributeError(f"module 'torch.utils' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(_MODULES)
