@@ -111,8 +111,10 @@ def _slice_plan(
     return shape[dim], step, offsets, (count, *(1,) * (ndim - 1 - dim))
 
 
-def plain_slice_positions(x: Any, dim: Any, index: Any, like: tuple[int, ...]) -> Any:
-    """`slice_positions`, if all is as usual; else None."""
+def plain_slice_positions(
+    x: Any, dim: Any, index: Any, like: tuple[int, ...], wanted: bool = True
+) -> Any:
+    """`slice_positions`, or `index` unless they are `wanted`, if all is as usual; else None."""
     if index.dtype is not _I64 or index.ndim != 1 or type(dim) is not int:
         return None
     plan = _slice_plan(x.shape, dim, index.size, like)
@@ -122,6 +124,8 @@ def plain_slice_positions(x: Any, dim: Any, index: Any, like: tuple[int, ...]) -
     unsigned = index.view(_U64) if index.flags.c_contiguous else index.astype(_U64)
     if unsigned[unsigned.argmax()] >= size:
         return None
+    if not wanted:
+        return index
     if step != 1:
         index = index * step
     return index.reshape(like) if offsets is None else index.reshape(lined) + offsets

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["as_divisor", "sum_over"]
+__all__ = ["as_divisor", "multiply_rows", "sum_of_squares", "sum_over"]
 
 ndarray = np.ndarray
 F32, F64 = np.dtype("float32"), np.dtype("float64")
@@ -76,6 +76,37 @@ def sum_over(x: Any, axis: Any = None, keepdim: bool = False) -> Any:
         if n <= _BLOCK:
             return _add(x, axis, None, None, keepdim)
     return _sum_many(x, axis, keepdim)
+
+
+def sum_of_squares(x: Any, axis: Any = None, keepdim: bool = False) -> Any:
+    """The sum of the squares of real numbers over `axis`, as in `sum_over`, without their array."""
+    if type(x) is ndarray and (x.dtype is F32 or x.dtype is F64):
+        if axis is None and not keepdim:
+            flat = x.ravel()
+            n = flat.size
+            if n <= _BLOCK:
+                return flat.dot(flat)
+            whole = n - n % _BLOCK
+            blocks = flat[:whole].reshape(-1, _BLOCK)
+            rest = flat[whole:]
+            return sum_over(np.vecdot(blocks, blocks)) + rest.dot(rest)
+        if type(axis) is int and axis == x.ndim - 1 and x.shape[axis] <= _PANEL:
+            result = np.vecdot(x, x)
+            return result[..., None] if keepdim else result
+    return sum_over(x * x, axis, keepdim)
+
+
+def multiply_rows(x: Any) -> Any:
+    """The product along the last axis. Halves of long rows are multiplied with each other, which
+    NumPy does several elements at a time, unlike its reduction."""
+    n = x.shape[-1]
+    while n > 32 and x.size > _BLOCK and type(x) is ndarray:
+        half = n // 2
+        halves = x[..., :half] * x[..., half : 2 * half]
+        if n % 2:
+            halves[..., 0] *= x[..., -1]
+        x, n = halves, half
+    return np.multiply.reduce(x, -1)
 
 
 def _sum_many(x: Any, axis: Any, keepdim: bool) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from taper.core.dtype import FLOATING, as_dtype
 from taper.core.promotion import promote_types, scalar_type_name
 from taper.core.tensor import Tensor
-from taper.kernels.summation import sum_over
+from taper.kernels.summation import sum_of_squares, sum_over
 from taper.ops.declare import OPERATORS, composite, operator
 from taper.ops.reduction import axes_of, unsqueeze_reduced
 
@@ -21,10 +21,7 @@ def norm_over(x: Any, order: Any, axis: Any, keepdim: bool) -> Any:
     if x.dtype.kind == "c" and order != 0:
         x = np.absolute(x)
     if order == 2:
-        if axis is None and not keepdim:
-            flat = x.ravel()
-            return np.sqrt(flat.dot(flat)) if x.size <= 1024 else np.sqrt(sum_over(flat * flat))
-        return np.sqrt(sum_over(x * x, axis, keepdim))
+        return np.sqrt(sum_of_squares(x, axis, keepdim))
     if order == 0:
         real = np.zeros_like(x, shape=()).real.dtype
         return sum_over((x != 0).astype(real), axis, keepdim)

@@ -13,7 +13,7 @@ from taper.kernels.lanes import pick
 from taper.ops.declare import composite, operator
 from taper.ops.extrema import scatter_grad
 from taper.ops.out_argument import set_apart
-from taper.ops.sort import stable_order
+from taper.ops.sort import order_around, stable_order
 
 
 def _require_elements(input: Any, axis: int, name: str) -> None:
@@ -37,7 +37,7 @@ def _picked(input: Any, axis: int, index: Any, keepdim: bool) -> tuple[Any, Any]
 def _median_index(input: Any, axis: int, ignore_nan: bool) -> Any:
     """The index of the lower median of each lane; of the first NaN, unless they are ignored."""
     n = input.shape[axis]
-    order = stable_order(input, axis)
+    order = order_around(input, axis, [(n - 1) // 2])
     middle = (slice(None),) * axis + (slice((n - 1) // 2, (n - 1) // 2 + 1),)
     if input.dtype.kind in "biu":
         return order[middle]
@@ -46,6 +46,7 @@ def _median_index(input: Any, axis: int, ignore_nan: bool) -> Any:
         return order[middle]
     count = np.add.reduce(missing, axis, np.int64, None, True)
     if ignore_nan:
+        order = stable_order(input, axis)
         return pick(order, axis, np.maximum(n - count - 1, 0) // 2)
     return np.where(count > 0, missing.argmax(axis, keepdims=True), order[middle])
 
@@ -183,7 +184,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Ten
     if input.ndim == 0:
         return input.copy(), np.zeros_like(input, dtype=np.int64)
     kth = (slice(None),) * axis + (slice(k - 1, k),)
-    return _picked(input, axis, stable_order(input, axis)[kth], keepdim)
+    return _picked(input, axis, order_around(input, axis, [k - 1])[kth], keepdim)
 
 
 @kthvalue.derivative("input")

@@ -17,7 +17,7 @@ from taper.core.dtype import FLOATING, INTEGER, as_dtype, int64
 from taper.core.errors import normalize_dim, normalize_dims
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
-from taper.kernels.summation import as_divisor, sum_over
+from taper.kernels.summation import as_divisor, multiply_rows, sum_over
 from taper.ops.declare import OPERATORS, composite, operator
 from taper.ops.out_argument import dtype_of_inexact_out, dtype_of_out
 
@@ -182,8 +182,14 @@ def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     if input.ndim == 0:
         axes_of(dim, 0)
         return input.copy()
-    axis = None if dim is None else normalize_dim(dim, input.ndim)
-    return np.multiply.reduce(input, axis, None, None, keepdim and dim is not None)
+    if dim is None:
+        return multiply_rows(input.ravel()) if input.flags.c_contiguous else (
+            np.multiply.reduce(input, None))
+    axis = normalize_dim(dim, input.ndim)
+    if axis == input.ndim - 1:
+        result = multiply_rows(input)
+        return result[..., None] if keepdim else result
+    return np.multiply.reduce(input, axis, None, None, keepdim)
 
 
 @prod.derivative("input")
@@ -223,6 +229,10 @@ def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any 
     """
     axis = axes_of(dim, input.ndim)
     if input.dtype.kind == "f":
+        if type(input) is np.ndarray and input.ndim:
+            total = sum_over(input, axis, keepdim)
+            if not np.isnan(total).any():
+                return total
         input = np.where(np.isnan(input), np.zeros_like(input, shape=()), input)
     return sum_over(input, axis if input.ndim else None, keepdim)
 

@@ -29,7 +29,11 @@ def _accumulate(ufunc: Any, input: Any, dim: int) -> Any:
     wider = _WIDER.get(input.dtype)
     if wider is None:
         return ufunc.accumulate(input, axis, input.dtype)
-    return ufunc.accumulate(input, axis, wider).astype(input.dtype)
+    if input.size <= 512:
+        return ufunc.accumulate(input, axis, wider).astype(input.dtype)
+    running = input.astype(wider)
+    ufunc.accumulate(running, axis, None, running)
+    return running.astype(input.dtype)
 
 
 @operator(method=True, inplace=True, out=True, promote=_running_dtype, upcast=True,

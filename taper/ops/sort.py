@@ -27,6 +27,16 @@ def stable_order(x: Any, axis: int, descending: bool = False) -> Any:
     return np.subtract(x.shape[axis] - 1, order[flipped])
 
 
+def order_around(x: Any, axis: int, ranks: list[int]) -> Any:
+    """Indices of which those at `ranks` are where sorting puts them, smaller elements before and
+    larger ones behind."""
+    if x.shape[axis] < _PARTITION_FROM or len(ranks) > 8:
+        return stable_order(x, axis)
+    if x.dtype.kind == "V":
+        x = x.astype(np.float32)
+    return x.argpartition(ranks, axis)
+
+
 def _sorted(input: Any, dim: int, descending: bool) -> tuple[Any, Any]:
     axis = normalize_dim(dim, input.ndim)
     if input.dtype.kind == "c":

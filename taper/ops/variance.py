@@ -10,7 +10,7 @@ import numpy as np
 
 from taper.core.dtype import FLOATING
 from taper.core.tensor import Tensor
-from taper.kernels.summation import as_divisor, sum_over
+from taper.kernels.summation import as_divisor, sum_of_squares, sum_over
 from taper.ops.declare import operator
 from taper.ops.reduction import axes_of, count_over, unsqueeze_reduced
 
@@ -37,7 +37,8 @@ def _inexact(name: str) -> Any:
 
 
 def _spread(name: str, input: Any, dim: Any, correction: Any, keepdim: bool) -> tuple[Any, Any]:
-    """(variance, mean), in two passes: the mean, then squares of what differs from it."""
+    """The variance, and the mean in some shape, in two passes: first the mean, then the squares of
+    what differs from it."""
     if dim is None and not keepdim and 1 < input.size <= 1024 and correction == 1 and (
         input.dtype.kind == "f"
     ):
@@ -60,15 +61,13 @@ def _spread(name: str, input: Any, dim: Any, correction: Any, keepdim: bool) -> 
     real = input.real.dtype if input.dtype.kind == "c" else input.dtype
     mean = np.divide(sum_over(input, axis, True), as_divisor(n or np.nan, real))
     off = input - mean
+    keep = keepdim and bool(shape)
     if off.dtype.kind == "c":
-        squares = off.real * off.real + off.imag * off.imag
+        total = sum_over(off.real * off.real + off.imag * off.imag, axis, keep)
     else:
-        squares = np.multiply(off, off, off)
-    left = max(n - correction, 0)
-    variance = np.divide(sum_over(squares, axis, keepdim and bool(shape)), as_divisor(left, real))
-    if not shape:
-        return variance.reshape(()), mean.reshape(())
-    return variance, mean if keepdim else mean.reshape(np.shape(variance))
+        total = sum_of_squares(off, axis, keep)
+    variance = np.divide(total, as_divisor(max(n - correction, 0), real))
+    return variance if shape else variance.reshape(()), mean
 
 
 @operator(method=True, out=True, promote=_inexact("std and var"), upcast=True)
@@ -151,7 +150,8 @@ def var_mean(
         (tensor(1.), tensor(2.))
     """
     dim, correction = _arguments(dim, unbiased, correction)
-    return _spread("var_mean", input, dim, correction, keepdim)
+    variance, mean = _spread("var_mean", input, dim, correction, keepdim)
+    return variance, mean.reshape(np.shape(variance))
 
 
 @var_mean.derivative("input")
@@ -179,7 +179,7 @@ def std_mean(
     """
     dim, correction = _arguments(dim, unbiased, correction)
     variance, mean = _spread("std_mean", input, dim, correction, keepdim)
-    return np.sqrt(variance), mean
+    return np.sqrt(variance), mean.reshape(np.shape(variance))
 
 
 @std_mean.derivative("input")

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from taper.kernels.summation import sum_over
+from taper.kernels.summation import multiply_rows, sum_of_squares, sum_over
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,13 @@ def test_sums_over_every_combination_of_axes(shape, dtype):
 def test_a_million_float32_are_summed_to_a_few_roundings(shape, axis):
     x = np.random.default_rng(0).random(shape, np.float32)
     np.testing.assert_allclose(sum_over(x, axis), x.astype("float64").sum(axis), rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 700), (3000,), (2, 9000), (4, 5, 6)])
+def test_squares_and_products(shape):
+    x = (np.random.default_rng(0).random(shape) + 0.5).astype("float32")
+    exact = x.astype("float64")
+    for axis in (None, x.ndim - 1, 0):
+        np.testing.assert_allclose(sum_of_squares(x, axis), (exact * exact).sum(axis), rtol=2e-6)
+    signs = np.where(np.arange(x.size).reshape(shape) % 7 == 3, -1, 1)
+    np.testing.assert_array_equal(multiply_rows(signs), signs.prod(-1))
