@@ -13,6 +13,7 @@ from taper.autograd import engine
 from taper.core.dtype import FLOATING
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
+from taper.ops.constants import constant
 from taper.ops.declare import composite, operator
 
 Number = Any
@@ -42,7 +43,7 @@ def scaled(array: Any, factor: Any) -> Any:
         )
     if kind == "b":
         return np.logical_and(array, bool(factor))
-    return np.multiply(array, factor)
+    return np.multiply(array, constant(factor, array.dtype))
 
 
 @operator(
