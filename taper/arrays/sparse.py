@@ -129,7 +129,7 @@ class SparseArray(np.lib.mixins.NDArrayOperatorsMixin):
         return self.with_values(self.values.imag)
 
     @property
-    def T(self) -> Any:  # noqa: N802 - ndarray's name
+    def T(self) -> Any:
         return self.transpose()
 
     def transpose(self, *axes: Any) -> Any:

@@ -33,7 +33,7 @@ _KEEP_ZERO = (
 )
 
 
-# -- conversions -------------------------------------------------------------------------------------
+# -- conversions -----------------------------------------------------------------------------------
 
 
 def dense_to_coordinates(array: Any, sparse_dim: int | None = None) -> CoordinateArray:
@@ -130,7 +130,7 @@ def empty_sparse(shape: tuple[int, ...], dtype: Any, layout: Any) -> Any:
     )
 
 
-# -- one array ---------------------------------------------------------------------------------------
+# -- one array -------------------------------------------------------------------------------------
 
 
 def _on_values(ufunc: Any, inputs: Any, **kwargs: Any) -> Any:
@@ -193,7 +193,7 @@ def _sum_coordinates(array: Any, axes: set[int], dtype: Any, keepdims: bool) -> 
     return CoordinateArray(rows, values, (*shape, *values.shape[1:])).coalesce()
 
 
-# -- two arrays --------------------------------------------------------------------------------------
+# -- two arrays ------------------------------------------------------------------------------------
 
 
 def _add(ufunc: Any, inputs: Any, **ignored: Any) -> Any:
@@ -308,7 +308,7 @@ def _maximum(ufunc: Any, inputs: Any, **ignored: Any) -> Any:
 UFUNC_RULES[np.maximum] = UFUNC_RULES[np.minimum] = _maximum
 
 
-# -- matrix products ---------------------------------------------------------------------------------
+# -- matrix products -------------------------------------------------------------------------------
 
 
 def _to_scipy(array: Any) -> Any:
@@ -365,7 +365,7 @@ def matrix_product(a: Any, b: Any) -> Any:
 FUNCTION_RULES[np.dot] = lambda a, b: _product(a, b)
 
 
-# -- making and joining ------------------------------------------------------------------------------
+# -- making and joining ----------------------------------------------------------------------------
 
 
 def _zeros_like(array: Any, dtype: Any = None, shape: Any = None, **ignored: Any) -> Any:

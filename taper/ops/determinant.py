@@ -1,4 +1,4 @@
-"""Determinants."""
+"""Determinants, traces and diagonals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from taper.ops.solve import adjoint, solve_left
 
 
 @operator("linalg.det", method="det", aliases=("det",), out=True, node="LinalgDetBackward0")
-def det(A: Tensor) -> Tensor:  # noqa: N803 - PyTorch's argument name
+def det(A: Tensor) -> Tensor:
     """Computes the determinant of each square matrix.
 
     Shape:    (*, n, n) → (*)
@@ -29,11 +29,11 @@ def det(A: Tensor) -> Tensor:  # noqa: N803 - PyTorch's argument name
 
 
 @det.derivative("A")
-def _(grad, result, A):  # noqa: N803
+def _(grad, result, A):
     return _cofactor_gradient((grad * conj(result)).unsqueeze(-1).unsqueeze(-1), A, grad, result)
 
 
-def _cofactor_gradient(scaled: Tensor, A: Tensor, grad: Tensor, result: Tensor) -> Tensor:  # noqa: N803
+def _cofactor_gradient(scaled: Tensor, A: Tensor, grad: Tensor, result: Tensor) -> Tensor:
     """grad * conj(det) * inverse(A)^H; for singular matrices by the cofactors' singular values."""
     with taper.no_grad():
         singular = bool((result == 0).any()) if result.numel() else False
@@ -52,7 +52,7 @@ def _cofactor_gradient(scaled: Tensor, A: Tensor, grad: Tensor, result: Tensor) 
 
 @operator("linalg.slogdet", method="slogdet", aliases=("slogdet",), out=True,
           outputs=("sign", "logabsdet"), node="LinalgSlogdetBackward0")
-def slogdet(A: Tensor) -> Any:  # noqa: N803
+def slogdet(A: Tensor) -> Any:
     """Computes the sign (of modulus 1 if complex) and log of the absolute value of determinants.
 
     Shape:    (*, n, n) → (*), (*)
@@ -67,7 +67,7 @@ def slogdet(A: Tensor) -> Any:  # noqa: N803
 
 
 @slogdet.derivative("A")
-def _(grads, result0, A):  # noqa: N803
+def _(grads, result0, A):
     grad_sign, grad_log = grads
     if grad_log is None and (grad_sign is None or not A.is_complex()):
         return taper.zeros_like(A)
@@ -115,3 +115,17 @@ def trace(input: Tensor) -> Tensor:
 @trace.derivative("input")
 def _(grad, input_shape):
     return taper.eye(*input_shape, dtype=grad.dtype) * grad
+
+
+@composite("linalg.diagonal")
+def linalg_diagonal(
+    A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1  # noqa: N803
+) -> Tensor:
+    """The diagonals of matrices, as a view; see `torch.diagonal`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.linalg.diagonal(torch.eye(2))
+        tensor([1., 1.])
+    """
+    return A.diagonal(offset, dim1, dim2)  # type: ignore[attr-defined, no-any-return]

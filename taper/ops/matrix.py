@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -229,16 +230,12 @@ def matmul_batched(input: Tensor, other: Tensor) -> Tensor:
     """Matrix products over broadcast batch dimensions."""
     if input.shape[-1] != other.shape[-2]:
         if other.ndim == 2:
-            rows = 1
-            for n in input.shape[:-1]:
-                rows *= n
+            rows = math.prod(input.shape[:-1])
             raise RuntimeError(
                 f"mat1 and mat2 shapes cannot be multiplied ({rows}x{input.shape[-1]} and "
                 f"{other.shape[0]}x{other.shape[1]})"
             )
-        batch = 1
-        for n in np.broadcast_shapes(input.shape[:-2], other.shape[:-2]):
-            batch *= n
+        batch = math.prod(np.broadcast_shapes(input.shape[:-2], other.shape[:-2]))
         raise RuntimeError(
             f"Expected size for first two dimensions of batch2 tensor to be: "
             f"[{batch}, {input.shape[-1]}] but got: [{batch}, {other.shape[-2]}]."
@@ -246,7 +243,7 @@ def matmul_batched(input: Tensor, other: Tensor) -> Tensor:
     _require_same_dtype(input, other)
     _refuse_bool(input, "bmm")
     if other.ndim == 2 and input.ndim > 2:  # one large product is quicker than many small ones
-        flat = input.reshape(-1, input.shape[-1]).dot(other)
+        flat = input.reshape(math.prod(input.shape[:-1]), input.shape[-1]).dot(other)
         return flat.reshape(*input.shape[:-1], other.shape[1])
     return np.matmul(input, other)
 
@@ -259,8 +256,9 @@ def _(grad, other, input_shape):
 @matmul_batched.derivative("other")
 def _(grad, input, other_shape):
     if len(other_shape) == 2:
-        rows = conj(input).reshape(-1, input.shape[-1])
-        return rows.t().mm(grad.reshape(-1, grad.shape[-1]))
+        count = math.prod(input.shape[:-1])
+        rows = conj(input).reshape(count, input.shape[-1])
+        return rows.t().mm(grad.reshape(count, grad.shape[-1]))
     return sum_to(matmul(conj(input).transpose(-1, -2), grad), other_shape)
 
 
@@ -356,7 +354,8 @@ def add_scaled(input: Any, product: Any, beta: Number, alpha: Number) -> Any:
         except ValueError:  # shapes that don't fit: told below
             pass
     if input.ndim > product.ndim or any(
-        n not in (1, m) for n, m in zip(reversed(input.shape), reversed(product.shape), strict=False)
+        n not in (1, m)
+        for n, m in zip(reversed(input.shape), reversed(product.shape), strict=False)
     ):
         raise expand_error(product.shape, input.shape)
     if alpha != 1:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 
 from taper.core.dtype import FLOATING, REDUCED_FLOATS, from_numpy_dtype
-from taper.core.errors import LinAlgError
+from taper.core.errors import LinAlgError, broadcast_error
 from taper.core.promotion import scalar_type_name
 
 
@@ -37,6 +38,43 @@ def check_dtype(array: Any, name: str) -> None:
 def check_square(array: Any, name: str, argument: str = "A") -> None:
     """`check_matrix`, and raises unless the matrices are square."""
     check_matrix(array, name, argument)
+    check_square_sizes(array, name, argument)
+
+
+def check_kinds(array: Any, kernel: str) -> None:
+    """Raises NotImplementedError, in the name of PyTorch's kernel, for what LAPACK has no type."""
+    kind = from_numpy_dtype(array.dtype)
+    if kind.category < FLOATING or kind in REDUCED_FLOATS:
+        raise NotImplementedError(f'"{kernel}" not implemented for \'{scalar_type_name(kind)}\'')
+
+
+def check_equation(a: Any, b: Any, name: str, left: bool = True) -> None:
+    """Raises unless A X = B (or X A = B) makes sense for matrices B: sizes and batches."""
+    for argument, array in (("A", a), ("B", b)):
+        if array.ndim < 2:
+            raise RuntimeError(
+                f"{name}: The input tensor {argument} must have at least 2 dimensions."
+            )
+    check_square_sizes(a, name)
+    n, rows, columns = a.shape[-1], b.shape[-2], b.shape[-1]
+    if n != (rows if left else columns):
+        equation = "AX = B" if left else "XA = B"
+        raise RuntimeError(
+            f"{name}: Incompatible shapes of A and B for the equation {equation} "
+            f"({a.shape[-2]}x{n} and {rows}x{columns})"
+        )
+    check_batches(a, b)
+
+
+def check_batches(a: Any, b: Any) -> None:
+    """Raises unless the batches of two arrays of matrices broadcast."""
+    error = broadcast_error([tuple(a.shape[:-2]), tuple(b.shape[:-2])])
+    if error is not None:
+        raise error
+
+
+def check_square_sizes(array: Any, name: str, argument: str = "A") -> None:
+    """Raises unless the matrices are square."""
     if array.shape[-1] != array.shape[-2]:
         raise RuntimeError(
             f"{name}: {argument} must be batches of square matrices, but they are "
@@ -44,48 +82,62 @@ def check_square(array: Any, name: str, argument: str = "A") -> None:
         )
 
 
-def first_zero_pivot(array: Any) -> tuple[int | None, int]:
-    """(batch element or None, 1-based row) of the first zero on the diagonal of an LU factor."""
-    from scipy.linalg import lapack
-
-    flat = array.reshape(-1, *array.shape[-2:])
-    for i, matrix in enumerate(flat):
-        getrf = lapack.get_lapack_funcs("getrf", (matrix,))
-        _, _, info = getrf(matrix)
-        if info > 0:
-            return (None if array.ndim == 2 else i), int(info)
-    return None, 1
+def batch_words(info: Any) -> tuple[str, int]:
+    """What messages say of the first failure in an array of LAPACK's `info`: where, and its row."""
+    flat = info.reshape(-1)
+    first = int(np.flatnonzero(flat)[0])
+    return ("" if info.ndim == 0 else f"(Batch element {first}): "), int(flat[first])
 
 
-def singular_error(name: str, array: Any) -> LinAlgError:
+def singular_error(name: str, info: Any) -> LinAlgError:
     """The error of inverting a singular matrix; names the zero diagonal element."""
-    batch, row = first_zero_pivot(array)
-    where = "" if batch is None else f"(Batch element {batch}): "
+    where, row = batch_words(info)
     return LinAlgError(
         f"{name}: {where}The diagonal element {row} is zero, the inversion could not be completed "
         "because the input matrix is singular."
     )
 
 
-def not_definite_error(name: str, array: Any) -> LinAlgError:
-    """The error of factoring a matrix that is not positive definite; names the minor."""
-    from scipy.linalg import lapack
+def unsolvable_error(name: str, info: Any) -> LinAlgError:
+    """The error of solving equations with a singular matrix."""
+    where, _ = batch_words(info)
+    return LinAlgError(
+        f"{name}: {where}The solver failed because the input matrix is singular."
+    )
 
-    flat = array.reshape(-1, *array.shape[-2:])
-    batch, minor = 0, 1
-    for i, matrix in enumerate(flat):
-        potrf = lapack.get_lapack_funcs("potrf", (matrix,))
-        _, info = potrf(matrix, lower=True)
-        if info > 0:
-            batch, minor = i, int(info)
-            break
-    where = "" if array.ndim == 2 else f"(Batch element {batch}): "
+
+def not_definite_error(name: str, info: Any) -> LinAlgError:
+    """The error of factoring a matrix that is not positive definite; names the minor."""
+    where, minor = batch_words(info)
     return LinAlgError(
         f"{name}: {where}The factorization could not be completed because the input is not "
         f"positive-definite (the leading minor of order {minor} is not positive-definite)."
     )
 
 
+def not_converged_error(name: str, array: Any) -> LinAlgError:
+    """The error of an iteration for eigenvalues or singular values that came to no end."""
+    if has_non_finite(array):
+        return LinAlgError(
+            f"{name}: The algorithm failed to converge because the input matrix contained "
+            "non-finite values."
+        )
+    return LinAlgError(
+        f"{name}: The algorithm failed to converge because the input matrix is ill-conditioned or "
+        "has too many repeated values."
+    )
+
+
 def has_non_finite(array: Any) -> bool:
     """Whether an element is infinite or NaN."""
     return not bool(np.isfinite(array).all())
+
+
+_warned: set[str] = set()
+
+
+def warn_once(key: str, message: str) -> None:
+    """Warns the caller of a public function, once per process, as PyTorch does of what is old."""
+    if key not in _warned:
+        _warned.add(key)
+        warnings.warn(message, UserWarning, stacklevel=3)

@@ -17,7 +17,7 @@ from taper.ops.sparse_layout import _warn_about_beta, sparse_mask, stored_values
 from taper.ops.tensor_data import array_of
 
 
-class check_sparse_tensor_invariants(ContextDecorator):  # noqa: N801 - PyTorch's name
+class check_sparse_tensor_invariants(ContextDecorator):
     """Switches the checks of sparse tensors' parts on or off: a context, decorator, or by calls.
 
     Until somebody switches, taper checks.
@@ -58,7 +58,7 @@ def _wants_check(given: bool | None) -> bool:
     return check_sparse_tensor_invariants._enabled is not False
 
 
-# -- COO ---------------------------------------------------------------------------------------------
+# -- COO -------------------------------------------------------------------------------------------
 
 
 @operator("_sparse_coo_tensor", hidden=True, unpromoted=("indices",),
@@ -190,7 +190,7 @@ def _require(tensor: Tensor, requires_grad: bool) -> Tensor:
     return tensor
 
 
-# -- compressed --------------------------------------------------------------------------------------
+# -- compressed ------------------------------------------------------------------------------------
 
 
 @operator("_sparse_compressed_tensor", hidden=True, unpromoted=("compressed", "plain"),

@@ -28,7 +28,7 @@ _COMPRESSED = (
 _BLOCKED = (devices.sparse_bsr, devices.sparse_bsc)
 
 
-# -- to sparse ---------------------------------------------------------------------------------------
+# -- to sparse -------------------------------------------------------------------------------------
 
 
 @operator("_to_sparse", hidden=True, node="ToSparseBackward1")
@@ -251,7 +251,7 @@ def _warn_about_beta(layout: Any) -> None:
     )
 
 
-# -- to strided --------------------------------------------------------------------------------------
+# -- to strided ------------------------------------------------------------------------------------
 
 
 @operator("_to_dense", hidden=True, node="ToDenseBackward0")
@@ -286,7 +286,7 @@ def to_dense(
     return sparse_to_dense(input, masked_grad is None or masked_grad)
 
 
-# -- only where another tensor has elements ----------------------------------------------------------
+# -- only where another tensor has elements --------------------------------------------------------
 
 
 @operator("_sparse_mask", hidden=True, node="SparseMaskBackward0", unpromoted=("mask",))
@@ -360,7 +360,7 @@ def _sparse_mask_method(self: Tensor, mask: Tensor) -> Tensor:
     return sparse_mask(self, mask)
 
 
-# -- parts -------------------------------------------------------------------------------------------
+# -- parts -----------------------------------------------------------------------------------------
 
 
 @operator("_sparse_values", hidden=True, node="ValuesBackward0")

@@ -1,4 +1,4 @@
-"""Matrix factorizations: Cholesky, QR, eigenvalues, singular values.
+"""Eigenvalues and singular values.
 
 Derivatives follow Giles, Collected matrix derivative results (2008), and Townsend, Differentiating
 the singular value decomposition (2016), in the conjugate convention of PyTorch.
@@ -11,135 +11,28 @@ from typing import Any
 import numpy as np
 
 import taper
-from taper.core.errors import LinAlgError
 from taper.core.tensor import Tensor
 from taper.ops.declare import composite, operator
-from taper.ops.matrix_checks import check_matrix, check_square, has_non_finite, not_definite_error
+from taper.ops.matrix_checks import (
+    check_kinds,
+    check_matrix,
+    check_square_sizes,
+    has_non_finite,
+    not_converged_error,
+)
+from taper.ops.return_types import named
 from taper.ops.solve import adjoint, solve_left
 
 
-@operator(hidden=True, node="LinalgCholeskyExBackward0")
-def cholesky_lower(A: Tensor) -> Tensor:  # noqa: N803 - PyTorch's argument name
-    """The lower Cholesky factor; reads the lower triangle."""
-    check_square(A, "linalg.cholesky")
-    try:
-        return np.linalg.cholesky(A)
-    except np.linalg.LinAlgError:
-        raise not_definite_error("linalg.cholesky", A) from None
-
-
-@cholesky_lower.derivative("A")
-def _(grad, result):
-    h = adjoint(result)
-    phi = (h @ grad).tril()
-    phi = phi - 0.5 * taper.diag_embed(phi.diagonal(0, -2, -1))
-    # inverse(L^H) phi inverse(L), by two triangular systems
-    left = solve_left(h, phi)
-    found = adjoint(solve_left(h, adjoint(left)))
-    return 0.5 * (found + adjoint(found))
-
-
-@composite("linalg.cholesky", out=True)
-def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:  # noqa: N803
-    r"""Factors a positive definite matrix: :math:`A = L L^H`, or :math:`U^H U` with `upper`.
-
-    Shape:    (*, n, n) → (*, n, n)
-    Raises:   LinAlgError: if a matrix is not positive definite
-    Example:
-        >>> import taper as torch
-        >>> torch.linalg.cholesky(torch.tensor([[4., 2.], [2., 5.]]))
-        tensor([[2., 0.],
-                [1., 2.]])
-    """
-    lower = cholesky_lower(A)
-    return adjoint(lower) if upper else lower
-
-
-@operator("linalg.qr", out=True, outputs=("Q", "R"), node="LinalgQrBackward0")
-def qr(A: Tensor, mode: str = "reduced") -> Tensor:  # noqa: N803
-    """Factors a matrix into one with orthonormal columns and an upper triangular one.
-
-    Args:     mode: "reduced" (Q is m x k), "complete" (m x m) or "r" (Q is empty)
-    Shape:    (*, m, n) → (*, m, k), (*, k, n) with k = min(m, n)
-    Example:
-        >>> import taper as torch
-        >>> torch.linalg.qr(torch.tensor([[3.], [4.]])).R.abs()
-        tensor([[5.]])
-    """
-    check_matrix(A, "linalg.qr")
-    if mode not in ("reduced", "complete", "r"):
-        raise RuntimeError(
-            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', "
-            "or 'complete'"
-        )
-    if mode == "r":
-        return np.zeros_like(A, shape=(0,)), np.linalg.qr(A, "r")
-    q, r = np.linalg.qr(A, mode)
-    return q, r
-
-
-@qr.derivative("A")
-def _(grads, result0, result1, mode):
-    if mode == "r":
-        raise RuntimeError(
-            "The derivative of linalg.qr depends on Q, which is not computed when mode='r'. "
-            "Please use linalg.qr(A, mode='reduced') if you are going to require gradients."
-        )
-    q, r = result0, result1
-    m, n = q.shape[-2], r.shape[-1]
-    if mode == "complete" and m > n:
-        raise RuntimeError(
-            "The QR decomposition is not differentiable when mode='complete' and nrows > ncols"
-        )
-    grad_q, grad_r = grads
-    if grad_q is None and grad_r is None:
-        return None
-    inner = 0
-    if grad_r is not None:
-        inner = inner + r[..., : r.shape[-2]] @ adjoint(grad_r[..., : r.shape[-2]]) if (
-            m >= n) else inner + grad_r @ adjoint(r)
-    if m >= n:
-        found = (r @ adjoint(grad_r)) if grad_r is not None else 0
-        if grad_q is not None:
-            found = found - adjoint(grad_q) @ q
-        symmetric = _copy_lower(found)
-        total = q @ symmetric
-        if grad_q is not None:
-            total = total + grad_q
-        return adjoint(solve_left(r, adjoint(total)))
-    # Wide matrices: the first m columns determine Q; the rest of R is linear in the rest of A.
-    left = r[..., :m]
-    found = inner
-    if grad_q is not None:
-        found = found - adjoint(q) @ grad_q if grad_r is None else found - adjoint(q) @ grad_q
-    lower = _lower_to_skew(found)
-    first = solve_left(left, adjoint(q @ lower) if False else adjoint(lower))
-    total = q @ adjoint(first)
-    total = taper.nn.functional.pad(total, (0, n - m))
-    if grad_r is not None:
-        total = total + q @ _upper_part(grad_r, m)
-    return total
-
-
-def _copy_lower(x: Tensor) -> Tensor:
-    """The Hermitian matrix with the lower triangle of x."""
-    lower = x.tril(-1)  # type: ignore[attr-defined]
-    diagonal = taper.diag_embed(x.diagonal(0, -2, -1).real)  # type: ignore[attr-defined]
-    return lower + adjoint(lower) + diagonal  # type: ignore[no-any-return, operator]
-
-
-def _lower_to_skew(x: Tensor) -> Tensor:
-    lower = (x - adjoint(x)).tril(-1)  # type: ignore[operator, attr-defined]
-    return lower
-
-
-def _upper_part(grad_r: Tensor, m: int) -> Tensor:
-    return grad_r
+def _check_sizes(a: Any, name: str) -> None:
+    if a.ndim < 2:
+        raise RuntimeError(f"{name}: The input tensor A must have at least 2 dimensions.")
+    check_square_sizes(a, name)
 
 
 @operator("linalg.eigh", out=True, outputs=("eigenvalues", "eigenvectors"),
           node="LinalgEighBackward0")
-def eigh(A: Tensor, UPLO: str = "L") -> Tensor:  # noqa: N803
+def eigh(A: Tensor, UPLO: str = "L") -> Tensor:
     """Computes the eigenvalues, ascending, and eigenvectors of a symmetric or Hermitian matrix.
 
     Args:     UPLO: which triangle to read, "L" or "U"
@@ -149,11 +42,15 @@ def eigh(A: Tensor, UPLO: str = "L") -> Tensor:  # noqa: N803
         >>> torch.linalg.eigh(torch.tensor([[2., 0.], [0., 1.]])).eigenvalues
         tensor([1., 2.])
     """
-    check_square(A, "linalg.eigh")
+    _check_sizes(A, "linalg.eigh")
+    check_kinds(A, "linalg_eigh_cpu")
     if UPLO.upper() not in ("L", "U"):
         raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
-    found = np.linalg.eigh(A, UPLO.upper())
-    return found[0], found[1]
+    try:
+        values, vectors = np.linalg.eigh(A, UPLO.upper())
+    except np.linalg.LinAlgError:
+        raise not_converged_error("linalg.eigh", A) from None
+    return values, vectors
 
 
 @eigh.derivative("A")
@@ -173,7 +70,7 @@ def _(grads, result0, result1):
 
 @operator("linalg.eig", out=True, outputs=("eigenvalues", "eigenvectors"),
           node="LinalgEigBackward0")
-def eig(A: Tensor) -> Tensor:  # noqa: N803
+def eig(A: Tensor) -> Tensor:
     """Computes the eigenvalues and eigenvectors of a square matrix, as complex numbers.
 
     Shape:    (*, n, n) → (*, n), (*, n, n)
@@ -182,7 +79,8 @@ def eig(A: Tensor) -> Tensor:  # noqa: N803
         >>> torch.linalg.eig(torch.tensor([[2., 0.], [0., 3.]])).eigenvalues
         tensor([2.+0.j, 3.+0.j])
     """
-    check_square(A, "linalg.eig")
+    _check_sizes(A, "linalg.eig")
+    check_kinds(A, "linalg_eig_out_cpu")
     if has_non_finite(A):
         raise RuntimeError("torch.linalg.eig: input tensor should not contain infs or NaNs.")
     values, vectors = np.linalg.eig(A)
@@ -215,16 +113,16 @@ def _(grads, result0, result1, A_dtype):
 
 
 @operator(hidden=True, outputs=("U", "S", "Vh"), node="LinalgSvdBackward0")
-def svd_full(A: Tensor, full_matrices: bool) -> Tensor:  # noqa: N803
+def svd_full(A: Tensor, full_matrices: bool) -> Tensor:
     """A = U diag(S) Vh."""
     check_matrix(A, "linalg.svd")
-    if has_non_finite(A):
-        raise LinAlgError(
-            "linalg.svd: The algorithm failed to converge because the input matrix contained "
-            "non-finite values."
-        )
-    found = np.linalg.svd(A, full_matrices)
-    return found[0], found[1], found[2]
+    if bool(np.isnan(A).any()):
+        raise not_converged_error("linalg.svd", A)
+    try:
+        u, s, vh = np.linalg.svd(A, full_matrices)
+    except np.linalg.LinAlgError:
+        raise not_converged_error("linalg.svd", A) from None
+    return u, s, vh
 
 
 @svd_full.derivative("A")
@@ -269,14 +167,8 @@ def _(grads, result0, result1, result2, full_matrices):
     return found
 
 
-def _named(name: str, fields: tuple[str, ...], values: Any) -> Any:
-    from taper.ops.return_types import named
-
-    return named(name, fields)(values)
-
-
 @composite("linalg.svd", out=True)
-def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> Any:  # noqa: N803
+def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> Any:
     r"""Computes the singular value decomposition :math:`A = U \operatorname{diag}(S) V^H`.
 
     Shape:    (*, m, n) → U (*, m, m or k), S (*, k) descending, Vh (*, n or k, n), k = min(m, n)
@@ -288,11 +180,11 @@ def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> 
     if driver is not None:
         raise RuntimeError("torch.linalg.svd: keyword argument `driver=` is only supported on CUDA "
                            "inputs with cuSOLVER backend.")
-    return _named("linalg_svd", ("U", "S", "Vh"), svd_full(A, full_matrices))
+    return named("linalg_svd", ("U", "S", "Vh"))(svd_full(A, full_matrices))
 
 
 @composite("linalg.svdvals", out=True)
-def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:  # noqa: N803
+def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
     """Computes the singular values, descending.
 
     Example:
@@ -304,7 +196,7 @@ def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:  # noqa: N803
 
 
 @composite("linalg.eigvals", out=True)
-def eigvals(A: Tensor) -> Tensor:  # noqa: N803
+def eigvals(A: Tensor) -> Tensor:
     """Computes the eigenvalues of a square matrix, as complex numbers.
 
     Example:
@@ -316,7 +208,7 @@ def eigvals(A: Tensor) -> Tensor:  # noqa: N803
 
 
 @composite("linalg.eigvalsh", out=True)
-def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:  # noqa: N803
+def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     """Computes the eigenvalues, ascending, of a symmetric or Hermitian matrix.
 
     Example:
@@ -325,3 +217,27 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:  # noqa: N803
         tensor([1., 2.])
     """
     return eigh(A, UPLO)[0]  # type: ignore[no-any-return]
+
+
+@composite("svd", method=True, out=True)
+def old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
+    r"""Computes :math:`A = U \operatorname{diag}(S) V^H`; `linalg.svd` is its successor.
+
+    Args:     some: U and V have only min(m, n) columns;  compute_uv: if False they are zeros
+    Example:
+        >>> import taper as torch
+        >>> torch.svd(torch.tensor([[0., 2.], [1., 0.]])).S
+        tensor([2., 1.])
+    """
+    if input.ndim < 2:
+        raise RuntimeError(
+            f"linalg.svd: input should have at least 2 dimensions, but has {input.ndim} dimensions "
+            "instead"
+        )
+    fields = ("U", "S", "V")
+    if not compute_uv:
+        m, n = input.shape[-2:]
+        zeros = [input.new_zeros(*input.shape[:-2], k, k) for k in (m, n)]  # type: ignore[attr-defined]
+        return named("svd", fields)((zeros[0], svdvals(input), zeros[1]))
+    u, s, vh = svd_full(input, not some)
+    return named("svd", fields)((u, s, adjoint(vh)))

@@ -1,0 +1,272 @@
+"""LAPACK's routines that NumPy lacks, on batches of matrices: factors, pivots, triangular systems.
+
+SciPy hands them out one matrix at a time, in Fortran's order; here they take arrays (*, m, n) and
+give fresh ones in C's order. Pivots count from 1, as LAPACK's do. `info` is 0 where all went well,
+else the 1-based place that LAPACK complains about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "apply_pivots", "apply_reflectors", "cholesky_inverse", "cholesky_solve", "householder_product",
+    "ldl_factor", "ldl_solve", "least_squares", "lu_factor", "lu_solve", "qr_factor",
+    "solve_triangular",
+]
+
+Array = np.ndarray[Any, Any]
+_PREFIX = {"float32": "s", "float64": "d", "complex64": "c", "complex128": "z"}
+
+
+def routine(name: str, dtype: Any) -> Callable[..., Any]:
+    """LAPACK's routine for a dtype; `name` without the letter that says the dtype."""
+    from scipy.linalg import lapack
+
+    return getattr(lapack, _PREFIX[dtype.name] + name)  # type: ignore[no-any-return]
+
+
+def blas(name: str, dtype: Any) -> Callable[..., Any]:
+    """BLAS's routine for a dtype."""
+    from scipy.linalg import blas as functions
+
+    return getattr(functions, _PREFIX[dtype.name] + name)  # type: ignore[no-any-return]
+
+
+def batches(*arrays: tuple[Array, int]) -> tuple[tuple[int, ...], list[Array]]:
+    """The broadcast batch shape of (array, its own dimensions) pairs, and the arrays with it."""
+    lead = np.broadcast_shapes(*(a.shape[: a.ndim - k] for a, k in arrays))
+    return lead, [np.broadcast_to(a, (*lead, *a.shape[a.ndim - k :])) for a, k in arrays]
+
+
+# -- triangular systems --------------------------------------------------------------------------
+
+
+def solve_triangular(
+    a: Array, b: Array, upper: bool, left: bool = True, unitriangular: bool = False
+) -> Array:
+    """X of A X = B, or X A = B with `left` False; zeros on the diagonal give infinities."""
+    lead, (a, b) = batches((a, 2), (b, 2))
+    result = np.empty(b.shape, b.dtype)
+    if not result.size:
+        return result
+    trsm = blas("trsm", a.dtype)
+    # A C-ordered matrix is its transpose in Fortran's order, so transposed problems need no copy.
+    for at in np.ndindex(*lead):
+        found = trsm(1, a[at].T, b[at].T, int(left), int(upper), 0, int(unitriangular))
+        result[at] = found.T
+    return result
+
+
+# -- LU ------------------------------------------------------------------------------------------
+
+
+def lu_factor(a: Array) -> tuple[Array, Array, Array]:
+    """L and U in one array, the pivots and `info`."""
+    *lead, m, n = a.shape
+    k = min(m, n)
+    packed = np.empty(a.shape, a.dtype)
+    pivots = np.empty((*lead, k), np.int32)
+    info = np.zeros(lead, np.int32)
+    if not k:
+        return packed, pivots, info
+    getrf = routine("getrf", a.dtype)
+    for at in np.ndindex(*lead):
+        packed[at], found, info[at] = getrf(a[at])
+        pivots[at] = found + 1  # SciPy counts from 0
+    return packed, pivots, info
+
+
+def lu_solve(packed: Array, pivots: Array, b: Array, transposed: int) -> Array:
+    """X of A X = B from the factors; `transposed`: 1 for A^T, 2 for A^H instead of A."""
+    lead, (packed, pivots, b) = batches((packed, 2), (pivots, 1), (b, 2))
+    result = np.empty(b.shape, b.dtype)
+    if not result.size:
+        return result
+    getrs = routine("getrs", packed.dtype)
+    for at in np.ndindex(*lead):
+        result[at] = getrs(packed[at], pivots[at] - 1, b[at], transposed)[0]
+    return result
+
+
+def apply_pivots(pivots: Array, m: int) -> Array:
+    """The permutation that the row exchanges make: row i of P^T A is row result[i] of A."""
+    lead = pivots.shape[:-1]
+    order = np.broadcast_to(np.arange(m), (*lead, m)).copy()
+    rows = np.arange(int(np.prod(lead))).reshape(lead)
+    flat = order.reshape(-1, m)
+    for i in range(pivots.shape[-1]):
+        j = pivots[..., i] - 1
+        first, second = flat[rows, i].copy(), flat[rows, j].copy()
+        flat[rows, i], flat[rows, j] = second, first
+    return order
+
+
+# -- LDL -----------------------------------------------------------------------------------------
+
+
+def ldl_factor(a: Array, hermitian: bool) -> tuple[Array, Array, Array]:
+    """L and the block-diagonal D in one lower triangle, the pivots and `info`."""
+    lead = a.shape[:-2]
+    packed = np.zeros(a.shape, a.dtype)
+    pivots = np.empty(a.shape[:-1], np.int32)
+    info = np.zeros(lead, np.int32)
+    if not a.size:
+        return packed, pivots, info
+    name = "hetrf" if hermitian and a.dtype.kind == "c" else "sytrf"
+    factor = routine(name, a.dtype)
+    work = int(routine(name + "_lwork", a.dtype)(a.shape[-1], lower=1)[0].real)
+    for at in np.ndindex(*lead):
+        found, pivots[at], info[at] = factor(a[at], lower=1, lwork=work)
+        packed[at] = np.tril(found)
+    return packed, pivots, info
+
+
+def ldl_solve(packed: Array, pivots: Array, b: Array, hermitian: bool) -> Array:
+    """X of A X = B from the factors."""
+    lead, (packed, pivots, b) = batches((packed, 2), (pivots, 1), (b, 2))
+    result = b.copy()
+    for at in np.ndindex(*lead):
+        _ldl_solve_one(packed[at], pivots[at], result[at], hermitian)
+    return result
+
+
+def _ldl_solve_one(packed: Array, pivots: Array, x: Array, hermitian: bool) -> None:
+    """Solves in place. A negative pair of pivots marks a 2 x 2 block of D."""
+    n = packed.shape[0]
+    turned = np.conj if hermitian else np.asarray
+    blocks = []
+    k = 0
+    while k < n:
+        size = 1 if pivots[k] > 0 else 2
+        blocks.append((k, size))
+        k += size
+    for k, size in blocks:
+        last = k + size - 1
+        other = abs(int(pivots[last])) - 1
+        x[[last, other]] = x[[other, last]]
+        x[last + 1 :] -= packed[last + 1 :, k : last + 1] @ x[k : last + 1]
+        block = packed[k : last + 1, k : last + 1]
+        if size == 1:
+            x[k] /= block[0, 0].real if hermitian else block[0, 0]
+        else:
+            whole = block + turned(np.tril(block, -1).T)
+            x[k : last + 1] = np.linalg.solve(whole, x[k : last + 1])
+    for k, size in reversed(blocks):
+        last = k + size - 1
+        x[k : last + 1] -= turned(packed[last + 1 :, k : last + 1].T) @ x[last + 1 :]
+        other = abs(int(pivots[last])) - 1
+        x[[last, other]] = x[[other, last]]
+
+
+# -- reflectors ----------------------------------------------------------------------------------
+
+
+def qr_factor(a: Array) -> tuple[Array, Array]:
+    """R in the upper triangle and the reflectors below it; their factors tau."""
+    *lead, m, n = a.shape
+    packed, tau = np.empty(a.shape, a.dtype), np.zeros((*lead, min(m, n)), a.dtype)
+    if not tau.size:
+        return a.copy(), tau
+    geqrf = routine("geqrf", a.dtype)
+    for at in np.ndindex(*lead):
+        packed[at], tau[at] = geqrf(a[at])[:2]
+    return packed, tau
+
+
+def householder_product(a: Array, tau: Array) -> Array:
+    """The first columns of H_1 H_2 … H_k, the reflectors lying below the diagonal of `a`."""
+    result = np.empty(a.shape, a.dtype)
+    if not a.size:
+        return result
+    if not tau.shape[-1]:
+        result[...] = np.eye(*a.shape[-2:])
+        return result
+    form = routine("ungqr" if a.dtype.kind == "c" else "orgqr", a.dtype)
+    for at in np.ndindex(*a.shape[:-2]):
+        result[at] = form(a[at], tau[at])[0]
+    return result
+
+
+def apply_reflectors(a: Array, tau: Array, c: Array, left: bool, transpose: bool) -> Array:
+    """Q C, C Q, or with `transpose` Q^H instead of Q = H_1 … H_k."""
+    lead, (a, tau, c) = batches((a, 2), (tau, 1), (c, 2))
+    k = tau.shape[-1]
+    if not c.size or not k:
+        return c.copy()
+    result = np.empty(c.shape, c.dtype)
+    is_complex = a.dtype.kind == "c"
+    apply = routine("unmqr" if is_complex else "ormqr", a.dtype)
+    trans = ("C" if is_complex else "T") if transpose else "N"
+    work = 64 * max(c.shape[-2:])
+    for at in np.ndindex(*lead):
+        result[at] = apply("L" if left else "R", trans, a[at][:, :k], tau[at], c[at], work)[0]
+    return result
+
+
+# -- Cholesky ------------------------------------------------------------------------------------
+
+
+def cholesky_solve(factor: Array, b: Array, upper: bool) -> Array:
+    """X of A X = B from the Cholesky factor of A."""
+    lead, (factor, b) = batches((factor, 2), (b, 2))
+    result = np.empty(b.shape, b.dtype)
+    if not result.size:
+        return result
+    potrs = routine("potrs", b.dtype)
+    for at in np.ndindex(*lead):
+        result[at] = potrs(factor[at], b[at], lower=not upper)[0]
+    return result
+
+
+def cholesky_inverse(factor: Array, upper: bool) -> Array:
+    """The inverse of A from its Cholesky factor."""
+    result = np.empty(factor.shape, factor.dtype)
+    if not result.size:
+        return result
+    potri = routine("potri", factor.dtype)
+    for at in np.ndindex(*factor.shape[:-2]):
+        half = potri(factor[at], lower=not upper)[0]
+        triangle = np.triu(half) if upper else np.tril(half)
+        strict = np.triu(half, 1) if upper else np.tril(half, -1)
+        result[at] = triangle + strict.conj().T
+    return result
+
+
+# -- least squares -------------------------------------------------------------------------------
+
+
+def least_squares(
+    a: Array, b: Array, rcond: float, driver: str
+) -> tuple[Array, Array, Array, Array]:
+    """X that minimises |A X - B|, the rows of B that `driver` leaves behind X (their squares sum
+    to the residuals), the rank and the singular values (both only of some drivers)."""
+    *_, m, n = a.shape
+    lead, (a, b) = batches((a, 2), (b, 2))
+    k, wide = min(m, n), max(m, n)
+    padded = np.zeros((*lead, wide, b.shape[-1]), b.dtype)
+    padded[..., :m, :] = b
+    rank = np.zeros(lead, np.int64)
+    values = np.zeros((*lead, k), np.zeros(0, a.dtype).real.dtype)
+    solve = routine(driver, a.dtype)
+    if not k or not b.shape[-1]:
+        return np.zeros((*lead, n, b.shape[-1]), b.dtype), padded[..., n:, :], rank, values
+    for at in np.ndindex(*lead):
+        if driver == "gels":
+            padded[at] = solve(a[at], padded[at])[1]
+            continue
+        sizes = [int(np.real(s)) for s in routine(driver + "_lwork", a.dtype)(
+            m, n, b.shape[-1], *((rcond,) if driver != "gelss" else ()))[:-1]]
+        if driver == "gelsy":
+            found = solve(a[at], padded[at], np.zeros(n, np.int32), rcond, sizes[0])
+            padded[at], rank[at] = found[1], found[3]
+        elif driver == "gelsd":
+            found = solve(a[at], padded[at], *sizes, cond=rcond)
+            padded[at], values[at], rank[at] = found[:3]
+        else:
+            found = solve(a[at], padded[at], cond=rcond, lwork=sizes[0])
+            padded[at], values[at], rank[at] = found[1:4]
+    return padded[..., :n, :].copy(), padded[..., n:, :], rank, values
