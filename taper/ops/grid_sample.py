@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from taper.autograd.modes import enable_grad, no_grad
+from taper.autograd.modes import no_grad
 from taper.core.dtype import from_numpy_dtype
 from taper.core.promotion import scalar_type_name
-from taper.core.state import is_recording
-from taper.core.tensor import LEAF, Tensor, wrap
+from taper.core.tensor import Tensor, wrap
 from taper.kernels.resampling import cubic_weights
 from taper.ops.declare import composite, operator
+from taper.ops.recomputation import gradients_by_running
 
 MODES = {"bilinear": 0, "nearest": 1, "bicubic": 2}
 PADDINGS = {"zeros": 0, "border": 1, "reflection": 2}
@@ -171,30 +171,6 @@ def _forward(
         )._array
 
 
-def _gradients(
-    grad: Tensor, input: Tensor, grid: Tensor, needs: Any, mode: int, padding: int,
-    align_corners: bool,
-) -> tuple[Tensor | None, Tensor | None]:
-    """Runs the computation again with the tape on, and differentiates that."""
-    from taper.autograd import grad as gradients
-
-    create_graph = is_recording()
-    given = [input, grid]
-    if not create_graph:
-        given = [wrap(t._array) for t in given]
-        for tensor in given:
-            tensor._edge = LEAF
-    with enable_grad():
-        result = _sampled(given[0], given[1], mode, padding, align_corners)
-    wanted = [t for t, need in zip(given, needs, strict=True) if need]
-    found = iter(gradients(result, wanted, grad, create_graph=create_graph, allow_unused=True))
-    made = [next(found) if need else None for need in needs]
-    return tuple([  # type: ignore[return-value]
-        t.new_zeros(t._array.shape) if need and g is None else g  # type: ignore[attr-defined]
-        for g, t, need in zip(made, given, needs, strict=True)
-    ])
-
-
 def _declare(count: int) -> Any:
     name = f"grid_sampler_{count}d"
     op = operator(
@@ -204,8 +180,9 @@ def _declare(count: int) -> Any:
 
     @op.derivative("input", "grid")
     def _(grad, input, grid, needs, interpolation_mode, padding_mode, align_corners):
-        return _gradients(
-            grad, input, grid, needs, interpolation_mode, padding_mode, align_corners
+        return gradients_by_running(
+            lambda *inputs: _sampled(*inputs, interpolation_mode, padding_mode, align_corners),
+            (input, grid), grad, needs,
         )
 
     return op
