@@ -171,15 +171,6 @@ def _checked_target(input: Tensor, target: Tensor, weight: Any, reduction: str) 
         check_reduction(reduction)
     shape, targets = input._array.shape, target._array.shape
     ndim = len(shape)
-    kind = target._array.dtype.char
-    if kind != "l" and kind != "q":
-        if kind == "B":
-            target = target.long()  # type: ignore[attr-defined]
-        else:
-            raise RuntimeError(
-                "expected target dtype to be Long or Byte, but got "
-                f"{scalar_type_name(target.dtype)}"
-            )
     if ndim == 0:
         raise RuntimeError("input tensor should be 1D or 2D")
     if ndim == 1:
@@ -197,6 +188,15 @@ def _checked_target(input: Tensor, target: Tensor, weight: Any, reduction: str) 
         raise RuntimeError(
             f"Expected target size {[shape[0], *shape[2:]]}, got {list(targets)}"
         )
+    kind = target._array.dtype.char
+    if kind != "l" and kind != "q":
+        if kind == "B":
+            target = target.long()  # type: ignore[attr-defined]
+        else:
+            raise RuntimeError(
+                "expected target dtype to be Long or Byte, but got "
+                f"{scalar_type_name(target.dtype)}"
+            )
     if weight is not None:
         classes = shape[1] if ndim > 1 else shape[0]
         if weight._array.shape != (classes,):
@@ -234,6 +234,8 @@ def cross_entropy(
                 "Expected floating point type for target with class probabilities, got "
                 f"{scalar_type_name(target.dtype)}"
             )
+        if ignore_index >= 0:
+            raise RuntimeError("ignore_index is not supported for floating point target")
         return _with_probabilities(input, target, weight, reduction, label_smoothing, dim)
     if label_smoothing:
         return _smoothed(input, target, weight, ignore_index, reduction, label_smoothing, dim)

@@ -114,7 +114,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         found = 0
         bounds = [0, *self.cutoffs]
         for i, (low, high) in enumerate(pairwise(bounds)):
-            rows = ((target >= low) & (target < high)).nonzero().squeeze()
+            rows = ((target >= low) & (target < high)).nonzero().squeeze(1)
             if rows.numel() == 0:
                 continue
             if i == 0:
@@ -123,7 +123,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
                 within = F.log_softmax(self.tail[i - 1](input.index_select(0, rows)), dim=1)
                 chosen = within.gather(1, (target[rows] - low).reshape(-1, 1))
                 index.index_fill_(0, rows, self.shortlist_size + i - 1)
-                output.index_copy_(0, rows, chosen.squeeze(1).reshape(rows.shape))
+                output.index_copy_(0, rows, chosen.squeeze(1))
             found += rows.numel()
         if found != target.size(0):
             raise RuntimeError(
@@ -131,7 +131,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
                 f"[{target.min().item()}, {target.max().item()}] were found. "
             )
         head = F.log_softmax(self.head(input), dim=1)
-        output += head.gather(1, index.unsqueeze(1)).squeeze()
+        output += head.gather(1, index.unsqueeze(1)).squeeze(1)
         return output
 
     def _get_full_log_prob(self, input: Tensor, head_output: Tensor) -> Tensor:
