@@ -315,7 +315,9 @@ def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
         tensor([ True, False])
     """
     axis = _truth_axes(dim, input.ndim)
-    if axis is None and not keepdim and input.dtype.kind == "b" and input.size:
+    if axis is None and not keepdim and input.dtype.kind == "b" and input.size and (
+        type(input) is np.ndarray
+    ):
         flat = input.ravel()
         return flat[flat.argmax()]
     return _truth(np.logical_or.reduce(input, axis, None, None, keepdim), input)
@@ -341,7 +343,9 @@ def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
         tensor([ True, False])
     """
     axis = _truth_axes(dim, input.ndim)
-    if axis is None and not keepdim and input.dtype.kind == "b" and input.size:
+    if axis is None and not keepdim and input.dtype.kind == "b" and input.size and (
+        type(input) is np.ndarray
+    ):
         flat = input.ravel()
         return flat[flat.argmin()]
     return _truth(np.logical_and.reduce(input, axis, None, None, keepdim), input)
