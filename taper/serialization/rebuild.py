@@ -62,7 +62,9 @@ def _tensor(
             f"offset {offset}"
         )
     if storage.device == "meta":
-        result = taper.empty_strided(shape, strides, dtype=dtype, device="meta")
+        result = taper.empty(shape, dtype=dtype, device="meta")
+        if result.stride() != strides:
+            result = taper.empty_strided(shape, strides, dtype=dtype, device="meta")
     else:
         count = len(storage.bytes) // dtype.itemsize
         last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
