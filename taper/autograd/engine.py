@@ -270,6 +270,8 @@ class Walk:
                 grad = call_leaf_hooks(leaf, grad)
             if accumulator is not None and accumulator.extras is not None:
                 grad = call_hooks_before(accumulator, grad)
+            if leaf._created_as is not None:
+                continue  # a view made without recording: it only looks like a leaf
             present = leaf._grad
             if leaf._edge is not LEAF:
                 leaf._grad = grad if present is None else add(present, grad)

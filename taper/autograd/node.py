@@ -184,7 +184,7 @@ def function_of(edge: Any) -> tuple[Any, int]:
     if type(edge) is NodeOutput:
         return (edge.node, edge.index)
     if isinstance(edge, Tensor):
-        return (accumulator_of(edge), 0)
+        return (None, 0) if edge._created_as is not None else (accumulator_of(edge), 0)
     return (edge, 0)
 
 

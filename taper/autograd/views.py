@@ -8,6 +8,10 @@ live differentiable view of that base, the changed one included, is regenerated 
 Note [views without history]. Most bases never get a history, and their views are not worth a weak
 reference each. Such views are looked for when their base gets its first history: the reference
 count of the storage tells whether there are any, and then the garbage collector knows them.
+
+Note [views that lose their history]. Views that came several from one call, and views made without
+recording, can't be regenerated from a changed base. PyTorch forbids their use from then on, and so
+do we: their `_edge` is deleted, and Tensor.__getattr__ raises the reason when it is asked for.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from collections.abc import Callable
 from sys import getrefcount
 from typing import Any, NamedTuple
 
-from taper.autograd.node import Node, NodeOutput, edge_of, forward_name, next_sequence
+from taper.autograd.node import Node, edge_of, forward_name, function_of, next_sequence
 from taper.core.state import is_inference, is_recording
 from taper.core.storage import Storage, address_of
 from taper.core.tensor import LEAF, Tensor, alias, wrap
@@ -122,13 +126,7 @@ def check_inplace(tensor: Tensor) -> None:
     edge = tensor._edge
     if edge is LEAF:
         if tensor._base is not None and tensor._base._edge is not None:
-            raise RuntimeError(
-                "A view was created in no_grad mode and is being modified inplace with grad mode "
-                "enabled. Given that this use case is ambiguous and error-prone, it is forbidden. "
-                "You can clarify your code by moving both the view and the inplace either both "
-                "inside the no_grad block (if you don't want the inplace to be tracked) or both "
-                "outside (if you want the inplace to be tracked)."
-            )
+            raise RuntimeError(_forbidden(tensor, "is being"))
         raise RuntimeError(
             "a leaf Variable that requires grad is being used in an in-place operation."
         )
@@ -138,14 +136,31 @@ def check_inplace(tensor: Tensor) -> None:
     if base._edge is LEAF:
         raise _view_of_leaf()
     if edge is not None and tensor._created_as == "multiple":
-        name = forward_name(edge.node if type(edge) is NodeOutput else edge)
-        index = edge.index if type(edge) is NodeOutput else 0
-        raise RuntimeError(
-            f"Output {index} of {name} is a view and is being modified inplace. This view is the "
-            "output of a function that returns multiple views. Such functions do not allow the "
-            "output views to be modified inplace. You should replace the inplace operation by an "
-            "out-of-place one."
+        raise RuntimeError(_forbidden(tensor, "is being"))
+
+
+def _forbidden(view: Tensor, what: str) -> str:
+    """Why a view may not be changed, or may not be used now that its base was changed."""
+    created = view._created_as
+    if created == "multiple":
+        edge = view._edge
+        name = "a function" if edge is None or edge is LEAF else forward_name(function_of(edge)[0])
+        return (
+            f"Output {view.output_nr} of {name} is a view and {what} modified inplace. This view "
+            "is the output of a function that returns multiple views. Such functions do not allow "
+            "the output views to be modified inplace. You should replace the inplace operation by "
+            "an out-of-place one."
         )
+    mode, block = "no_grad", "no_grad"
+    normal = "with grad mode enabled"
+    if created == "inference":
+        mode, block, normal = "inference", "inference_mode", "in normal mode"
+    return (
+        f"A view was created in {mode} mode and {what} modified inplace {normal}. Given that this "
+        "use case is ambiguous and error-prone, it is forbidden. You can clarify your code by "
+        f"moving both the view and the inplace either both inside the {block} block (if you don't "
+        "want the inplace to be tracked) or both outside (if you want the inplace to be tracked)."
+    )
 
 
 def _view_of_leaf() -> RuntimeError:
@@ -161,10 +176,11 @@ def rebase_history(tensor: Tensor, edge: Any) -> None:
     if whole._edge is None and edge is not None and tensor._storage is not None:
         _register_forgotten_views(whole, tensor)
     if base is None:
-        tensor._edge = edge
+        _hand_on_history(tensor, edge)
         base = tensor
     elif edge is not None or base._edge is not None:
-        base._edge = _node(CopySlices, (edge_of(base), edge), geometry_of(tensor, base))
+        node = _node(CopySlices, (edge_of(base), edge), geometry_of(tensor, base))
+        _hand_on_history(base, node)
     else:
         return
     storage = tensor._storage
@@ -198,13 +214,34 @@ def _references_of_this_module() -> int:
 _OWN_REFERENCES = _references_of_this_module()
 
 
+def _hand_on_history(tensor: Tensor, edge: Any) -> None:
+    """A new history for a tensor; if it retains its gradient, it goes on doing so."""
+    old = tensor._edge
+    tensor._edge = edge
+    if old is None or old is LEAF or edge is None:
+        return
+    node, index = function_of(old)
+    if node.extras is not None:
+        held = node.extras.retained.get(index)
+        if held is not None and held() is tensor:
+            del node.extras.retained[index]
+            new, place = function_of(edge)
+            new._extras().retained[place] = held
+
+
 def _regenerate_views(storage: Storage, base: Tensor) -> None:
     history = edge_of(base)
     for reference in storage.views or ():
         view = reference()
         if view is None or view._base is not base:
             continue
+        if "_forbidden" in view.__dict__:
+            continue
         if history is None:
             view._edge = None
+        elif view._created_as is not None:
+            view._forbidden = _forbidden(view, "its base or another view of its base has been")
+            del view._edge
         else:
-            view._edge = _node(AsStridedBackward0, (history,), geometry_of(view, base))
+            node = _node(AsStridedBackward0, (history,), geometry_of(view, base))
+            _hand_on_history(view, node)

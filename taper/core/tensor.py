@@ -89,11 +89,18 @@ class Tensor(metaclass=TensorMeta):
     _accumulator: Any = None
     _inference = False
     _created_as: str | None = None  # why in-place changes to this view are forbidden, if so
+    _forbidden = "this tensor has no history"
     name: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        # Python calls this only for what it doesn't find. Views that may no longer be used have
+        # lost their `_edge`, see Note [views that lose their history] in autograd/views.py.
+        if name == "_edge":
+            raise RuntimeError(self._forbidden)
+        return object.__getattribute__(self, name)
 
     if TYPE_CHECKING:
         # Bound by `ops` from the table of operators; here for type checkers.
-        def __getattr__(self, name: str) -> Any: ...
         def __getitem__(self, index: Any) -> Tensor: ...
         def __setitem__(self, index: Any, value: Any) -> None: ...
         def __len__(self) -> int: ...
@@ -307,7 +314,10 @@ class Tensor(metaclass=TensorMeta):
     @property
     def requires_grad(self) -> bool:
         """Whether operations on this tensor are recorded, to compute gradients."""
-        return self._edge is not None
+        try:
+            return self._edge is not None
+        except RuntimeError:  # a view that lost its history still requires grad
+            return True
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
@@ -320,6 +330,8 @@ class Tensor(metaclass=TensorMeta):
                 "computed variable in a subgraph that doesn't require differentiation use "
                 "var_no_grad = var.detach()."
             )
+        if self._created_as is not None:
+            self._created_as = None
         if not value:
             self._edge = None
             return

@@ -53,6 +53,8 @@ def view_of(source: Tensor, array: Any, op: Operator, saved: tuple[Any, ...] = (
     else:
         # As in PyTorch, a view made without recording still requires grad, as a leaf of its own.
         view._edge = LEAF
+        view._created_as = "no_grad"
+        register_view(storage, view)
     return view
 
 

@@ -171,12 +171,12 @@ def execute(
     if op.differentiable and is_recording() and any(t._edge is not None for t in tensors):
         record(op, signature, bound, wrapped, aux, where)
     if op.view and op.differentiable and tensors[0]._edge is not None:
-        if not is_recording():
-            for t in wrapped:  # as in PyTorch, a leaf of its own
+        for t in wrapped:
+            if not is_recording():  # as in PyTorch, a leaf of its own
                 t._edge = LEAF
-        elif op.outputs is None:
-            register_view(wrapped[0]._storage, wrapped[0])  # type: ignore[arg-type]
-    if is_inference():
+                t._created_as = t._created_as or ("inference" if is_inference() else "no_grad")
+            register_view(t._storage, t)  # type: ignore[arg-type]
+    if is_inference() and not (op.view and not tensors[0]._inference):
         for t in wrapped:
             t._inference = True
             t._edge = None

@@ -40,7 +40,8 @@ def make_dunder(op: Operator, name: str) -> Callable[..., Any]:
 
 
 # Variables of the generated functions; a parameter of the same name would be overwritten.
-_LOCAL_NAMES = frozenset(["r", "d", "result", "results", "node", "frame", "storage"])
+_LOCAL_NAMES = frozenset(["r", "d", "result", "results", "node", "frame", "storage",
+                          "recording"])
 
 
 def _make(op: Operator, name: str, *, has_out: bool, slow: str) -> Callable[..., Any]:
@@ -296,10 +297,12 @@ def _write_result(
         base = signature.tensors[0].name
         if op.outputs is None:
             add(indent, "if is_recording():", "    register_view(storage, result)",
-                f"elif {base}._edge is not None:", "    result._edge = LEAF")
+                f"elif {base}._edge is not None:", "    result._edge = LEAF",
+                "    result._created_as = 'no_grad'", "    register_view(storage, result)")
         else:
-            add(indent, f"if {base}._edge is not None and not is_recording():",
-                "    for result in results:", "        result._edge = LEAF")
+            add(indent, f"if {base}._edge is not None:", "    recording = is_recording()",
+                "    for result in results:", "        register_view(storage, result)",
+                "        if not recording: result._edge = LEAF")
     add(indent, f"return {returned}")
 
 
