@@ -47,7 +47,10 @@ class LocalResponseNorm(Module):
 
 
 class CrossMapLRN2d(Module):
-    """Local response normalization of (N, C, H, W) with the window that Lua Torch used."""
+    """Local response normalization of (N, C, H, W) with the window that Lua Torch used.
+
+    The gradient is that of the formula; PyTorch's own fails its gradcheck.
+    """
 
     size: int
     alpha: float
