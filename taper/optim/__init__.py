@@ -1,29 +1,35 @@
 """Optimizers: they change parameters by their gradients, ``optimizer.step()``.
 
-One file each. `optimizer.py` has what they share, `elementwise.py` runs their formulas.
+One file each, loaded when first asked for. `optimizer.py` has what they share, `elementwise.py`
+runs their formulas.
 """
 
-from taper.optim import lr_scheduler, swa_utils
-from taper.optim.adadelta import Adadelta
-from taper.optim.adafactor import Adafactor
-from taper.optim.adagrad import Adagrad
-from taper.optim.adam import Adam
-from taper.optim.adamax import Adamax
-from taper.optim.adamw import AdamW
-from taper.optim.asgd import ASGD
-from taper.optim.lbfgs import LBFGS
-from taper.optim.muon import Muon
-from taper.optim.nadam import NAdam
-from taper.optim.optimizer import Optimizer
-from taper.optim.radam import RAdam
-from taper.optim.rmsprop import RMSprop
-from taper.optim.rprop import Rprop
-from taper.optim.sgd import SGD
-from taper.optim.sparse_adam import SparseAdam
-from taper.optim.stateless import swap_in_optimizer_params_and_state
+from __future__ import annotations
 
-__all__ = [
-    "ASGD", "LBFGS", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Muon",
-    "NAdam", "Optimizer", "RAdam", "RMSprop", "Rprop", "SparseAdam", "lr_scheduler", "swa_utils",
-    "swap_in_optimizer_params_and_state",
-]
+import importlib
+from typing import Any
+
+_HOMES = {
+    "ASGD": "asgd", "Adadelta": "adadelta", "Adafactor": "adafactor", "Adagrad": "adagrad",
+    "Adam": "adam", "AdamW": "adamw", "Adamax": "adamax", "LBFGS": "lbfgs", "Muon": "muon",
+    "NAdam": "nadam", "Optimizer": "optimizer", "RAdam": "radam", "RMSprop": "rmsprop",
+    "Rprop": "rprop", "SGD": "sgd", "SparseAdam": "sparse_adam",
+    "swap_in_optimizer_params_and_state": "stateless",
+}
+_MODULES = ("lr_scheduler", "swa_utils")
+
+__all__ = [*_HOMES, *_MODULES]  # noqa: PLE0604 - all of them are strings
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"taper.optim.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'torch.optim' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"taper.optim.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

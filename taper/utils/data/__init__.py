@@ -21,7 +21,7 @@ from taper.utils.data.sampler import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
-from taper.utils.data.worker import get_worker_info
+from taper.utils.data.worker_info import get_worker_info
 
 __all__ = [
     "BatchSampler", "ChainDataset", "ConcatDataset", "DataLoader", "Dataset",

@@ -24,36 +24,14 @@ import numpy as np
 
 import taper
 from taper.utils.data.fetch import fetcher
+from taper.utils.data.worker_info import WorkerInfo, set_worker_info
 
 __all__ = [
-    "ENDED", "FAILED", "READY", "Failure", "WorkerInfo", "get_worker_info", "receive_in_pieces",
-    "run_worker",
+    "ENDED", "FAILED", "READY", "Failure", "receive_in_pieces", "run_worker",
 ]
 
 _LARGE = 1 << 16  # bytes from which a buffer travels apart from the pickle
 READY, FAILED, ENDED = "ready", "failed", "ended"  # kinds of answers
-
-
-class WorkerInfo:
-    """What `get_worker_info` returns: `id`, `num_workers`, `seed` and the worker's `dataset`."""
-
-    def __init__(self, **values: Any) -> None:
-        self.__dict__.update(values)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise RuntimeError(f"Cannot assign attributes to {type(self).__name__} objects")
-
-    def __repr__(self) -> str:
-        items = ", ".join(f"{name}={value!r}" for name, value in self.__dict__.items())
-        return f"{type(self).__name__}({items})"
-
-
-_worker_info: list[WorkerInfo | None] = [None]
-
-
-def get_worker_info() -> WorkerInfo | None:
-    """Returns what is known about this worker process; None in the main process."""
-    return _worker_info[0]
 
 
 class Failure:
@@ -108,10 +86,10 @@ def run_worker(
     sender = threading.Thread(target=_send, args=(connection, answers), daemon=True)
     sender.start()
     where = f"in DataLoader worker process {worker_id}"
-    _worker_info[0] = WorkerInfo(
+    set_worker_info(WorkerInfo(
         id=worker_id, num_workers=num_workers, seed=seed, dataset=dataset, rng=None,
         worker_method="multiprocessing",
-    )
+    ))  # fmt: skip
     fetch: Any = None
     failed_start: Failure | None = None
     try:
