@@ -7,6 +7,7 @@ else the 1-based place that LAPACK complains about.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -95,9 +96,10 @@ def lu_solve(packed: Array, pivots: Array, b: Array, transposed: int) -> Array:
 def apply_pivots(pivots: Array, m: int) -> Array:
     """The permutation that the row exchanges make: row i of P^T A is row result[i] of A."""
     lead = pivots.shape[:-1]
+    count = math.prod(lead)
     order = np.broadcast_to(np.arange(m), (*lead, m)).copy()
-    rows = np.arange(int(np.prod(lead))).reshape(lead)
-    flat = order.reshape(-1, m)
+    rows = np.arange(count).reshape(lead)
+    flat = order.reshape(count, m)
     for i in range(pivots.shape[-1]):
         j = pivots[..., i] - 1
         first, second = flat[rows, i].copy(), flat[rows, j].copy()

@@ -7,35 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from taper.core.dtype import from_numpy_dtype
+from taper.autograd.views import check_inplace
 from taper.core.errors import expand_error
-from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
 from taper.ops.arithmetic import conj
-from taper.ops.declare import composite, operator
+from taper.ops.declare import composite, method, operator
+from taper.ops.product_checks import (
+    same_dtypes_in_addmm,
+    same_dtypes_in_addmv,
+    same_dtypes_in_baddbmm,
+    same_dtypes_in_matmul,
+    same_dtypes_in_mv,
+    same_dtypes_of_factors,
+    same_dtypes_of_vectors,
+    same_scalar_types,
+)
 from taper.ops.reduction import sum_to
 
 Number = Any
 ndarray = np.ndarray
 ndarray = np.ndarray
-
-
-def _require_same_dtype(first: Any, second: Any) -> None:
-    if first.dtype is not second.dtype and first.dtype != second.dtype:
-        raise RuntimeError(
-            "expected m1 and m2 to have the same dtype, but got: "
-            f"{_c_name(first.dtype)} != {_c_name(second.dtype)}"
-        )
-
-
-_C_NAMES = {"float32": "float", "float64": "double", "int64": "long long", "int32": "int",
-            "int16": "short", "int8": "signed char", "uint8": "unsigned char", "bool": "bool",
-            "complex64": "c10::complex<float>", "complex128": "c10::complex<double>",
-            "float16": "c10::Half", "bfloat16": "c10::BFloat16"}
-
-
-def _c_name(numpy_dtype: Any) -> str:
-    return _C_NAMES.get(str(numpy_dtype), str(numpy_dtype))
 
 
 def _shapes_error(first: Any, second: Any) -> RuntimeError:
@@ -50,7 +41,7 @@ def _refuse_bool(array: Any, kernel: str) -> None:
         raise NotImplementedError(f'"{kernel}" not implemented for \'Bool\'')
 
 
-@operator(method=True, out=True, upcast=True)
+@operator(method=True, out=True, upcast=True, check=same_dtypes_of_factors("input", "mat2"))
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
     r"""Multiplies two matrices: :math:`Y = A B`. No broadcasting.
 
@@ -65,8 +56,6 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
         raise RuntimeError(f"{'self' if input.ndim != 2 else 'mat2'} must be a matrix")
     if input.shape[1] != mat2.shape[0]:
         raise _shapes_error(input, mat2)
-    if input.dtype is not mat2.dtype:
-        _require_same_dtype(input, mat2)
     _refuse_bool(input, "addmm_impl_cpu_")
     # ndarray.dot is quicker than matmul, but asks no other array class on its right.
     return input.dot(mat2) if type(mat2) is ndarray else np.matmul(input, mat2)
@@ -82,7 +71,7 @@ def _(grad, input):
     return conj(input).t().mm(grad)
 
 
-@operator(method=True, out=True, upcast=True)
+@operator(method=True, out=True, upcast=True, check=same_dtypes_in_mv)
 def mv(input: Tensor, vec: Tensor) -> Tensor:
     r"""Multiplies a matrix with a vector: :math:`y = A x`.
 
@@ -101,11 +90,6 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
             f"size mismatch, got input ({input.shape[0]}), mat ({input.shape[0]}x"
             f"{input.shape[1]}), vec ({vec.shape[0]})"
         )
-    if input.dtype is not vec.dtype and input.dtype != vec.dtype:
-        a, b = (scalar_type_name(from_numpy_dtype(x.dtype)) for x in (input, vec))
-        raise RuntimeError(
-            f"addmv input tensors must have the same dtype, but got {b}, {a}, and {b}"
-        )
     return input.dot(vec) if type(vec) is ndarray else np.matmul(input, vec)
 
 
@@ -119,7 +103,7 @@ def _(grad, input):
     return conj(input).t().mv(grad)
 
 
-@operator(method=True, out=True, upcast=True)
+@operator(method=True, out=True, upcast=True, check=same_dtypes_of_vectors("input", "tensor"))
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     r"""Sums the products of two vectors: :math:`y = \sum_i x_i z_i`.
 
@@ -137,11 +121,6 @@ def _check_vectors(name: str, first: Any, second: Any) -> None:
     if first.ndim != 1 or second.ndim != 1:
         raise RuntimeError(
             f"1D tensors expected, but got {first.ndim}D and {second.ndim}D tensors"
-        )
-    if first.dtype is not second.dtype and first.dtype != second.dtype:
-        a, b = (scalar_type_name(from_numpy_dtype(x.dtype)) for x in (first, second))
-        raise RuntimeError(
-            f"{name} : expected both vectors to have same dtype, but found {a} and {b}"
         )
     if first.shape != second.shape:
         n, m = first.shape[0], second.shape[0]
@@ -162,7 +141,7 @@ def _(grad, input):
     return grad * conj(input)
 
 
-@operator(method=True, out=True, upcast=True)
+@operator(method=True, out=True, upcast=True, check=same_dtypes_of_vectors("input", "other"))
 def vdot(input: Tensor, other: Tensor) -> Tensor:
     r"""Sums the products of two vectors, the first conjugated: :math:`y = \sum_i \bar x_i z_i`.
 
@@ -186,7 +165,7 @@ def _(grad, input):
     return grad * input
 
 
-@operator(method=True, out=True, upcast=True)
+@operator(method=True, out=True, upcast=True, check=same_scalar_types("input", "mat2"))
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """Multiplies two batches of matrices, pair by pair. No broadcasting.
 
@@ -210,7 +189,6 @@ def _check_batches(first: Any, second: Any) -> None:
             f"[{first.shape[0]}, {first.shape[2]}] but got: "
             f"[{second.shape[0]}, {second.shape[1]}]."
         )
-    _require_same_dtype(first, second)
     _refuse_bool(first, "bmm")
 
 
@@ -225,7 +203,7 @@ def _(grad, input):
 
 
 # PyTorch folds batches into views of one product, whose last node is an UnsafeViewBackward0.
-@operator(hidden=True, upcast=True, node="UnsafeViewBackward0")
+@operator(hidden=True, upcast=True, check=same_dtypes_in_matmul, node="UnsafeViewBackward0")
 def matmul_batched(input: Tensor, other: Tensor) -> Tensor:
     """Matrix products over broadcast batch dimensions."""
     if input.shape[-1] != other.shape[-2]:
@@ -240,7 +218,6 @@ def matmul_batched(input: Tensor, other: Tensor) -> Tensor:
             f"Expected size for first two dimensions of batch2 tensor to be: "
             f"[{batch}, {input.shape[-1]}] but got: [{batch}, {other.shape[-2]}]."
         )
-    _require_same_dtype(input, other)
     _refuse_bool(input, "bmm")
     if other.ndim == 2 and input.ndim > 2:  # one large product is quicker than many small ones
         flat = input.reshape(math.prod(input.shape[:-1]), input.shape[-1]).dot(other)
@@ -321,7 +298,10 @@ def reflected_matmul(input: Tensor, other: Tensor) -> Tensor:
     return matmul(other, input)
 
 
-@operator(method=True, inplace=True, out=True, upcast=True)
+@operator(
+    method=True, inplace=True, out=True, upcast=True,
+    check=same_dtypes_in_addmm("mat1", "mat2"),
+)
 def addmm(
     input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Number = 1
 ) -> Tensor:
@@ -339,8 +319,6 @@ def addmm(
         raise RuntimeError(f"{name} must be a matrix, got {value.ndim}-D tensor")
     if mat1.shape[1] != mat2.shape[0]:
         raise _shapes_error(mat1, mat2)
-    if mat1.dtype is not mat2.dtype:
-        _require_same_dtype(mat1, mat2)
     _refuse_bool(mat1, "addmm_impl_cpu_")
     product = mat1.dot(mat2) if type(mat2) is ndarray else np.matmul(mat1, mat2)
     return add_scaled(input, product, beta, alpha)
@@ -384,7 +362,7 @@ def _(grad, mat1, alpha):
     return found if alpha == 1 else found * conj(alpha)
 
 
-@operator(method=True, inplace=True, out=True, upcast=True)
+@operator(method=True, inplace=True, out=True, upcast=True, check=same_dtypes_in_addmv)
 def addmv(
     input: Tensor, mat: Tensor, vec: Tensor, *, beta: Number = 1, alpha: Number = 1
 ) -> Tensor:
@@ -462,7 +440,7 @@ def _(grad, vec1, alpha):
     return grad.t().mv(conj(vec1)) * conj(alpha)
 
 
-@operator(method=True, inplace=True, out=True, upcast=True)
+@operator(method=True, inplace=True, out=True, upcast=True, check=same_dtypes_in_baddbmm)
 def baddbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1, alpha: Number = 1
 ) -> Tensor:
@@ -495,7 +473,10 @@ def _(grad, batch1, alpha):
     return found if alpha == 1 else found * conj(alpha)
 
 
-@operator(method=True, inplace=True, out=True, upcast=True)
+@operator(
+    method=True, inplace=True, out=True, upcast=True,
+    check=same_dtypes_in_addmm("batch1", "batch2"),
+)
 def addbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1, alpha: Number = 1
 ) -> Tensor:
@@ -526,6 +507,20 @@ def _(grad, batch1, alpha):
     return matmul(conj(batch1).transpose(1, 2), grad) * conj(alpha)
 
 
+@method()
+def addbmm_(
+    self: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1, alpha: Number = 1
+) -> Tensor:
+    """`addbmm` in place. Unlike its relatives it makes room where the result is larger."""
+    if tuple(self.shape) == (batch1.shape[-2], batch2.shape[-1]):
+        return addbmm.inplace(self, batch1, batch2, beta=beta, alpha=alpha)  # type: ignore[no-any-return]
+    check_inplace(self)
+    result = addbmm(self, batch1, batch2, beta=beta, alpha=alpha)
+    self._array, self._edge = result._array, result._edge
+    self._bump_version()
+    return self
+
+
 @composite(method=True, out=True, aliases=("ger",))
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """Multiplies every element of one vector with every element of another.
@@ -545,7 +540,7 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
     return input.reshape(-1, 1) * vec2  # type: ignore[attr-defined, no-any-return]
 
 
-@composite("nn.functional.linear")
+@composite("nn.functional.linear", out=True)
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Applies a linear map: :math:`y = x W^T + b`.
 

@@ -189,7 +189,7 @@ def householder_product(input: Tensor, tau: Tensor) -> Tensor:
 
 @householder_product.derivative("input", "tau")
 def _(grad, input, tau):
-    if not input.numel():
+    if not input.numel() or not tau.numel():
         return None, None
     columns = taper.eye(input.shape[-2], input.shape[-1], dtype=input.dtype)
     columns = columns.expand(*input.shape)
@@ -263,15 +263,11 @@ def ormqr(
     if other.ndim < 2:
         raise RuntimeError(f"{name}: other must have at least 2 dimensions.")
     side = -2 if left else -1
-    if other.shape[side] < tau.shape[-1]:
-        raise RuntimeError(
-            f"{name}: other.shape[{side}] must be greater than or equal to tau.shape[-1]"
-        )
     if other.shape[side] != input.shape[-2]:
         raise RuntimeError(f"{name}: other.shape[{side}] must be equal to input.shape[-2]")
-    if tau.shape[-1] > input.shape[-1]:
+    if tau.shape[-1] != min(other.shape[side], input.shape[-1]):
         raise RuntimeError(
-            f"{name}: tau.shape[-1] must be less than or equal to input.shape[-1]"
+            f"{name}: tau.shape[-1] must be equal to min(other.shape[{side}], input.shape[-1])"
         )
     _check_reflectors(input, tau, name)
     return lapack.apply_reflectors(input, tau, other, left, transpose)

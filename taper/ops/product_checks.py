@@ -1,0 +1,121 @@
+"""What matrix products ask of their operands' dtypes, and the errors in PyTorch's words.
+
+Each is a `check=` of an operator, or makes one: products do not promote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from taper.core.promotion import scalar_type_name
+
+__all__ = [
+    "same_dtypes_in_addmm", "same_dtypes_in_addmv", "same_dtypes_in_baddbmm",
+    "same_dtypes_in_matmul", "same_dtypes_in_mv", "same_dtypes_of_factors",
+    "same_dtypes_of_vectors", "same_scalar_types",
+]
+
+Check = Callable[[dict[str, Any]], None]
+
+_C_NAMES = {
+    "float32": "float", "float64": "double", "int64": "long int", "int32": "int", "int16": "short",
+    "int8": "signed char", "uint8": "unsigned char", "complex64": "c10::complex<float>",
+    "complex128": "c10::complex<double>", "float16": "c10::Half", "bfloat16": "c10::BFloat16",
+}
+
+
+def _c_name(tensor: Any) -> str:
+    return _C_NAMES.get(tensor.dtype.name, tensor.dtype.name)
+
+
+def _raise_unless_factors_agree(first: Any, second: Any) -> None:
+    if first.dtype is not second.dtype:
+        raise RuntimeError(
+            "expected m1 and m2 to have the same dtype, but got: "
+            f"{_c_name(first)} != {_c_name(second)}"
+        )
+
+
+def same_dtypes_of_factors(first: str, second: str) -> Check:
+    """Two matrices: mm."""
+    return lambda bound: _raise_unless_factors_agree(bound[first], bound[second])
+
+
+def _raise_unless_scalars_agree(first: Any, second: Any) -> None:
+    if first.dtype is not second.dtype:
+        raise RuntimeError(
+            f"expected scalar type {scalar_type_name(first.dtype)} but found "
+            f"{scalar_type_name(second.dtype)}"
+        )
+
+
+def same_scalar_types(first: str, second: str) -> Check:
+    """Two batches: bmm."""
+    return lambda bound: _raise_unless_scalars_agree(bound[first], bound[second])
+
+
+def same_dtypes_in_matmul(bound: dict[str, Any]) -> None:
+    """What matmul makes of batches: one large product if the second has no batch."""
+    a, b = bound["input"], bound["other"]
+    if b.ndim == 2:
+        _raise_unless_factors_agree(a, b)
+    else:
+        _raise_unless_scalars_agree(a, b)
+
+
+def same_dtypes_of_vectors(first: str, second: str) -> Check:
+    """Two vectors: dot, vdot."""
+
+    def check(bound: dict[str, Any]) -> None:
+        a, b = bound[first], bound[second]
+        if a.dtype is not b.dtype:
+            raise RuntimeError(
+                "dot : expected both vectors to have same dtype, but found "
+                f"{scalar_type_name(a.dtype)} and {scalar_type_name(b.dtype)}"
+            )
+
+    return check
+
+
+def _raise_addmv(*tensors: Any) -> None:
+    a, b, c = (scalar_type_name(t.dtype) for t in tensors)
+    if not a == b == c:
+        raise RuntimeError(
+            f"addmv input tensors must have the same dtype, but got {a}, {b}, and {c}"
+        )
+
+
+def same_dtypes_in_mv(bound: dict[str, Any]) -> None:
+    """A matrix and a vector, whose dtype is the result's."""
+    _raise_addmv(bound["vec"], bound["input"], bound["vec"])
+
+
+def same_dtypes_in_addmv(bound: dict[str, Any]) -> None:
+    """A vector to add to, a matrix and a vector."""
+    _raise_addmv(bound["input"], bound["mat"], bound["vec"])
+
+
+def same_dtypes_in_addmm(first: str, second: str) -> Check:
+    """A matrix to add to and two factors."""
+
+    def check(bound: dict[str, Any]) -> None:
+        added, b = bound["input"], bound[second]
+        if added.dtype is not b.dtype:
+            raise RuntimeError(
+                "self and mat2 must have the same dtype, but got "
+                f"{scalar_type_name(added.dtype)} and {scalar_type_name(b.dtype)}"
+            )
+        _raise_unless_factors_agree(bound[first], b)
+
+    return check
+
+
+def same_dtypes_in_baddbmm(bound: dict[str, Any]) -> None:
+    """A batch to add to and two batches of factors."""
+    tensors = [bound[name] for name in ("input", "batch1", "batch2")]
+    a, b, c = (_c_name(t) for t in tensors)
+    if not a == b == c:
+        raise RuntimeError(
+            f"Input dtypes must be the same, got: input {a}, batch1: {b}, batch2: {c}"
+        )
