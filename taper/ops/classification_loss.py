@@ -389,9 +389,9 @@ def multi_margin_loss(
         raise ValueError("only p == 1 and p == 2 supported")
     if weight is not None and weight.dim() != 1:
         raise ValueError("weight must be one-dimensional")
-    if input.ndim == 0 or input.ndim > 2 or (input.ndim == 2 and input.shape[1] == 0) or (
-        input.ndim == 1 and input.shape[0] == 0
-    ):
+    if input.ndim == 0:
+        input = input.reshape(1)  # type: ignore[attr-defined]
+    if input.ndim > 2 or input.shape[-1] == 0:
         raise RuntimeError(
             f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: "
             f"{list(input.shape)}"
@@ -406,6 +406,10 @@ def multi_margin_loss(
     if weight is not None and weight.numel() != input.shape[-1]:
         raise RuntimeError(
             f"inconsistent weight size, expected {input.shape[-1]} but got {list(weight.shape)}"
+        )
+    if target._array.dtype.kind == "f":
+        raise RuntimeError(
+            f"expected scalar type Long but found {scalar_type_name(target.dtype)}"
         )
     shaped = target if input.ndim == 2 else target.reshape(())  # type: ignore[attr-defined]
     return multi_margin(input, shaped, weight, p, margin, reduction)
@@ -459,6 +463,8 @@ def multilabel_margin_loss(
     """
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction(reduction)
+    if input.ndim == 0 and target.ndim == 0:
+        input, target = input.reshape(1), target.reshape(1)  # type: ignore[attr-defined]
     if input.ndim not in (1, 2) or input.shape[-1] == 0:
         raise RuntimeError(
             "Expected non-empty vector or matrix with optional 0-dim batch size, but got: "

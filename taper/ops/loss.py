@@ -66,6 +66,12 @@ def _per_element(grad: Tensor, reduction: str, count: int) -> Tensor:
     return grad * (1.0 / count) if reduction == "mean" and count else grad  # type: ignore[operator]
 
 
+def _broadcast(input: Tensor, target: Tensor) -> Any:
+    """Both at their common shape, before their dtypes are joined, as 0-d ones would not count."""
+    _warn_of_sizes(input, target)
+    return taper.broadcast_tensors(input, target)
+
+
 def _warn_of_sizes(input: Tensor, target: Tensor) -> None:
     warnings.warn(
         f"Using a target size ({target.shape}) that is different to the input size "
@@ -89,7 +95,10 @@ def _count(first: Tensor, second: Tensor) -> int:
     return count
 
 
-@operator(hidden=True, promote="result_type", upcast=True, node="MseLossBackward0")
+@operator(
+    hidden=True, promote="result_type", upcast=True, node="MseLossBackward0", kinds="f",
+    kernel="mse_cpu",
+)
 def squared_error(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """The squared difference, reduced."""
     difference = input - target
@@ -108,7 +117,7 @@ _DOT_LIMIT = 4096
 
 @squared_error.derivative("input")
 def _(grad, input, target, reduction):
-    return (input - target) * (_per_element(grad, reduction, _count(input, target)) * 2.0)
+    return (input - target.to(grad.dtype)) * (_per_element(grad, reduction, _count(input, target)) * 2.0)
 
 
 @squared_error.derivative("target")
@@ -130,7 +139,7 @@ def mse_loss(
         tensor(2.)
     """
     if input._array.shape != target._array.shape:
-        _warn_of_sizes(input, target)
+        input, target = _broadcast(input, target)
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce, reduction)
     if weight is not None:
@@ -165,7 +174,7 @@ def l1_loss(
         tensor(1.)
     """
     if input._array.shape != target._array.shape:
-        _warn_of_sizes(input, target)
+        input, target = _broadcast(input, target)
     reduction = legacy_reduction(size_average, reduce, reduction)
     losses = (input - target).abs()  # type: ignore[operator]
     if weight is not None:
@@ -173,7 +182,10 @@ def l1_loss(
     return reduce_tensor(losses, reduction)
 
 
-@operator(hidden=True, promote="result_type", upcast=True, node="SmoothL1LossBackward0")
+@operator(
+    hidden=True, promote="result_type", upcast=True, node="SmoothL1LossBackward0", kinds="f",
+    kernel="smooth_l1_cpu",
+)
 def smooth_absolute_error(
     input: Tensor, target: Tensor, reduction: str, beta: float
 ) -> Tensor:
@@ -219,7 +231,7 @@ def smooth_l1_loss(
         tensor(1.5000)
     """
     if input._array.shape != target._array.shape:
-        _warn_of_sizes(input, target)
+        input, target = _broadcast(input, target)
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction(reduction)
     if beta < 0:
@@ -229,7 +241,10 @@ def smooth_l1_loss(
     return smooth_absolute_error(input, target, reduction, beta)
 
 
-@operator(hidden=True, promote="result_type", upcast=True, node="HuberLossBackward0")
+@operator(
+    hidden=True, promote="result_type", upcast=True, node="HuberLossBackward0", kinds="f",
+    kernel="huber_cpu",
+)
 def huber(input: Tensor, target: Tensor, reduction: str, delta: float) -> Tensor:
     """Quadratic within `delta` of the target, linear with slope `delta` beyond."""
     distance = np.abs(input - target)
@@ -477,7 +492,8 @@ def gaussian_nll_loss(
                 v not in (1, n) for v, n in zip(var.shape, input.shape, strict=True)
             ):
                 raise ValueError("var is of incorrect size")
-    check_reduction(reduction)
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"{reduction} is not valid")
     with taper.no_grad():
         bounded = var.clone()  # type: ignore[attr-defined]
         bounded.clamp_(min=eps)

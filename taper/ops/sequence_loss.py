@@ -1,0 +1,156 @@
+"""Losses of unaligned sequences: ctc_loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from taper.core.promotion import scalar_type_name
+from taper.core.tensor import Tensor, wrap
+from taper.kernels import ctc as kernel
+from taper.ops.declare import composite, operator
+from taper.ops.loss import check_reduction
+
+_NUMBERS = {0: "none", 1: "mean", 2: "sum"}
+
+
+@operator(
+    hidden=True, upcast=True, kinds="f", kernel="ctc_loss_cpu", aux=("losses", "alpha"),
+    node="CtcLossBackward0",
+)
+def negative_log_likelihoods(
+    log_probs: Tensor, targets: Any, input_lengths: Any, target_lengths: Any, blank: int,
+    zero_infinity: bool,
+) -> Any:
+    losses, alpha = kernel.ctc_losses(log_probs, targets, input_lengths, target_lengths, blank)
+    shown = np.where(np.isinf(losses), 0, losses).astype(losses.dtype) if zero_infinity else losses
+    return shown.copy(), losses, alpha
+
+
+@negative_log_likelihoods.derivative("log_probs")
+def _(grad, log_probs, losses, alpha, targets, input_lengths, target_lengths, blank,
+      zero_infinity):
+    return ctc_gradient(
+        grad, log_probs, losses, alpha, targets, input_lengths, target_lengths, blank,
+        zero_infinity,
+    )
+
+
+@operator(hidden=True, upcast=True, node="CtcLossBackwardBackward0")
+def ctc_gradient(
+    output_grad: Tensor, log_probs: Tensor, losses: Tensor, alpha: Tensor, targets: Any,
+    input_lengths: Any, target_lengths: Any, blank: int, zero_infinity: bool,
+) -> Tensor:
+    return kernel.ctc_gradient(
+        output_grad, log_probs, targets, input_lengths, target_lengths, losses, alpha, blank,
+        zero_infinity,
+    )
+
+
+_CHECKED = "(while checking arguments for ctc_loss_allocate_outputs)"
+
+
+def _read_lengths(name: str, value: Any, batch: int) -> Any:
+    array = value._array if isinstance(value, Tensor) else np.asarray(value)
+    if array.dtype.kind not in "iu":
+        raise RuntimeError(f"{name} must be integral")
+    array = array.reshape(-1).astype(np.int64)
+    if array.size != batch:
+        raise RuntimeError(f"{name} must be of size batch_size")
+    return array
+
+
+def _read_targets(targets: Any, lengths: Any) -> Any:
+    """The targets as (batch, longest), from that or from all in one row."""
+    array = targets._array.astype(np.int64)
+    longest = int(lengths.max(initial=0))
+    if array.ndim == 1:
+        total = int(lengths.sum())
+        if array.size != total:
+            raise RuntimeError(
+                f"Expected tensor to have size {total} at dimension 0, but got size {array.size} "
+                f"for argument #2 'targets' {_CHECKED}"
+            )
+        padded = np.zeros((len(lengths), longest), np.int64)
+        padded[np.arange(longest) < lengths[:, None]] = array
+        return padded
+    if array.ndim != 2 or array.shape[0] != len(lengths):
+        raise RuntimeError(
+            f"Expected tensor to have size {len(lengths)} at dimension 0, but got size "
+            f"{array.shape[0] if array.ndim else 0} for argument #2 'targets' {_CHECKED}"
+        )
+    if array.shape[1] < longest:
+        raise RuntimeError(
+            f"Expected tensor to have size at least {longest} at dimension 1, but got size "
+            f"{array.shape[1]} for argument #2 'targets' {_CHECKED}"
+        )
+    # What stands behind a target is never read, but must be an index.
+    return np.where(np.arange(longest) < lengths[:, None], array[:, :longest], 0)
+
+
+def _check_lengths(inputs: Any, targets: Any, time: int) -> None:
+    for name, lengths in (("input_lengths", inputs), ("target_lengths", targets)):
+        if lengths.size and int(lengths.min()) < 0:
+            raise RuntimeError(
+                f"Expected {name} to have value at least 0, but got value {int(lengths.min())} "
+                f"{_CHECKED}"
+            )
+    if inputs.size and int(inputs.max()) > time:
+        raise RuntimeError(
+            f"Expected input_lengths to have value at most {time}, but got value "
+            f"{int(inputs.max())} {_CHECKED}"
+        )
+
+
+@composite("nn.functional.ctc_loss")
+def ctc_loss(
+    log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any, blank: int = 0,
+    reduction: str = "mean", zero_infinity: bool = False,
+) -> Tensor:
+    """The negative log likelihood of label sequences, summed over all alignments to the inputs.
+
+    Args:     blank: the label of no label;  reduction: "mean" divides by the targets' lengths
+        first;  zero_infinity: targets that don't fit their input cost 0
+    Shape:    log_probs (T, N, C) or (T, C), from log_softmax; targets (N, S), or all in one row;
+        lengths (N)
+    Source:   Graves et al., Connectionist Temporal Classification, 2006
+    """
+    check_reduction(reduction)
+    shape = log_probs._array.shape
+    is_batch = len(shape) == 3
+    if not is_batch:
+        log_probs = log_probs.unsqueeze(1)  # type: ignore[attr-defined]
+        if targets._array.ndim == 1:
+            targets = targets.unsqueeze(0)  # type: ignore[attr-defined]
+    if log_probs._array.dtype.kind in "iub":
+        raise NotImplementedError(
+            f"\"ctc_loss_cpu\" not implemented for '{scalar_type_name(log_probs.dtype)}'"
+        )
+    time, batch, classes = log_probs._array.shape
+    if not 0 <= blank < classes:
+        raise RuntimeError("blank must be in label range")
+    inputs = _read_lengths("input_lengths", input_lengths, batch)
+    lengths = _read_lengths("target_lengths", target_lengths, batch)
+    _check_lengths(inputs, lengths, time)
+    losses = negative_log_likelihoods(
+        log_probs, _read_targets(targets, lengths), inputs, lengths, blank, zero_infinity
+    )
+    if reduction == "mean":
+        divisor = wrap(np.maximum(lengths, 1).astype(losses._array.dtype))
+        return (losses / divisor).mean()  # type: ignore[no-any-return]
+    if reduction == "sum":
+        return losses.sum()  # type: ignore[no-any-return]
+    return losses if is_batch else losses.squeeze(0)  # type: ignore[no-any-return]
+
+
+@composite("ctc_loss")
+def torch_ctc_loss(
+    log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any, blank: int = 0,
+    reduction: int = 1, zero_infinity: bool = False,
+) -> Tensor:
+    """`nn.functional.ctc_loss` with the reduction as a number: none 0, mean 1, sum 2."""
+    return ctc_loss(  # type: ignore[no-any-return]
+        log_probs, targets, input_lengths, target_lengths, blank, _NUMBERS[reduction],
+        zero_infinity,
+    )
