@@ -25,7 +25,7 @@ _HOMES = {
     "taper.core.size": "Size",
     "taper.core.device": """device layout memory_format strided sparse_coo sparse_csr sparse_csc
         sparse_bsr sparse_bsc jagged contiguous_format preserve_format channels_last
-        channels_last_3d""",
+        channels_last_3d get_default_device set_default_device""",
     "taper.core.dtype": "dtype get_default_dtype set_default_dtype",
     "taper.core.generator": "Generator default_generator",
     "taper.core.printing": "set_printoptions",

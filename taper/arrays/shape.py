@@ -129,6 +129,11 @@ class ShapeArray(np.lib.mixins.NDArrayOperatorsMixin):
     def _like(self, view: np.ndarray[Any, Any]) -> ShapeArray:
         return ShapeArray(view.shape, view.dtype, view.strides, self.storage_offset)
 
+    def as_strided(self, shape: Any, strides: Any, offset: int = 0) -> ShapeArray:
+        """A window with these strides; they and the offset from here are in bytes."""
+        start = self.storage_offset + offset // self.dtype.itemsize
+        return ShapeArray(tuple(shape), self.dtype, tuple(strides), start)
+
     def reshape(self, *shape: Any, **ignored: Any) -> ShapeArray:
         if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)):
             shape = tuple(shape[0])

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
-__all__ = ["CPU", "META", "as_device", "device", "layout", "memory_format"]
+from taper.core.state import active
+
+__all__ = [
+    "CPU", "META", "as_device", "device", "get_default_device", "layout", "memory_format",
+    "set_default_device",
+]
 
 _TYPES = (
     "cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve", "fpga",
@@ -76,6 +82,24 @@ class device:  # noqa: N801 - PyTorch's name
     def __hash__(self) -> int:
         return hash((self.type, self.index))
 
+    def __enter__(self) -> device:
+        """Makes this the device of tensors created inside the block without a `device=`."""
+        _push_default(self)
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        _pop_default()
+
+    def __call__(self, function: Any) -> Any:
+        """Decorates a function: it runs inside a block of this device."""
+
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return wrapped
+
     def __reduce__(self) -> tuple[Any, ...]:
         return (_device_of, (self.type,) if self.index is None else (self.type, self.index))
 
@@ -89,9 +113,44 @@ CPU = device("cpu")
 META = device("meta")
 
 
+# The device of creation functions without `device=`: the innermost block's, else the last set. While
+# it is not the CPU, `active.modes` sends every call the long way, where it is asked for.
+_defaults: list[device | None] = [None]
+
+
+def _push_default(value: device | None) -> None:
+    if value is not None and value.type != "cpu":
+        as_device(value)
+        active.modes += 1
+    _defaults.append(value)
+
+
+def _pop_default() -> None:
+    value = _defaults.pop()
+    if value is not None and value.type != "cpu":
+        active.modes -= 1
+
+
+def set_default_device(device: Any) -> None:
+    """Sets where tensors are created that are not told: ``"cpu"`` or ``"meta"``; None undoes it."""
+    wanted = None if device is None else _device_class(device)
+    _pop_default()
+    _push_default(wanted)
+
+
+def get_default_device() -> device:
+    """Returns where tensors are created that are not told."""
+    return _defaults[-1] or CPU
+
+
+_device_class = device
+
+
 def as_device(value: Any) -> device:
     """Reads a `device=` argument; raises PyTorch's error where the device is not available."""
-    found = CPU if value is None else value if type(value) is device else device(value)
+    if value is None:
+        return _defaults[-1] or CPU
+    found = value if type(value) is device else device(value)
     if found.type == "cpu" or found.type == "meta":
         return found
     if found.type == "cuda":

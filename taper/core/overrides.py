@@ -67,7 +67,8 @@ def intercept(
     stack = mode_stack.get() if active.modes else ()
     if not overriding and not stack:
         return NOT_INTERCEPTED
-    kwargs = keywords if out is None else {**keywords, "out": out}
+    args, named = _split_keyword_only(function, names, args)
+    kwargs = {**named, **keywords} if out is None else {**named, **keywords, "out": out}
     types = tuple(type(o) for o in overriding)
     given = _without_trailing_defaults(args)
     if stack:
@@ -88,6 +89,29 @@ def intercept(
         f"no implementation found for 'torch.{function.__name__}' on types that implement "
         f"__torch_function__: {[t for t in types]}"
     )
+
+
+def _split_keyword_only(
+    function: Any, names: list[str], args: tuple[Any, ...]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Takes the arguments that `function` only knows by keyword out of the positional ones."""
+    code = getattr(function, "__code__", None)
+    if code is None or not code.co_kwonlyargcount or code.co_flags & _VARIADIC:
+        return args, {}
+    first = code.co_argcount
+    by_keyword = code.co_varnames[first : first + code.co_kwonlyargcount]
+    defaults = function.__kwdefaults__ or {}
+    positional = []
+    named = {}
+    for name, value in zip(names, args, strict=False):
+        if name not in by_keyword:
+            positional.append(value)
+        elif value is not defaults.get(name):
+            named[name] = value
+    return (*positional, *args[len(names) :]), named
+
+
+_VARIADIC = 4  # the flag of code with *args
 
 
 def _without_trailing_defaults(args: tuple[Any, ...]) -> tuple[Any, ...]:

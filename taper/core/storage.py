@@ -210,6 +210,8 @@ def strided_view(
 ) -> Any:
     """A view of the memory of `array` with this shape; strides and offset (from its first
     element) in bytes. Nobody checks bounds where the memory is not one dense block."""
+    if type(array) is not _ndarray:
+        return array.as_strided(shape, strides, offset)
     start = offset
     owner = array
     base = owner.base

@@ -245,6 +245,15 @@ for _name, _target in {
 
 
 @method()
+def chalf(self: Tensor, memory_format: Any = None) -> Tensor:
+    """Raises: NumPy has no complex numbers of half precision."""
+    raise NotImplementedError(
+        "complex32 is not supported: NumPy has no complex numbers of half precision. Use "
+        "cfloat() for complex64."
+    )
+
+
+@method()
 def type_as(self: Tensor, other: Tensor) -> Tensor:
     """Returns the tensor in the dtype of `other`."""
     return self.to(other.dtype)

@@ -93,7 +93,7 @@ def zeros(
             tensor._edge = tensor._storage = tensor._base = tensor._grad = None
             return tensor
     shape = size_arguments("zeros", sizes, size)
-    if out is None and device is None and layout is None:
+    if out is device is layout is None and not active.modes:
         array = _zeros(shape, (read_options("zeros", dtype, None)[0] or _default[0]).numpy_dtype)
         return finish(array, requires_grad)
     return _made("zeros", shape, 0, out, dtype, layout, device, pin_memory, requires_grad)
@@ -293,7 +293,7 @@ def _finish_range(
 ) -> Tensor:
     if out is not None:
         return write_out(out, array)
-    if device is not None:
+    if device is not None or active.modes:
         where = read_options(function, None, device)[1]
         if where.type != "cpu":
             array = uninitialized(array.shape, dtype, where)

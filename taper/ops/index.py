@@ -249,6 +249,8 @@ def _getitem_in_full(self: Tensor, index: Any) -> Tensor:
 
 def index_error(error: Exception, advanced: Advanced, shape: tuple[int, ...]) -> Exception:
     """NumPy's complaint about an advanced index in PyTorch's words."""
+    if any(a is not None and type(a) is not ndarray for a in advanced.arrays):
+        return error
     positions: list[Any] = []
     dims: list[int] = []
     dim = 0

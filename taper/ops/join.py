@@ -106,7 +106,9 @@ def plain_arrays(tensors: Any) -> Any:
     dtype = None
     for t in tensors:
         if type(t) is not Tensor or t._edge is not None:
-            if type(t) is not Tensor and type(t) is not Parameter or is_recording():
+            if (type(t) is not Tensor and type(t) is not Parameter) or (
+                t._edge is not None and is_recording()
+            ):
                 return None
         a = t._array
         if a.dtype is not dtype or type(a) is not _ndarray:
@@ -118,15 +120,21 @@ def plain_arrays(tensors: Any) -> Any:
 
 
 @cat.short_path
-def _(tensors: Any = None, dim: int = 0, *, out: Any = None, **named: Any) -> Tensor:
-    if out is None and not active.modes and not named:
+def _(tensors: Any = None, dim: int = 0, *, out: Any = None, axis: Any = None) -> Tensor:
+    if axis is not None:
+        dim = axis
+    if out is None and not active.modes:
         arrays = plain_arrays(tensors)
         if arrays is not None:
             try:
-                return wrap(_concatenate(arrays, dim))
+                array = _concatenate(arrays, dim)
             except Exception:
                 pass
-    dim = named.pop("axis", dim)
+            else:
+                result = _new(Tensor)
+                result._array = array
+                result._edge = result._storage = result._base = result._grad = None
+                return result
     if isinstance(tensors, (tuple, list)) and not tensors:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
     if out is None:
@@ -137,7 +145,7 @@ def _(tensors: Any = None, dim: int = 0, *, out: Any = None, **named: Any) -> Te
 
 # Without NumPy's search for overriding types, which `plain_arrays` has done.
 _concatenate = getattr(np.concatenate, "_implementation", np.concatenate)
-_array, _ndarray = np.array, np.ndarray
+_array, _ndarray, _new = np.array, np.ndarray, object.__new__
 
 
 @cat.derivative("tensors")
@@ -185,15 +193,16 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 @stack.short_path
-def _(tensors: Any = None, dim: int = 0, *, out: Any = None, **named: Any) -> Tensor:
-    if out is None and dim == 0 and not active.modes and not named:
+def _(tensors: Any = None, dim: int = 0, *, out: Any = None, axis: Any = None) -> Tensor:
+    if axis is not None:
+        dim = axis
+    if out is None and dim == 0 and not active.modes:
         arrays = plain_arrays(tensors)
         if arrays is not None:
             try:
                 return wrap(_array(arrays))
             except Exception:  # of unequal shapes
                 pass
-    dim = named.pop("axis", dim)
     if isinstance(tensors, (tuple, list)) and not tensors:
         raise RuntimeError("stack expects a non-empty TensorList")
     if out is None:

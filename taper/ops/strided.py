@@ -35,7 +35,7 @@ _ALL = slice(None)
 
 
 @operator("_as_strided", view=True, node="AsStridedBackward0", hidden=True)
-def strided(input: Tensor, size: Any, stride: Any, offset: int) -> Tensor:
+def strided(input: Tensor, size: Any, stride: Any, offset: int, own_stride: Any) -> Tensor:
     """A window on the input's memory; `offset` counts from its first element."""
     item = input.dtype.itemsize
     if type(input) is not ndarray:
@@ -44,9 +44,8 @@ def strided(input: Tensor, size: Any, stride: Any, offset: int) -> Tensor:
 
 
 @strided.derivative("input")
-def _(grad, input, size, stride, offset):
-    return scatter_into_base(grad, Geometry(
-        tuple(input.shape), tuple(input.stride()), size, stride, offset))
+def _(grad, input_shape, size, stride, offset, own_stride):
+    return scatter_into_base(grad, Geometry(input_shape, own_stride, size, stride, offset))
 
 
 strided.name = "as_strided"
@@ -99,7 +98,8 @@ def as_strided(
                 [1, 2],
                 [2, 3]])
     """
-    return strided(input, *checked_window(input, size, stride, storage_offset))  # type: ignore[no-any-return]
+    window = checked_window(input, size, stride, storage_offset)
+    return strided(input, *window, input.stride())  # type: ignore[no-any-return]
 
 
 @operator("_as_strided_scatter", node="AsStridedScatterBackward0", hidden=True)
@@ -583,15 +583,3 @@ def is_set_to(self: Tensor, tensor: Tensor) -> bool:
         and self._array.strides == tensor._array.strides and self.dtype is tensor.dtype
         and self._storage is not None and self._storage is tensor._storage
     )
-
-
-@method()
-def is_non_overlapping_and_dense(self: Tensor) -> bool:
-    """Returns whether each memory cell between first and last belongs to one element."""
-    from taper.core.storage import span_in_bytes
-
-    strides = self._array.strides
-    has_repeats = any(s == 0 and n > 1 for s, n in zip(strides, self._array.shape, strict=True))
-    return not has_repeats and span_in_bytes(self._array) == self.nbytes
-
-

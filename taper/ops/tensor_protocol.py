@@ -25,7 +25,7 @@ def item(self: Tensor) -> Any:
     """Returns the value of a tensor of one element as a Python number."""
     a = self._array
     if type(a) is not ndarray:
-        return _without_data(self, "item")
+        return _without_data(self)
     try:
         return a.item()
     except ValueError:
@@ -34,17 +34,22 @@ def item(self: Tensor) -> Any:
         ) from None
 
 
-def _without_data(self: Tensor, name: str) -> Any:
-    found = getattr(self._array, name, None)
-    if found is not None:
-        return found()
-    raise RuntimeError("Tensor.item() cannot be called on meta tensors")
+def _without_data(self: Tensor) -> Any:
+    if self._array.size != 1 and self.is_meta:
+        raise RuntimeError(
+            f"a Tensor with {self._array.size} elements cannot be converted to Scalar"
+        )
+    if self.is_meta:
+        raise RuntimeError("Tensor.item() cannot be called on meta tensors")
+    return self._array.item()
 
 
 @method()
 def tolist(self: Tensor) -> Any:
     """Returns the values as nested lists of Python numbers; a number if the tensor is 0-d."""
     a = self._array
+    if type(a) is not ndarray:
+        raise NotImplementedError("Cannot copy out of meta tensor; no data!")
     if a.dtype.kind == "V" and a.dtype.itemsize <= 2:
         a = a.astype(np.float32)
     return a.tolist()
@@ -53,7 +58,7 @@ def tolist(self: Tensor) -> Any:
 def _single(self: Tensor) -> Any:
     a = self._array
     if a.size != 1:
-        raise RuntimeError(f"a Tensor with {a.size} elements cannot be converted to Scalar")
+        raise ValueError("only one element tensors can be converted to Python scalars")
     return a.item() if type(a) is ndarray else item(self)
 
 
@@ -70,6 +75,8 @@ def _bool(self: Tensor) -> bool:
 def _int(self: Tensor) -> int:
     value = _single(self)
     if isinstance(value, complex):
+        if value.imag:
+            raise RuntimeError("value cannot be converted to type int64_t without overflow")
         return int(value.real)
     return int(value)
 

@@ -75,7 +75,8 @@ def tensor_view(input: Tensor, *shape: Any, dtype: Any = None, size: Any = None)
         else:
             base = r.base
             if (base is a or (base is not None and base is a.base)) and (
-                (found := r.shape) == shape or found == shape[0] or min(shape) == -1
+                (found := r.shape) == shape or (first := shape[0]) == -1 or found == first
+                or min(shape) == -1
             ):
                 return view_of(input, r, view, (a.shape,))
     if dtype is not None or (shape and type(shape[0]) is dtype_class):
@@ -141,7 +142,8 @@ def _(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
         else:
             base = r.base
             if (base is a or (base is not None and base is a.base)) and (
-                (found := r.shape) == sizes or found == sizes[0] or min(sizes) == -1
+                (found := r.shape) == sizes or (first := sizes[0]) == -1 or found == first
+                or min(sizes) == -1
             ):
                 return view_of(input, r, view, (a.shape,))
     return _reshape(input, slow.collect_variadic(reshape, sizes, shape))

@@ -124,7 +124,8 @@ def as_strided_copy(
     """Returns a copy of what `as_strided` shows."""
     from taper.ops.strided import checked_window
 
-    return _copies[strided](input, *checked_window(input, size, stride, storage_offset))
+    window = checked_window(input, size, stride, storage_offset)
+    return _copies[strided](input, *window, input.stride())
 
 
 @composite(out=True)

@@ -1,0 +1,79 @@
+"""Methods about a tensor's memory, and the older ones that call Python for each element."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from taper.core.storage import span_in_bytes
+from taper.core.tensor import Tensor
+from taper.ops import slow
+from taper.ops.declare import method
+
+
+@method()
+def share_memory_(self: Tensor) -> Tensor:
+    """Returns the tensor: threads share all memory; processes get copies through queues."""
+    return self
+
+
+@method()
+def pin_memory(self: Tensor, device: Any = None) -> Tensor:
+    """Raises: only accelerators need pinned memory."""
+    raise RuntimeError("Cannot access accelerator device when none is available.")
+
+
+@method()
+def dim_order(self: Tensor, ambiguity_check: Any = False) -> tuple[int, ...]:
+    """Returns the dimensions from the outermost in memory to the innermost."""
+    strides = self.stride()
+    return tuple(sorted(range(len(strides)), key=lambda d: -strides[d]))
+
+
+@method()
+def is_same_size(self: Tensor, other: Tensor) -> bool:
+    """Returns whether both tensors have the same shape."""
+    return bool(self._array.shape == other._array.shape)
+
+
+@method()
+def is_non_overlapping_and_dense(self: Tensor) -> bool:
+    """Returns whether each memory cell between first and last belongs to one element."""
+    strides = self._array.strides
+    has_repeats = any(s == 0 and n > 1 for s, n in zip(strides, self._array.shape, strict=True))
+    return not has_repeats and span_in_bytes(self._array) == self.nbytes
+
+
+def _overwrite(self: Tensor, values: list[Any], change: str) -> Tensor:
+    slow.check_inplace(self)
+    if self._edge is not None:
+        raise RuntimeError(f"Can't call {change}() on Variable that requires grad. Use "
+                           f"var.detach().{change}() instead.")
+    array = self._array
+    array[...] = np.array(values, array.dtype).reshape(array.shape)
+    self._bump_version()
+    return self
+
+
+@method()
+def apply_(self: Tensor, callable: Any) -> Tensor:
+    """Replaces each element by what `callable` returns for it. Slow: for tests only."""
+    return _overwrite(self, [callable(v) for v in self._array.reshape(-1).tolist()], "apply_")
+
+
+@method()
+def map_(self: Tensor, tensor: Tensor, callable: Any) -> Tensor:
+    """Replaces each element by what `callable` returns for it and that of another tensor."""
+    other = np.broadcast_to(tensor._array, self._array.shape).reshape(-1).tolist()
+    mine = self._array.reshape(-1).tolist()
+    return _overwrite(self, [callable(a, b) for a, b in zip(mine, other, strict=True)], "map_")
+
+
+@method()
+def map2_(self: Tensor, x: Tensor, y: Tensor, callable: Any) -> Tensor:
+    """Replaces each element by what `callable` returns for it and those of two other tensors."""
+    columns = [
+        np.broadcast_to(t._array, self._array.shape).reshape(-1).tolist() for t in (self, x, y)
+    ]
+    return _overwrite(self, [callable(*row) for row in zip(*columns, strict=True)], "map2_")
