@@ -190,7 +190,7 @@ def _run(
             if t._edge is None:
                 raise RuntimeError("One of the differentiated Tensors does not require grad")
             if accumulate and t._edge is not LEAF:
-                t.retain_grad()  # type: ignore[attr-defined]
+                t.retain_grad()
             targets.append(t if t._edge is LEAF else t._edge)
     return engine.run_backward(
         roots,

@@ -294,7 +294,7 @@ class Walk:
             elif create_graph or type(present._array) is not ndarray:
                 leaf._grad = add(present, grad)
             else:
-                present.add_(grad)  # type: ignore[attr-defined]
+                present.add_(grad)
             if accumulator is not None and accumulator.extras is not None:
                 call_hooks_after(accumulator, (), grad)
             if leaf._post_accumulate_grad_hooks:
@@ -306,7 +306,7 @@ def owned_copy(grad: Tensor, leaf: Tensor) -> Tensor:
     """A copy of a gradient that nobody else holds, laid out as the leaf is."""
     if type(grad._array) is ndarray and type(grad) is Tensor:
         return wrap(grad._array.copy())
-    return grad.detach().clone()  # type: ignore[attr-defined, no-any-return]
+    return grad.detach().clone()  # type: ignore[no-any-return]
 
 
 getrefcount = sys.getrefcount
@@ -378,7 +378,7 @@ def call_hooks_before(node: Node, grad: Any) -> Any:
 
 def _retained(grad: Tensor) -> Tensor:
     """A gradient as `retain_grad` keeps it: its own tensor, so later changes don't reach it."""
-    return grad.clone()  # type: ignore[attr-defined, no-any-return]
+    return grad.clone()  # type: ignore[no-any-return]
 
 
 def call_hooks_after(node: Node, grads: Sequence[Any], grad: Any) -> Sequence[Any]:

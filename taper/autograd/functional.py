@@ -35,10 +35,10 @@ def _as_inputs(inputs: tuple[Tensor, ...], create_graph: bool) -> tuple[Tensor, 
     """Stand-ins for the inputs that require grad; connected to them with `create_graph`."""
     if create_graph:
         return tuple(
-            x.view_as(x) if x.requires_grad else x.detach().requires_grad_()  # type: ignore[attr-defined]
+            x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
             for x in inputs
         )
-    return tuple(x.detach().requires_grad_() for x in inputs)  # type: ignore[attr-defined]
+    return tuple(x.detach().requires_grad_() for x in inputs)
 
 
 def _check_used(outputs: tuple[Tensor, ...], strict: bool, what: str) -> None:
@@ -246,7 +246,7 @@ def _rows(
     """The Jacobian of one output with respect to each input, row by row."""
     count = output.numel()
     columns: list[list[Tensor]] = [[] for _ in xs]
-    flat = output.reshape(-1)  # type: ignore[attr-defined]
+    flat = output.reshape(-1)
     if output._edge is None or output._edge is LEAF:
         used = output._edge is LEAF
     else:
@@ -283,7 +283,7 @@ def _scalar_output(func: Callable[..., Any], name: str) -> Callable[..., Any]:
                 f"The Tensor returned by the function given to {name} should contain a single "
                 "element"
             )
-        return outputs[0].reshape(())  # type: ignore[attr-defined, no-any-return]
+        return outputs[0].reshape(())  # type: ignore[no-any-return]
 
     return checked
 

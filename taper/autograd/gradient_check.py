@@ -143,12 +143,12 @@ def _moved(
     step: complex, output: int,
 ) -> Tensor:
     """One output after moving one element of one input by `step`; the element is put back."""
-    data = x.data  # type: ignore[attr-defined]
+    data = x.data
     original = data[index].item()
     with no_grad():
         data[index] = original + step
         try:
-            return _outputs(func, inputs)[output].detach().clone()  # type: ignore[attr-defined, no-any-return]
+            return _outputs(func, inputs)[output].detach().clone()  # type: ignore[no-any-return]
         finally:
             data[index] = original
 
@@ -184,7 +184,7 @@ def _difference(
 ) -> Tensor:
     ahead = _moved(func, inputs, x, index, step, output)
     behind = _moved(func, inputs, x, index, -step, output)
-    return ((ahead - behind) / (2 * abs(step))).reshape(-1)  # type: ignore[no-any-return, operator]
+    return ((ahead - behind) / (2 * abs(step))).reshape(-1)  # type: ignore[no-any-return]
 
 
 def _numerical(
@@ -206,7 +206,7 @@ def _numerical(
 def _real_pairing(change: Tensor, factor: complex) -> Tensor:
     if not change.is_complex():
         return change
-    return (change * factor.conjugate()).real  # type: ignore[operator, no-any-return]
+    return (change * factor.conjugate()).real  # type: ignore[no-any-return]
 
 
 def _analytical(
@@ -257,13 +257,13 @@ def _check_output(
             if fast_mode:
                 _compare_projected(analytical, numerical, i, position, atol, rtol)
             elif not taper.allclose(
-                analytical, numerical.to(analytical.dtype), rtol, atol  # type: ignore[attr-defined]
+                analytical, numerical.to(analytical.dtype), rtol, atol
             ):
                 raise GradcheckError(_mismatch(analytical, numerical, i, position, factor))
 
 
 def _largest_difference(a: Tensor, b: Tensor) -> float:
-    return float((a - b).abs().max()) if a.numel() else 0.0  # type: ignore[operator]
+    return float((a - b).abs().max()) if a.numel() else 0.0
 
 
 def _mismatch(
@@ -287,7 +287,7 @@ def _compare_projected(
     v = taper.rand(analytical.shape[1], dtype=taper.float64, generator=generator)
     u, v = (u / u.norm()).to(analytical.dtype), (v / v.norm()).to(analytical.dtype)
     a = (u @ analytical @ v).item()
-    n = (u @ numerical.to(analytical.dtype) @ v).item()  # type: ignore[attr-defined]
+    n = (u @ numerical.to(analytical.dtype) @ v).item()
     if abs(a - n) <= atol + rtol * abs(n):
         return
     raise GradcheckError(
@@ -298,7 +298,7 @@ def _compare_projected(
         "about fast mode. Below, we recompute numerical and analytical jacobians in slow mode:\n\n"
         f"Numerical:\n {numerical}\nAnalytical:\n{analytical}\n\n"
         "The max per-element difference (slow mode) is: "
-        f"{_largest_difference(analytical, numerical.to(analytical.dtype))}.\n"  # type: ignore[attr-defined]
+        f"{_largest_difference(analytical, numerical.to(analytical.dtype))}.\n"
     )
 
 
@@ -310,7 +310,7 @@ def _check_constant(
     for i, _ in enumerate(outputs):
         for _, x in _differentiable(inputs):
             numerical = _numerical(func, inputs, x, i, eps, 1.0)
-            if numerical.numel() and float(numerical.abs().max()) > atol:  # type: ignore[attr-defined]
+            if numerical.numel() and float(numerical.abs().max()) > atol:
                 raise GradcheckError("Numerical gradient for function expected to be zero")
     return True
 

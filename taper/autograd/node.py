@@ -174,7 +174,7 @@ def accumulator_of(leaf: Tensor) -> AccumulateGrad:
         node.where = node.extras = node.adjust = None
         node.variable = leaf
         leaf._accumulator = weakref.ref(node)
-    return node  # type: ignore[no-any-return]
+    return node
 
 
 def function_of(edge: Any) -> tuple[Any, int]:

@@ -23,7 +23,7 @@ def grad_fn(self: Tensor) -> Node | None:
     edge = self._edge
     if edge is None or edge is LEAF:
         return None
-    return edge.node if type(edge) is NodeOutput else edge  # type: ignore[no-any-return]
+    return edge.node if type(edge) is NodeOutput else edge
 
 
 def get_grad(self: Tensor) -> Tensor | None:

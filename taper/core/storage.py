@@ -67,7 +67,7 @@ def inference_storage(array: Any) -> Storage:
     storage.array = array
     storage.changed_at = None
     storage.views = None
-    return storage  # type: ignore[no-any-return]
+    return storage
 
 
 def _python_address(array: Any) -> int:

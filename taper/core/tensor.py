@@ -229,7 +229,7 @@ class Tensor(metaclass=TensorMeta):
             # Inlined `address_of`: programs and benchmarks ask for addresses in their loops.
             if memory_words is not None:
                 return memory_words[(id(array) >> 3) + HEADER_WORDS]  # type: ignore[no-any-return]
-            return address_of(array)  # type: ignore[no-any-return]
+            return address_of(array)
         return 0
 
     def element_size(self) -> int:

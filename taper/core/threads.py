@@ -47,7 +47,7 @@ def set_num_threads(num: int) -> None:
         raise RuntimeError("set_num_threads expects a positive integer")
     _settings["threads"] = num
     try:
-        from threadpoolctl import threadpool_limits  # type: ignore[import-not-found]
+        from threadpoolctl import threadpool_limits
     except ImportError:
         return
     threadpool_limits(num, user_api="blas")
@@ -86,7 +86,7 @@ def set_deterministic_debug_mode(debug_mode: int | str) -> None:
     level = names.get(debug_mode, debug_mode)  # type: ignore[arg-type]
     if level not in (0, 1, 2):
         raise RuntimeError(f"invalid value of debug_mode, expected 0, 1, or 2, but got {level}")
-    use_deterministic_algorithms(level > 0, warn_only=level == 1)  # type: ignore[operator]
+    use_deterministic_algorithms(level > 0, warn_only=level == 1)
 
 
 def get_deterministic_debug_mode() -> int:

@@ -208,7 +208,7 @@ def _depthwise(
             result = product
         else:
             result += product
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 def input_gradient(
@@ -289,7 +289,7 @@ def weight_gradient(
         product = np.matmul(wanted, columns.swapaxes(2, 3))
         summed = product[0] if count == 1 else np.add.reduce(product, 0)
         total = summed if total is None else total + summed
-    return total.reshape(filters, each, *kernel)  # type: ignore[no-any-return]
+    return total.reshape(filters, each, *kernel)
 
 
 def _weight_gradient_pixels(

@@ -41,7 +41,7 @@ def _log_sum(*arrays: Array) -> Array:
     for array in arrays:
         total = total + np.exp(array - shift)
     with np.errstate(divide="ignore"):
-        return np.log(total) + shift  # type: ignore[no-any-return]
+        return np.log(total) + shift
 
 
 def _entered(alpha: Array, skip: Array) -> Array:

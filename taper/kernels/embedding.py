@@ -23,7 +23,7 @@ def add_rows(count: int, index: Array, rows: Array) -> Array:
 
     ones = np.ones(len(index), rows.dtype)
     picks = csc_array((ones, index, np.arange(len(index) + 1)), (count, len(index)))
-    return picks @ rows  # type: ignore[no-any-return]
+    return picks @ rows
 
 
 def limit_row_norms(table: Array, index: Array, max_norm: float, norm_type: float) -> None:

@@ -27,14 +27,14 @@ def routine(name: str, dtype: Any) -> Callable[..., Any]:
     """LAPACK's routine for a dtype; `name` without the letter that says the dtype."""
     from scipy.linalg import lapack
 
-    return getattr(lapack, _PREFIX[dtype.name] + name)  # type: ignore[no-any-return]
+    return getattr(lapack, _PREFIX[dtype.name] + name)
 
 
 def blas(name: str, dtype: Any) -> Callable[..., Any]:
     """BLAS's routine for a dtype."""
     from scipy.linalg import blas as functions
 
-    return getattr(functions, _PREFIX[dtype.name] + name)  # type: ignore[no-any-return]
+    return getattr(functions, _PREFIX[dtype.name] + name)
 
 
 def batches(*arrays: tuple[Array, int]) -> tuple[tuple[int, ...], list[Array]]:

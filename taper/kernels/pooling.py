@@ -114,7 +114,7 @@ def _reduce_axis(x: Array, axis: int, windows: Windows, out: Ints, ufunc: Any) -
     result = ufunc(first, others[0])
     for other in others[1:]:
         ufunc(result, other, result)
-    return result.reshape(shape)  # type: ignore[no-any-return]
+    return result.reshape(shape)
 
 
 def max_pool(x: Array, windows: Windows, out: Ints) -> Array:
@@ -287,7 +287,7 @@ def adaptive_mean_gradient(grad: Array, size: Ints) -> Array:
 
 def _last_nan(x: Array, axis: int) -> Array:
     """The position of the last NaN along an axis."""
-    return x.shape[axis] - 1 - np.isnan(np.flip(x, axis)).argmax(axis)  # type: ignore[no-any-return]
+    return x.shape[axis] - 1 - np.isnan(np.flip(x, axis)).argmax(axis)
 
 
 def box_max(x: Array, starts: list[Any], ends: list[Any]) -> tuple[Array, Array]:

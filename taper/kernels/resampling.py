@@ -60,10 +60,10 @@ def cubic_weights(t: Array, a: float) -> list[Array]:
     """Keys' cubic convolution at distances 1 + t, t, 1 - t and 2 - t (Keys, 1981)."""
 
     def near(x: Array) -> Array:
-        return ((a + 2) * x - (a + 3)) * x * x + 1  # type: ignore[no-any-return]
+        return ((a + 2) * x - (a + 3)) * x * x + 1
 
     def far(x: Array) -> Array:
-        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a  # type: ignore[no-any-return]
+        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
 
     return [far(t + 1), near(t), near(1 - t), far(2 - t)]
 
@@ -81,7 +81,7 @@ def cubic(size: int, out: int, factor: float | None, align_corners: bool, kind: 
 
 
 def _triangle(x: Array) -> Array:
-    return np.maximum(1 - np.abs(x), 0)  # type: ignore[no-any-return]
+    return np.maximum(1 - np.abs(x), 0)
 
 
 def _cubic_filter(x: Array) -> Array:
@@ -92,7 +92,7 @@ def _cubic_filter(x: Array) -> Array:
 
 
 def _lanczos(x: Array) -> Array:
-    return np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0)  # type: ignore[no-any-return]
+    return np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0)
 
 
 FILTERS: dict[str, tuple[Callable[[Array], Array], int]] = {

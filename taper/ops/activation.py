@@ -628,7 +628,7 @@ def softsign(input: Tensor) -> Tensor:
         >>> torch.nn.functional.softsign(torch.tensor([-1., 3.]))
         tensor([-0.5000,  0.7500])
     """
-    return input / (input.abs() + 1)  # type: ignore[attr-defined, operator]
+    return input / (input.abs() + 1)
 
 
 @composite("nn.functional.tanhshrink")
@@ -640,7 +640,7 @@ def tanhshrink(input: Tensor) -> Tensor:
         >>> torch.nn.functional.tanhshrink(torch.tensor([1.]))
         tensor([0.2384])
     """
-    return input - input.tanh()  # type: ignore[attr-defined, operator]
+    return input - input.tanh()
 
 
 # -- piecewise linear ones -------------------------------------------------------------------------

@@ -159,7 +159,7 @@ def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
         tensor([[2., 7.]])
     """
     out = _read("adaptive_avg_pool", 1, input, output_size)
-    return _MEAN[2](input.unsqueeze(-2), (1, *out)).squeeze(-2)  # type: ignore[attr-defined,no-any-return]
+    return _MEAN[2](input.unsqueeze(-2), (1, *out)).squeeze(-2)
 
 
 @composite("nn.functional.adaptive_avg_pool2d", out=True)
@@ -171,8 +171,8 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     """
     out = _read("adaptive_avg_pool", 2, input, output_size)
     if out == (1, 1) and input._array.dtype.kind != "i":
-        return input.mean((-1, -2), True)  # type: ignore[attr-defined, no-any-return]
-    return _MEAN[2](input, out)  # type: ignore[no-any-return]
+        return input.mean((-1, -2), True)
+    return _MEAN[2](input, out)
 
 
 @composite("nn.functional.adaptive_avg_pool3d", out=True)
@@ -183,15 +183,15 @@ def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
     """
     out = _read("adaptive_avg_pool", 3, input, output_size)
     if out == (1, 1, 1) and input._array.dtype.kind != "i":
-        return input.mean((-1, -2, -3), True)  # type: ignore[attr-defined, no-any-return]
-    return _MEAN[3](input, out)  # type: ignore[no-any-return]
+        return input.mean((-1, -2, -3), True)
+    return _MEAN[3](input, out)
 
 
 def _maxima(count: int, input: Tensor, output_size: Any) -> Any:
     out = _read("adaptive_max_pool", count, input, output_size)
     if count > 1:
         return _MAXIMUM[count](input, out)
-    values, indices = _MAXIMUM[2](input.unsqueeze(-2), (1, *out))  # type: ignore[attr-defined]
+    values, indices = _MAXIMUM[2](input.unsqueeze(-2), (1, *out))
     return values.squeeze(-2), indices.squeeze(-2)
 
 
@@ -208,7 +208,7 @@ def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = 
 @composite("adaptive_max_pool1d")
 def torch_adaptive_max_pool1d(input: Tensor, output_size: Any) -> tuple[Tensor, Tensor]:
     """`nn.functional.adaptive_max_pool1d` with `return_indices`."""
-    return _maxima(1, input, output_size)  # type: ignore[no-any-return]
+    return _maxima(1, input, output_size)
 
 
 @composite("nn.functional.adaptive_max_pool2d")

@@ -22,14 +22,14 @@ Number = Any
 def conj(value: Any) -> Any:
     """The conjugate of a tensor or number; real ones as they are."""
     if isinstance(value, Tensor):
-        return value if value._array.dtype.kind != "c" else value.conj()  # type: ignore[attr-defined]
+        return value if value._array.dtype.kind != "c" else value.conj()
     return value.conjugate() if isinstance(value, complex) else value
 
 
 def scaled(array: Any, factor: Any) -> Any:
     """An array times a Python number, which must not widen its dtype."""
     if isinstance(factor, Tensor):
-        factor = factor.item()  # type: ignore[attr-defined]
+        factor = factor.item()
     kind = array.dtype.kind
     if isinstance(factor, bool) and kind != "b":
         raise RuntimeError("Boolean alpha only supported for Boolean results.")

@@ -79,7 +79,7 @@ def _(grad, result, query, key, value, logsum, needs, mask, causal, scale):
 
 def _weights(query: Tensor, key: Tensor, mask: Any, causal: bool, scale: float) -> Tensor:
     """The attention weights, as a recorded computation."""
-    scores = (query @ key.transpose(-2, -1)) * scale  # type: ignore[operator,attr-defined]
+    scores = (query @ key.transpose(-2, -1)) * scale
     if causal:
         shape = scores._array.shape[-2:]
         scores = scores.masked_fill(wrap(~np.tri(*shape, dtype=np.bool_)), -math.inf)
@@ -89,9 +89,9 @@ def _weights(query: Tensor, key: Tensor, mask: Any, causal: bool, scale: float) 
         scores = scores + mask
     weights = scores.softmax(-1)
     if mask is None:
-        return weights  # type: ignore[no-any-return]
+        return weights
     hidden = (scores._array == -math.inf).all(-1, keepdims=True)
-    return weights.masked_fill(wrap(hidden), 0.0) if hidden.any() else weights  # type: ignore[no-any-return]
+    return weights.masked_fill(wrap(hidden), 0.0) if hidden.any() else weights
 
 
 _DTYPE_WORDS = {
@@ -163,11 +163,11 @@ def scaled_dot_product_attention(
     if dropout_p == 0 and (attn_mask is None or attn_mask._edge is None) and (
         query._array.dtype.kind == "f" or query._array.dtype.itemsize == 2
     ):
-        return attend(query, key, value, attn_mask, is_causal, scale)  # type: ignore[no-any-return]
+        return attend(query, key, value, attn_mask, is_causal, scale)
     weights = _weights(query, key, attn_mask, is_causal, scale)
     if dropout_p > 0:
         weights = find("nn.functional.dropout")(weights, dropout_p, True)
-    return weights @ value  # type: ignore[no-any-return]
+    return weights @ value
 
 
 def _shared_heads(query: Tensor, shared: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ def _shared_heads(query: Tensor, shared: Tensor) -> Tensor:
         raise RuntimeError("Number of heads in key and value must divide the number of heads in ")
     if heads == given:
         return shared
-    return shared.repeat_interleave(heads // given, -3)  # type: ignore[attr-defined, no-any-return]
+    return shared.repeat_interleave(heads // given, -3)
 
 
 # -- several heads -----------------------------------------------------------------------------------
@@ -242,14 +242,14 @@ def _projected(
     linear = find("nn.functional.linear")
     biases = (None, None, None) if bias is None else bias.chunk(3)
     if separate is not None:
-        return tuple(  # type: ignore[return-value]
+        return tuple(
             [linear(x, w, b) for x, w, b in zip((query, key, value), separate, biases, strict=True)]
         )
     if query is key and key is value:
         # One product for all three.
-        return linear(query, weight, bias).split(size, -1)  # type: ignore[no-any-return]
+        return linear(query, weight, bias).split(size, -1)
     weights = weight.chunk(3)
-    return tuple(  # type: ignore[return-value]
+    return tuple(
         [linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)]
     )
 
@@ -257,7 +257,7 @@ def _projected(
 def _by_head(x: Tensor, batch: int, heads: int) -> Tensor:
     """(length, batch, heads * size) as (batch * heads, length, size)."""
     length = x._array.shape[0]
-    return x.reshape(length, batch * heads, -1).transpose(0, 1)  # type: ignore[attr-defined, no-any-return]
+    return x.reshape(length, batch * heads, -1).transpose(0, 1)
 
 
 def _one_longer(mask: Any) -> Any:
@@ -291,11 +291,11 @@ def multi_head_attention_forward(
         )
     if not is_batch:
         same_key, same_value = key is query, value is key
-        query = query.unsqueeze(1)  # type: ignore[attr-defined]
-        key = query if same_key else key.unsqueeze(1)  # type: ignore[attr-defined]
-        value = key if same_value else value.unsqueeze(1)  # type: ignore[attr-defined]
+        query = query.unsqueeze(1)
+        key = query if same_key else key.unsqueeze(1)
+        value = key if same_value else value.unsqueeze(1)
         if key_padding_mask is not None:
-            key_padding_mask = key_padding_mask.unsqueeze(0)  # type: ignore[attr-defined]
+            key_padding_mask = key_padding_mask.unsqueeze(0)
     target, batch, size = query._array.shape
     if size != embed_dim_to_check:
         raise AssertionError(
@@ -334,21 +334,21 @@ def multi_head_attention_forward(
         if static_k is not None or static_v is not None:
             raise AssertionError("bias cannot be added to static key.")
         cat = find("cat")
-        k, v = cat([k, bias_k.repeat(1, batch, 1)]), cat([v, bias_v.repeat(1, batch, 1)])  # type: ignore[attr-defined]
+        k, v = cat([k, bias_k.repeat(1, batch, 1)]), cat([v, bias_v.repeat(1, batch, 1)])
         attn_mask, key_padding_mask = _one_longer(attn_mask), _one_longer(key_padding_mask)
     q = _by_head(q, batch, num_heads)
     k = _by_head(k, batch, num_heads) if static_k is None else static_k
     v = _by_head(v, batch, num_heads) if static_v is None else static_v
     if add_zero_attn:
         cat = find("cat")
-        zeros = k.new_zeros(batch * num_heads, 1, head_size)  # type: ignore[attr-defined]
+        zeros = k.new_zeros(batch * num_heads, 1, head_size)
         k, v = cat([k, zeros], 1), cat([v, zeros], 1)
         attn_mask, key_padding_mask = _one_longer(attn_mask), _one_longer(key_padding_mask)
     source = k._array.shape[1]
     if key_padding_mask is not None:
-        padding = key_padding_mask.view(batch, 1, 1, source).expand(-1, num_heads, -1, -1)  # type: ignore[attr-defined]
+        padding = key_padding_mask.view(batch, 1, 1, source).expand(-1, num_heads, -1, -1)
         padding = padding.reshape(batch * num_heads, 1, source)
-        attn_mask = padding if attn_mask is None else attn_mask + padding  # type: ignore[operator]
+        attn_mask = padding if attn_mask is None else attn_mask + padding
     p = dropout_p if training else 0.0
     if need_weights:
         mixed, weights = _attend_with_weights(q, k, v, attn_mask, p, head_size)
@@ -356,11 +356,11 @@ def multi_head_attention_forward(
         shape = (batch, num_heads, -1, head_size)
         if attn_mask is not None:
             if attn_mask._array.shape[0] == 1 and attn_mask._array.ndim == 3:
-                attn_mask = attn_mask.unsqueeze(0)  # type: ignore[attr-defined]
+                attn_mask = attn_mask.unsqueeze(0)
             else:
-                attn_mask = attn_mask.view(batch, num_heads, -1, source)  # type: ignore[attr-defined]
+                attn_mask = attn_mask.view(batch, num_heads, -1, source)
         mixed = scaled_dot_product_attention(
-            q.view(shape), k.view(shape), v.view(shape), attn_mask, p, hint  # type: ignore[attr-defined]
+            q.view(shape), k.view(shape), v.view(shape), attn_mask, p, hint
         ).reshape(batch * num_heads, target, head_size)
         weights = None
     joined = mixed.transpose(0, 1).reshape(target * batch, size)
@@ -383,7 +383,7 @@ def _mask_of_heads(mask: Tensor, target: int, source: int, batch: int, heads: in
                 f"The shape of the 2D attn_mask is {mask.shape}, but should be "
                 f"{(target, source)}."
             )
-        return mask.unsqueeze(0)  # type: ignore[attr-defined, no-any-return]
+        return mask.unsqueeze(0)
     if tuple(mask.shape) != (batch * heads, target, source):
         raise RuntimeError(
             f"The shape of the 3D attn_mask is {mask.shape}, but should be "
@@ -395,7 +395,7 @@ def _mask_of_heads(mask: Tensor, target: int, source: int, batch: int, heads: in
 def _attend_with_weights(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, p: float, head_size: int
 ) -> tuple[Any, Any]:
-    scores = (q * math.sqrt(1.0 / head_size)).bmm(k.transpose(-2, -1))  # type: ignore[operator,attr-defined]
+    scores = (q * math.sqrt(1.0 / head_size)).bmm(k.transpose(-2, -1))
     if mask is not None:
         scores = scores + mask
     weights = scores.softmax(-1)

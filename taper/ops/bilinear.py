@@ -55,10 +55,10 @@ def bilinear(
             f"expected {w.shape[0]}"
         )
     features, first, second = w.shape
-    rows1, rows2 = input1.reshape(-1, first), input2.reshape(-1, second)  # type: ignore[attr-defined]
+    rows1, rows2 = input1.reshape(-1, first), input2.reshape(-1, second)
     # (rows, I) times (I, K J), then each row's (K, J) times its vector (J).
-    half = rows1.mm(weight.transpose(0, 1).reshape(first, features * second))  # type: ignore[attr-defined]
+    half = rows1.mm(weight.transpose(0, 1).reshape(first, features * second))
     result = half.view(-1, features, second).bmm(rows2.unsqueeze(2)).squeeze(2)
     if bias is not None:
         result = result + bias
-    return result.view(*a.shape[:-1], features)  # type: ignore[no-any-return]
+    return result.view(*a.shape[:-1], features)

@@ -48,7 +48,7 @@ def _gradient(grad: Tensor, factor: Tensor, upper: bool) -> Tensor:
     if upper:
         grad, factor = adjoint(grad), adjoint(factor)
     h = adjoint(factor)
-    phi = (h @ grad).tril()  # type: ignore[attr-defined, operator]
+    phi = (h @ grad).tril()
     phi = phi - 0.5 * phi.diagonal(0, -2, -1).diag_embed()
     # inverse(L^H) phi inverse(L), by two triangular systems
     found = solve_triangular(h, phi, upper=True)

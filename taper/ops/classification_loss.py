@@ -191,7 +191,7 @@ def _checked_target(input: Tensor, target: Tensor, weight: Any, reduction: str) 
     kind = target._array.dtype.char
     if kind != "l" and kind != "q":
         if kind == "B":
-            target = target.long()  # type: ignore[attr-defined]
+            target = target.long()
         else:
             raise RuntimeError(
                 "expected target dtype to be Long or Byte, but got "
@@ -273,7 +273,7 @@ def _small_mean(input: Tensor, target: Tensor, ignore_index: int) -> Tensor | No
 
 
 def log_softmax(input: Tensor, dim: int) -> Tensor:
-    return taper.log_softmax(input, dim)  # type: ignore[no-any-return]
+    return taper.log_softmax(input, dim)
 
 
 def _check_smoothing(label_smoothing: float) -> None:
@@ -290,7 +290,7 @@ def _with_probabilities(
     check_reduction(reduction)
     classes = input.shape[dim]
     if label_smoothing:
-        target = target * (1 - label_smoothing) + label_smoothing / classes  # type: ignore[operator]
+        target = target * (1 - label_smoothing) + label_smoothing / classes
     logs = log_softmax(input, dim)
     if weight is not None:
         if weight.shape != (classes,):
@@ -320,7 +320,7 @@ def _smoothed(
     hard = picked_loss_function(logs, target, weight, reduction, ignore_index)
     classes = input.shape[dim]
     if weight is None:
-        smooth = -logs.sum(dim)  # type: ignore[attr-defined]
+        smooth = -logs.sum(dim)
     else:
         shape = [-1 if d == dim else 1 for d in range(input.ndim)]
         smooth = -(logs * weight.reshape(shape)).sum(dim)
@@ -330,11 +330,11 @@ def _smoothed(
         if weight is None:
             smooth = smooth.sum() / (~ignored).sum()
         else:
-            safe = target.masked_fill(ignored, 0)  # type: ignore[attr-defined]
+            safe = target.masked_fill(ignored, 0)
             smooth = smooth.sum() / weight[safe].masked_fill(ignored, 0.0).sum()
     elif reduction == "sum":
         smooth = smooth.sum()
-    return hard * (1 - label_smoothing) + smooth * (label_smoothing / classes)  # type: ignore
+    return hard * (1 - label_smoothing) + smooth * (label_smoothing / classes)
 
 
 @operator(hidden=True, upcast=True, node="MultiMarginLossBackward0", aux=("slope",))
@@ -390,7 +390,7 @@ def multi_margin_loss(
     if weight is not None and weight.dim() != 1:
         raise ValueError("weight must be one-dimensional")
     if input.ndim == 0:
-        input = input.reshape(1)  # type: ignore[attr-defined]
+        input = input.reshape(1)
     if input.ndim > 2 or input.shape[-1] == 0:
         raise RuntimeError(
             f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: "
@@ -411,7 +411,7 @@ def multi_margin_loss(
         raise RuntimeError(
             f"expected scalar type Long but found {scalar_type_name(target.dtype)}"
         )
-    shaped = target if input.ndim == 2 else target.reshape(())  # type: ignore[attr-defined]
+    shaped = target if input.ndim == 2 else target.reshape(())
     return multi_margin(input, shaped, weight, p, margin, reduction)
 
 
@@ -464,7 +464,7 @@ def multilabel_margin_loss(
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction(reduction)
     if input.ndim == 0 and target.ndim == 0:
-        input, target = input.reshape(1), target.reshape(1)  # type: ignore[attr-defined]
+        input, target = input.reshape(1), target.reshape(1)
     if input.ndim not in (1, 2) or input.shape[-1] == 0:
         raise RuntimeError(
             "Expected non-empty vector or matrix with optional 0-dim batch size, but got: "
@@ -492,7 +492,7 @@ def multilabel_soft_margin_loss(
     """
     reduction = legacy_reduction(size_average, reduce, reduction)
     logs = taper.nn.functional.logsigmoid
-    losses = -(target * logs(input) + (1 - target) * logs(-input))  # type: ignore[operator]
+    losses = -(target * logs(input) + (1 - target) * logs(-input))
     if weight is not None:
         losses = losses * weight
     losses = losses.sum(dim=input.dim() - 1) / input.size(input.dim() - 1)

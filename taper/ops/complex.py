@@ -74,13 +74,13 @@ def _set_imag(self: Tensor, value: Any) -> None:
 
 
 def _as_tensor(like: Tensor, value: Any) -> Any:
-    return value if isinstance(value, Tensor) else like.new_tensor(value)  # type: ignore[attr-defined]
+    return value if isinstance(value, Tensor) else like.new_tensor(value)
 
 
-Tensor.real = property(  # type: ignore[attr-defined]
+Tensor.real = property(
     real.forward, _set_real, doc="The real parts, as a view."
 )
-Tensor.imag = property(  # type: ignore[attr-defined]
+Tensor.imag = property(
     imag.forward, _set_imag, doc="The imaginary parts, as a view."
 )
 

@@ -54,7 +54,7 @@ def where(
         tensor([1, 0])
     """
     if other is None and input is None:
-        return condition.nonzero(as_tuple=True)  # type: ignore[attr-defined, no-any-return]
+        return condition.nonzero(as_tuple=True)
     return select.function(condition, input, other) if out is None else (
         select.function(condition, input, other, out=out))
 
@@ -65,4 +65,4 @@ def _where_method(self: Tensor, condition: Tensor, other: Tensor | Number) -> Te
 
 
 _where_method.__name__ = _where_method.__qualname__ = "where"
-Tensor.where = _where_method  # type: ignore[attr-defined]
+Tensor.where = _where_method

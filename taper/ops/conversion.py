@@ -182,9 +182,9 @@ def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
                 result._edge = result._storage = result._base = result._grad = None
                 return result
     if slow.overrides.has_override(self) or active.modes:
-        found = slow.overrides.intercept(Tensor.to, ["self"], (self, *args), None, **kwargs)  # type: ignore[attr-defined]
+        found = slow.overrides.intercept(Tensor.to, ["self"], (self, *args), None, **kwargs)
         if found is not slow.overrides.NOT_INTERCEPTED:
-            return found  # type: ignore[no-any-return]
+            return found
     device, dtype, copy, memory_format = _to_arguments(args, kwargs)
     return _converted(self, dtype, device, copy, memory_format)
 
@@ -329,12 +329,12 @@ def _(grad, src_shape, src_dtype):
 def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     """Copies the elements of `src` into this tensor, casting and broadcasting them."""
     if slow.overrides.has_override(self) or slow.overrides.has_override(src):
-        found = slow.overrides.intercept(Tensor.copy_, ["self", "src"], (self, src), None)  # type: ignore[attr-defined]
+        found = slow.overrides.intercept(Tensor.copy_, ["self", "src"], (self, src), None)
         if found is not slow.overrides.NOT_INTERCEPTED:
-            return found  # type: ignore[no-any-return]
+            return found
     if not isinstance(src, Tensor):
         if isinstance(src, (int, float, complex, bool)):
-            return self.fill_(src)  # type: ignore[attr-defined, no-any-return]
+            return self.fill_(src)
         raise TypeError(
             f"copy_(): argument 'other' (position 1) must be Tensor, not {type(src).__name__}"
         )

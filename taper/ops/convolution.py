@@ -252,7 +252,7 @@ def input_gradient(
         (0,) * len(stride),
     )
     extra = tuple([n - m for n, m in zip(shape[2:], least, strict=True)])
-    return convolution(  # type: ignore[no-any-return]
+    return convolution(
         grad, weight, None, stride, padding, dilation, True, extra, groups
     )
 
@@ -286,7 +286,7 @@ def _cropped(result: Tensor, shape: Ints) -> Tensor:
     """Leaves away windows that begin where only output_padding reaches."""
     for dim, size in enumerate(shape[2:], 2):
         if result._array.shape[dim] != size:
-            result = result.narrow(dim, 0, size)  # type: ignore[attr-defined]
+            result = result.narrow(dim, 0, size)
     return result
 
 
@@ -299,21 +299,21 @@ def _convolve(
 ) -> Tensor:
     if not isinstance(input, Tensor) or not isinstance(weight, Tensor):
         # The operator names what is missing.
-        return convolution(input, weight, bias, 1, 0, 1, False, 0, 1)  # type: ignore[no-any-return]
+        return convolution(input, weight, bias, 1, 0, 1, False, 0, 1)
     ndim = input._array.ndim
     if ndim != count + 2:
         if ndim != count + 1:
             raise _input_error(function, count, input)
-        return _convolve(  # type: ignore[no-any-return]
-            function, count, input.unsqueeze(0), weight, bias, stride, padding, dilation, groups  # type: ignore[attr-defined]
-        ).squeeze(0)  # type: ignore[attr-defined]
+        return _convolve(
+            function, count, input.unsqueeze(0), weight, bias, stride, padding, dilation, groups
+        ).squeeze(0)
     stride = spread(function, "stride", stride, count)
     dilation = spread(function, "dilation", dilation, count)
     if type(padding) is str:
         input, padding = _padded_by_name(input, weight, stride, padding, dilation)
     else:
         padding = spread(function, "padding", padding, count)
-    return convolution(  # type: ignore[no-any-return]
+    return convolution(
         input, weight, bias, stride, padding, dilation, False, (0,) * count, groups
     )
 
@@ -407,16 +407,16 @@ def _transpose(
     padding: Any, output_padding: Any, groups: int, dilation: Any,
 ) -> Tensor:
     if not isinstance(input, Tensor) or not isinstance(weight, Tensor):
-        return convolution(input, weight, bias, 1, 0, 1, True, 0, 1)  # type: ignore[no-any-return]
+        return convolution(input, weight, bias, 1, 0, 1, True, 0, 1)
     ndim = input._array.ndim
     if ndim != count + 2:
         if ndim != count + 1:
             raise _input_error(function, count, input)
-        return _transpose(  # type: ignore[no-any-return]
-            function, count, input.unsqueeze(0), weight, bias, stride, padding, output_padding,  # type: ignore[attr-defined]
+        return _transpose(
+            function, count, input.unsqueeze(0), weight, bias, stride, padding, output_padding,
             groups, dilation,
-        ).squeeze(0)  # type: ignore[attr-defined]
-    return convolution(  # type: ignore[no-any-return]
+        ).squeeze(0)
+    return convolution(
         input, weight, bias, spread(function, "stride", stride, count),
         spread(function, "padding", padding, count),
         spread(function, "dilation", dilation, count), True,

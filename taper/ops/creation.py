@@ -62,7 +62,7 @@ def _into(function: str, out: Tensor, size: tuple[int, ...], value: Any, wanted:
     if out._array.shape != size:
         slow.resize_out(out, size)
     if value is not None:
-        out.detach().fill_(value)  # type: ignore[attr-defined]
+        out.detach().fill_(value)
     return out
 
 
@@ -410,7 +410,7 @@ def _space_dtype(start: Any, end: Any, dtype: Any, out: Any, function: str) -> d
     wanted = read_options(function, dtype, None)[0]
     if out is not None:
         check_out_dtype(out, wanted)
-        return out.dtype  # type: ignore[no-any-return]
+        return out.dtype
     is_complex = isinstance(start, complex) or isinstance(end, complex)
     if wanted is None:
         return dtype_of_number(1j) if is_complex else get_default_dtype()

@@ -238,7 +238,7 @@ def _register(
         for path in paths:
             INPLACE[path + "_"] = op
     for dunder in dunders:
-        _bind(Tensor, dunder, lambda dunder=dunder: op.dunder(dunder))  # type: ignore[misc]
+        _bind(Tensor, dunder, lambda dunder=dunder: op.dunder(dunder))
 
 
 INPLACE: dict[str, Operator] = {}

@@ -24,8 +24,8 @@ def _gradient(grad: Tensor, result: Tensor, x1: Tensor, x2: Tensor, p: float) ->
         return wrap(kernel.distance_gradient(
             grad._array, result._array, x1._array, x2._array, p
         ))
-    difference = x1.unsqueeze(2) - x2.unsqueeze(1)  # type: ignore[attr-defined]
-    size, wanted = result.unsqueeze(3), grad.unsqueeze(3)  # type: ignore[attr-defined]
+    difference = x1.unsqueeze(2) - x2.unsqueeze(1)
+    size, wanted = result.unsqueeze(3), grad.unsqueeze(3)
     zero = size == 0
     size = size.masked_fill(zero, 1.0)
     if p == 0:
@@ -40,7 +40,7 @@ def _gradient(grad: Tensor, result: Tensor, x1: Tensor, x2: Tensor, p: float) ->
         at_zero = difference == 0
         power = difference.abs().masked_fill(at_zero, 1.0).pow(p - 1)
         share = (difference.sign() * power * (wanted / size.pow(p - 1))).masked_fill(at_zero, 0.0)
-    return share.sum(2)  # type: ignore[no-any-return]
+    return share.sum(2)
 
 
 @operator(hidden=True, upcast=True, node="CdistBackward0", kinds="f")
@@ -108,13 +108,13 @@ def cdist(
     rows, columns, size = a.shape[-2], b.shape[-2], a.shape[-1]
     batch = tuple(np.broadcast_shapes(a.shape[:-2], b.shape[:-2]))
     count = math.prod(batch)
-    flat1 = x1.expand(*batch, rows, size).reshape(count, rows, size)  # type: ignore[attr-defined]
-    flat2 = x2.expand(*batch, columns, size).reshape(count, columns, size)  # type: ignore[attr-defined]
+    flat1 = x1.expand(*batch, rows, size).reshape(count, rows, size)
+    flat2 = x2.expand(*batch, columns, size).reshape(count, columns, size)
     chosen = _MODES[compute_mode]
     by_product = p == 2 and (
         chosen if chosen is not None else rows > _FEW_ROWS or columns > _FEW_ROWS
     )
-    return row_distances(  # type: ignore[no-any-return]
+    return row_distances(
         flat1, flat2, float(p), by_product
     ).reshape(*batch, rows, columns)
 
@@ -148,8 +148,8 @@ def _(grad, result, input, p):
     index = wrap(places)
 
     def as_matrix(values: Tensor) -> Tensor:
-        flat = values.new_zeros(n * n).index_add(0, index, values.repeat(2))  # type: ignore[attr-defined]
-        return flat.reshape(1, n, n)  # type: ignore[no-any-return]
+        flat = values.new_zeros(n * n).index_add(0, index, values.repeat(2))
+        return flat.reshape(1, n, n)
 
     rows = input.unsqueeze(0)
     return _gradient(as_matrix(grad), as_matrix(result), rows, rows, float(p)).squeeze(0)
@@ -166,8 +166,8 @@ def pairwise_distance(
         >>> torch.pairwise_distance(torch.tensor([[3., 0.]]), torch.tensor([[0., 4.]]))
         tensor([5.0000])
     """
-    difference = x1 - x2 + eps  # type: ignore[operator]
-    return difference.norm(p, -1 if difference._array.ndim else 0, keepdim)  # type: ignore[no-any-return]
+    difference = x1 - x2 + eps
+    return difference.norm(p, -1 if difference._array.ndim else 0, keepdim)
 
 
 @composite("cosine_similarity", aliases=("nn.functional.cosine_similarity",))
@@ -190,15 +190,15 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     try:
         shape = np.broadcast_shapes(*shapes)
     except ValueError:
-        raise broadcast_error(shapes) from None  # type: ignore[misc]
+        raise broadcast_error(shapes) from None
     dim = normalize_dim(dim, len(shape))
-    first, second = (_unit(x.to(common).expand(shape), dim, eps) for x in (x1, x2))  # type: ignore[attr-defined]
-    return (first * second).sum(dim)  # type: ignore[operator, no-any-return]
+    first, second = (_unit(x.to(common).expand(shape), dim, eps) for x in (x1, x2))
+    return (first * second).sum(dim)
 
 
 def _unit(x: Tensor, dim: int, eps: float) -> Tensor:
     """The vectors divided by their norms, those below `eps` by `eps`; gradients know no bound."""
-    size = x.norm(2, dim, True)  # type: ignore[attr-defined]
+    size = x.norm(2, dim, True)
     if (size._array < eps).any():
         size = size + (size.detach().clamp(min=eps) - size.detach())
-    return x / size  # type: ignore[operator, no-any-return]
+    return x / size

@@ -259,8 +259,8 @@ def remainder_of(input: Tensor, other: Any) -> Any:
 
 def _rdiv(self: Tensor, other: Any) -> Tensor:
     """``other / self``: Python 2's name of the reflected division."""
-    return self.reciprocal() * other  # type: ignore[attr-defined, no-any-return]
+    return self.reciprocal() * other
 
 
 _rdiv.__name__ = "__rdiv__"
-Tensor.__rdiv__ = _rdiv  # type: ignore[attr-defined]
+Tensor.__rdiv__ = _rdiv

@@ -48,18 +48,18 @@ def _dropped(
         return input
     if p == 1:
         zero = wrap(np.zeros((), input._array.dtype))
-        return input.mul_(zero) if inplace else input * zero  # type: ignore[attr-defined,operator,no-any-return]
+        return input.mul_(zero) if inplace else input * zero
     noise = _kept(input, p, feature)
     number = noise.dtype.type
     if not alpha:
         noise /= number(1 - p)
-        return input.mul_(wrap(noise)) if inplace else input * wrap(noise)  # type: ignore[attr-defined,operator,no-any-return]
+        return input.mul_(wrap(noise)) if inplace else input * wrap(noise)
     scale = 1.0 / ((_ALPHA * _ALPHA * p + 1) * (1 - p)) ** 0.5
     offset = wrap((noise - number(1)) * number(_ALPHA * scale) + number(_ALPHA * scale * p))
     noise *= number(scale)
     if inplace:
-        return input.mul_(wrap(noise)).add_(offset)  # type: ignore[attr-defined, no-any-return]
-    return input * wrap(noise) + offset  # type: ignore[operator, no-any-return]
+        return input.mul_(wrap(noise)).add_(offset)
+    return input * wrap(noise) + offset
 
 
 @composite("nn.functional.dropout")
@@ -121,11 +121,11 @@ def _with_batch(
     if not unbatched:
         return _dropped(input, p, training, inplace, True, False)
     if inplace:
-        _dropped(input.unsqueeze(0), p, training, True, True, False)  # type: ignore[attr-defined]
+        _dropped(input.unsqueeze(0), p, training, True, True, False)
         return input
-    return _dropped(  # type: ignore[no-any-return]
-        input.unsqueeze(0), p, training, False, True, False  # type: ignore[attr-defined]
-    ).squeeze(0)  # type: ignore[attr-defined]
+    return _dropped(
+        input.unsqueeze(0), p, training, False, True, False
+    ).squeeze(0)
 
 
 @composite("nn.functional.dropout2d")

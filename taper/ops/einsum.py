@@ -129,11 +129,11 @@ def einsum(*args: Any) -> Tensor:
         current, present = _contract(current, present, other, named, needed)
     extra = [d for d, label in enumerate(present) if label not in result]
     if extra:
-        current = current.sum(extra)  # type: ignore[attr-defined]
+        current = current.sum(extra)
         present = [label for label in present if label in result]
     order = [present.index(label) for label in result]
     if order != list(range(len(order))):
-        current = current.permute(order)  # type: ignore[attr-defined]
+        current = current.permute(order)
     return current
 
 
@@ -188,7 +188,7 @@ def _take_diagonals(operand: Tensor, labels: list[str]) -> tuple[Tensor, list[st
         label = next(k for k in labels if labels.count(k) > 1)
         first = labels.index(label)
         second = labels.index(label, first + 1)
-        operand = operand.diagonal(0, first, second)  # type: ignore[attr-defined]
+        operand = operand.diagonal(0, first, second)
         labels = [k for d, k in enumerate(labels) if d not in (first, second)] + [label]
     return operand, labels
 
@@ -215,7 +215,7 @@ def _contract(
     shape = [sizes[k] for k in batch]
     shape += [a.shape[a_labels.index(k)] for k in a_own]
     shape += [b.shape[b_labels.index(k)] for k in b_own]
-    return product.reshape(shape), [*batch, *a_own, *b_own]  # type: ignore[attr-defined]
+    return product.reshape(shape), [*batch, *a_own, *b_own]
 
 
 def _sum_own(
@@ -225,12 +225,12 @@ def _sum_own(
     dims = [d for d, k in enumerate(labels) if k not in other and k not in needed]
     if not dims:
         return a, labels
-    return a.sum(dims), [k for d, k in enumerate(labels) if d not in dims]  # type: ignore
+    return a.sum(dims), [k for d, k in enumerate(labels) if d not in dims]
 
 
 def _expand_shared(a: Tensor, labels: list[str], sizes: dict[str, int]) -> Tensor:
     shape = [sizes.get(k, n) for k, n in zip(labels, a.shape, strict=True)]
-    return a if shape == list(a.shape) else a.expand(shape)  # type: ignore[attr-defined, no-any-return]
+    return a if shape == list(a.shape) else a.expand(shape)
 
 
 def _arranged(
@@ -239,7 +239,7 @@ def _arranged(
     """A batch of matrices: each group of labels is one dimension, the batch maybe none."""
     order = [labels.index(k) for k in (*batch, *rows, *columns)]
     if order != list(range(len(order))):
-        a = a.permute(order)  # type: ignore[attr-defined]
+        a = a.permute(order)
     count, height = len(batch), len(rows)
     if count <= 1 and height == 1 and len(columns) == 1:
         return a
@@ -253,7 +253,7 @@ def _arranged(
 
     merged = [product(shape[:count])] if count else []
     merged += [product(shape[count : count + height]), product(shape[count + height:])]
-    return a.reshape(merged)  # type: ignore[attr-defined, no-any-return]
+    return a.reshape(merged)
 
 
 def _multiply(
@@ -266,14 +266,14 @@ def _multiply(
     def aligned(x: Tensor, labels: list[str]) -> Tensor:
         order = [labels.index(k) for k in result if k in labels]
         if order != list(range(len(order))):
-            x = x.permute(order)  # type: ignore[attr-defined]
+            x = x.permute(order)
         shape = []
         sizes = iter(x.shape)
         for k in result:
             shape.append(next(sizes) if k in labels else 1)
-        return x.reshape(shape)  # type: ignore[attr-defined, no-any-return]
+        return x.reshape(shape)
 
-    return aligned(a, a_labels) * aligned(b, b_labels), result  # type: ignore[operator]
+    return aligned(a, a_labels) * aligned(b, b_labels), result
 
 
 @composite(out=True)
@@ -286,7 +286,7 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
         torch.Size([2, 4])
     """
     if isinstance(dims, Tensor):
-        dims = dims.tolist() if dims.numel() > 1 else int(dims)  # type: ignore[attr-defined, call-overload]
+        dims = dims.tolist() if dims.numel() > 1 else int(dims)
     if isinstance(dims, int):
         if dims < 0:
             raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
@@ -331,8 +331,8 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
     b = (1,) * (ndim - other.ndim) + tuple(other.shape)
     wide = [n for pair in zip(a, (1,) * ndim, strict=True) for n in pair]
     fine = [n for pair in zip((1,) * ndim, b, strict=True) for n in pair]
-    product = input.reshape(wide) * other.reshape(fine)  # type: ignore[attr-defined]
-    return product.reshape([m * n for m, n in zip(a, b, strict=True)])  # type: ignore[no-any-return]
+    product = input.reshape(wide) * other.reshape(fine)
+    return product.reshape([m * n for m, n in zip(a, b, strict=True)])
 
 
 @composite(method=True, out=True)
@@ -345,7 +345,7 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
         tensor(11)
     """
     if input.ndim == 0 or other.ndim == 0:
-        return input * other  # type: ignore[operator, no-any-return]
+        return input * other
     if input.shape[-1] != other.shape[-1]:
         raise RuntimeError(
             f"inner() the last dimension must match on both input tensors but got shapes "

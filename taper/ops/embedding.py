@@ -64,8 +64,8 @@ def _(grad, indices, weight_shape, padding_idx, scale_grad_by_freq, sparse):
 def _sparse_gradient(grad: Tensor, indices: Tensor, shape: Any, padding_idx: int) -> Tensor:
     import taper
 
-    rows = grad.reshape(-1, shape[1])  # type: ignore[attr-defined]
-    flat = indices.reshape(-1)  # type: ignore[attr-defined]
+    rows = grad.reshape(-1, shape[1])
+    flat = indices.reshape(-1)
     if padding_idx >= 0:
         kept = flat != padding_idx
         rows, flat = rows[kept], flat[kept]
@@ -75,7 +75,7 @@ def _sparse_gradient(grad: Tensor, indices: Tensor, shape: Any, padding_idx: int
             "embedding(): gradients of embeddings with sparse=True need sparse tensors, which are "
             "not there yet; use sparse=False"
         )
-    return make(flat.unsqueeze(0), rows, tuple(shape))  # type: ignore[no-any-return]
+    return make(flat.unsqueeze(0), rows, tuple(shape))
 
 
 @operator(hidden=True, upcast=True, node="EmbeddingDenseBackwardBackward0")
@@ -143,7 +143,7 @@ def functional_embedding(
         padding_idx = _check_padding_index(padding_idx, weight)
     if max_norm is not None:
         embedding_renorm_(weight, input, max_norm, norm_type)
-    return embedding(weight, input, padding_idx, scale_grad_by_freq, sparse)  # type: ignore[no-any-return]
+    return embedding(weight, input, padding_idx, scale_grad_by_freq, sparse)
 
 
 def _check_padding_index(padding_idx: int, weight: Tensor) -> int:
@@ -307,9 +307,9 @@ def functional_embedding_bag(
         )
     if max_norm is not None:
         embedding_renorm_(weight, input, max_norm, norm_type)
-    return embedding_bag(  # type: ignore[no-any-return]
-        weight, input.reshape(-1), offsets, scale_grad_by_freq, _MODES[mode], sparse,  # type: ignore[attr-defined]
-        None if per_sample_weights is None else per_sample_weights.reshape(-1),  # type: ignore[attr-defined]
+    return embedding_bag(
+        weight, input.reshape(-1), offsets, scale_grad_by_freq, _MODES[mode], sparse,
+        None if per_sample_weights is None else per_sample_weights.reshape(-1),
         include_last_offset, padding_idx,
     )[0]
 

@@ -123,7 +123,7 @@ def unfold(
             f"padding={p}, calculated shape of the array of sliding blocks as {out}, but its "
             "components must be at least one."
         )
-    return columns_of(input, *sizes)  # type: ignore[no-any-return]
+    return columns_of(input, *sizes)
 
 
 @composite("nn.functional.fold", aliases=("nn.functional.col2im",))
@@ -144,7 +144,7 @@ def fold(
         raise RuntimeError(f"It is expected output_size equals to 2, but got size {len(size)}")
     sizes = _read(kernel_size, dilation, padding, stride)
     _check_fold(input._array.shape, size, *sizes)
-    return image_of(input, size, *sizes)  # type: ignore[no-any-return]
+    return image_of(input, size, *sizes)
 
 
 def _check_fold(

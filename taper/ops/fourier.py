@@ -90,14 +90,14 @@ def _as_complex(input: Tensor) -> Tensor:
     if d.is_complex:
         return input
     real = d if d.is_floating_point else get_default_dtype()
-    return input.to(real.to_complex())  # type: ignore[attr-defined, no-any-return]
+    return input.to(real.to_complex())
 
 
 def _as_real(input: Tensor, name: str) -> Tensor:
     d = _checked(input).dtype
     if d.is_complex:
         raise RuntimeError(f"{name} expects a real input tensor, but got {_long_name(d)}")
-    return input if d.is_floating_point else input.to(get_default_dtype())  # type: ignore[attr-defined, no-any-return]
+    return input if d.is_floating_point else input.to(get_default_dtype())
 
 
 def _long_name(d: Any) -> str:
@@ -122,10 +122,10 @@ def _resized(input: Tensor, dim: int, n: int) -> Tensor:
     if n == present:
         return input
     if n < present:
-        return input.narrow(dim, 0, n)  # type: ignore[attr-defined, no-any-return]
+        return input.narrow(dim, 0, n)
     shape = list(input.shape)
     shape[dim] = n - present
-    return taper.cat([input, taper.zeros(shape, dtype=input.dtype)], dim)  # type: ignore[no-any-return]
+    return taper.cat([input, taper.zeros(shape, dtype=input.dtype)], dim)
 
 
 def _one_dim(input: Tensor, n: int | None, dim: int) -> tuple[int, int]:
@@ -148,7 +148,7 @@ def _declare_one(name: str, doc: str, body: Any) -> None:
     def function(
         input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None
     ) -> Tensor:
-        return body(_unsqueezed(input), n, dim, norm)  # type: ignore[no-any-return]
+        return body(_unsqueezed(input), n, dim, norm)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = doc
@@ -191,14 +191,14 @@ def _irfft(input: Tensor, n: Any, dim: int, norm: Any) -> Tensor:
 
 def _hfft(input: Tensor, n: Any, dim: int, norm: Any) -> Tensor:
     dim, size = _half_size(input, n, dim)
-    half = _resized(_as_complex(input), dim, size // 2 + 1).conj()  # type: ignore[attr-defined]
+    half = _resized(_as_complex(input), dim, size // 2 + 1).conj()
     return complex_to_real(half, (dim,), _scale(norm, True, "hfft"), size)
 
 
 def _ihfft(input: Tensor, n: Any, dim: int, norm: Any) -> Tensor:
     dim, size = _one_dim(input, n, dim)
     real = _resized(_as_real(input, "ihfft"), dim, size)
-    return real_to_complex(real, (dim,), _scale(norm, False, "ihfft")).conj()  # type: ignore[no-any-return]
+    return real_to_complex(real, (dim,), _scale(norm, False, "ihfft")).conj()
 
 
 _ONE = {
@@ -297,7 +297,7 @@ def _fftn(input: Tensor, s: Any, dim: Any, norm: Any, forward: bool = True) -> T
     sizes, dims = _shapes_and_dims(input, s, dim)
     values = _resize_all(_as_complex(input), sizes, dims)
     if not dims:
-        return values.clone()  # type: ignore[attr-defined, no-any-return]
+        return values.clone()
     return complex_to_complex(values, dims, _scale(norm, forward, "fftn"), forward)
 
 
@@ -340,7 +340,7 @@ def _hfftn(input: Tensor, s: Any, dim: Any, norm: Any) -> Tensor:
     scale = _scale(norm, True, "hfftn")
     if len(dims) > 1:
         values = complex_to_complex(values, dims[:-1], scale, True)
-    return complex_to_real(values.conj(), dims[-1:], scale, last)  # type: ignore[attr-defined]
+    return complex_to_real(values.conj(), dims[-1:], scale, last)
 
 
 def _ihfftn(input: Tensor, s: Any, dim: Any, norm: Any) -> Tensor:
@@ -350,7 +350,7 @@ def _ihfftn(input: Tensor, s: Any, dim: Any, norm: Any) -> Tensor:
     values = _resize_all(_as_real(input, "ihfftn"), sizes, dims)
     scale = _scale(norm, False, "ihfftn")
     half = real_to_complex(values, dims[-1:], scale).conj()
-    return complex_to_complex(half, dims[:-1], scale, False) if len(dims) > 1 else half  # type: ignore[no-any-return]
+    return complex_to_complex(half, dims[:-1], scale, False) if len(dims) > 1 else half
 
 
 def _declare_many(name: str, body: Any, default_dim: Any, doc: str) -> None:
@@ -358,12 +358,12 @@ def _declare_many(name: str, body: Any, default_dim: Any, doc: str) -> None:
         def function(
             input: Tensor, s: Any = None, dim: Any = None, norm: str | None = None
         ) -> Tensor:
-            return body(input, s, dim, norm)  # type: ignore[no-any-return]
+            return body(input, s, dim, norm)
     else:
         def function(
             input: Tensor, s: Any = None, dim: Any = (-2, -1), norm: str | None = None
         ) -> Tensor:
-            return body(input, s, dim, norm)  # type: ignore[no-any-return]
+            return body(input, s, dim, norm)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = doc
@@ -398,7 +398,7 @@ def fftfreq(
     kind = as_dtype(dtype) or get_default_dtype()
     half = (n + 1) // 2
     values = taper.cat([taper.arange(0, half, dtype=kind), taper.arange(-(n // 2), 0, dtype=kind)])
-    return (values * (1.0 / (n * d))).to(device or "cpu").requires_grad_(requires_grad)  # type: ignore[no-any-return]
+    return (values * (1.0 / (n * d))).to(device or "cpu").requires_grad_(requires_grad)
 
 
 @composite("fft.rfftfreq", out=True)
@@ -415,7 +415,7 @@ def rfftfreq(
     """
     kind = as_dtype(dtype) or get_default_dtype()
     values = taper.arange(0, n // 2 + 1, dtype=kind) * (1.0 / (n * d))
-    return values.to(device or "cpu").requires_grad_(requires_grad)  # type: ignore[no-any-return]
+    return values.to(device or "cpu").requires_grad_(requires_grad)
 
 
 @composite("fft.fftshift")
@@ -428,7 +428,7 @@ def fftshift(input: Tensor, dim: Any = None) -> Tensor:
         tensor([-2, -1,  0,  1])
     """
     dims = _shift_dims(input, dim)
-    return taper.roll(input, [input.shape[d] // 2 for d in dims], dims)  # type: ignore[no-any-return]
+    return taper.roll(input, [input.shape[d] // 2 for d in dims], dims)
 
 
 @composite("fft.ifftshift")
@@ -441,7 +441,7 @@ def ifftshift(input: Tensor, dim: Any = None) -> Tensor:
         tensor([ 0,  1, -2, -1])
     """
     dims = _shift_dims(input, dim)
-    return taper.roll(input, [(input.shape[d] + 1) // 2 for d in dims], dims)  # type: ignore[no-any-return]
+    return taper.roll(input, [(input.shape[d] + 1) // 2 for d in dims], dims)
 
 
 def _shift_dims(input: Tensor, dim: Any) -> tuple[int, ...]:

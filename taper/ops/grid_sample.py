@@ -25,21 +25,21 @@ _ZEROS, _BORDER, _REFLECTION = 0, 1, 2
 def _unnormalized(x: Tensor, size: int, align_corners: bool) -> Tensor:
     """Coordinates in [-1, 1] as places of pixels."""
     if align_corners:
-        return (x + 1) * ((size - 1) / 2)  # type: ignore[operator, no-any-return]
-    return ((x + 1) * size - 1) * 0.5  # type: ignore[operator, no-any-return]
+        return (x + 1) * ((size - 1) / 2)
+    return ((x + 1) * size - 1) * 0.5
 
 
 def _reflected(x: Tensor, low: int, high: int) -> Tensor:
     """Places mirrored at low / 2 and high / 2 until they lie between them."""
     if low == high:
-        return x * 0  # type: ignore[operator, no-any-return]
+        return x * 0
     least, span = low / 2, (high - low) / 2
-    x = (x - least).abs()  # type: ignore[operator]
+    x = (x - least).abs()
     with np.errstate(invalid="ignore"):
         turns = np.floor(x._array / np.asarray(span, x._array.dtype))
-    rest = x - wrap(turns * np.asarray(span, x._array.dtype))  # type: ignore[operator]
+    rest = x - wrap(turns * np.asarray(span, x._array.dtype))
     even = wrap(turns % 2 == 0)
-    return (rest + least).where(even, span - rest + least)  # type: ignore[attr-defined, no-any-return]
+    return (rest + least).where(even, span - rest + least)
 
 
 def _bounded(x: Tensor, size: int, padding: int, align_corners: bool) -> Tensor:
@@ -48,7 +48,7 @@ def _bounded(x: Tensor, size: int, padding: int, align_corners: bool) -> Tensor:
         bounds = (0, 2 * (size - 1)) if align_corners else (-1, 2 * size - 1)
         x = _reflected(x, *bounds)
     if padding != _ZEROS:
-        x = x.clamp(0, size - 1)  # type: ignore[attr-defined]
+        x = x.clamp(0, size - 1)
     return x
 
 
@@ -62,10 +62,10 @@ def _picked(input: Tensor, places: list[Any]) -> Tensor:
         flat = flat * n + np.clip(place, 0, n - 1)
     batch, channels = input._array.shape[:2]
     index = np.broadcast_to(flat[:, None], (batch, channels, flat.shape[1]))
-    values = input.flatten(2).gather(2, wrap(np.ascontiguousarray(index)))  # type: ignore[attr-defined]
+    values = input.flatten(2).gather(2, wrap(np.ascontiguousarray(index)))
     if inside.all():
-        return values  # type: ignore[no-any-return]
-    return values.masked_fill(wrap(~inside[:, None]), 0)  # type: ignore[no-any-return]
+        return values
+    return values.masked_fill(wrap(~inside[:, None]), 0)
 
 
 def _whole(x: Tensor) -> Any:
@@ -81,20 +81,20 @@ def _sampled(
     size = input._array.shape[2:]
     batch, channels = input._array.shape[:2]
     out = grid._array.shape[1:-1]
-    flat = grid.reshape(batch, -1, len(size))  # type: ignore[attr-defined]
+    flat = grid.reshape(batch, -1, len(size))
     # The grid names the last dimension first.
     places = [
         _unnormalized(flat[..., len(size) - 1 - d], n, align_corners) for d, n in enumerate(size)
     ]
     if mode == _BICUBIC:
         result = _sampled_bicubic(input, places, padding, align_corners)
-        return result.reshape(batch, channels, *out)  # type: ignore[attr-defined, no-any-return]
+        return result.reshape(batch, channels, *out)
     places = [
         _bounded(x, n, padding, align_corners) for x, n in zip(places, size, strict=True)
     ]
     if mode == _NEAREST:
         whole = [_whole(wrap(np.rint(x._array))) for x in places]
-        return _picked(input, whole).reshape(batch, channels, *out)  # type: ignore[attr-defined, no-any-return]
+        return _picked(input, whole).reshape(batch, channels, *out)
     lefts = [_whole(x) for x in places]
     shares = [
         x - wrap(left.astype(x._array.dtype)) for x, left in zip(places, lefts, strict=True)
@@ -106,9 +106,9 @@ def _sampled(
         for share, c in zip(shares, corner, strict=True):
             part = share if c else 1 - share
             weight = part if weight is None else weight * part
-        term = values * weight.unsqueeze(1)  # type: ignore[operator]
+        term = values * weight.unsqueeze(1)
         result = term if result is None else result + term
-    return result.reshape(batch, channels, *out)  # type: ignore[no-any-return]
+    return result.reshape(batch, channels, *out)
 
 
 def _sampled_bicubic(
@@ -117,7 +117,7 @@ def _sampled_bicubic(
     size = input._array.shape[2:]
     lefts = [_whole(x) for x in places]
     weights = [
-        cubic_weights(x - wrap(left.astype(x._array.dtype)), -0.75)  # type: ignore[arg-type,operator]
+        cubic_weights(x - wrap(left.astype(x._array.dtype)), -0.75)
         for x, left in zip(places, lefts, strict=True)
     ]
     around = []
@@ -130,9 +130,9 @@ def _sampled_bicubic(
     result: Any = None
     for i, j in itertools.product(range(4), repeat=2):
         values = _picked(input, [around[0][i], around[1][j]])
-        term = values * (weights[0][i] * weights[1][j]).unsqueeze(1)  # type: ignore[attr-defined,operator]
+        term = values * (weights[0][i] * weights[1][j]).unsqueeze(1)
         result = term if result is None else result + term
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 def _check(input: Any, grid: Any) -> None:
@@ -166,7 +166,7 @@ def _forward(
 ) -> Tensor:
     _check(input, grid)
     with no_grad():
-        return _sampled(  # type: ignore[return-value]
+        return _sampled(
             wrap(input), wrap(grid), interpolation_mode, padding_mode, align_corners
         )._array
 
@@ -216,7 +216,7 @@ def grid_sampler(
             f"got input with sizes {list(input._array.shape)} and grid with sizes "
             f"{list(grid._array.shape)}"
         )
-    return _SAMPLERS[ndim - 2](  # type: ignore[no-any-return]
+    return _SAMPLERS[ndim - 2](
         input, grid, interpolation_mode, padding_mode, bool(align_corners)
     )
 
@@ -258,7 +258,7 @@ def grid_sample(
         )
     if align_corners is None:
         _warn_of_default("grid_sample")
-    return grid_sampler(  # type: ignore[no-any-return]
+    return grid_sampler(
         input, grid, MODES[mode], PADDINGS[padding_mode], bool(align_corners)
     )
 
@@ -327,4 +327,4 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
             "align_corners=True. This is not an intended use case of affine_grid. See the "
             "documentation of affine_grid for details.", UserWarning, stacklevel=2,
         )
-    return affine_grid_generator(theta, sizes, align_corners)  # type: ignore[no-any-return]
+    return affine_grid_generator(theta, sizes, align_corners)

@@ -144,9 +144,9 @@ def cartesian_prod(*tensors: Any) -> Tensor:
             raise RuntimeError("Expect a 1D vector, but got shape [" + ", ".join(
                 map(str, t._array.shape)) + "]")
     if len(tensors) == 1:
-        return tensors[0]  # type: ignore[no-any-return]
+        return tensors[0]
     grids = meshgrid.forward(*tensors, indexing="ij")
-    return stack([g.flatten() for g in grids], 1)  # type: ignore[no-any-return]
+    return stack([g.flatten() for g in grids], 1)
 
 
 @composite()
@@ -166,7 +166,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     if r < 0:
         raise RuntimeError(f"Expect a non-negative number, but got {r}")
     if r == 0:
-        return input.new_empty(0)  # type: ignore[attr-defined, no-any-return]
+        return input.new_empty(0)
     pick = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     picked = np.array(list(pick(range(len(input._array)), r)), np.int64).reshape(-1, r)
-    return input[wrap(picked)]  # type: ignore[index, no-any-return]
+    return input[wrap(picked)]

@@ -145,7 +145,7 @@ def basic_view(input: Tensor, basic: list[Any]) -> Tensor:
     dim = 0
     for item in basic:
         if item is None:
-            result = result.unsqueeze(dim)  # type: ignore[attr-defined]
+            result = result.unsqueeze(dim)
             dim += 1
         elif type(item) is int:
             result = select(result, dim, item)
@@ -232,9 +232,9 @@ def getitem(self: Tensor, index: Any) -> Tensor:
 def _getitem_in_full(self: Tensor, index: Any) -> Tensor:
     overriding = (self, *index) if type(index) is tuple else (self, index)
     if active.modes or any(slow.overrides.has_override(o) for o in overriding):
-        found = slow.overrides.intercept(Tensor.__getitem__, ["self", "key"], (self, index), None)  # type: ignore[attr-defined]
+        found = slow.overrides.intercept(Tensor.__getitem__, ["self", "key"], (self, index), None)
         if found is not slow.overrides.NOT_INTERCEPTED:
-            return found  # type: ignore[no-any-return]
+            return found
     basic, advanced = normalize(index, self._array.shape)
     if advanced is None:
         return basic_view(self, basic)
@@ -242,7 +242,7 @@ def _getitem_in_full(self: Tensor, index: Any) -> Tensor:
     if any(i != _ALL for i in basic):
         view = basic_view(self, basic)
     try:
-        return gather_at(view, advanced)  # type: ignore[no-any-return]
+        return gather_at(view, advanced)
     except (IndexError, RuntimeError) as error:
         raise index_error(error, advanced, view._array.shape) from None
 
@@ -330,7 +330,7 @@ def _setitem_in_full(self: Tensor, index: Any, value: Any) -> None:
     overriding = (self, value, *index) if type(index) is tuple else (self, index, value)
     if active.modes or any(slow.overrides.has_override(o) for o in overriding):
         found = slow.overrides.intercept(
-            Tensor.__setitem__, ["self", "key", "value"], (self, index, value), None  # type: ignore[attr-defined]
+            Tensor.__setitem__, ["self", "key", "value"], (self, index, value), None
         )
         if found is not slow.overrides.NOT_INTERCEPTED:
             return
@@ -349,7 +349,7 @@ def _setitem_in_full(self: Tensor, index: Any, value: Any) -> None:
         if isinstance(value, Tensor):
             _assign(target, value)
         else:
-            target.fill_(value)  # type: ignore[attr-defined]
+            target.fill_(value)
         return
     if not isinstance(value, Tensor):
         value = wrap(slow.number_as(checked_number(value, self.dtype), self.dtype))
@@ -359,11 +359,11 @@ def _setitem_in_full(self: Tensor, index: Any, value: Any) -> None:
 def _assign(target: Tensor, value: Tensor) -> None:
     shape, wanted = value._array.shape, target._array.shape
     while len(shape) > len(wanted) and shape[0] == 1:
-        value = value.squeeze(0)  # type: ignore[attr-defined]
+        value = value.squeeze(0)
         shape = shape[1:]
     if shape != wanted:
-        value = value.expand(wanted)  # type: ignore[attr-defined]
-    target.copy_(value)  # type: ignore[attr-defined]
+        value = value.expand(wanted)
+    target.copy_(value)
 
 
 _C_NAMES = {
@@ -501,7 +501,7 @@ def index_put(
     advanced = from_tensors(indices, input._array.ndim)
     _check_put(input, values)
     try:
-        return put_into(input, values, advanced, accumulate)  # type: ignore[no-any-return]
+        return put_into(input, values, advanced, accumulate)
     except (IndexError, RuntimeError) as error:
         raise _put_error(error, input, advanced, values) from None
 

@@ -77,7 +77,7 @@ def _write_joined(result: Tensor, out: Any) -> Tensor:
         array = out._array
         if repeats_memory(array):
             raise slow.overlap_error()
-    return slow.write_out(cat, result, out)  # type: ignore[no-any-return]
+    return slow.write_out(cat, result, out)
 
 
 def _check_memory(tensors: Any, out: Any) -> None:
@@ -138,7 +138,7 @@ def _(tensors: Any = None, dim: int = 0, *, out: Any = None, axis: Any = None) -
     if isinstance(tensors, (tuple, list)) and not tensors:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
     if out is None:
-        return slow.call(cat, (tensors, dim))  # type: ignore[no-any-return]
+        return slow.call(cat, (tensors, dim))
     _check_memory(tensors, out)
     return _write_joined(slow.call(cat, (tensors, dim)), out)
 
@@ -206,7 +206,7 @@ def _(tensors: Any = None, dim: int = 0, *, out: Any = None, axis: Any = None) -
     if isinstance(tensors, (tuple, list)) and not tensors:
         raise RuntimeError("stack expects a non-empty TensorList")
     if out is None:
-        return slow.call(stack, (tensors, dim))  # type: ignore[no-any-return]
+        return slow.call(stack, (tensors, dim))
     return _write_joined(slow.call(stack, (tensors, dim)), out)
 
 
@@ -227,7 +227,7 @@ def _tensors(function: str, tensors: Any) -> Any:
 
 
 def _joined(tensors: Any, dim: int, out: Any) -> Tensor:
-    return cat(tensors, dim) if out is None else cat(tensors, dim, out=out)  # type: ignore[no-any-return]
+    return cat(tensors, dim) if out is None else cat(tensors, dim, out=out)
 
 
 @composite()
@@ -316,7 +316,7 @@ def placed_on_diagonal(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
-    return (1, 1) if not shape else (1, shape[0]) if len(shape) == 1 else shape  # type: ignore[return-value]
+    return (1, 1) if not shape else (1, shape[0]) if len(shape) == 1 else shape
 
 
 @placed_on_diagonal.derivative("tensors")
@@ -342,7 +342,7 @@ def block_diag(*tensors: Any) -> Tensor:
                 [0, 0, 3]])
     """
     if not tensors:
-        tensors = (Tensor(1, 0),)  # type: ignore[call-arg]
+        tensors = (Tensor(1, 0),)
     if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
         tensors = tuple(tensors[0])
     for i, t in enumerate(tensors):

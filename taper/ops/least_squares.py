@@ -65,12 +65,12 @@ def pseudoinverse(A: Tensor, atol: Any, rtol: Any, hermitian: bool) -> Tensor:
 def _pseudoinverse_gradient(grad: Tensor, p: Tensor, A: Tensor) -> Tensor:
     r"""From :math:`dP = -P\,dA\,P + (I - PA)\,dA^H P^H P + P P^H\,dA^H (I - AP)`."""
     h, grad_h = adjoint(p), adjoint(grad)
-    first = grad_h @ p  # type: ignore[operator]
-    second = p @ grad_h  # type: ignore[operator]
-    return (  # type: ignore[no-any-return]
-        -(h @ (grad @ h))  # type: ignore[operator]
-        + h @ (second - (second @ p) @ A)  # type: ignore[operator]
-        + (first - A @ (p @ first)) @ h  # type: ignore[operator]
+    first = grad_h @ p
+    second = p @ grad_h
+    return (
+        -(h @ (grad @ h))
+        + h @ (second - (second @ p) @ A)
+        + (first - A @ (p @ first)) @ h
     )
 
 
@@ -115,7 +115,7 @@ def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
         >>> torch.pinverse(torch.tensor([[2.], [0.]]))
         tensor([[0.5000, 0.0000]])
     """
-    return pinv.function(input, rcond)  # type: ignore[no-any-return]
+    return pinv.function(input, rcond)
 
 
 # -- least squares -------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def new_full(
     made = _new(self, "new_full", (as_sizes("new_full", size),), None, None, dtype, layout, device,
                 pin_memory, requires_grad)
     if isinstance(fill_value, Tensor):
-        fill_value = fill_value.item()  # type: ignore[attr-defined]
+        fill_value = fill_value.item()
     if type(made._array) is np.ndarray:
         made._array.fill(slow.number_as(fill_value, made.dtype))
     return made
@@ -103,8 +103,8 @@ def new_tensor(
             "tensor.new_tensor(sourceTensor).",
             UserWarning, stacklevel=2,
         )
-        copy = data.detach().to(wanted or self.dtype, copy=True)  # type: ignore[attr-defined]
-        return copy.requires_grad_(requires_grad)  # type: ignore[no-any-return]
+        copy = data.detach().to(wanted or self.dtype, copy=True)
+        return copy.requires_grad_(requires_grad)
     where = devices.as_device(self.device if device is None else device)
     return _tensor(data, wanted, where, requires_grad)
 
@@ -117,7 +117,7 @@ def new_empty_strided(
     """Makes an uninitialised tensor of that size and strides, with this tensor's dtype."""
     from taper.ops.empty import empty_strided
 
-    return empty_strided(  # type: ignore[no-any-return]
+    return empty_strided(
         size, stride, dtype=dtype or self.dtype, layout=layout, device=device,
         pin_memory=pin_memory, requires_grad=requires_grad,
     )
@@ -148,10 +148,10 @@ def legacy_tensor(dtype: Any, args: tuple[Any, ...], device: Any = None) -> Tens
                     "device=cpu, layout=Strided, requires_grad=false (default), "
                     "pinned_memory=false (default), memory_format=(nullopt)))"
                 )
-            return first.detach()  # type: ignore[attr-defined, no-any-return]
+            return first.detach()
         if isinstance(first, UntypedStorage) or hasattr(first, "_untyped_storage"):
             empty = wrap(np.empty(0, dtype.numpy_dtype))
-            return empty.set_(first)  # type: ignore[attr-defined, no-any-return]
+            return empty.set_(first)
         if not isinstance(first, tuple) or type(first).__name__ != "Size":
             is_int = isinstance(first, (int, np.integer)) and not isinstance(first, bool)
             if not is_int:
@@ -187,19 +187,19 @@ def tensor_new(cls: type, *args: Any, device: Any = None, **named: Any) -> Tenso
             "of:\n * (*, torch.device device = None)\n"
         )
     if len(args) == 1 and isinstance(args[0], Tensor):
-        made = args[0].detach()  # type: ignore[attr-defined]
+        made = args[0].detach()
     else:
         made = legacy_tensor(get_default_dtype(), args, device)
-    return made if cls is Tensor else slow.overrides.as_subclass(made, cls)  # type: ignore[no-any-return]
+    return made if cls is Tensor else slow.overrides.as_subclass(made, cls)
 
 
-@staticmethod  # type: ignore[misc]
+@staticmethod
 def make_subclass(cls: type, data: Tensor, require_grad: bool = False, **ignored: Any) -> Tensor:
     """A tensor of class `cls` over the memory of `data`: ``Tensor._make_subclass``."""
-    made = data.detach()  # type: ignore[attr-defined]
+    made = data.detach()
     found = slow.overrides.as_subclass(made, cls)
     found._edge = LEAF if require_grad else None
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 @method()
@@ -207,18 +207,18 @@ def as_subclass(self: Tensor, cls: type) -> Tensor:
     """Returns the same data and history as an instance of `cls`, a subclass of Tensor."""
     if not (isinstance(cls, type) and issubclass(cls, Tensor)):
         raise TypeError("cls must be a type (got {})".format(type(cls).__name__))
-    return slow.overrides.as_subclass(self, cls)  # type: ignore[no-any-return]
+    return slow.overrides.as_subclass(self, cls)
 
 
-Tensor.__new__ = tensor_new  # type: ignore[method-assign, assignment]
-Tensor._make_subclass = make_subclass  # type: ignore[attr-defined]
+Tensor.__new__ = tensor_new
+Tensor._make_subclass = make_subclass
 
 
 def _init(self: Tensor, *args: Any, **named: Any) -> None:
     pass
 
 
-Tensor.__init__ = _init  # type: ignore[method-assign, assignment]
+Tensor.__init__ = _init
 
 
 # -- typed classes -----------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ def _refuse_complex(name: str) -> Any:
 def larger_share(grad: Tensor, input: Tensor, other: Tensor) -> Tensor:
     """The gradient of the larger operand: all, nothing, or half of it at ties."""
     return where.forward(
-        input == other, grad / 2, where.forward(input < other, 0, grad)  # type: ignore[operator]
+        input == other, grad / 2, where.forward(input < other, 0, grad)
     )
 
 
@@ -184,10 +184,10 @@ def clamp_tensors(input: Tensor, min: Tensor | None = None, max: Tensor | None =
 
 def _inside(input: Tensor, min: Any, max: Any) -> Any:
     if max is None:
-        return input >= min  # type: ignore[operator]
+        return input >= min
     if min is None:
-        return input <= max  # type: ignore[operator]
-    return (input >= min) & (input <= max)  # type: ignore[operator]
+        return input <= max
+    return (input >= min) & (input <= max)
 
 
 @clamp_tensors.derivative("input")
@@ -229,7 +229,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
 def _as_tensor(limit: Any, like: Tensor) -> Any:
     if limit is None or isinstance(limit, Tensor):
         return limit
-    return like.new_tensor(limit)  # type: ignore[attr-defined]
+    return like.new_tensor(limit)
 
 
 def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:

@@ -55,15 +55,15 @@ def reduce_tensor(losses: Tensor, reduction: str) -> Tensor:
     if reduction == "none":
         return losses
     if reduction == "mean":
-        return losses.mean()  # type: ignore[attr-defined, no-any-return]
+        return losses.mean()
     if reduction == "sum":
-        return losses.sum()  # type: ignore[attr-defined, no-any-return]
+        return losses.sum()
     raise ValueError(f"{reduction} is not a valid value for reduction")
 
 
 def _per_element(grad: Tensor, reduction: str, count: int) -> Tensor:
     """The gradient that reaches each element of a reduced loss."""
-    return grad * (1.0 / count) if reduction == "mean" and count else grad  # type: ignore[operator]
+    return grad * (1.0 / count) if reduction == "mean" and count else grad
 
 
 def _broadcast(input: Tensor, target: Tensor) -> Any:
@@ -88,7 +88,7 @@ def _count(first: Tensor, second: Tensor) -> int:
     """The number of elements after broadcasting."""
     a, b = first._array.shape, second._array.shape
     if a == b:
-        return first._array.size  # type: ignore[no-any-return]
+        return first._array.size
     count = 1
     for n in np.broadcast_shapes(a, b):
         count *= n
@@ -155,9 +155,9 @@ squared_error_function = squared_error.function
 def _weighted(losses: Tensor, weight: Tensor, reduction: str) -> Tensor:
     if weight.shape != losses.shape:
         raise ValueError("Weights and input must have the same size.")
-    weighted = losses * weight  # type: ignore[operator]
+    weighted = losses * weight
     if reduction == "mean":
-        return weighted.sum() / weight.sum()  # type: ignore[attr-defined, no-any-return]
+        return weighted.sum() / weight.sum()
     return reduce_tensor(weighted, reduction)
 
 
@@ -176,7 +176,7 @@ def l1_loss(
     if input._array.shape != target._array.shape:
         input, target = _broadcast(input, target)
     reduction = legacy_reduction(size_average, reduce, reduction)
-    losses = (input - target).abs()  # type: ignore[operator]
+    losses = (input - target).abs()
     if weight is not None:
         return _weighted(losses, weight, reduction)
     return reduce_tensor(losses, reduction)
@@ -213,8 +213,8 @@ def _(grad, input, target, reduction, beta):
 
 def _smooth_slope(difference: Tensor, beta: float) -> Tensor:
     if beta == 0:
-        return difference.sign()  # type: ignore[attr-defined, no-any-return]
-    return (difference / beta).clamp(-1.0, 1.0)  # type: ignore[operator, no-any-return]
+        return difference.sign()
+    return (difference / beta).clamp(-1.0, 1.0)
 
 
 @composite("nn.functional.smooth_l1_loss")
@@ -342,7 +342,7 @@ def binary_cross_entropy(
             f"({input.shape}) is deprecated. Please ensure they have the same size."
         )
     if weight is not None:
-        weight = weight.expand(target.shape)  # type: ignore[attr-defined]
+        weight = weight.expand(target.shape)
     return binary_entropy(input, target, weight, reduction)
 
 
@@ -431,7 +431,7 @@ def kl_div(
             UserWarning, stacklevel=3,
         )
     if log_target:
-        losses = target.exp() * (target - input)  # type: ignore[attr-defined, operator]
+        losses = target.exp() * (target - input)
     else:
         losses = taper.xlogy(target, target) - target * input
     if reduction == "batchmean":
@@ -455,11 +455,11 @@ def poisson_nll_loss(
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction(reduction)
     if log_input:
-        losses = input.exp() - target * input  # type: ignore[attr-defined, operator]
+        losses = input.exp() - target * input
     else:
-        losses = input - target * (input + eps).log()  # type: ignore[operator]
+        losses = input - target * (input + eps).log()
     if full:
-        stirling = target * target.log() - target + 0.5 * (2 * np.pi * target).log()  # type: ignore
+        stirling = target * target.log() - target + 0.5 * (2 * np.pi * target).log()
         losses = losses + stirling.masked_fill(target <= 1, 0)
     return reduce_tensor(losses, reduction)
 
@@ -482,11 +482,11 @@ def gaussian_nll_loss(
         if var < 0:
             raise ValueError("var has negative entry/entries")
         var = var * taper.ones_like(input)
-    elif (var < 0).any():  # type: ignore[operator, attr-defined]
+    elif (var < 0).any():
         raise ValueError("var has negative entry/entries")
     if var.size() != input.size():
         if input.size()[:-1] == var.size():
-            var = var.unsqueeze(-1)  # type: ignore[attr-defined]
+            var = var.unsqueeze(-1)
         elif input.size()[:-1] != var.size()[:-1] or var.size(-1) != 1:
             if input.ndim != var.ndim or any(
                 v not in (1, n) for v, n in zip(var.shape, input.shape, strict=True)
@@ -495,11 +495,11 @@ def gaussian_nll_loss(
     if reduction not in REDUCTIONS:
         raise ValueError(f"{reduction} is not valid")
     with taper.no_grad():
-        bounded = var.clone()  # type: ignore[attr-defined]
+        bounded = var.clone()
         bounded.clamp_(min=eps)
     if var.requires_grad:
         bounded = var + (bounded - var).detach()
-    losses = 0.5 * (bounded.log() + (input - target) ** 2 / bounded)  # type: ignore[operator]
+    losses = 0.5 * (bounded.log() + (input - target) ** 2 / bounded)
     if full:
         losses = losses + 0.5 * float(np.log(2 * np.pi))
     return reduce_tensor(losses, reduction)
@@ -573,7 +573,7 @@ def margin_ranking_loss(
             "margin_ranking_loss : All input tensors should have same dimension but got sizes: "
             f"input1: {input1.size()}, input2: {input2.size()}, target: {target.size()} "
         )
-    losses = (-target * (input1 - input2) + margin).clamp_min(0)  # type: ignore[operator]
+    losses = (-target * (input1 - input2) + margin).clamp_min(0)
     return reduce_tensor(losses, reduction)
 
 
@@ -600,9 +600,9 @@ def cosine_embedding_loss(
         raise RuntimeError("0D target tensor expects 1D input tensors, but found inputs with "
                            f"sizes {list(input1.shape)} and {list(input2.shape)}.")
     dim = target.ndim
-    product = (input1 * input2).sum(dim)  # type: ignore[operator]
-    squared1 = (input1 * input1).sum(dim) + 1e-12  # type: ignore[operator]
-    squared2 = (input2 * input2).sum(dim) + 1e-12  # type: ignore[operator]
+    product = (input1 * input2).sum(dim)
+    squared1 = (input1 * input1).sum(dim) + 1e-12
+    squared2 = (input2 * input2).sum(dim) + 1e-12
     cosine = product / (squared1 * squared2).sqrt()
     zeros = taper.zeros_like(cosine)
     losses = taper.where(target == 1, 1 - cosine, zeros) + taper.where(

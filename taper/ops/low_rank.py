@@ -15,19 +15,19 @@ def _range_of(A: Tensor, q: int, niter: int, M: Tensor | None) -> Tensor:
     """Orthonormal columns that nearly span what A (less M) maps to, by subspace iteration."""
 
     def times(x: Tensor) -> Tensor:
-        product = A @ x  # type: ignore[operator]
-        return product if M is None else product - M @ x  # type: ignore[operator, no-any-return]
+        product = A @ x
+        return product if M is None else product - M @ x
 
     def adjoint_times(x: Tensor) -> Tensor:
-        product = adjoint(A) @ x  # type: ignore[operator]
-        return product if M is None else product - adjoint(M) @ x  # type: ignore[operator, no-any-return]
+        product = adjoint(A) @ x
+        return product if M is None else product - adjoint(M) @ x
 
     start = taper.randn(A.shape[-1], q, dtype=A.dtype, device=A.device)
     basis = taper.linalg.qr(times(start)).Q
     for _ in range(niter):
         basis = taper.linalg.qr(adjoint_times(basis)).Q
         basis = taper.linalg.qr(times(basis)).Q
-    return basis  # type: ignore[no-any-return]
+    return basis
 
 
 def _svd(A: Tensor, q: int, niter: int, M: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -36,11 +36,11 @@ def _svd(A: Tensor, q: int, niter: int, M: Tensor | None) -> tuple[Tensor, Tenso
         A = adjoint(A)
         M = None if M is None else adjoint(M)
     basis = _range_of(A, q, niter, M)
-    small = adjoint(basis) @ A  # type: ignore[operator]
+    small = adjoint(basis) @ A
     if M is not None:
-        small = small - adjoint(basis) @ M  # type: ignore[operator]
+        small = small - adjoint(basis) @ M
     u, s, vh = taper.linalg.svd(small, full_matrices=False)
-    u, v = basis @ u, adjoint(vh)  # type: ignore[operator]
+    u, v = basis @ u, adjoint(vh)
     return (v, s, u) if wide else (u, s, v)
 
 
@@ -58,7 +58,7 @@ def svd_lowrank(
     """
     q = 6 if q is None else q
     if M is not None:
-        M = M.broadcast_to(A.shape)  # type: ignore[attr-defined]
+        M = M.broadcast_to(A.shape)
     return _svd(A, q, 2 if niter is None else niter, M)
 
 
@@ -86,4 +86,4 @@ def pca_lowrank(
         raise ValueError(f"niter(={niter}) must be non-negative integer")
     if not center:
         return _svd(A, q, niter, None)
-    return _svd(A - A.mean(-2, keepdim=True), q, niter, None)  # type: ignore[attr-defined, operator]
+    return _svd(A - A.mean(-2, keepdim=True), q, niter, None)

@@ -81,9 +81,9 @@ def _(grads, result0, result1):
 
 def _unpacked(packed: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """L, with its diagonal of ones, and U."""
-    lower = packed[..., :k].tril(-1)  # type: ignore[index]
+    lower = packed[..., :k].tril(-1)
     identity = taper.eye(lower.shape[-2], k, dtype=packed.dtype)
-    return lower + identity, packed[..., :k, :].triu()  # type: ignore[index]
+    return lower + identity, packed[..., :k, :].triu()
 
 
 def _factors_gradient(
@@ -100,31 +100,31 @@ def _factors_gradient(
         grad_l = taper.zeros_like(lower)
     if grad_u is None:
         grad_u = taper.zeros_like(upper)
-    l1, u1 = lower[..., :k, :], upper[..., :k]  # type: ignore[index]
-    low = adjoint(l1) @ grad_l[..., :k, :]  # type: ignore[operator]
+    l1, u1 = lower[..., :k, :], upper[..., :k]
+    low = adjoint(l1) @ grad_l[..., :k, :]
     high = grad_u[..., :k] @ adjoint(u1)
     rest = None
     if m < n:
         grad_u2 = grad_u[..., k:]
-        low = low - grad_u2 @ adjoint(upper[..., k:])  # type: ignore[index]
+        low = low - grad_u2 @ adjoint(upper[..., k:])
         rest = solve_triangular(adjoint(l1), grad_u2, upper=True, unitriangular=True)
     elif m > n:
         grad_l2 = grad_l[..., k:, :]
-        high = high - adjoint(lower[..., k:, :]) @ grad_l2  # type: ignore[index]
+        high = high - adjoint(lower[..., k:, :]) @ grad_l2
         rest = solve_triangular(adjoint(u1), grad_l2, upper=False, left=False)
     inner = low.tril(-1) + high.triu()
     inner = solve_triangular(adjoint(u1), inner, upper=False, left=False)
     inner = solve_triangular(adjoint(l1), inner, upper=True, unitriangular=True)
     if rest is not None:
         inner = taper.cat([inner, rest], -1 if m < n else -2)
-    return permutation_of(pivots, m, inner.dtype) @ inner  # type: ignore[no-any-return, operator]
+    return permutation_of(pivots, m, inner.dtype) @ inner
 
 
 def permutation_of(pivots: Tensor, m: int, dtype: Any) -> Tensor:
     """The matrix P of A = P L U."""
     order = lapack.apply_pivots(pivots._array, m)
     identity = np.eye(m, dtype=dtype.numpy_dtype)
-    return taper.from_numpy(np.ascontiguousarray(identity[order].swapaxes(-1, -2)))  # type: ignore[no-any-return]
+    return taper.from_numpy(np.ascontiguousarray(identity[order].swapaxes(-1, -2)))
 
 
 @composite("linalg.lu_factor", out=True)
@@ -353,7 +353,7 @@ def lu_solve(input: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
         "X = torch.lu_solve(B, LU, pivots)\nshould be replaced with\n"
         "X = torch.linalg.lu_solve(LU, pivots, B)",
     )
-    return linalg_lu_solve.function(LU_data, LU_pivots, input)  # type: ignore[no-any-return]
+    return linalg_lu_solve.function(LU_data, LU_pivots, input)
 
 
 # -- LDL -----------------------------------------------------------------------------------------

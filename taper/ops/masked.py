@@ -278,7 +278,7 @@ def logaddexp(
     """
     first = _masked(_as(input, dtype), input_mask, -math.inf)
     second = _masked(_as(other, dtype), other_mask, -math.inf)
-    return OPERATORS["logaddexp"].function(first, second)  # type: ignore[no-any-return]
+    return OPERATORS["logaddexp"].function(first, second)
 
 
 @composite("masked.norm")
@@ -294,7 +294,7 @@ def norm(
         tensor(5.)
     """
     fill = math.inf if ord == -math.inf else 0
-    return OPERATORS["linalg.vector_norm"].function(  # type: ignore[no-any-return]
+    return OPERATORS["linalg.vector_norm"].function(
         _masked(input, mask, fill), ord, _dims(dim, input.dim()), keepdim, dtype=dtype
     )
 

@@ -268,10 +268,10 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         )
     if n == 1:
         if m == 2:
-            return mm(input.unsqueeze(0), other).squeeze(0)  # type: ignore[attr-defined]
-        return matmul_batched(input.unsqueeze(0), other).squeeze(-2)  # type: ignore[attr-defined]
+            return mm(input.unsqueeze(0), other).squeeze(0)
+        return matmul_batched(input.unsqueeze(0), other).squeeze(-2)
     if m == 1:
-        return matmul_batched(input, other.unsqueeze(-1)).squeeze(-1)  # type: ignore[attr-defined]
+        return matmul_batched(input, other.unsqueeze(-1)).squeeze(-1)
     return matmul_batched(input, other)
 
 
@@ -513,7 +513,7 @@ def addbmm_(
 ) -> Tensor:
     """`addbmm` in place. Unlike its relatives it makes room where the result is larger."""
     if tuple(self.shape) == (batch1.shape[-2], batch2.shape[-1]):
-        return addbmm.inplace(self, batch1, batch2, beta=beta, alpha=alpha)  # type: ignore[no-any-return]
+        return addbmm.inplace(self, batch1, batch2, beta=beta, alpha=alpha)
     check_inplace(self)
     result = addbmm(self, batch1, batch2, beta=beta, alpha=alpha)
     self._array, self._edge = result._array, result._edge
@@ -537,7 +537,7 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
             raise RuntimeError(
                 f"outer: Expected 1-D argument {name}, but got {value.ndim}-D"
             )
-    return input.reshape(-1, 1) * vec2  # type: ignore[attr-defined, no-any-return]
+    return input.reshape(-1, 1) * vec2
 
 
 @composite("nn.functional.linear", out=True)
@@ -554,16 +554,16 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     ndim = input._array.ndim
     if ndim == 2 and weight._array.ndim == 2:
         if bias is None:
-            return mm_function(input, weight.t())  # type: ignore[attr-defined]
-        return addmm_function(bias, input, weight.t())  # type: ignore[attr-defined]
+            return mm_function(input, weight.t())
+        return addmm_function(bias, input, weight.t())
     if weight._array.ndim < 2 or ndim < 2:
-        result = matmul(input, weight.t())  # type: ignore[attr-defined]
+        result = matmul(input, weight.t())
         return result if bias is None else result + bias
-    flat = input.reshape(-1, input.shape[-1])  # type: ignore[attr-defined]
+    flat = input.reshape(-1, input.shape[-1])
     shape = (*input._array.shape[:-1], weight._array.shape[0])
     if bias is None:
-        return matmul_batched(input, weight.t())  # type: ignore[attr-defined]
-    return addmm_function(bias, flat, weight.t()).view(shape)  # type: ignore[attr-defined]
+        return matmul_batched(input, weight.t())
+    return addmm_function(bias, flat, weight.t()).view(shape)
 
 
 addmm_function = addmm.function

@@ -41,7 +41,7 @@ def _cast(A: Tensor, dtype: Any, name: str) -> Tensor:
             f"{name}: the dtype of the input ({scalar_type_name(given)}) should be convertible "
             f"without narrowing to the specified dtype ({scalar_type_name(wanted)})"
         )
-    return A.to(wanted)  # type: ignore[attr-defined, no-any-return]
+    return A.to(wanted)
 
 
 def _two_dims(dim: Any, ndim: int) -> tuple[int, int]:
@@ -100,26 +100,26 @@ def _order_text(order: Any) -> str:
 
 
 def _sum(x: Tensor, dim: int, keepdim: bool) -> Tensor:
-    return x.sum(dim, keepdim)  # type: ignore[attr-defined, no-any-return]
+    return x.sum(dim, keepdim)
 
 
 def _largest(x: Tensor, dim: int, keepdim: bool) -> Tensor:
     """The maximum; of nothing 0, as a norm is."""
     if x.shape[dim] == 0:
-        return x.sum(dim, keepdim)  # type: ignore[attr-defined, no-any-return]
-    return x.amax(dim, keepdim)  # type: ignore[attr-defined, no-any-return]
+        return x.sum(dim, keepdim)
+    return x.amax(dim, keepdim)
 
 
 def _smallest(x: Tensor, dim: int, keepdim: bool) -> Tensor:
-    return x.amin(dim, keepdim)  # type: ignore[attr-defined, no-any-return]
+    return x.amin(dim, keepdim)
 
 
 def _of_singular_values(A: Tensor, dims: tuple[int, int], keepdim: bool, reduce: Any) -> Tensor:
-    result = reduce(svdvals(A.movedim(dims, (-2, -1))), -1, False)  # type: ignore[attr-defined]
+    result = reduce(svdvals(A.movedim(dims, (-2, -1))), -1, False)
     if keepdim:
         for d in sorted(dims):
             result = result.unsqueeze(d)
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 @composite("linalg.norm", out=True)
@@ -160,11 +160,11 @@ def norm(
             ) if A.ndim not in (1, 2) else RuntimeError(
                 "linalg.matrix_norm: The input tensor A must have at least 2 dimensions."
             )
-        return matrix_norm.function(  # type: ignore[no-any-return]
+        return matrix_norm.function(
             A, ord, (-2, -1) if dims is None else dims, keepdim, dtype=dtype
         )
     if ord is not None and (len(dims) == 2 if dims is not None else A.ndim == 2):
-        return matrix_norm.function(  # type: ignore[no-any-return]
+        return matrix_norm.function(
             A, ord, (0, 1) if dims is None else dims, keepdim, dtype=dtype
         )
     return vector_norm(A, 2 if ord is None else ord, dims, keepdim, dtype=dtype)
@@ -188,20 +188,20 @@ def cond(A: Tensor, p: Any = None) -> Tensor:
         raise RuntimeError(f"linalg.cond got an invalid norm type: {p}")
     if p is None or p in (2, -2):
         if not A.numel():
-            return A.new_zeros(A.shape[:-2]).real  # type: ignore[attr-defined, no-any-return]
+            return A.new_zeros(A.shape[:-2]).real
         values = svdvals(A)
         first, last = values[..., 0], values[..., -1]
-        return first / last if p != -2 else last / first  # type: ignore[no-any-return]
+        return first / last if p != -2 else last / first
     check_square(A._array, f"linalg.cond(ord={p})")
     if not A.numel():
-        return A.new_zeros(A.shape[:-2]).real  # type: ignore[attr-defined, no-any-return]
+        return A.new_zeros(A.shape[:-2]).real
     if p == "nuc":
         values = svdvals(A)
-        return values.sum(-1) * (1 / values).sum(-1)  # type: ignore[no-any-return]
+        return values.sum(-1) * (1 / values).sum(-1)
     inverse, info = taper.linalg.inv_ex(A)
     inverse = inverse.masked_fill((info != 0)[..., None, None], math.inf)
     product = matrix_norm.function(A, p) * matrix_norm.function(inverse, p)
-    return taper.nan_to_num(product, nan=math.inf, posinf=math.inf, neginf=-math.inf)  # type: ignore[no-any-return]
+    return taper.nan_to_num(product, nan=math.inf, posinf=math.inf, neginf=-math.inf)
 
 
 @operator(hidden=True, differentiable=False)

@@ -150,7 +150,7 @@ def _(grad, input_shape, offset, dim1, dim2):
 @composite(out=True)
 def diagonal_copy(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """Takes a copy of a diagonal of two dimensions; see `diagonal`."""
-    return diagonal_copied(input, offset, dim1, dim2)  # type: ignore[no-any-return]
+    return diagonal_copied(input, offset, dim1, dim2)
 
 
 @composite(method=True, out=True)
@@ -166,10 +166,10 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     ndim = input._array.ndim
     if ndim not in (1, 2):
         raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {ndim}D")
-    return diag_embed(input, diagonal) if ndim == 1 else diagonal_copied(input, diagonal, 0, 1)  # type: ignore[no-any-return]
+    return diag_embed(input, diagonal) if ndim == 1 else diagonal_copied(input, diagonal, 0, 1)
 
 
 @composite(method=True)
 def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     """Makes a diagonal matrix of all elements, in order."""
-    return diag_embed(input.contiguous().view(-1), offset)  # type: ignore[attr-defined, no-any-return]
+    return diag_embed(input.contiguous().view(-1), offset)

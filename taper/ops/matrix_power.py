@@ -35,7 +35,7 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
     check_square_sizes(A._array, name)
     if n == 0:
         identity = taper.eye(A.shape[-1], dtype=A.dtype, device=A.device)
-        return A.clone().copy_(identity)  # type: ignore[attr-defined, no-any-return]
+        return A.clone().copy_(identity)
     if n < 0:
         A = taper.linalg.inv(A)
         n = -n
@@ -43,12 +43,12 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
     square = A
     while True:
         if n & 1:
-            result = square if result is None else result @ square  # type: ignore[operator]
+            result = square if result is None else result @ square
         n >>= 1
         if not n:
             break
-        square = square @ square  # type: ignore[operator]
-    return result.clone() if result is A else result  # type: ignore[attr-defined, no-any-return, union-attr, return-value]
+        square = square @ square
+    return result.clone() if result is A else result
 
 
 @operator("linalg.matrix_exp", aliases=("matrix_exp",), method=True, upcast=True,
@@ -148,9 +148,9 @@ def _chain(tensors: list[Any], out: Any) -> Tensor:
 
     result = product(0, count - 1).view(shape)
     if out is None:
-        return result  # type: ignore[no-any-return]
+        return result
     out.resize_(result.shape)
-    return out.copy_(result)  # type: ignore[no-any-return]
+    return out.copy_(result)
 
 
 _C_NAMES = {"float32": "float", "float64": "double", "complex64": "c10::complex<float>",
@@ -213,5 +213,5 @@ def chain_matmul(*matrices: Any, out: Any = None) -> Tensor:
     if not matrices:
         raise RuntimeError("chain_matmul(): Expected one or more matrices")
     if len(matrices) == 1:
-        return matrices[0].clone()  # type: ignore[no-any-return]
+        return matrices[0].clone()
     return _chain(list(matrices), out)

@@ -47,7 +47,7 @@ def _check_dtypes(bound: dict[str, Any]) -> None:
 
 
 def _shaped(parameter: Tensor | None, shape: Any) -> Any:
-    return None if parameter is None else parameter.view(shape)  # type: ignore[attr-defined]
+    return None if parameter is None else parameter.view(shape)
 
 
 def _centered_gradient(
@@ -55,15 +55,15 @@ def _centered_gradient(
 ) -> tuple[Tensor, Tensor]:
     """The normalized input and the gradient of the input, by operations that are recorded."""
     if input.dtype.itemsize == 2:
-        input = input.float()  # type: ignore[attr-defined]
-    offset = input - input.mean(dims, True) if centered else input  # type: ignore[attr-defined,operator]
+        input = input.float()
+    offset = input - input.mean(dims, True) if centered else input
     inverse = ((offset * offset).mean(dims, True) + eps).rsqrt()
     normalized = offset * inverse
     if grad is None:
-        return normalized, None  # type: ignore[return-value]
+        return normalized, None
     result = grad - normalized * (grad * normalized).mean(dims, True)
     if centered:
-        result = result - grad.mean(dims, True)  # type: ignore[attr-defined]
+        result = result - grad.mean(dims, True)
     return normalized, result * inverse
 
 
@@ -146,9 +146,9 @@ def _batch_norm(
     shape = input._array.shape
     if len(shape) < 2:
         if shape == (0,):
-            return _batch_norm(  # type: ignore[no-any-return]
-                input.unsqueeze(1), None, None, None, None, True, momentum, eps  # type: ignore[attr-defined]
-            ).squeeze(1)  # type: ignore[attr-defined]
+            return _batch_norm(
+                input.unsqueeze(1), None, None, None, None, True, momentum, eps
+            ).squeeze(1)
         raise IndexError(
             "Dimension out of range (expected to be in range of "
             f"[{-len(shape) or -1}, {max(len(shape) - 1, 0)}], but got 1)"
@@ -168,7 +168,7 @@ def _batch_norm(
             })
     if running_mean is not None and running_mean._array.dtype != input._array.dtype:
         _check_dtypes({"input": input, "running_mean": running_mean, "weight": weight})
-    return normalize_batch(  # type: ignore[no-any-return]
+    return normalize_batch(
         input, weight, bias, running_mean, running_var, bool(training), momentum, eps
     )
 
@@ -226,7 +226,7 @@ def native_batch_norm(
     result = _batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
     if not training:
         empty = wrap(kernel.widened(input._array[:0].reshape(-1)[:0]).copy())
-        return result, empty, empty.clone()  # type: ignore[attr-defined]
+        return result, empty, empty.clone()
     shape = input._array.shape
     flat = kernel.widened(input._array.reshape(*shape[:2], math.prod(shape[2:])))
     _, mean, _, inverse = kernel.normalize_channels(flat, None, None, eps)
@@ -327,7 +327,7 @@ def layer_norm(
         tensor([[-1.2247,  0.0000,  1.2247]])
     """
     shape = _read_normalized_shape("layer_norm", input, normalized_shape, weight, bias)
-    return normalize_layer(input, weight, bias, math.prod(shape), eps)  # type: ignore[no-any-return]
+    return normalize_layer(input, weight, bias, math.prod(shape), eps)
 
 
 @composite("layer_norm")
@@ -336,7 +336,7 @@ def torch_layer_norm(
     eps: float = 1e-5, cudnn_enable: bool = True,
 ) -> Tensor:
     """`nn.functional.layer_norm`."""
-    return layer_norm(input, normalized_shape, weight, bias, eps)  # type: ignore[no-any-return]
+    return layer_norm(input, normalized_shape, weight, bias, eps)
 
 
 @composite("native_layer_norm", out=True)
@@ -462,7 +462,7 @@ def _group_norm(
                 f"but got {name} of shape {list(parameter._array.shape)} and input of shape "
                 f"{list(shape)}"
             )
-    return normalize_groups(input, weight, bias, num_groups, eps)  # type: ignore[no-any-return]
+    return normalize_groups(input, weight, bias, num_groups, eps)
 
 
 @composite("group_norm")
@@ -484,8 +484,8 @@ def native_group_norm(
         raise RuntimeError(
             f"Expected input to have {N * C * HxW} elements, but got {input._array.size}"
         )
-    shaped = input.reshape(N, C, HxW)  # type: ignore[attr-defined]
-    result = _group_norm(shaped, group, weight, bias, eps).reshape(input._array.shape)  # type: ignore[attr-defined]
+    shaped = input.reshape(N, C, HxW)
+    result = _group_norm(shaped, group, weight, bias, eps).reshape(input._array.shape)
     rows = shaped.reshape(N, group, C // group * HxW)
     mean = rows.mean(2)
     offset = rows - mean.unsqueeze(2)
@@ -520,14 +520,14 @@ def _instance_norm(
     repeated = [
         None if t is None else t.repeat(batch) for t in (running_mean, running_var, weight, bias)
     ]
-    flat = input.contiguous().view(1, batch * channels, *shape[2:])  # type: ignore[attr-defined]
+    flat = input.contiguous().view(1, batch * channels, *shape[2:])
     result = _batch_norm(flat, *repeated, use_input_stats, momentum, eps)
     if use_input_stats:
         with no_grad():
             for running, moved in zip((running_mean, running_var), repeated, strict=False):
                 if running is not None:
                     running.copy_(moved.view(batch, channels).mean(0))
-    return result.view(shape)  # type: ignore[attr-defined, no-any-return]
+    return result.view(shape)
 
 
 @composite("nn.functional.instance_norm")
@@ -619,7 +619,7 @@ def rms_norm(
         )
     if eps is None:
         eps = float(np.finfo(kernel.widened(input._array[:0]).dtype).eps)
-    return normalize_by_rms(input, weight, math.prod(shape), eps)  # type: ignore[no-any-return]
+    return normalize_by_rms(input, weight, math.prod(shape), eps)
 
 
 @composite("nn.functional.local_response_norm")
@@ -641,7 +641,7 @@ def local_response_norm(
         )
     if not input._array.size:
         return input
-    squares = (input * input).reshape(shape[0], 1, shape[1], -1)  # type: ignore[operator]
+    squares = (input * input).reshape(shape[0], 1, shape[1], -1)
     padded = constant_pad_nd(squares, (0, 0, size // 2, (size - 1) // 2))
     mean = avg_pool2d(padded, (size, 1), 1).reshape(shape)
-    return input / (mean * alpha + k).pow(beta)  # type: ignore[operator, no-any-return]
+    return input / (mean * alpha + k).pow(beta)

@@ -56,7 +56,7 @@ def write_out(out: Tensor, array: Any, wanted: dtype | None = None) -> Tensor:
         from taper.ops.slow import resize_out
 
         resize_out(out, array.shape)
-    out.detach().copy_(wrap(array))  # type: ignore[attr-defined]
+    out.detach().copy_(wrap(array))
     return out
 
 
@@ -183,7 +183,7 @@ def has_format(array: Any, memory_format: Any) -> bool:
 
 def _is_c_contiguous(array: Any) -> bool:
     if type(array) is ndarray:
-        return array.flags.c_contiguous  # type: ignore[no-any-return]
+        return array.flags.c_contiguous
     expected = array.dtype.itemsize
     for n, s in zip(reversed(array.shape), reversed(array.strides), strict=True):
         if n != 1 and s != expected:

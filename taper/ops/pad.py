@@ -215,7 +215,7 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: Any = None) -> T
             f"padding length {len(amounts)} and input of dimension {ndim}"
         )
     if mode == "constant":
-        return constant_pad_nd(input, amounts, 0 if value is None else value)  # type: ignore[no-any-return]
+        return constant_pad_nd(input, amounts, 0 if value is None else value)
     if value is not None and value != 0:
         raise RuntimeError(f'Padding mode "{mode}" doesn\'t take in value argument')
     if mode not in ("reflect", "replicate", "circular"):
@@ -224,4 +224,4 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: Any = None) -> T
         [(amounts[i], amounts[i + 1]) for i in range(len(amounts) - 2, -1, -2)]
     )
     _check_own_elements(input._array.shape, pairs, mode)
-    return _OPERATORS[mode, len(pairs)](input, pairs, mode)  # type: ignore[no-any-return]
+    return _OPERATORS[mode, len(pairs)](input, pairs, mode)

@@ -264,8 +264,8 @@ def _max_pooled(
         raise NotImplementedError(
             f"\"max_pool1d_impl\" not implemented for '{scalar_type_name(input.dtype)}'"
         )
-    flat = Windows(*[(n, *v) for n, v in zip((1, 1, 0, 1), windows[:4], strict=True)], ceil_mode)  # type: ignore[arg-type]
-    found = _MAX_POOL[2][bool(return_indices)](input.unsqueeze(-2), flat, (1, *out))  # type: ignore[attr-defined]
+    flat = Windows(*[(n, *v) for n, v in zip((1, 1, 0, 1), windows[:4], strict=True)], ceil_mode)
+    found = _MAX_POOL[2][bool(return_indices)](input.unsqueeze(-2), flat, (1, *out))
     return (found[0].squeeze(-2), found[1].squeeze(-2)) if return_indices else found.squeeze(-2)
 
 
@@ -401,7 +401,7 @@ def _mean_pooled(
     if divisor is None:
         shape = input._array.shape
         divisor = kernel.counts(shape[len(shape) - count :], windows, out, count_include_pad)
-    return _MEAN_POOL[count](input, windows, out, divisor)  # type: ignore[no-any-return]
+    return _MEAN_POOL[count](input, windows, out, divisor)
 
 
 @composite("nn.functional.avg_pool1d", aliases=("avg_pool1d",))
@@ -423,10 +423,10 @@ def avg_pool1d(
             "argument #1 'self' (while checking arguments for avg_pool1d)"
         )
     kernel_size, stride, padding, _ = read_sizes("avg_pool1d", 1, kernel_size, stride, padding, 1)
-    return _mean_pooled(  # type: ignore[no-any-return]
-        "avg_pool2d", input.unsqueeze(-2), (1, *kernel_size), (1, *stride), (0, *padding),  # type: ignore[attr-defined]
+    return _mean_pooled(
+        "avg_pool2d", input.unsqueeze(-2), (1, *kernel_size), (1, *stride), (0, *padding),
         ceil_mode, count_include_pad, None,
-    ).squeeze(-2)  # type: ignore[attr-defined]
+    ).squeeze(-2)
 
 
 @composite("nn.functional.avg_pool2d", out=True)
@@ -475,7 +475,7 @@ def _power_pool(powers: Tensor, means: Any, norm_type: float, elements: int) -> 
 
     mean = means(powers)
     signed = mean.sign() * find("nn.functional.relu")(mean.abs())
-    return (signed * elements).pow(1.0 / norm_type)  # type: ignore[no-any-return]
+    return (signed * elements).pow(1.0 / norm_type)
 
 
 @composite("nn.functional.lp_pool1d")
@@ -488,7 +488,7 @@ def lp_pool1d(
     """
     (k,), stride, _, _ = read_sizes("lp_pool1d", 1, kernel_size, stride, 0, 1)
     return _power_pool(
-        input.pow(norm_type), lambda x: avg_pool1d(x, (k,), stride, 0, ceil_mode), norm_type, k  # type: ignore[attr-defined]
+        input.pow(norm_type), lambda x: avg_pool1d(x, (k,), stride, 0, ceil_mode), norm_type, k
     )
 
 
@@ -502,7 +502,7 @@ def lp_pool2d(
     """
     size = spread("lp_pool2d", "kernel_size", kernel_size, 2)
     return _power_pool(
-        input.pow(norm_type), lambda x: avg_pool2d(x, size, stride, 0, ceil_mode), norm_type,  # type: ignore[attr-defined]
+        input.pow(norm_type), lambda x: avg_pool2d(x, size, stride, 0, ceil_mode), norm_type,
         size[0] * size[1],
     )
 
@@ -517,6 +517,6 @@ def lp_pool3d(
     """
     size = spread("lp_pool3d", "kernel_size", kernel_size, 3)
     return _power_pool(
-        input.pow(norm_type), lambda x: avg_pool3d(x, size, stride, 0, ceil_mode), norm_type,  # type: ignore[attr-defined]
+        input.pow(norm_type), lambda x: avg_pool3d(x, size, stride, 0, ceil_mode), norm_type,
         size[0] * size[1] * size[2],
     )

@@ -173,7 +173,7 @@ def float_power_(self: Tensor, exponent: Any) -> Tensor:
     return pow.inplace(self, power)
 
 
-Tensor.float_power_ = float_power_  # type: ignore[attr-defined]
+Tensor.float_power_ = float_power_
 
 
 def _square_dtype(bound: dict[str, Any]) -> Any:

@@ -80,7 +80,7 @@ def promoted_call(op: Operator, signature: Signature, args: tuple[Any, ...]) -> 
     if history and result._edge is not None:
         frame = _getframe(3)
         result._edge.where = (frame.f_code, frame.f_lasti)
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 def _plan(op: Operator, signature: Signature, args: tuple[Any, ...]) -> tuple[Any, Any, bool]:

@@ -67,11 +67,11 @@ def _tall_gradient(grad_q: Any, grad_r: Any, q: Tensor, r: Tensor) -> Tensor:
     if grad_r is not None:
         inner = grad_r @ adjoint(r)
     if grad_q is not None:
-        inner = inner - adjoint(q) @ grad_q  # type: ignore[operator]
-    total = q @ _hermitian_of_upper(inner)  # type: ignore[arg-type, operator]
+        inner = inner - adjoint(q) @ grad_q
+    total = q @ _hermitian_of_upper(inner)
     if grad_q is not None:
         total = total + grad_q
-    return solve_triangular(adjoint(r), total, upper=False, left=False)  # type: ignore[no-any-return]
+    return solve_triangular(adjoint(r), total, upper=False, left=False)
 
 
 def _wide_gradient(grad_q: Any, grad_r: Any, q: Tensor, r: Tensor) -> Tensor:
@@ -82,21 +82,21 @@ def _wide_gradient(grad_q: Any, grad_r: Any, q: Tensor, r: Tensor) -> Tensor:
         inner = adjoint(q) @ grad_q
     if grad_r is not None:
         inner = inner - grad_r @ adjoint(r)
-    skew = (inner - adjoint(inner)).tril()  # type: ignore[arg-type, attr-defined]
+    skew = (inner - adjoint(inner)).tril()
     skew = skew - 0.5 * skew.diagonal(0, -2, -1).diag_embed()
-    first = r[..., :m]  # type: ignore[index]
-    part = q @ solve_triangular(adjoint(first), skew, upper=False, left=False)  # type: ignore[operator]
+    first = r[..., :m]
+    part = q @ solve_triangular(adjoint(first), skew, upper=False, left=False)
     part = taper.nn.functional.pad(part, (0, r.shape[-1] - m))
-    return part if grad_r is None else part + q @ grad_r  # type: ignore[no-any-return]
+    return part if grad_r is None else part + q @ grad_r
 
 
 def _hermitian_of_upper(x: Tensor) -> Tensor:
     """The Hermitian matrix with the upper triangle of x and the real part of its diagonal."""
-    upper = x.triu(1)  # type: ignore[attr-defined]
-    diagonal = x.diagonal(0, -2, -1)  # type: ignore[attr-defined]
+    upper = x.triu(1)
+    diagonal = x.diagonal(0, -2, -1)
     if x.is_complex():
         diagonal = diagonal.real.to(x.dtype)
-    return upper + adjoint(upper) + diagonal.diag_embed()  # type: ignore[no-any-return]
+    return upper + adjoint(upper) + diagonal.diag_embed()
 
 
 @composite("qr", method=True, out=True)
@@ -200,10 +200,10 @@ def _(grad, input, tau):
 def _reflector(input: Tensor, i: int) -> Tensor:
     """v_i as a column."""
     m = input.shape[-2]
-    below = input[..., i + 1 :, i : i + 1]  # type: ignore[index]
+    below = input[..., i + 1 :, i : i + 1]
     one = taper.ones(*input.shape[:-2], 1, 1, dtype=input.dtype)
     column = taper.cat([one, below], -2)
-    return taper.nn.functional.pad(column, (0, 0, m - column.shape[-2], 0))  # type: ignore[no-any-return]
+    return taper.nn.functional.pad(column, (0, 0, m - column.shape[-2], 0))
 
 
 def _gradient_of_reflections(
@@ -217,19 +217,19 @@ def _gradient_of_reflections(
     k = tau.shape[-1]
     order = list(range(k)) if transpose else list(range(k - 1, -1, -1))
     vectors = [_reflector(input, i) for i in range(k)]
-    factors: list[Any] = [tau[..., i : i + 1].unsqueeze(-1) for i in range(k)]  # type: ignore[index]
+    factors: list[Any] = [tau[..., i : i + 1].unsqueeze(-1) for i in range(k)]
     if transpose:
         factors = [adjoint(f) for f in factors]
     inputs, c = {}, start
     for i in order:
         inputs[i] = c
         v = vectors[i]
-        c = c - factors[i] * (v @ (adjoint(v) @ c))  # type: ignore[operator]
+        c = c - factors[i] * (v @ (adjoint(v) @ c))
     of_columns: dict[int, Tensor] = {}
     of_factors: dict[int, Tensor] = {}
     for i in reversed(order):
         v, factor, c = vectors[i], factors[i], inputs[i]
-        gv, cv = adjoint(grad) @ v, adjoint(c) @ v  # type: ignore[operator]
+        gv, cv = adjoint(grad) @ v, adjoint(c) @ v
         of_factors[i] = -(adjoint(cv) @ gv).conj().squeeze(-1)
         of_vector = -(adjoint(factor) * (grad @ cv) + factor * (c @ gv))
         of_columns[i] = of_vector.tril(-1 - i)

@@ -69,7 +69,7 @@ def _finished(
 
         with no_grad():
             fill(generator=generator)
-        return out  # type: ignore[no-any-return]
+        return out
     wanted = wanted or get_default_dtype()
     _check_float(kernel, wanted)
     if where.type != "cpu":
@@ -322,7 +322,7 @@ def _zero_gradient(name: str, node: str) -> Any:
 
 
 def _zeros_like_grad(grad: Tensor) -> Tensor:
-    return grad.new_zeros(grad._array.shape)  # type: ignore[attr-defined, no-any-return]
+    return grad.new_zeros(grad._array.shape)
 
 
 _REPLACING = {
@@ -625,7 +625,7 @@ def _(grad):
 def poisson(input: Tensor, generator: Any = None) -> Tensor:
     """Draws Poisson counts with the rates that the tensor holds."""
     _check_float("poisson_cpu", input.dtype)
-    return poisson_of(input, generator or default_generator)  # type: ignore[no-any-return]
+    return poisson_of(input, generator or default_generator)
 
 
 @operator("_binomial", node="BinomialBackward0", hidden=True)
@@ -661,7 +661,7 @@ def _binomial(generator: Any, count: float, p: float) -> float:
 @composite()
 def binomial(count: Tensor, prob: Tensor, generator: Any = None) -> Tensor:
     """Draws how many of `count` trials succeed, each with probability `prob`."""
-    return binomial_of(count, prob, generator or default_generator)  # type: ignore[no-any-return]
+    return binomial_of(count, prob, generator or default_generator)
 
 
 @composite(method=True)

@@ -64,7 +64,7 @@ def repeat(input: Tensor, *repeats: Any, **named: Any) -> Tensor:
     for n in target:
         if n < 0:
             raise RuntimeError(f"Trying to create tensor with negative dimension {n}: {target}")
-    return repeated(input, sizes)  # type: ignore[no-any-return]
+    return repeated(input, sizes)
 
 
 @composite(method=True)
@@ -78,7 +78,7 @@ def tile(input: Tensor, *dims: Any, **named: Any) -> Tensor:
     """
     given = named.get("dims", dims[0] if len(dims) == 1 else dims)
     sizes = as_sizes("tile", given, "dims")
-    return input.repeat((1,) * (input._array.ndim - len(sizes)) + sizes)  # type: ignore[attr-defined, no-any-return]
+    return input.repeat((1,) * (input._array.ndim - len(sizes)) + sizes)
 
 
 def _repeat_index(repeats: Tensor) -> Any:
@@ -108,12 +108,12 @@ def repeat_interleave(
     if repeats is None:
         return wrap(_repeat_index(input))
     if dim is None:
-        input, dim = input.flatten(), 0  # type: ignore[attr-defined]
+        input, dim = input.flatten(), 0
     dim = normalize_dim(dim, input._array.ndim)
     shape = input._array.shape or (1,)
     size = shape[dim]
     if isinstance(repeats, Tensor) and repeats._array.ndim == 0:
-        repeats = repeats.reshape(1)  # type: ignore[attr-defined]
+        repeats = repeats.reshape(1)
     if isinstance(repeats, Tensor) and repeats._array.size != 1:
         if repeats._array.ndim == 1 and repeats._array.size != size:
             raise RuntimeError(
@@ -122,22 +122,22 @@ def repeat_interleave(
             )
         index = _repeat_index(repeats)
         _check_output_size(output_size, len(index))
-        return input.index_select(dim, wrap(index))  # type: ignore[attr-defined, no-any-return]
+        return input.index_select(dim, wrap(index))
     if isinstance(repeats, (list, tuple)):
-        return repeat_interleave.forward(  # type: ignore[no-any-return]
+        return repeat_interleave.forward(
             input, wrap(np.array(repeats, np.int64)), dim, output_size=output_size)
     if isinstance(repeats, Tensor):
         _repeat_index(repeats)
-        repeats = repeats.item()  # type: ignore[attr-defined]
+        repeats = repeats.item()
     if repeats < 0:
         raise RuntimeError("Repeats must be non-negative")
     _check_output_size(output_size, size * repeats)
-    wide = input.reshape(shape).unsqueeze(dim + 1).expand(  # type: ignore[attr-defined]
+    wide = input.reshape(shape).unsqueeze(dim + 1).expand(
         (*shape[: dim + 1], repeats, *shape[dim + 1 :]))
     from taper.core.device import contiguous_format
 
     whole = wide.clone(memory_format=contiguous_format)
-    return whole.view((*shape[:dim], size * repeats, *shape[dim + 1 :]))  # type: ignore[no-any-return]
+    return whole.view((*shape[:dim], size * repeats, *shape[dim + 1 :]))
 
 
 def _check_output_size(given: int | None, found: int) -> None:
@@ -169,7 +169,7 @@ def _(grad, dims):
 def tensor_flip(input: Tensor, *dims: Any, **named: Any) -> Tensor:
     """Reverses the order of the elements along some dimensions. The result is a copy."""
     given = named.get("dims", dims[0] if len(dims) == 1 else dims)
-    return flip(input, given)  # type: ignore[no-any-return]
+    return flip(input, given)
 
 
 @composite(method=True)
@@ -177,7 +177,7 @@ def fliplr(input: Tensor) -> Tensor:
     """Reverses the second dimension. The result is a copy."""
     if input._array.ndim < 2:
         raise RuntimeError("Input must be >= 2-d.")
-    return flip(input, (1,))  # type: ignore[no-any-return]
+    return flip(input, (1,))
 
 
 @composite(method=True)
@@ -185,7 +185,7 @@ def flipud(input: Tensor) -> Tensor:
     """Reverses the first dimension. The result is a copy."""
     if input._array.ndim < 1:
         raise RuntimeError("Input must be >= 1-d.")
-    return flip(input, (0,))  # type: ignore[no-any-return]
+    return flip(input, (0,))
 
 
 def _as_tuple(value: Any) -> tuple[int, ...]:

@@ -36,7 +36,7 @@ def gradients_by_running(
     with enable_grad():
         # Aliases, so that gradients arrive at this use of an input and at no other.
         aliases = [
-            t.view_as(t) if t is not None and need else t  # type: ignore[attr-defined]
+            t.view_as(t) if t is not None and need else t
             for t, need in zip(given, needs, strict=True)
         ]
         results = function(*aliases)
@@ -52,6 +52,6 @@ def gradients_by_running(
     for tensor, need in zip(given, needs, strict=True):
         value = next(found) if need else None
         if need and value is None:
-            value = tensor.new_zeros(tensor._array.shape)  # type: ignore[union-attr]
+            value = tensor.new_zeros(tensor._array.shape)
         result.append(value)
     return tuple(result)

@@ -219,8 +219,8 @@ def node_class(op: Operator) -> type[Node]:
     """The class of an operator's nodes, with its generated `backward`."""
     found = op.__dict__.get("_node_class")
     if found is None:
-        found = op._node_class = _make_node_class(op)  # type: ignore[attr-defined]
-    return found  # type: ignore[no-any-return]
+        found = op._node_class = _make_node_class(op)
+    return found
 
 
 def node_variant(op: Operator) -> type[Node]:
@@ -229,8 +229,8 @@ def node_variant(op: Operator) -> type[Node]:
     if found is None:
         base = node_class(op)
         members = {"__slots__": (), "__module__": "builtins", "__doc__": None}
-        found = op._node_variant = type(op.variant[1], (base,), members)  # type: ignore[attr-defined,index]
-    return found  # type: ignore[no-any-return]
+        found = op._node_variant = type(op.variant[1], (base,), members)
+    return found
 
 
 def node_class_for(op: Operator, bound: dict[str, Any]) -> type[Node]:

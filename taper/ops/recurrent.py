@@ -69,16 +69,16 @@ def _(grads, data, hidden, cell, w_ih, w_hh, b_ih, b_hh, gates, before, cells_be
 
 def _steps(data: Tensor, sizes: Sizes, reverse: bool) -> Any:
     for n, rows in kernel.steps(sizes, reverse):
-        yield n, data[rows.start : rows.stop]  # type: ignore[index]
+        yield n, data[rows.start : rows.stop]
 
 
 def _joined(outputs: list[Tensor], reverse: bool) -> Tensor:
-    return find("cat")(outputs[::-1] if reverse else outputs)  # type: ignore[no-any-return]
+    return find("cat")(outputs[::-1] if reverse else outputs)
 
 
 def _updated(state: Tensor, new: Tensor, n: int) -> Tensor:
     """The states with those of the first `n` sequences replaced."""
-    return new if n == state._array.shape[0] else find("cat")([new, state[n:]])  # type: ignore[index, no-any-return]
+    return new if n == state._array.shape[0] else find("cat")([new, state[n:]])
 
 
 def _lstm_on_tensors(
@@ -88,9 +88,9 @@ def _lstm_on_tensors(
     linear = find("nn.functional.linear")
     outputs = []
     for n, x in _steps(linear(data, w_ih, b_ih), sizes, reverse):
-        gates = x + linear(hidden[:n], w_hh, b_hh)  # type: ignore[index]
+        gates = x + linear(hidden[:n], w_hh, b_hh)
         i, f, g, o = gates.chunk(4, 1)
-        new = f.sigmoid() * cell[:n] + i.sigmoid() * g.tanh()  # type: ignore[index]
+        new = f.sigmoid() * cell[:n] + i.sigmoid() * g.tanh()
         out = o.sigmoid() * new.tanh()
         if w_hr is not None:
             out = linear(out, w_hr)
@@ -134,7 +134,7 @@ def _gru_on_tensors(
     linear = find("nn.functional.linear")
     outputs = []
     for n, x in _steps(linear(data, w_ih, b_ih), sizes, reverse):
-        state = hidden[:n]  # type: ignore[index]
+        state = hidden[:n]
         x_r, x_z, x_n = x.chunk(3, 1)
         h_r, h_z, h_n = linear(state, w_hh, b_hh).chunk(3, 1)
         new = (x_n + (x_r + h_r).sigmoid() * h_n).tanh()
@@ -177,7 +177,7 @@ def _rnn_on_tensors(
     linear = find("nn.functional.linear")
     outputs = []
     for n, x in _steps(linear(data, w_ih, b_ih), sizes, reverse):
-        total = x + linear(hidden[:n], w_hh, b_hh)  # type: ignore[index]
+        total = x + linear(hidden[:n], w_hh, b_hh)
         out = total.clamp(min=0) if relu else total.tanh()
         hidden = _updated(hidden, out, n)
         outputs.append(out)
@@ -213,7 +213,7 @@ def _run(
         for direction in range(directions):
             place = layer * directions + direction
             weights = _weights(params, place, has_biases, projects)
-            initial = [s[place] for s in states]  # type: ignore[index]
+            initial = [s[place] for s in states]
             reverse = direction == 1
             if projects:
                 found = _lstm_on_tensors(data, *initial, *weights, sizes, reverse)
@@ -281,7 +281,7 @@ def _network(kind: str, input: Tensor, args: tuple[Any, ...], named: dict[str, A
     outputs, *last = _run(
         kind, data.reshape(time * batch, features), (batch,) * time, states, *options
     )
-    outputs = outputs.view(time, batch, outputs._array.shape[1])  # type: ignore[attr-defined]
+    outputs = outputs.view(time, batch, outputs._array.shape[1])
     return (outputs.transpose(0, 1) if given["batch_first"] else outputs, *last)
 
 
@@ -294,25 +294,25 @@ def lstm(input: Tensor, *args: Any, **named: Any) -> tuple[Tensor, Tensor, Tenso
     the last hidden states and the last cell states.
     Shape:    input (L, N, I), hx two of (layers * directions, N, H) → (L, N, directions * H)
     """
-    return _network("lstm", input, args, named)  # type: ignore[no-any-return]
+    return _network("lstm", input, args, named)
 
 
 @composite()
 def gru(input: Tensor, *args: Any, **named: Any) -> tuple[Tensor, Tensor]:
     """Runs a network of gated recurrent units; `lstm` explains the arguments; hx is one tensor."""
-    return _network("gru", input, args, named)  # type: ignore[no-any-return]
+    return _network("gru", input, args, named)
 
 
 @composite()
 def rnn_tanh(input: Tensor, *args: Any, **named: Any) -> tuple[Tensor, Tensor]:
     """Runs an Elman network with tanh; `lstm` explains the arguments; hx is one tensor."""
-    return _network("rnn_tanh", input, args, named)  # type: ignore[no-any-return]
+    return _network("rnn_tanh", input, args, named)
 
 
 @composite()
 def rnn_relu(input: Tensor, *args: Any, **named: Any) -> tuple[Tensor, Tensor]:
     """Runs an Elman network with relu; `lstm` explains the arguments; hx is one tensor."""
-    return _network("rnn_relu", input, args, named)  # type: ignore[no-any-return]
+    return _network("rnn_relu", input, args, named)
 
 
 # -- single steps --------------------------------------------------------------------------------------
@@ -365,7 +365,7 @@ def gru_cell(
     Shape:    input (N, I), hx (N, H), w_ih (3 H, I), w_hh (3 H, H); gates r, z, n
     """
     _check_cell(input, (hx,), w_ih, w_hh, 3)
-    return gru_layer(  # type: ignore[no-any-return]
+    return gru_layer(
         input, hx, w_ih, w_hh, b_ih, b_hh, (input._array.shape[0],), False
     )[1]
 
@@ -377,7 +377,7 @@ def rnn_tanh_cell(
 ) -> Tensor:
     """One step of an Elman network with tanh.  Shape: input (N, I), hx (N, H), w_ih (H, I)."""
     _check_cell(input, (hx,), w_ih, w_hh, 1)
-    return rnn_layer(  # type: ignore[no-any-return]
+    return rnn_layer(
         input, hx, w_ih, w_hh, b_ih, b_hh, (input._array.shape[0],), False, False
     )[1]
 
@@ -389,6 +389,6 @@ def rnn_relu_cell(
 ) -> Tensor:
     """One step of an Elman network with relu.  Shape: input (N, I), hx (N, H), w_ih (H, I)."""
     _check_cell(input, (hx,), w_ih, w_hh, 1)
-    return rnn_layer(  # type: ignore[no-any-return]
+    return rnn_layer(
         input, hx, w_ih, w_hh, b_ih, b_hh, (input._array.shape[0],), False, True
     )[1]

@@ -137,7 +137,7 @@ def _resized(
         else:
             plans.append(kernel.linear(n, m, factor, align_corners, kind))
     node = f"Upsample{_MODES[mode]}{count}D" + ("Aa" if antialias else "")
-    return _resample_op(node)(input, tuple(plans))  # type: ignore[no-any-return]
+    return _resample_op(node)(input, tuple(plans))
 
 
 @composite("nn.functional.interpolate")
@@ -179,7 +179,7 @@ def interpolate(
             f"Got {ndim}D input, but {mode} mode needs {_LINEAR_NDIM[mode]}D input"
         )
     if mode == "area" and 3 <= ndim <= 5:
-        return find(f"nn.functional.adaptive_avg_pool{ndim - 2}d")(input, out)  # type: ignore[no-any-return]
+        return find(f"nn.functional.adaptive_avg_pool{ndim - 2}d")(input, out)
     known = mode in _MODES and not (mode == "bicubic" and ndim != 4) and not (
         mode == "lanczos" and not antialias)
     if not known or not 3 <= ndim <= 5:
@@ -200,7 +200,7 @@ def upsample(
         "`nn.functional.upsample` is deprecated. Use `nn.functional.interpolate` instead.",
         UserWarning, stacklevel=2,
     )
-    return interpolate(input, size, scale_factor, mode, align_corners)  # type: ignore[no-any-return]
+    return interpolate(input, size, scale_factor, mode, align_corners)
 
 
 @composite("nn.functional.upsample_nearest")
@@ -210,7 +210,7 @@ def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) 
         "`nn.functional.upsample_nearest` is deprecated. Use `nn.functional.interpolate` instead.",
         UserWarning, stacklevel=2,
     )
-    return interpolate(input, size, scale_factor, "nearest")  # type: ignore[no-any-return]
+    return interpolate(input, size, scale_factor, "nearest")
 
 
 @composite("nn.functional.upsample_bilinear")
@@ -220,4 +220,4 @@ def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None)
         "`nn.functional.upsample_bilinear` is deprecated. Use `nn.functional.interpolate` instead.",
         UserWarning, stacklevel=2,
     )
-    return interpolate(input, size, scale_factor, "bilinear", True)  # type: ignore[no-any-return]
+    return interpolate(input, size, scale_factor, "bilinear", True)

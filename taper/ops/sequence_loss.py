@@ -120,9 +120,9 @@ def ctc_loss(
     shape = log_probs._array.shape
     is_batch = len(shape) == 3
     if not is_batch:
-        log_probs = log_probs.unsqueeze(1)  # type: ignore[attr-defined]
+        log_probs = log_probs.unsqueeze(1)
         if targets._array.ndim == 1:
-            targets = targets.unsqueeze(0)  # type: ignore[attr-defined]
+            targets = targets.unsqueeze(0)
     if log_probs._array.dtype.kind in "iub":
         raise NotImplementedError(
             f"\"ctc_loss_cpu\" not implemented for '{scalar_type_name(log_probs.dtype)}'"
@@ -138,10 +138,10 @@ def ctc_loss(
     )
     if reduction == "mean":
         divisor = wrap(np.maximum(lengths, 1).astype(losses._array.dtype))
-        return (losses / divisor).mean()  # type: ignore[no-any-return]
+        return (losses / divisor).mean()
     if reduction == "sum":
-        return losses.sum()  # type: ignore[no-any-return]
-    return losses if is_batch else losses.squeeze(0)  # type: ignore[no-any-return]
+        return losses.sum()
+    return losses if is_batch else losses.squeeze(0)
 
 
 @composite("ctc_loss")
@@ -150,7 +150,7 @@ def torch_ctc_loss(
     reduction: int = 1, zero_infinity: bool = False,
 ) -> Tensor:
     """`nn.functional.ctc_loss` with the reduction as a number: none 0, mean 1, sum 2."""
-    return ctc_loss(  # type: ignore[no-any-return]
+    return ctc_loss(
         log_probs, targets, input_lengths, target_lengths, blank, _NUMBERS[reduction],
         zero_infinity,
     )

@@ -114,4 +114,4 @@ def _(grad, groups, input_shape):
 @composite("native_channel_shuffle", aliases=("nn.functional.native_channel_shuffle",))
 def native_channel_shuffle(input: Tensor, groups: int) -> Tensor:
     """`channel_shuffle`."""
-    return channel_shuffle(input, groups)  # type: ignore[no-any-return]
+    return channel_shuffle(input, groups)

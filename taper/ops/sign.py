@@ -39,10 +39,10 @@ def abs_(self: Tensor) -> Tensor:
     """Takes absolute values in place; complex tensors can't hold their lengths."""
     if self._array.dtype.kind == "c":
         raise RuntimeError("In-place abs is not supported for complex tensors.")
-    return abs.inplace(self)  # type: ignore[no-any-return]
+    return abs.inplace(self)
 
 
-Tensor.abs_ = Tensor.absolute_ = abs_  # type: ignore[attr-defined]
+Tensor.abs_ = Tensor.absolute_ = abs_
 
 
 def _check_sign(bound: dict[str, Any]) -> None:

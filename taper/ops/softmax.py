@@ -162,7 +162,7 @@ def softmin(
     """
     if dim is None:
         dim = _implicit_dim("softmin", input._array.ndim, _stacklevel)
-    return softmax.function(-input, dim, dtype)  # type: ignore[operator]
+    return softmax.function(-input, dim, dtype)
 
 
 @composite("nn.functional.log_softmax")
@@ -196,7 +196,7 @@ def gumbel_softmax(
     """
     if eps != 1e-10:
         warnings.warn("`eps` parameter is deprecated and has no effect.", stacklevel=2)
-    noise: Any = logits.new_empty(logits.shape).exponential_()  # type: ignore[attr-defined]
+    noise: Any = logits.new_empty(logits.shape).exponential_()
     soft = softmax.function((logits - noise.log()) / tau, dim)
     if not hard:
         return soft
@@ -214,5 +214,5 @@ def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -
         >>> torch.nn.functional.normalize(torch.tensor([[3., 4.]]))
         tensor([[0.6000, 0.8000]])
     """
-    length: Any = input.norm(p, dim, keepdim=True).clamp_min(eps)  # type: ignore[attr-defined]
+    length: Any = input.norm(p, dim, keepdim=True).clamp_min(eps)
     return input / length.expand_as(input)

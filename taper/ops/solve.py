@@ -26,7 +26,7 @@ from taper.ops.return_types import named
 
 def adjoint(matrix: Tensor) -> Tensor:
     """The conjugate transpose of the last two dimensions."""
-    return conj(matrix).transpose(-2, -1)  # type: ignore[no-any-return]
+    return conj(matrix).transpose(-2, -1)
 
 
 # -- inverses ------------------------------------------------------------------------------------
@@ -117,8 +117,8 @@ def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
             "Expected self to satisfy the requirement prod(self.shape[ind:]) == "
             f"prod(self.shape[:ind]), but got {columns} != {rows}"
         )
-    found = inv(A.reshape(rows, columns))  # type: ignore[attr-defined]
-    return found.reshape(*shape[ind:], *shape[:ind])  # type: ignore[no-any-return]
+    found = inv(A.reshape(rows, columns))
+    return found.reshape(*shape[ind:], *shape[:ind])
 
 
 # -- equations -----------------------------------------------------------------------------------
@@ -173,11 +173,11 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     """
     _check_solve(A, B, left)
     if is_vector_case(A, B):
-        column = solve_left(A if left else A.transpose(-2, -1), B.unsqueeze(-1))  # type: ignore
-        return column.squeeze(-1)  # type: ignore[no-any-return]
+        column = solve_left(A if left else A.transpose(-2, -1), B.unsqueeze(-1))
+        return column.squeeze(-1)
     if left:
         return solve_left(A, B)
-    return solve_left(A.transpose(-2, -1), B.transpose(-2, -1)).transpose(-2, -1)  # type: ignore
+    return solve_left(A.transpose(-2, -1), B.transpose(-2, -1)).transpose(-2, -1)
 
 
 @composite("linalg.solve_ex", out=True)
@@ -192,14 +192,14 @@ def solve_ex(
         tensor([[0.5000]])
     """
     _check_solve(A, B, left)
-    matrix = A if left else A.transpose(-2, -1)  # type: ignore[attr-defined]
+    matrix = A if left else A.transpose(-2, -1)
     if is_vector_case(A, B):
-        found, info = solve_left_ex(matrix, B.unsqueeze(-1), check_errors)  # type: ignore[attr-defined]
+        found, info = solve_left_ex(matrix, B.unsqueeze(-1), check_errors)
         found = found.squeeze(-1)
     elif left:
         found, info = solve_left_ex(matrix, B, check_errors)
     else:
-        found, info = solve_left_ex(matrix, B.transpose(-2, -1), check_errors)  # type: ignore[attr-defined]
+        found, info = solve_left_ex(matrix, B.transpose(-2, -1), check_errors)
         found = found.transpose(-2, -1)
     return named("linalg_solve_ex", ("result", "info"))((found, info))
 
@@ -235,7 +235,7 @@ def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
         torch.Size([6])
     """
     if dims is not None:
-        A = A.movedim(tuple(dims), tuple(range(A.ndim - len(dims), A.ndim)))  # type: ignore[attr-defined]
+        A = A.movedim(tuple(dims), tuple(range(A.ndim - len(dims), A.ndim)))
     shape = tuple(A.shape)
     wanted = shape[B.ndim :]
     rows, columns = math.prod(shape[: B.ndim]), math.prod(wanted)
@@ -244,8 +244,8 @@ def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
             "Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == "
             f"prod(self.shape[:other.ndim]), but got {columns} != {rows}"
         )
-    found = solve(A.reshape(rows, columns), B.flatten())  # type: ignore[attr-defined]
-    return found.reshape(wanted)  # type: ignore[attr-defined, no-any-return]
+    found = solve(A.reshape(rows, columns), B.flatten())
+    return found.reshape(wanted)
 
 
 # -- triangular ----------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ def sparse_coo_tensor(
     if _wants_check(check_invariants):
         _check_coordinates(places, shape)
     if requires_grad:
-        elements = elements.detach()  # type: ignore[attr-defined]
+        elements = elements.detach()
     result = coordinate_tensor(_wrapped(places), elements, shape, bool(is_coalesced))
     return _require(result, requires_grad)
 
@@ -128,7 +128,7 @@ def _index_array(data: Any) -> Any:
 
 def _value_tensor(data: Any, dtype: Any) -> Tensor:
     tensor = data if isinstance(data, Tensor) else _wrapped(array_of(data, dtype))
-    return tensor if dtype is None else tensor.to(dtype)  # type: ignore[attr-defined, no-any-return]
+    return tensor if dtype is None else tensor.to(dtype)
 
 
 def _coordinate_size(indices: Any, values: Any, size: Any) -> tuple[int, ...]:
@@ -239,7 +239,7 @@ def sparse_compressed_tensor(
     if _wants_check(check_invariants):
         _check_compressed(probe)
     if requires_grad:
-        elements = elements.detach()  # type: ignore[attr-defined]
+        elements = elements.detach()
     result = compressed_tensor(
         _wrapped(compressed), _wrapped(plain), elements, probe.shape, layout
     )

@@ -81,8 +81,8 @@ def in_layout_of(grad: Tensor, input: Tensor) -> Tensor:
     if grad.layout is input.layout:
         return grad
     if grad.layout is devices.strided:
-        return grad.sparse_mask(input)  # type: ignore[attr-defined, no-any-return]
-    return to_sparse.function(grad, layout=input.layout)  # type: ignore[no-any-return]
+        return grad.sparse_mask(input)
+    return to_sparse.function(grad, layout=input.layout)
 
 
 @composite(method=True, hidden=True)
@@ -280,7 +280,7 @@ def to_dense(
                 [0., 1.]])
     """
     if not isinstance(input._array, SparseArray):
-        return input if dtype is None else input.to(dtype)  # type: ignore[attr-defined, no-any-return]
+        return input if dtype is None else input.to(dtype)
     if dtype is not None and dtype is not input.dtype:
         raise RuntimeError("dtype argument is not supported by sparse_to_dense")
     return sparse_to_dense(input, masked_grad is None or masked_grad)
@@ -527,7 +527,7 @@ def dense_dim(self: Tensor) -> int:
     array = self._array
     if isinstance(array, CoordinateArray):
         return array.ndim - array.sparse_dim
-    return array.dense_ndim if isinstance(array, CompressedArray) else array.ndim  # type: ignore[no-any-return]
+    return array.dense_ndim if isinstance(array, CompressedArray) else array.ndim
 
 
 @method()

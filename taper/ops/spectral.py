@@ -188,7 +188,7 @@ def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
         >>> torch.linalg.svdvals(torch.tensor([[0., 2.], [1., 0.]]))
         tensor([2., 1.])
     """
-    return svd_full(A, False)[1]  # type: ignore[no-any-return]
+    return svd_full(A, False)[1]
 
 
 @composite("linalg.eigvals", out=True)
@@ -200,7 +200,7 @@ def eigvals(A: Tensor) -> Tensor:
         >>> torch.linalg.eigvals(torch.tensor([[2., 0.], [0., 3.]]))
         tensor([2.+0.j, 3.+0.j])
     """
-    return eig(A)[0]  # type: ignore[no-any-return]
+    return eig(A)[0]
 
 
 @composite("linalg.eigvalsh", out=True)
@@ -212,7 +212,7 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
         >>> torch.linalg.eigvalsh(torch.tensor([[2., 0.], [0., 1.]]))
         tensor([1., 2.])
     """
-    return eigh(A, UPLO)[0]  # type: ignore[no-any-return]
+    return eigh(A, UPLO)[0]
 
 
 @composite("svd", method=True, out=True)
@@ -233,7 +233,7 @@ def old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
     fields = ("U", "S", "V")
     if not compute_uv:
         m, n = input.shape[-2:]
-        zeros = [input.new_zeros(*input.shape[:-2], k, k) for k in (m, n)]  # type: ignore[attr-defined]
+        zeros = [input.new_zeros(*input.shape[:-2], k, k) for k in (m, n)]
         return named("svd", fields)((zeros[0], svdvals(input), zeros[1]))
     u, s, vh = svd_full(input, not some)
     return named("svd", fields)((u, s, adjoint(vh)))

@@ -245,7 +245,7 @@ def unsafe_chunk(input: Tensor, chunks: int, dim: int = 0) -> Any:
 
 
 def _narrowed(input: Tensor, dim: int, start: int, stop: int) -> Tensor:
-    return slice_dim(input, dim, start, stop, 1)  # type: ignore[no-any-return]
+    return slice_dim(input, dim, start, stop, 1)
 
 
 @composite(method=True)

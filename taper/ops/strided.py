@@ -99,7 +99,7 @@ def as_strided(
                 [2, 3]])
     """
     window = checked_window(input, size, stride, storage_offset)
-    return strided(input, *window, input.stride())  # type: ignore[no-any-return]
+    return strided(input, *window, input.stride())
 
 
 @operator("_as_strided_scatter", node="AsStridedScatterBackward0", hidden=True)
@@ -138,7 +138,7 @@ def as_strided_scatter(
             "expected src to have a size equal to the slice of self. src size = "
             f"{list(src._array.shape)}, slice size = {list(size)}"
         )
-    return strided_scatter(input, src, size, stride, offset)  # type: ignore[no-any-return]
+    return strided_scatter(input, src, size, stride, offset)
 
 
 # -- diagonals and windows ---------------------------------------------------------------------------
@@ -432,8 +432,8 @@ def view_dtype(input: Tensor, dtype: Any) -> Tensor:
     """``x.view(dtype)``: the same bytes read as another dtype."""
     wanted = as_dtype(dtype, "view")
     if wanted is input.dtype:
-        return input.view(input._array.shape)  # type: ignore[attr-defined, no-any-return]
-    return reinterpreted(input, wanted)  # type: ignore[no-any-return]
+        return input.view(input._array.shape)
+    return reinterpreted(input, wanted)
 
 
 # -- other memory for a tensor -----------------------------------------------------------------------
@@ -522,7 +522,7 @@ def resize(self: Tensor, *sizes: Any) -> Tensor:
             f"({self.numel()} elements). autograd's resize can only change the shape of a given "
             "tensor, while preserving the number of elements. "
         )
-    return self.contiguous().view(shape)  # type: ignore[attr-defined, no-any-return]
+    return self.contiguous().view(shape)
 
 
 @method()

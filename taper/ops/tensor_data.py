@@ -87,8 +87,8 @@ def _tensor(data: Any, dtype: Any, device: Any, requires_grad: bool, stacklevel:
             "torch.tensor(sourceTensor).",
             UserWarning, stacklevel=stacklevel,
         )
-        result = data.detach().to(device, dtype, copy=True)  # type: ignore[attr-defined]
-        return result.requires_grad_(requires_grad)  # type: ignore[no-any-return]
+        result = data.detach().to(device, dtype, copy=True)
+        return result.requires_grad_(requires_grad)
     return finish(_on(array_of(data, dtype), device), requires_grad)
 
 
@@ -340,14 +340,14 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     if isinstance(data, Tensor):
         if dtype is None and device is None:
             return data
-        return data.to(device, as_dtype(dtype, "as_tensor"))  # type: ignore[attr-defined, no-any-return]
+        return data.to(device, as_dtype(dtype, "as_tensor"))
     if isinstance(data, ndarray):
         result = from_numpy.forward(data)
         if dtype is None and device is None:
-            return result  # type: ignore[no-any-return]
-        return result.to(device, as_dtype(dtype, "as_tensor"))  # type: ignore[no-any-return]
+            return result
+        return result.to(device, as_dtype(dtype, "as_tensor"))
     if type(data) in (list, tuple, int, float, bool):
-        return tensor.forward(data, dtype=dtype, device=device)  # type: ignore[no-any-return]
+        return tensor.forward(data, dtype=dtype, device=device)
     return _tensor(data, as_dtype(dtype, "as_tensor"), as_device(device), False)
 
 
@@ -381,7 +381,7 @@ def asarray(
             raise ValueError("can't alias arbitrary sequence into a tensor.")
         if wanted is not None:
             result = result.to(wanted)
-        return result.requires_grad_() if requires_grad else result  # type: ignore[no-any-return]
+        return result.requires_grad_() if requires_grad else result
     changes = wanted is not None and wanted is not result.dtype
     moves = device is not None and as_device(device) != result.device
     if copy is False and (changes or moves):
@@ -396,10 +396,10 @@ def asarray(
     if requires_grad:
         if result is obj and not obj.requires_grad:
             result = result.detach()
-        return result.requires_grad_()  # type: ignore[no-any-return]
+        return result.requires_grad_()
     if isinstance(obj, Tensor) and obj.requires_grad:
         result = result.detach()
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 def _has_buffer(obj: Any) -> bool:
@@ -464,8 +464,8 @@ def frombuffer(
 def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
     """Makes a tensor that shares the memory of anything with ``__dlpack__``, such as an array."""
     if isinstance(ext_tensor, Tensor):
-        result = ext_tensor.detach()  # type: ignore[attr-defined]
-        return result.clone() if copy else result  # type: ignore[no-any-return]
+        result = ext_tensor.detach()
+        return result.clone() if copy else result
     if not hasattr(ext_tensor, "__dlpack__"):
         ext_tensor = _Capsule(ext_tensor)
     array = np.from_dlpack(ext_tensor)

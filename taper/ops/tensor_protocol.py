@@ -105,18 +105,18 @@ def _len(self: Tensor) -> int:
     shape = self._array.shape
     if not shape:
         raise TypeError("len() of a 0-d tensor")
-    return shape[0]  # type: ignore[no-any-return]
+    return shape[0]
 
 
 def _iter(self: Tensor) -> Iterator[Tensor]:
     if not self._array.ndim:
         raise TypeError("iteration over a 0-d tensor")
-    return iter(self.unbind(0))  # type: ignore[attr-defined]
+    return iter(self.unbind(0))
 
 
 def _contains(self: Tensor, element: Any) -> bool:
     if isinstance(element, (Tensor, int, float, complex, bool)):
-        return bool((self == element).any())  # type: ignore[attr-defined]
+        return bool((self == element).any())
     raise RuntimeError(
         f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a "
         f"{type(element)}."
@@ -173,7 +173,7 @@ def _scalar_name(self: Tensor) -> str:
 
 
 def _array(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
-    array = self.numpy()  # type: ignore[attr-defined]
+    array = self.numpy()
     if dtype is not None and array.dtype != dtype:
         if copy is False:
             raise ValueError("Unable to avoid copy while creating an array as requested.")
@@ -208,7 +208,7 @@ def _dlpack_device(self: Tensor) -> tuple[int, int]:
 
 def _deepcopy(self: Tensor, memo: Any) -> Tensor:
     if id(self) in memo:
-        return memo[id(self)]  # type: ignore[no-any-return]
+        return memo[id(self)]
     edge = self._edge
     if edge is not None and edge is not LEAF:
         raise RuntimeError(
@@ -296,4 +296,4 @@ for _name, _function in _PROTOCOL.items():
     _function.__qualname__ = f"Tensor.{_name}"
     setattr(Tensor, _name, _function)
 
-Parameter.__repr__ = lambda self: "Parameter containing:\n" + _repr(self)  # type: ignore[method-assign]
+Parameter.__repr__ = lambda self: "Parameter containing:\n" + _repr(self)

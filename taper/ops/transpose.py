@@ -34,7 +34,7 @@ def _(grad, dim0, dim1):
 
 
 @transpose.short_path
-def _(input: Tensor, dim0: int = None, dim1: int = None, **axes: Any) -> Tensor:  # type: ignore[assignment]
+def _(input: Tensor, dim0: int = None, dim1: int = None, **axes: Any) -> Tensor:
     if not active.modes and (type(input) is Tensor or type(input) is Parameter):
         try:
             r = input._array.swapaxes(dim0, dim1)
@@ -118,7 +118,7 @@ def _(input: Tensor, *given: Any, dims: Any = None) -> Tensor:
     return slow.call(permute, (input, dims))
 
 
-Tensor.permute = permute.function  # type: ignore[attr-defined]
+Tensor.permute = permute.function
 
 
 def as_dims(value: Any) -> tuple[Any, ...]:
@@ -232,7 +232,7 @@ def _mH(input: Tensor) -> Tensor:
     return _conjugated(input.transpose(-2, -1))
 
 
-Tensor.T = property(_T)  # type: ignore[attr-defined]
-Tensor.mT = property(_mT)  # type: ignore[attr-defined]
-Tensor.H = property(_H)  # type: ignore[attr-defined]
-Tensor.mH = property(_mH)  # type: ignore[attr-defined]
+Tensor.T = property(_T)
+Tensor.mT = property(_mT)
+Tensor.H = property(_H)
+Tensor.mH = property(_mH)

@@ -122,10 +122,10 @@ def _unpool(
     size = _size(input._array.shape, count, sizes, steps, around, output_size)
     if count > 1:
         _check(count, input, indices, steps, size)
-        return _UNPOOL[count](input, indices, size)  # type: ignore[no-any-return]
-    input, indices = input.unsqueeze(-2), indices.unsqueeze(-2)  # type: ignore[attr-defined]
+        return _UNPOOL[count](input, indices, size)
+    input, indices = input.unsqueeze(-2), indices.unsqueeze(-2)
     _check(2, input, indices, (1, *steps), (1, *size))
-    return _UNPOOL[2](input, indices, (1, *size)).squeeze(-2)  # type: ignore[no-any-return]
+    return _UNPOOL[2](input, indices, (1, *size)).squeeze(-2)
 
 
 @composite("nn.functional.max_unpool1d")

@@ -32,8 +32,8 @@ def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
             f"{scalar_type_name(x.dtype)}"
         )
     if x.ndim == 1 and y.ndim == 1 and x.shape == y.shape:
-        return taper.vdot(x, y)  # type: ignore[no-any-return]
-    return (conj(x) * y).sum(dim)  # type: ignore[no-any-return]
+        return taper.vdot(x, y)
+    return (conj(x) * y).sum(dim)
 
 
 @operator("linalg.cross", out=True, promote="result_type", kinds="ifc", kernel="cross",
@@ -112,14 +112,14 @@ def linalg_vander(x: Tensor, *, N: int | None = None) -> Tensor:
         raise RuntimeError("linalg.vander supports floating point, complex, and integer tensors, "
                            "but got Bool")
     if x.ndim < 1:
-        x = x.unsqueeze(0)  # type: ignore[attr-defined]
+        x = x.unsqueeze(0)
     if N is None:
         N = x.shape[-1]
     elif N <= 1:
         raise RuntimeError("N must be greater than 1.")
     ones = taper.ones_like(x).unsqueeze(-1)
-    powers = x.unsqueeze(-1).expand(*x.shape, N - 1).cumprod(-1)  # type: ignore[attr-defined]
-    return taper.cat([ones.to(powers.dtype), powers], -1)  # type: ignore[no-any-return]
+    powers = x.unsqueeze(-1).expand(*x.shape, N - 1).cumprod(-1)
+    return taper.cat([ones.to(powers.dtype), powers], -1)
 
 
 @composite()
@@ -138,8 +138,8 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
         N = x.shape[0]
     if N < 0:
         raise RuntimeError("N must be non-negative.")
-    result = x.new_ones(x.shape[0], N)  # type: ignore[attr-defined]
+    result = x.new_ones(x.shape[0], N)
     if N > 1:
-        powers = x.unsqueeze(1).expand(-1, N - 1).cumprod(1)  # type: ignore[attr-defined]
+        powers = x.unsqueeze(1).expand(-1, N - 1).cumprod(1)
         result = taper.cat([result[:, :1].to(powers.dtype), powers], 1)
-    return result if increasing else result.flip(1)  # type: ignore[no-any-return]
+    return result if increasing else result.flip(1)

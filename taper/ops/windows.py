@@ -31,12 +31,12 @@ def _check(name: str, count: int, dtype: Any, layout: Any) -> Any:
 
 
 def _steps(start: float, end: float, count: int, dtype: Any, requires_grad: bool) -> Tensor:
-    return taper.linspace(start, end, count, dtype=dtype, requires_grad=requires_grad)  # type: ignore[no-any-return]
+    return taper.linspace(start, end, count, dtype=dtype, requires_grad=requires_grad)
 
 
 def _trivial(count: int, dtype: Any, requires_grad: bool) -> Tensor:
     """A window of no points, or of one, which is 1."""
-    return taper.ones((count,), dtype=dtype, requires_grad=requires_grad)  # type: ignore[no-any-return]
+    return taper.ones((count,), dtype=dtype, requires_grad=requires_grad)
 
 
 @composite("signal.windows.general_cosine")
@@ -64,7 +64,7 @@ def general_cosine(
     k = _steps(0, (M - 1) * step, M, dtype, requires_grad)
     signed = taper.tensor([(-1) ** i * w for i, w in enumerate(coefficients)], dtype=dtype)
     order = taper.arange(len(coefficients), dtype=dtype)
-    return (signed.unsqueeze(-1) * (order.unsqueeze(-1) * k).cos()).sum(0)  # type: ignore[no-any-return]
+    return (signed.unsqueeze(-1) * (order.unsqueeze(-1) * k).cos()).sum(0)
 
 
 def _cosine_window(name: str, coefficients: list[float], doc: str) -> None:
@@ -129,7 +129,7 @@ def bartlett(
     if M <= 1:
         return _trivial(M, dtype, requires_grad)
     step = 2 / (M if not sym else M - 1)
-    return 1 - _steps(-1, -1 + (M - 1) * step, M, dtype, requires_grad).abs()  # type: ignore[no-any-return]
+    return 1 - _steps(-1, -1 + (M - 1) * step, M, dtype, requires_grad).abs()
 
 
 @composite("signal.windows.cosine")
@@ -148,7 +148,7 @@ def cosine(
     if M <= 1:
         return _trivial(M, dtype, requires_grad)
     step = math.pi / (M + 1 if not sym else M)
-    return _steps(0.5 * step, (0.5 + M - 1) * step, M, dtype, requires_grad).sin()  # type: ignore[no-any-return]
+    return _steps(0.5 * step, (0.5 + M - 1) * step, M, dtype, requires_grad).sin()
 
 
 @composite("signal.windows.exponential")
@@ -170,7 +170,7 @@ def exponential(
     middle = center if center is not None else (M if not sym and M > 1 else M - 1) / 2.0
     step = 1 / tau
     k = _steps(-middle * step, (-middle + M - 1) * step, M, dtype, requires_grad)
-    return (-k.abs()).exp()  # type: ignore[no-any-return]
+    return (-k.abs()).exp()
 
 
 @composite("signal.windows.gaussian")
@@ -190,7 +190,7 @@ def gaussian(
     start = -(M if not sym and M > 1 else M - 1) / 2.0
     step = 1 / (std * math.sqrt(2))
     k = _steps(start * step, (start + (M - 1)) * step, M, dtype, requires_grad)
-    return (-(k**2)).exp()  # type: ignore[no-any-return]
+    return (-(k**2)).exp()
 
 
 @composite("signal.windows.kaiser")
@@ -211,7 +211,7 @@ def kaiser(
     step = 2.0 * beta / (M if not sym else M - 1)
     end = min(float(beta), -beta + (M - 1) * step)
     k = _steps(-beta, end, M, dtype, requires_grad)
-    return taper.i0((peak * peak - k**2).sqrt()) / taper.i0(peak)  # type: ignore[no-any-return]
+    return taper.i0((peak * peak - k**2).sqrt()) / taper.i0(peak)
 
 
 # -- the older functions -----------------------------------------------------------------------
@@ -231,7 +231,7 @@ def _check_older(name: str, count: int, dtype: Any) -> Any:
 def _finish_older(values: Tensor, periodic: bool, dtype: Any, requires_grad: bool) -> Tensor:
     if periodic:
         values = values[:-1]
-    return values.to(dtype).contiguous().requires_grad_(requires_grad)  # type: ignore[no-any-return]
+    return values.to(dtype).contiguous().requires_grad_(requires_grad)
 
 
 def _older_cosine(
@@ -240,7 +240,7 @@ def _older_cosine(
 ) -> Tensor:
     dtype = _check_older(name, count, dtype)
     if count <= 1:
-        return taper.ones(count, dtype=dtype, requires_grad=requires_grad)  # type: ignore[no-any-return]
+        return taper.ones(count, dtype=dtype, requires_grad=requires_grad)
     points = count + 1 if periodic else count
     work = dtype if dtype.itemsize >= 4 else float32
     n = taper.arange(points, dtype=work)
@@ -296,7 +296,7 @@ def bartlett_window(
     """Makes a Bartlett window, by default one period of it."""
     dtype = _check_older("bartlett_window", window_length, dtype)
     if window_length <= 1:
-        return taper.ones(window_length, dtype=dtype, requires_grad=requires_grad)  # type: ignore[no-any-return]
+        return taper.ones(window_length, dtype=dtype, requires_grad=requires_grad)
     points = window_length + 1 if periodic else window_length
     n = taper.arange(points, dtype=dtype if dtype.itemsize >= 4 else float32)
     values = 1 - (n * (2.0 / (points - 1)) - 1).abs()
@@ -311,7 +311,7 @@ def kaiser_window(
     """Makes a Kaiser window, by default one period of it."""
     dtype = _check_older("kaiser_window", window_length, dtype)
     if window_length <= 1:
-        return taper.ones(window_length, dtype=dtype, requires_grad=requires_grad)  # type: ignore[no-any-return]
+        return taper.ones(window_length, dtype=dtype, requires_grad=requires_grad)
     points = window_length + 1 if periodic else window_length
     n = taper.arange(points, dtype=dtype if dtype.itemsize >= 4 else float32)
     x = n * (2.0 / (points - 1)) - 1
