@@ -140,7 +140,7 @@ def observed_tensor(tensor: Any) -> dict[str, Any]:
         "is_leaf": attempt(lambda: tensor.is_leaf),
         "grad_fn": history if node is None else node.name(),
         "next_functions": None if node is None else next_names(node),
-        "output_nr": tensor.output_nr,
+        "output_nr": None if node is None else tensor.output_nr,
         "_version": attempt(lambda: tensor._version),
         "_is_view": attempt(tensor._is_view),
         "is_conj": tensor.is_conj(),

@@ -12,6 +12,7 @@ Running, comparing and shortening programs: see `program_comparison.py`.
 from __future__ import annotations
 
 import random
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -197,11 +198,20 @@ class Writer:
             else:
                 self.rebuild()
             return False
-        if self.is_tame():
+        if self.is_tame() and not self.has_lost_views(statement):
             self.statements.append(statement)
             return True
         self.rebuild()
         return False
+
+    def has_lost_views(self, statement: str) -> bool:
+        """Whether a change that was not recorded made PyTorch forbid a view from being used.
+
+        taper forbids views only by changes that it records.
+        """
+        return statement.startswith("with ") and any(
+            "its base or another view" in lost_because(tensor) for tensor in self.tensors().values()
+        )
 
     def rebuild(self) -> None:
         """Back to the state after the statements that were kept."""
@@ -351,6 +361,25 @@ class Writer:
 def is_changeable(tensor: Any) -> bool:
     # PyTorch changes an inference tensor first, and then says that it must not be changed.
     return not overlaps(tensor) and not tensor.is_inference()
+
+
+def lost_because(tensor: Any) -> str:
+    try:
+        return str(tensor.is_leaf)
+    except RuntimeError as error:
+        return str(error)
+
+
+def shares_memory(one: Any, other: Any) -> bool:
+    return bool(one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr())
+
+
+def is_same_region(one: Any, other: Any) -> bool:
+    return (
+        one.data_ptr() == other.data_ptr()
+        and one.shape == other.shape
+        and one.stride() == other.stride()
+    )
 
 
 def overlaps(tensor: Any) -> bool:
@@ -525,9 +554,16 @@ def two_argument_function(w: Writer) -> str | None:
     if left is None:
         return None
     shape = w.value(left).shape
-    right = (
-        w.pick(lambda tensor: broadcasts(tensor.shape, shape) and not tensor.is_complex()) or left
+    # PyTorch's derivatives fail where one of two operands is bool; that is no model.
+    right = w.pick(
+        lambda tensor: (
+            broadcasts(tensor.shape, shape)
+            and not tensor.is_complex()
+            and tensor.dtype != w.torch.bool
+        )
     )
+    if right is None or w.value(left).dtype == w.torch.bool:
+        right = left
     form = w.choice(
         [
             "torch.maximum({l}, {r})",
@@ -707,6 +743,9 @@ def reduction(w: Writer) -> str | None:
         return None
     dims = reduction_dims(w, tensor, several=op not in ("prod",))
     keep = ", keepdim=True" if dims and w.chance(0.4) and op != "count_nonzero" else ""
+    if op == "prod":
+        # PyTorch's derivative keeps the product, taper's does not: nobody may change it in place.
+        return f"{w.fresh()} = {name}.prod({dims}) * 2"
     if op == "logsumexp" and not dims:
         dims = "dim=0" if tensor.dim() else "dim=-1"
     arguments = (dims + keep).removeprefix(", ")
@@ -756,8 +795,8 @@ def extremum(w: Writer) -> str | None:
         return None
     tensor = w.value(name)
     dim = w.dim(tensor)
-    if tensor.flatten().unique().numel() < tensor.numel():
-        # Which of several equal elements kthvalue and topk find is open; max and min take the first.
+    if tensor.detach().flatten().unique().numel() < tensor.numel():
+        # Which of equal elements kthvalue and topk find is open; max and min take the first.
         return f"{w.fresh()}, {w.fresh()} = {name}.{w.choice(['max', 'min'])}({dim})"
     first, second = w.fresh(), w.fresh()
     form = w.choice(
@@ -784,7 +823,8 @@ def extremum(w: Writer) -> str | None:
 
 @family(6)
 def product(w: Writer) -> str | None:
-    left = w.pick(lambda tensor: tensor.dim() > 0)
+    # Empty products of bools have no kernel to be missed.
+    left = w.pick(lambda tensor: tensor.dim() > 0 and (tensor.numel() or tensor.requires_grad))
     if left is None:
         return None
     tensor = w.value(left)
@@ -1002,13 +1042,14 @@ def assignment(w: Writer) -> str | None:
     if name is None:
         return None
     tensor = w.value(name)
-    where = index(w, tensor, advanced=w.chance(0.6))
+    # PyTorch lets an index of tensors write into expanded memory.
+    where = index(w, tensor, advanced=w.chance(0.6) and 0 not in tensor.stride())
     sign = w.choice(["=", "=", "=", "+=", "*="])
     if w.chance(0.5):
         value = w.scalar()
     else:
         try:
-            shape = eval(f"t[{where}]", {"t": tensor, "torch": w.torch, **w.variables}).shape
+            shape = eval(f"t[{where}]", {"t": tensor.detach(), "torch": w.torch, **w.variables}).shape
         except (RuntimeError, IndexError, TypeError):
             shape = ()
         value = (
@@ -1019,8 +1060,14 @@ def assignment(w: Writer) -> str | None:
 
 
 def may_take(tensor: Any, other: Any) -> bool:
-    """Not a differentiable tensor into integers or bools: PyTorch makes those require grad."""
-    return not other.requires_grad or tensor.is_floating_point() or tensor.is_complex()
+    """Whether `other` may be written into `tensor`.
+
+    Not if it is differentiable and the tensor holds integers or bools, which PyTorch then makes
+    require grad; and not if both overlap in part, which PyTorch refuses in some operations.
+    """
+    if other.requires_grad and not (tensor.is_floating_point() or tensor.is_complex()):
+        return False
+    return not shares_memory(tensor, other) or is_same_region(tensor, other)
 
 
 def fits_into(shape: Any, room: Any) -> bool:
@@ -1123,6 +1170,7 @@ def change(w: Writer, name: str) -> str:
         w.pick(lambda other: fits_into(other.shape, shape) and may_take(tensor, other)) or name
     )
     number = w.scalar()
+    shared = [n for n, t in w.tensors().items() if n != name and shares_memory(t, tensor)]
     options = [
         f"{name} += {other}",
         f"{name} *= {other}",
@@ -1149,12 +1197,11 @@ def change(w: Writer, name: str) -> str:
         f"{name}.lerp_({other}, 0.5)",
         f"{name}.pow_(2)",
     ]
-    if w.chance(0.25):
+    if w.chance(0.25) and not shared:
         options = [
             f"{name}.unsqueeze_({w.dim(tensor, extra=1)})",
             f"{name}.squeeze_()",
             f"{name}.transpose_(0, -1)",
-            f"{name}.detach_()",
             f"{name}.requires_grad_()",
             f"{name}.t_()",
             f"{name}.cumsum_(-1)",
@@ -1175,22 +1222,15 @@ def in_place_on_view(w: Writer) -> str | None:
     if name is None:
         return None
     expression = view_of(w, name)
+    tails = [
+        ".mul_(2)", ".add_(1)", ".neg_()", ".sin_()", ".tanh_()", ".sub_(0.5)", "[...] = 1.5",
+    ]  # fmt: skip
+    if "expand" not in str(expression):
+        # What is not an error for an expanded view becomes one in PyTorch's backward pass.
+        tails += [".fill_(0.5)", ".zero_()"]
     if expression is None or "unfold" in expression or "strided" in expression:
         return None
-    tail = w.choice(
-        [
-            ".mul_(2)",
-            ".add_(1)",
-            ".fill_(0.5)",
-            ".zero_()",
-            ".neg_()",
-            ".sin_()",
-            ".tanh_()",
-            ".sub_(0.5)",
-            "[...] = 1.5",
-        ]
-    )
-    return f"{expression}{tail}"
+    return f"{expression}{w.choice(tails)}"
 
 
 # -- modes, hooks, control flow ------------------------------------------------------------------
@@ -1215,13 +1255,15 @@ def under_a_mode(w: Writer) -> str | None:
     if w.chance(0.3):
         changed = w.pick(is_changeable)
         body = f"{changed}.mul_(0.5)"
+    if body is not None and re.search(r"\.(un)?squeeze_|\.t(ranspose)?_\(", body):
+        return None  # the shape changes, what was recorded doesn't
     return None if body is None else f"with torch.{mode}:\n    {body}"
 
 
 @family(3)
 def branch(w: Writer) -> str | None:
     name = w.pick(lambda tensor: not tensor.is_complex() and tensor.numel() > 0)
-    if name is None or not w.is_settled(w.value(name).sum(), 0.3):
+    if name is None or not w.is_settled(w.value(name).detach().sum(), 0.3):
         return None
     left, target = w.pick_number() or name, w.fresh()
     return f"if {name}.sum() > 0.3:\n    {target} = {left} * 2\nelse:\n    {target} = {left}.neg()"
