@@ -31,8 +31,13 @@ _HOMES = {
     "taper.core.printing": "set_printoptions",
     "taper.ops.legacy": """BFloat16Tensor BoolTensor ByteTensor CharTensor DoubleTensor FloatTensor
         HalfTensor IntTensor LongTensor ShortTensor set_default_tensor_type""",
-    "taper.random": "get_rng_state initial_seed manual_seed seed set_rng_state",
+    "taper.random": """get_rng_state initial_seed manual_seed seed set_rng_state
+        thread_safe_generator""",
     "taper.core.storage": "UntypedStorage",
+    "taper.core.typed_storage": """BFloat16Storage BoolStorage ByteStorage CharStorage
+        ComplexDoubleStorage ComplexFloatStorage DoubleStorage FloatStorage HalfStorage IntStorage
+        LongStorage ShortStorage TypedStorage""",
+    "taper.utils.dlpack": "to_dlpack",
     "taper.core.numeric_limits": "finfo iinfo",
     "taper.core.threads": """are_deterministic_algorithms_enabled get_deterministic_debug_mode
         get_float32_matmul_precision get_num_interop_threads get_num_threads

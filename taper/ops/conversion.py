@@ -254,9 +254,9 @@ def chalf(self: Tensor, memory_format: Any = None) -> Tensor:
 
 
 @method()
-def type_as(self: Tensor, other: Tensor) -> Tensor:
-    """Returns the tensor in the dtype of `other`."""
-    return self.to(other.dtype)
+def type_as(self: Tensor, tensor: Tensor) -> Tensor:
+    """Returns the tensor in the dtype of another."""
+    return self.to(tensor.dtype)
 
 
 @method("type")

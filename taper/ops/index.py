@@ -19,7 +19,7 @@ from taper.core.storage import new_storage, repeats_memory
 from taper.core.tensor import Parameter, Tensor, wrap
 from taper.ops import slow
 from taper.ops.connect_views import result_of, view_of
-from taper.ops.declare import composite, method, operator
+from taper.ops.declare import composite, operator
 
 ndarray = np.ndarray
 _BOOL, _INT64 = np.dtype(bool), np.dtype(np.int64)
@@ -506,14 +506,12 @@ def index_put(
         raise _put_error(error, input, advanced, values) from None
 
 
+@composite(method=True)
 def index_put_(input: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
     """The in-place form of `index_put`."""
     advanced = from_tensors(indices, input._array.ndim)
     put(input, advanced, values, accumulate, "index_put_", sys._getframe(1))
     return input
-
-
-method("index_put_")(index_put_)
 
 
 def _delitem(self: Tensor, index: Any) -> None:

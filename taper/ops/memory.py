@@ -6,10 +6,60 @@ from typing import Any
 
 import numpy as np
 
+from taper.core.dtype import as_dtype, get_default_dtype
 from taper.core.storage import span_in_bytes
 from taper.core.tensor import Tensor
 from taper.ops import slow
-from taper.ops.declare import method
+from taper.ops.declare import composite, method
+from taper.ops.options import finish
+
+
+@composite()
+def detach(input: Tensor) -> Tensor:
+    """Returns a tensor with the same memory and no history."""
+    return input.detach()  # type: ignore[attr-defined, no-any-return]
+
+
+@composite()
+def detach_(input: Tensor) -> Tensor:
+    """Forgets the tensor's history; returns the tensor."""
+    return input.detach_()  # type: ignore[attr-defined, no-any-return]
+
+
+@composite()
+def from_file(
+    filename: str, shared: bool | None = None, size: int | None = 0, *, dtype: Any = None,
+    layout: Any = None, device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
+) -> Tensor:
+    """Makes a vector that reads a file's memory; with ``shared=True`` changes are written back."""
+    wanted = as_dtype(dtype, "from_file") or get_default_dtype()
+    count = int(size or 0)
+    if shared:
+        missing = count * wanted.itemsize
+        with open(filename, "ab") as file:
+            have = file.tell()
+            if have < missing:
+                file.truncate(missing)
+    mode = "r+" if shared else "c"
+    return finish(np.memmap(filename, wanted.numpy_dtype, mode, shape=(count,)).view(np.ndarray),
+                  requires_grad)
+
+
+@method()
+def storage(self: Tensor) -> Any:
+    """Returns the tensor's memory as elements. Deprecated: use untyped_storage."""
+    from taper.core.typed_storage import TypedStorage, warn_deprecated
+
+    warn_deprecated(3)
+    return TypedStorage(wrap_storage=self.untyped_storage(), dtype=self.dtype)
+
+
+@method()
+def storage_type(self: Tensor) -> Any:
+    """Returns the legacy class of the tensor's storage, such as ``torch.FloatStorage``."""
+    from taper.core.typed_storage import CLASS_OF
+
+    return CLASS_OF[self.dtype]
 
 
 @method()

@@ -173,8 +173,11 @@ def split(tensor: Tensor, split_size_or_sections: Any = None, dim: int = 0, **na
 
 
 @composite(method=True)
-def split_with_sizes(input: Tensor, split_sizes: Any, dim: int = 0) -> Any:
+def split_with_sizes(
+    input: Tensor, split_sizes: Any = None, dim: int = 0, *, split_size_or_sections: Any = None
+) -> Any:
     """Cuts a dimension into parts of the given sizes, as views."""
+    split_sizes = split_size_or_sections if split_sizes is None else split_sizes
     at = _checked_dim("split_with_sizes", input, dim)
     return _split_with_sizes(input, _checked_sizes(input, split_sizes, at), at)
 
