@@ -21,7 +21,8 @@ from taper.arrays.sparse import (
 )
 from taper.core import device as devices
 
-__all__ = ["compress", "dense_to_coordinates", "empty_sparse", "matrix_product", "to_layout"]
+__all__ = ["compress", "dense_to_coordinates", "empty_sparse", "matrix_product",
+           "to_layout", "to_scipy"]
 
 ndarray = np.ndarray
 
@@ -311,7 +312,7 @@ UFUNC_RULES[np.maximum] = UFUNC_RULES[np.minimum] = _maximum
 # -- matrix products -------------------------------------------------------------------------------
 
 
-def _to_scipy(array: Any) -> Any:
+def to_scipy(array: Any) -> Any:
     """A matrix as SciPy has it, in compressed rows or columns; places listed twice add up."""
     import scipy.sparse
 
@@ -335,9 +336,9 @@ def _matmul(ufunc: Any, inputs: Any, **ignored: Any) -> Any:
 
 def _product(a: Any, b: Any) -> Any:
     if not isinstance(a, SparseArray):
-        return (_to_scipy(b.T) @ a.T).T if b.ndim == 2 else a @ b.to_dense()
+        return (to_scipy(b.T) @ a.T).T if b.ndim == 2 else a @ b.to_dense()
     if not isinstance(b, SparseArray):
-        return (_to_scipy(a) @ b).astype(a.dtype, copy=False)
+        return (to_scipy(a) @ b).astype(a.dtype, copy=False)
     return matrix_product(a, b)
 
 
@@ -351,7 +352,7 @@ def matrix_product(a: Any, b: Any) -> Any:
             "addmm: computation on CPU is not implemented for "
             f"{layout_title(a.layout)} @ {layout_title(b.layout)}: bring both into one layout"
         )
-    product = (_to_scipy(a) @ _to_scipy(b)).tocsr()
+    product = (to_scipy(a) @ to_scipy(b)).tocsr()
     product.sort_indices()
     result = CompressedArray(
         devices.sparse_csr, product.indptr.astype(np.int64), product.indices.astype(np.int64),
@@ -362,7 +363,7 @@ def matrix_product(a: Any, b: Any) -> Any:
     return to_layout(result, a.layout)
 
 
-FUNCTION_RULES[np.dot] = lambda a, b: _product(a, b)
+FUNCTION_RULES[np.dot] = _product
 
 
 # -- making and joining ----------------------------------------------------------------------------

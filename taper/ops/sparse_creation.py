@@ -264,7 +264,7 @@ def _check_compressed(parts: CompressedArray) -> None:
     """Raises RuntimeError, naming the invariant that the parts violate."""
     rows = parts.by_rows
     c, p = ("crow_indices", "col_indices") if rows else ("ccol_indices", "row_indices")
-    lines_word, across_word = ("row", "column") if rows else ("column", "row")
+    lines_word = "row" if rows else "column"
     compressed, plain = parts.compressed, parts.plain
     b = parts.batch_ndim
     height, width = parts.values.shape[b + 1 : b + 3] if parts.has_blocks else (1, 1)

@@ -108,7 +108,9 @@ def to_sparse(
     if wanted is devices.strided:
         raise RuntimeError("to_sparse: unexpected layout Strided")
     source = layout_title(input.layout)
-    where = "dense_to_sparse" if source == "Strided" else f"sparse_{input.layout.name[7:]}_to_sparse"
+    where = "dense_to_sparse" if source == "Strided" else (
+        f"sparse_{input.layout.name[7:]}_to_sparse"
+    )
     if blocksize is not None and wanted not in _BLOCKED:
         raise RuntimeError(
             f"{where}: conversion from {source} to {layout_title(wanted)} with blocksize argument "
