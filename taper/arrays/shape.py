@@ -167,7 +167,7 @@ class ShapeArray(np.lib.mixins.NDArrayOperatorsMixin):
         return self._like(self._stand_in() if dtype is None else self._stand_in().view(dtype))
 
     @property
-    def T(self) -> ShapeArray:  # noqa: N802 - ndarray's name
+    def T(self) -> ShapeArray:  # ndarray's name
         return self.transpose()
 
     @property

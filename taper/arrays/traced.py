@@ -210,7 +210,7 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         return (self[i] for i in range(len(self)))
 
     @property
-    def T(self) -> Any:  # noqa: N802 - ndarray's name
+    def T(self) -> Any:  # ndarray's name
         return self._method("transpose", (), {})
 
     @property

@@ -15,7 +15,7 @@ def is_anomaly_enabled() -> bool:
     return engine.anomaly.enabled
 
 
-class set_detect_anomaly:  # noqa: N801 - PyTorch's name
+class set_detect_anomaly:  # PyTorch's name
     """Turns the search for anomalies on or off, at once; as a block it restores what was before.
 
     Args:     check_nan: raise when a node's gradient has a NaN

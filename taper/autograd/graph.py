@@ -88,7 +88,7 @@ def register_multi_grad_hook(
     return MultiGradHandle([t.register_hook(make(i)) for i, t in enumerate(watched)])
 
 
-class saved_tensors_hooks:  # noqa: N801 - PyTorch's name
+class saved_tensors_hooks:  # PyTorch's name
     """Not available yet: packing what the tape saves."""
 
     def __init__(self, pack_hook: Any, unpack_hook: Any) -> None:

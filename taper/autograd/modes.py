@@ -91,7 +91,7 @@ def _decorate_generator(make_block: Callable[[], Any], function: Any) -> Any:
     return wrapped
 
 
-class no_grad(GradMode):  # noqa: N801 - PyTorch's name
+class no_grad(GradMode):  # PyTorch's name
     """Stops recording: results inside don't require grad. Also a decorator.
 
     Example:

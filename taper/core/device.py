@@ -19,7 +19,7 @@ _TYPES = (
 )
 
 
-class device:  # noqa: N801 - PyTorch's name
+class device:  # PyTorch's name
     """Where a tensor's data lives: ``cpu``, or ``meta`` (shapes only, no data).
 
     Example:
@@ -162,7 +162,7 @@ def as_device(value: Any) -> device:
     )
 
 
-class layout:  # noqa: N801 - PyTorch's name
+class layout:  # PyTorch's name
     """How a tensor's elements are laid out in memory, such as ``torch.strided``."""
 
     __slots__ = ("name",)
@@ -184,7 +184,7 @@ class layout:  # noqa: N801 - PyTorch's name
         return self
 
 
-class memory_format:  # noqa: N801 - PyTorch's name
+class memory_format:  # PyTorch's name
     """The order of dimensions in memory, such as ``torch.channels_last``."""
 
     __slots__ = ("name",)

@@ -13,7 +13,7 @@ import numpy as np
 __all__ = ["dtype", "from_numpy_dtype", "get_default_dtype", "set_default_dtype", "as_dtype"]
 
 
-class dtype:  # noqa: N801 - PyTorch's name
+class dtype:  # PyTorch's name
     """The type of a tensor's elements, such as ``torch.float32``."""
 
     __slots__ = (

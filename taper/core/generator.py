@@ -119,8 +119,7 @@ class Generator:
         rest = self._buffer[self._position : self._end]
         missing = count - len(rest)
         blocks = -(-missing // BLOCK)
-        if blocks < self._batch:
-            blocks = self._batch
+        blocks = max(blocks, self._batch)
         fresh = self._bits.random_raw(blocks * BLOCK).astype(np.uint32)
         result: Array = fresh[:missing]
         if len(rest):

@@ -16,7 +16,7 @@ _RESOLUTION = {"float64": 1e-15, "float32": 1e-6, "float16": 1e-3, "bfloat16": 1
                "float8_e8m0fnu": 1.0}
 
 
-class finfo:  # noqa: N801 - PyTorch's name
+class finfo:  # PyTorch's name
     """The limits of a floating point dtype: bits, eps, max, min, tiny, resolution.
 
     Example:

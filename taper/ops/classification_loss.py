@@ -15,7 +15,6 @@ from taper.kernels.row_sums import exponentials_of_rows, ones
 from taper.ops.declare import composite, operator
 from taper.ops.loss import check_reduction, legacy_reduction, reduce_array, reduce_tensor
 
-
 minimum_of = np.minimum.reduce
 log = np.log
 ndarray = np.ndarray

@@ -363,7 +363,7 @@ def conv1d(
         length);  dilation: the distance of a window's elements;  groups: the channels are split
         into so many groups that know nothing of each other
     Shape:    input (N, C, L) or (C, L), weight (F, C / groups, K), bias (F) → (N, F, L') with
-        :math:`L' = \lfloor (L + 2 p - d (K - 1) - 1) / s \rfloor + 1`
+        :math:`L' = \\lfloor (L + 2 p - d (K - 1) - 1) / s \\rfloor + 1`
     Raises:   RuntimeError: if shapes or dtypes don't fit.
     Example:
         >>> import taper as torch

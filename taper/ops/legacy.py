@@ -206,7 +206,7 @@ def make_subclass(cls: type, data: Tensor, require_grad: bool = False, **ignored
 def as_subclass(self: Tensor, cls: type) -> Tensor:
     """Returns the same data and history as an instance of `cls`, a subclass of Tensor."""
     if not (isinstance(cls, type) and issubclass(cls, Tensor)):
-        raise TypeError("cls must be a type (got {})".format(type(cls).__name__))
+        raise TypeError(f"cls must be a type (got {type(cls).__name__})")
     return slow.overrides.as_subclass(self, cls)
 
 

@@ -76,7 +76,7 @@ def _check(count: int, input: Tensor, indices: Tensor, stride: Ints, size: Ints)
                 f"non-batch dimensions, but got {list(shape)} with dimension {dim} being empty."
             )
     flat = indices._array
-    if flat.size and not (0 <= int(flat.min()) and int(flat.max()) < math.prod(size)):
+    if flat.size and (int(flat.min()) < 0 or int(flat.max()) >= math.prod(size)):
         wrong = flat[(flat < 0) | (flat >= math.prod(size))].reshape(-1)[0]
         raise RuntimeError(
             f"Found an invalid max index: {int(wrong)} (output volumes are of size "

@@ -41,7 +41,7 @@ def _trivial(count: int, dtype: Any, requires_grad: bool) -> Tensor:
 
 @composite("signal.windows.general_cosine")
 def general_cosine(
-    M: Any, *, a: Iterable[float], sym: bool = True, dtype: Any = None, layout: Any = strided,  # noqa: N803
+    M: Any, *, a: Iterable[float], sym: bool = True, dtype: Any = None, layout: Any = strided,
     device: Any = None, requires_grad: bool = False,
 ) -> Tensor:
     r"""Makes a window that is a sum of cosines: :math:`\sum_i (-1)^i a_i \cos(2\pi i n / (M-1))`.
@@ -69,7 +69,7 @@ def general_cosine(
 
 def _cosine_window(name: str, coefficients: list[float], doc: str) -> None:
     def window(
-        M: int, *, sym: bool = True, dtype: Any = None, layout: Any = strided,  # noqa: N803
+        M: int, *, sym: bool = True, dtype: Any = None, layout: Any = strided,
         device: Any = None, requires_grad: bool = False,
     ) -> Tensor:
         return general_cosine(
@@ -103,7 +103,7 @@ _cosine_window("nuttall", [0.3635819, 0.4891775, 0.1365995, 0.0106411],
 
 @composite("signal.windows.general_hamming")
 def general_hamming(
-    M: Any, *, alpha: float = 0.54, sym: bool = True, dtype: Any = None, layout: Any = strided,  # noqa: N803
+    M: Any, *, alpha: float = 0.54, sym: bool = True, dtype: Any = None, layout: Any = strided,
     device: Any = None, requires_grad: bool = False,
 ) -> Tensor:
     r"""Makes a window :math:`\alpha - (1 - \alpha) \cos(2\pi n / (M - 1))`."""
@@ -115,7 +115,7 @@ def general_hamming(
 
 @composite("signal.windows.bartlett")
 def bartlett(
-    M: int, *, sym: bool = True, dtype: Any = None, layout: Any = strided, device: Any = None,  # noqa: N803
+    M: int, *, sym: bool = True, dtype: Any = None, layout: Any = strided, device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """Makes a Bartlett window: a triangle that is zero at both ends.
@@ -134,7 +134,7 @@ def bartlett(
 
 @composite("signal.windows.cosine")
 def cosine(
-    M: int, *, sym: bool = True, dtype: Any = None, layout: Any = strided, device: Any = None,  # noqa: N803
+    M: int, *, sym: bool = True, dtype: Any = None, layout: Any = strided, device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """Makes a window of half a sine wave.
@@ -153,7 +153,7 @@ def cosine(
 
 @composite("signal.windows.exponential")
 def exponential(
-    M: int, *, center: float | None = None, tau: float = 1.0, sym: bool = True, dtype: Any = None,  # noqa: N803
+    M: int, *, center: float | None = None, tau: float = 1.0, sym: bool = True, dtype: Any = None,
     layout: Any = strided, device: Any = None, requires_grad: bool = False,
 ) -> Tensor:
     r"""Makes a window :math:`e^{-|n - c| / \tau}`.
@@ -175,7 +175,7 @@ def exponential(
 
 @composite("signal.windows.gaussian")
 def gaussian(
-    M: int, *, std: float = 1.0, sym: bool = True, dtype: Any = None, layout: Any = strided,  # noqa: N803
+    M: int, *, std: float = 1.0, sym: bool = True, dtype: Any = None, layout: Any = strided,
     device: Any = None, requires_grad: bool = False,
 ) -> Tensor:
     r"""Makes a window :math:`e^{-(n - c)^2 / 2\sigma^2}`.
@@ -195,7 +195,7 @@ def gaussian(
 
 @composite("signal.windows.kaiser")
 def kaiser(
-    M: int, *, beta: float = 12.0, sym: bool = True, dtype: Any = None, layout: Any = strided,  # noqa: N803
+    M: int, *, beta: float = 12.0, sym: bool = True, dtype: Any = None, layout: Any = strided,
     device: Any = None, requires_grad: bool = False,
 ) -> Tensor:
     r"""Makes a window :math:`I_0(\beta \sqrt{1 - x^2}) / I_0(\beta)`, x from -1 to 1.
