@@ -135,7 +135,7 @@ def check_inplace(tensor: Tensor) -> None:
         return
     if base._edge is LEAF:
         raise _view_of_leaf()
-    if edge is not None and tensor._created_as == "multiple":
+    if edge is not None and tensor._created_as is not None:
         raise RuntimeError(_forbidden(tensor, "is being"))
 
 

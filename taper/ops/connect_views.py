@@ -50,6 +50,8 @@ def view_of(source: Tensor, array: Any, op: Operator, saved: tuple[Any, ...] = (
         node.where = (frame.f_code, frame.f_lasti)
         node.extras = node.adjust = None
         view._edge = node
+        if source._created_as is not None:
+            view._created_as = source._created_as
     else:
         # As in PyTorch, a view made without recording still requires grad, as a leaf of its own.
         view._edge = LEAF

@@ -97,7 +97,7 @@ def logdet(input: Tensor) -> Tensor:
     return taper.where(sign == -1.0, float("nan"), logabsdet)  # type: ignore[no-any-return]
 
 
-@operator(method=True, out=True)
+@operator(method=True, out=True, kinds="ifc")
 def trace(input: Tensor) -> Tensor:
     """Adds up the diagonal of a matrix.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.core.dtype import BOOL
 from taper.core.errors import normalize_dim, normalize_dims
 from taper.core.tensor import Tensor
 from taper.kernels.lanes import pick_one
@@ -145,7 +146,15 @@ def _position(method: str, name: str, input: Any, dim: Any, keepdim: bool) -> An
     return getattr(input, method)(axis, keepdims=keepdim)
 
 
-@operator(method=True, out=True, differentiable=False, kinds="if", kernel="argmax_cpu")
+def _check_position(bound: dict[str, Any], name: str) -> None:
+    if bound["input"].dtype.category == BOOL:
+        raise RuntimeError(f"{name}(): does not support bool input")
+
+
+@operator(
+    method=True, out=True, differentiable=False, kinds="if", kernel="argmax_cpu",
+    check=lambda bound: _check_position(bound, "argmax"),
+)
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The index of the (first) largest element, of all flattened or along `dim`.
 
@@ -157,7 +166,10 @@ def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     return _position("argmax", "argmax", input, dim, keepdim)
 
 
-@operator(method=True, out=True, differentiable=False, kinds="if", kernel="argmin_cpu")
+@operator(
+    method=True, out=True, differentiable=False, kinds="if", kernel="argmin_cpu",
+    check=lambda bound: _check_position(bound, "argmin"),
+)
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The index of the (first) smallest element, of all flattened or along `dim`.
 

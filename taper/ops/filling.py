@@ -77,7 +77,6 @@ def _overwrite(self: Tensor, number: Any, change: str) -> bool:
     if (
         active.modes or (type(self) is not Tensor and type(self) is not Parameter)
         or type(array) is not np.ndarray or (self._edge is not None and is_recording())
-        or 0 in array.strides
     ):
         return False
     storage = self._storage

@@ -92,6 +92,8 @@ def index_add(
         check_index(index, input.shape[dim], dim)
     except IndexError as error:
         raise RuntimeError(str(error)) from None
+    if not input.size:
+        return input.reshape(shape).copy()
     if alpha != 1:
         source = source * as_element(alpha, source.dtype)
     result = input.copy(order="C")

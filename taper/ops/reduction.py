@@ -203,6 +203,11 @@ def _(grad, input, dim, keepdim):
     return (grad if keepdim else grad.unsqueeze(dim)) * products_of_others(input, dim).conj()
 
 
+def _check_nansum(bound: dict[str, Any]) -> None:
+    if bound["input"].is_complex():
+        raise RuntimeError("nansum on CPU does not support complex inputs")
+
+
 def products_of_others(input: Tensor, dim: int) -> Tensor:
     """For each element, the product of all the others along `dim`; exact where some are zero."""
     n = input.shape[dim]
@@ -217,7 +222,7 @@ def products_of_others(input: Tensor, dim: int) -> Tensor:
 
 @operator(
     method=True, out=True, promote=_sum_dtype, upcast=True, kinds="bif", kernel="nansum",
-    with_out=dtype_of_inexact_out,
+    with_out=dtype_of_inexact_out, check=_check_nansum,
 )
 def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Adds up the elements, all of them or along `dim`, counting NaN as zero.

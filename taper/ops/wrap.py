@@ -54,13 +54,16 @@ def _make(op: Operator, name: str, *, has_out: bool, slow: str) -> Callable[...,
     inplace_flag = op.inplace_flag and not is_dunder
     if is_dunder:
         required = [p for p in signature.parameters if p.default is REQUIRED]
-        head = ", ".join(p.name for p in required) + ", *ignored"
+        head = ", ".join(p.name for p in required)
+        if name in ("__pow__", "__rpow__"):
+            head += ", *modulo"  # pow() may pass a third argument
         preset = [p for p in signature.parameters if p.default is not REQUIRED]
     else:
         aliases = "dim" in signature.names
         head = signature_text(source, signature, has_out, aliases, inplace_flag)
         preset = []
     source.add(0, f"def {source.name}({head}):")
+    source.preset = {p.name for p in preset}
     for p in preset:
         source.add(1, f"{p.name} = {default_text(source, p.name, p.default)}")
     if not is_dunder and "dim" in signature.names:
@@ -232,7 +235,7 @@ def _write_branch(
             f"{p.name} == {default_text(source, p.name, p.default)}" if p.default is not None
             else f"{p.name} is None"
             for p in signature.values
-            if p.name != "dtype"
+            if p.name != "dtype" and p.name not in source.preset
         )
         short = "ufunc(" + ", ".join(f"a_{p.name}" for p in signature.tensors) + ")"
         call = f"{short} if {plain} else {call}" if plain else short
@@ -265,7 +268,8 @@ def _write_result(
     if op.outputs is None:
         if op.aux:
             add(indent, "r, " + ", ".join(f"aux_{n}" for n in op.aux) + " = r")
-        add(indent, "if type(r) is not ndarray:", "    r = as_array(r)")
+        add(indent, "if type(r) is not ndarray:",
+            "    r = asarray(r) if isinstance(r, generic) else as_array(r)")
         add(indent, *(line.format(t="result", r="r") for line in _FILL))
         returned = "result"
     else:
@@ -297,6 +301,7 @@ def _write_result(
         base = signature.tensors[0].name
         if op.outputs is None:
             add(indent, "if is_recording():", "    register_view(storage, result)",
+                f"    if {base}._created_as is not None: result._created_as = {base}._created_as",
                 f"elif {base}._edge is not None:", "    result._edge = LEAF",
                 "    result._created_as = 'no_grad'", "    register_view(storage, result)")
         else:
