@@ -35,7 +35,7 @@ class set_detect_anomaly:  # PyTorch's name
         engine.anomaly.enabled, engine.anomaly.check_nan = self.prev
 
 
-class detect_anomaly:  # noqa: N801
+class detect_anomaly:
     """A block in which backward passes find the forward line of what went wrong.
 
     Raises (in `backward`):   RuntimeError: if a gradient has a NaN

@@ -98,7 +98,7 @@ class saved_tensors_hooks:  # PyTorch's name
         )
 
 
-class save_on_cpu:  # noqa: N801
+class save_on_cpu:
     """Does nothing: everything is on the CPU already."""
 
     def __init__(self, pin_memory: bool = False, device_type: str = "cuda") -> None:
@@ -111,7 +111,7 @@ class save_on_cpu:  # noqa: N801
         pass
 
 
-class disable_saved_tensors_hooks:  # noqa: N801
+class disable_saved_tensors_hooks:
     """Does nothing: there are no such hooks to forbid."""
 
     def __init__(self, error_message: str) -> None:

@@ -109,7 +109,7 @@ class no_grad(GradMode):  # PyTorch's name
         return self if orig_func is None else self(orig_func)
 
 
-class enable_grad(GradMode):  # noqa: N801
+class enable_grad(GradMode):
     """Records again inside a `no_grad` block. Also a decorator."""
 
     mode = True
@@ -119,7 +119,7 @@ class enable_grad(GradMode):  # noqa: N801
         return self if orig_func is None else self(orig_func)
 
 
-class set_grad_enabled(GradMode):  # noqa: N801
+class set_grad_enabled(GradMode):
     """Turns recording on or off, at once; as a block it restores what was before."""
 
     def __init__(self, mode: bool) -> None:
@@ -143,7 +143,7 @@ class set_grad_enabled(GradMode):  # noqa: N801
         return f"{type(self).__module__}.{type(self).__name__}(mode={self.mode})"
 
 
-class inference_mode(GradMode):  # noqa: N801
+class inference_mode(GradMode):
     """Like `no_grad`, and results are marked: they can never take part in autograd."""
 
     def __new__(cls, mode: Any = True) -> Any:

@@ -33,11 +33,11 @@ class device:  # PyTorch's name
     type: str
     index: int | None
 
-    def __new__(cls, type: Any = None, index: int | None = None) -> device:  # noqa: A002
+    def __new__(cls, type: Any = None, index: int | None = None) -> device:
         if isinstance(type, device):
             return type
         if isinstance(type, int) and not isinstance(type, bool):
-            type, index = "cuda", type  # noqa: A001 - an int counts accelerators
+            type, index = "cuda", type
         if not isinstance(type, str):
             raise TypeError(
                 f"device(): argument 'type' must be str, not {type.__class__.__name__}"

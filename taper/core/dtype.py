@@ -10,7 +10,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-__all__ = ["dtype", "from_numpy_dtype", "get_default_dtype", "set_default_dtype", "as_dtype"]
+__all__ = ["as_dtype", "dtype", "from_numpy_dtype", "get_default_dtype", "set_default_dtype"]
 
 
 class dtype:  # PyTorch's name

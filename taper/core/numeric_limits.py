@@ -27,7 +27,7 @@ class finfo:  # PyTorch's name
 
     __module__ = "torch"
 
-    def __init__(self, type: dtype | None = None) -> None:  # noqa: A002
+    def __init__(self, type: dtype | None = None) -> None:
         kind: Any = get_default_dtype() if type is None else type
         if not isinstance(kind, dtype):
             raise TypeError(
@@ -64,7 +64,7 @@ class finfo:  # PyTorch's name
         return hash(self.dtype)
 
 
-class iinfo:  # noqa: N801
+class iinfo:
     """The limits of an integer dtype: bits, max, min.
 
     Example:
@@ -75,7 +75,7 @@ class iinfo:  # noqa: N801
 
     __module__ = "torch"
 
-    def __init__(self, type: dtype) -> None:  # noqa: A002
+    def __init__(self, type: dtype) -> None:
         if not isinstance(type, dtype):
             raise TypeError(
                 f"iinfo(): argument 'type' (position 1) must be torch.dtype, not "

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["add_rows", "bag_numbers", "bag_maxima", "bag_sums", "limit_row_norms"]
+__all__ = ["add_rows", "bag_maxima", "bag_numbers", "bag_sums", "limit_row_norms"]
 
 Array = np.ndarray[Any, Any]
 

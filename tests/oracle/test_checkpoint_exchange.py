@@ -20,7 +20,7 @@ DTYPES = """
     bool uint8 int8 int16 int32 int64 uint16 uint32 uint64 float16 float32 float64 bfloat16
     float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz float8_e8m0fnu complex64
     complex128
-""".split()  # noqa: SIM905 - shorter than the list
+""".split()
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
