@@ -12,7 +12,7 @@ from typing import Any
 
 import taper.autograd.tensor_history
 import taper.core.floating_point
-import taper.ops
+import taper.ops  # declares the operators
 from taper.core.dtype import DTYPE_NAMES
 from taper.ops.namespace import find, names_below
 

@@ -1,8 +1,8 @@
 """Checks derivatives against finite differences: `gradcheck` and `gradgradcheck`.
 
 The numerical Jacobian uses central differences, (f(x + e) - f(x - e)) / 2e, element by element; the
-analytical one asks the tape for each row, u^T J with u a unit vector. Complex inputs are moved along
-the real and the imaginary axis; outputs then have both Wirtinger derivatives tested through
+analytical one asks the tape for each row, u^T J with u a unit vector. Complex inputs are moved
+along the real and the imaginary axis; outputs then have both Wirtinger derivatives tested through
 the real-valued pairing that PyTorch's convention implies.
 """
 

@@ -37,7 +37,7 @@ class device:  # PyTorch's name
         if isinstance(type, device):
             return type
         if isinstance(type, int) and not isinstance(type, bool):
-            type, index = "cuda", type
+            type, index = "cuda", type  # an int counts accelerators
         if not isinstance(type, str):
             raise TypeError(
                 f"device(): argument 'type' must be str, not {type.__class__.__name__}"

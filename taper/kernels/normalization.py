@@ -91,7 +91,7 @@ def channel_gradient(
     return centered.astype(grad.dtype, copy=False), for_weight, for_bias
 
 
-# -- rows --------------------------------------------------------------------------------------------
+# -- rows ----------------------------------------------------------------------------------------
 
 
 def normalize_rows(x: Array, eps: float) -> tuple[Array, Array, Array]:

@@ -248,7 +248,7 @@ def mean_pool_gradient(
     return grad if grad.flags.c_contiguous else grad.copy()
 
 
-# -- adaptive pooling --------------------------------------------------------------------------------
+# -- adaptive pooling ----------------------------------------------------------------------------
 
 
 def bounds(size: int, out: int) -> list[tuple[int, int]]:
@@ -324,7 +324,7 @@ def adaptive_max(x: Array, out: Ints) -> tuple[Array, Array]:
     return box_max(x, [[a for a, _ in p] for p in parts], [[b for _, b in p] for p in parts])
 
 
-# -- by index ----------------------------------------------------------------------------------------
+# -- by index ------------------------------------------------------------------------------------
 
 
 def gather_planes(x: Array, index: Array, count: int) -> Array:
@@ -342,12 +342,13 @@ def scatter_planes(x: Array, index: Array, size: Ints) -> Array:
     planes, each = math.prod(lead), math.prod(size)
     if not x.size:
         return np.zeros((*lead, *size), x.dtype)
-    places = index.reshape(planes, index.size // planes) + np.arange(planes, dtype=np.int64)[:, None] * each
+    first = np.arange(planes, dtype=np.int64)[:, None] * each
+    places = index.reshape(planes, index.size // planes) + first
     total = np.bincount(places.reshape(-1), x.reshape(-1), planes * each)
     return total.astype(x.dtype).reshape(*lead, *size)
 
 
-# -- windows at random places --------------------------------------------------------------------------
+# -- windows at random places --------------------------------------------------------------------
 
 
 def fractional_starts(samples: Array, size: int, out: int, kernel: int) -> Array:

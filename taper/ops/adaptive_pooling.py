@@ -74,7 +74,8 @@ def _check(function: str, count: int, shape: Ints, out: Ints) -> None:
     if is_mean and count == 1:
         shown, sizes = "adaptive_avg_pool2d", [*shape[:-1], 1, shape[-1]]
     begin = 2 if is_mean and count < 3 else 1
-    for dim in range(len(sizes) - (len(sizes) - begin if begin == 1 else max(count, 2)), len(sizes)):
+    checked = len(sizes) - begin if begin == 1 else max(count, 2)
+    for dim in range(len(sizes) - checked, len(sizes)):
         if ndim == count + 1 and dim == 0 and not is_mean:
             continue
         if sizes[dim] == 0:

@@ -179,7 +179,7 @@ def _shared_heads(query: Tensor, shared: Tensor) -> Tensor:
     return shared.repeat_interleave(heads // given, -3)
 
 
-# -- several heads -----------------------------------------------------------------------------------
+# -- several heads -------------------------------------------------------------------------------
 
 
 def _check_batch(
@@ -206,8 +206,8 @@ def _check_batch(
     if mask is not None:
         if mask.dim() not in (2, 3):
             raise AssertionError(
-                f"For {words} ({ndim}-D) `query`, expected `attn_mask` to be `None`, 2-D or 3-D but "
-                f"found {mask.dim()}-D tensor instead"
+                f"For {words} ({ndim}-D) `query`, expected `attn_mask` to be `None`, 2-D or 3-D "
+                f"but found {mask.dim()}-D tensor instead"
             )
         if ndim == 2 and mask.dim() == 3:
             expected = (heads, query.shape[0], key.shape[0])
@@ -232,7 +232,8 @@ def _additive_mask(mask: Any, name: str, like: Tensor, other: Any, other_name: s
         )
     if kind != "b":
         return mask
-    return wrap(np.where(mask._array, like._array.dtype.type(-math.inf), 0).astype(like._array.dtype))
+    dtype = like._array.dtype
+    return wrap(np.where(mask._array, dtype.type(-math.inf), 0).astype(dtype))
 
 
 def _projected(
@@ -281,7 +282,8 @@ def multi_head_attention_forward(
     Args:     masks are True, or minus infinity, where attention is forbidden;  need_weights: also
         return the attention weights, averaged over heads or not
     Shape:    query (L, N, E), key (S, N, E), value (S, N, E), without N for a single one,
-        attn_mask (L, S) or (N * heads, L, S), key_padding_mask (N, S) → (L, N, E), weights (N, L, S)
+        attn_mask (L, S) or (N * heads, L, S), key_padding_mask (N, S)
+        → (L, N, E), weights (N, L, S)
     """
     is_batch = _check_batch(query, key, value, key_padding_mask, attn_mask, num_heads)
     if is_causal and attn_mask is None:

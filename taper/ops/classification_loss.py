@@ -48,7 +48,8 @@ def _check_targets(target: Any, classes: int, ignore_index: int) -> Any:
     if target.size == 0:
         return None
     lowest = np.minimum.reduce(target, None)
-    if lowest >= 0 and np.maximum.reduce(target, None) < classes and not 0 <= ignore_index < classes:
+    fits = lowest >= 0 and np.maximum.reduce(target, None) < classes
+    if fits and not 0 <= ignore_index < classes:
         return None
     counts = target != ignore_index
     wrong = counts & ((target < 0) | (target >= classes))

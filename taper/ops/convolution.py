@@ -441,7 +441,8 @@ def conv_transpose1d(
         tensor([[1., 3., 2.]])
     """
     return _transpose(
-        "conv_transpose1d", 1, input, weight, bias, stride, padding, output_padding, groups, dilation
+        "conv_transpose1d", 1, input, weight, bias, stride, padding, output_padding, groups,
+        dilation,
     )
 
 
@@ -455,7 +456,8 @@ def conv_transpose2d(
     Shape:    input (N, C, H, W) or (C, H, W), weight (C, F / groups, KH, KW)
     """
     return _transpose(
-        "conv_transpose2d", 2, input, weight, bias, stride, padding, output_padding, groups, dilation
+        "conv_transpose2d", 2, input, weight, bias, stride, padding, output_padding, groups,
+        dilation,
     )
 
 
@@ -469,7 +471,8 @@ def conv_transpose3d(
     Shape:    input (N, C, D, H, W) or (C, D, H, W), weight (C, F / groups, KD, KH, KW)
     """
     return _transpose(
-        "conv_transpose3d", 3, input, weight, bias, stride, padding, output_padding, groups, dilation
+        "conv_transpose3d", 3, input, weight, bias, stride, padding, output_padding, groups,
+        dilation,
     )
 
 

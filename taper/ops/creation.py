@@ -68,7 +68,8 @@ def _into(function: str, out: Tensor, size: tuple[int, ...], value: Any, wanted:
 
 @composite()
 def zeros(
-    *sizes: Any, size: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    *sizes: Any, size: Any = None, out: Any = None, dtype: Any = None, layout: Any = None,
+    device: Any = None,
     pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:
     """Makes a tensor filled with 0.
@@ -101,7 +102,8 @@ def zeros(
 
 @composite()
 def ones(
-    *sizes: Any, size: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    *sizes: Any, size: Any = None, out: Any = None, dtype: Any = None, layout: Any = None,
+    device: Any = None,
     pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:
     """Makes a tensor filled with 1.
@@ -128,7 +130,8 @@ def ones(
 
 @composite()
 def empty(
-    *sizes: Any, size: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    *sizes: Any, size: Any = None, out: Any = None, dtype: Any = None, layout: Any = None,
+    device: Any = None,
     pin_memory: bool = False, requires_grad: bool = False, memory_format: Any = None,
 ) -> Tensor:
     """Makes a tensor whose values are whatever was in memory.
@@ -188,7 +191,7 @@ def full(
     return made
 
 
-# -- like another tensor -----------------------------------------------------------------------------
+# -- like another tensor -------------------------------------------------------------------------
 
 
 def _like(
@@ -268,7 +271,7 @@ def full_like(
                  requires_grad, memory_format)
 
 
-# -- ranges ------------------------------------------------------------------------------------------
+# -- ranges --------------------------------------------------------------------------------------
 
 
 def as_number(function: str, argument: str, position: int, value: Any) -> Any:
@@ -368,7 +371,8 @@ def _check_range(start: Any, end: Any, step: Any) -> None:
 
 def _arange_array(start: Any, end: Any, step: Any, wanted: dtype) -> Any:
     if wanted is bool_ or wanted.is_complex or wanted.itemsize == 1 and wanted.is_floating_point:
-        raise NotImplementedError(f'"arange_cpu" not implemented for \'{scalar_type_name(wanted)}\'')
+        name = scalar_type_name(wanted)
+        raise NotImplementedError(f'"arange_cpu" not implemented for \'{name}\'')
     if not wanted.is_floating_point:
         if not (isinstance(start, int) and isinstance(end, int) and isinstance(step, int)):
             _check_range(start, end, step)

@@ -175,7 +175,7 @@ def dropout3d(
     return _with_batch(input, p, training, inplace, ndim == 4)
 
 
-# -- the forms without defaults ----------------------------------------------------------------------
+# -- the forms without defaults ------------------------------------------------------------------
 
 
 def _declare(name: str, feature: bool, alpha: bool) -> None:

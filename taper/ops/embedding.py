@@ -153,7 +153,7 @@ def _check_padding_index(padding_idx: int, weight: Tensor) -> int:
     return padding_idx % rows if rows else padding_idx
 
 
-# -- bags --------------------------------------------------------------------------------------------
+# -- bags ----------------------------------------------------------------------------------------
 
 
 @operator(

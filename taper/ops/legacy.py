@@ -25,7 +25,7 @@ __all__ = ["TYPED_CLASSES", "TensorType"]
 
 
 
-# -- x.new_… -----------------------------------------------------------------------------------------
+# -- x.new_… -------------------------------------------------------------------------------------
 
 
 def _new(
@@ -47,7 +47,8 @@ def _new(
 
 @method()
 def new_zeros(
-    self: Tensor, *sizes: Any, size: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    self: Tensor, *sizes: Any, size: Any = None, dtype: Any = None, layout: Any = None,
+    device: Any = None,
     pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:
     """Makes a tensor of zeros with this tensor's dtype, unless told."""
@@ -56,7 +57,8 @@ def new_zeros(
 
 @method()
 def new_ones(
-    self: Tensor, *sizes: Any, size: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    self: Tensor, *sizes: Any, size: Any = None, dtype: Any = None, layout: Any = None,
+    device: Any = None,
     pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:
     """Makes a tensor of ones with this tensor's dtype, unless told."""
@@ -65,7 +67,8 @@ def new_ones(
 
 @method()
 def new_empty(
-    self: Tensor, *sizes: Any, size: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    self: Tensor, *sizes: Any, size: Any = None, dtype: Any = None, layout: Any = None,
+    device: Any = None,
     pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:
     """Makes an uninitialised tensor with this tensor's dtype, unless told."""
@@ -129,7 +132,7 @@ def new(self: Tensor, *args: Any, device: Any = None) -> Tensor:
     return legacy_tensor(self.dtype, args, device)
 
 
-# -- calling a class ---------------------------------------------------------------------------------
+# -- calling a class -----------------------------------------------------------------------------
 
 
 def legacy_tensor(dtype: Any, args: tuple[Any, ...], device: Any = None) -> Tensor:
@@ -221,7 +224,7 @@ def _init(self: Tensor, *args: Any, **named: Any) -> None:
 Tensor.__init__ = _init
 
 
-# -- typed classes -----------------------------------------------------------------------------------
+# -- typed classes -------------------------------------------------------------------------------
 
 
 class TensorType(type):

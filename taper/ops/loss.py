@@ -117,7 +117,8 @@ _DOT_LIMIT = 4096
 
 @squared_error.derivative("input")
 def _(grad, input, target, reduction):
-    return (input - target.to(grad.dtype)) * (_per_element(grad, reduction, _count(input, target)) * 2.0)
+    doubled = _per_element(grad, reduction, _count(input, target)) * 2.0
+    return (input - target.to(grad.dtype)) * doubled
 
 
 @squared_error.derivative("target")

@@ -1,4 +1,4 @@
-"""Modules such as `taper.linalg` hold no bodies: they ask the table of operators for their names."""
+"""Modules such as `taper.linalg` hold no bodies: they ask the operators' table for their names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def names_below(prefix: str) -> list[str]:
     return sorted(name for name in found if "." not in name)
 
 
-def functions_below(module: str, prefix: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+def functions_below(
+    module: str, prefix: str
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """The `__getattr__` and `__dir__` of a module whose names are the operators below `prefix`.
 
     Functions are generated on first use and then kept in the module.

@@ -318,7 +318,7 @@ def layer_norm(
     input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    r"""Normalizes over the last dimensions: :math:`y = (x-\mu) / \sqrt{\sigma^2+\epsilon} \cdot w+b`.
+    r"""Normalizes the last dimensions: :math:`y = (x-\mu) / \sqrt{\sigma^2+\epsilon} \cdot w+b`.
 
     Args:     normalized_shape: the sizes of those dimensions, also the shape of weight and bias
     Example:
@@ -356,7 +356,7 @@ def native_layer_norm(
     return result, statistics[0], statistics[1]
 
 
-# -- groups of channels ------------------------------------------------------------------------------
+# -- groups of channels --------------------------------------------------------------------------
 
 
 @operator(
@@ -492,7 +492,7 @@ def native_group_norm(
     return result, mean, ((offset * offset).mean(2) + eps).rsqrt()
 
 
-# -- single channels ---------------------------------------------------------------------------------
+# -- single channels -----------------------------------------------------------------------------
 
 
 @composite("instance_norm")
@@ -554,7 +554,7 @@ def instance_norm(
     )
 
 
-# -- without a mean ----------------------------------------------------------------------------------
+# -- without a mean ------------------------------------------------------------------------------
 
 
 @operator(
@@ -603,7 +603,7 @@ def _(grad, input, weight, weight_shape, inverse, needs, elements, eps):
 def rms_norm(
     input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
-    r"""Divides the last dimensions by their root mean square: :math:`y = x / \sqrt{\overline{x^2}} w`.
+    r"""Divides the last dimensions by their root mean square: :math:`x / \sqrt{\overline{x^2}} w`.
 
     Args:     normalized_shape: the sizes of those dimensions, also the shape of weight;  eps: is
         added to the mean square, default: the dtype's machine epsilon

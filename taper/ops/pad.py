@@ -77,7 +77,7 @@ def _(grad, pad):
     return constant_pad_nd(grad, [-n for n in _read_pad(pad)])
 
 
-# -- padding with the tensor's own elements ---------------------------------------------------------
+# -- padding with the tensor's own elements ------------------------------------------------------
 
 
 def _places(size: int, before: int, after: int, mode: str) -> Any:

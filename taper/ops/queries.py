@@ -110,7 +110,8 @@ def typename(obj: Any) -> str:
         return legacy_type_name(obj.dtype)
     kind = obj if isinstance(obj, type) else type(obj)
     module = kind.__module__
-    return kind.__qualname__ if module in ("builtins", "", None) else f"{module}.{kind.__qualname__}"
+    name = kind.__qualname__
+    return name if module in ("builtins", "", None) else f"{module}.{name}"
 
 
 @composite()

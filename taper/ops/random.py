@@ -80,7 +80,8 @@ def _finished(
 
 @composite()
 def rand(
-    *sizes: Any, size: Any = None, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None,
+    *sizes: Any, size: Any = None, generator: Any = None, out: Any = None, dtype: Any = None,
+    layout: Any = None,
     device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:
     """Makes a tensor of uniform random numbers in [0, 1).
@@ -104,7 +105,8 @@ def rand(
 
 @composite()
 def randn(
-    *sizes: Any, size: Any = None, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None,
+    *sizes: Any, size: Any = None, generator: Any = None, out: Any = None, dtype: Any = None,
+    layout: Any = None,
     device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:
     """Makes a tensor of normal random numbers with mean 0 and standard deviation 1.
@@ -170,7 +172,7 @@ def randn_like(
     return normal_(made, generator=generator).requires_grad_(requires_grad)
 
 
-# -- whole numbers -----------------------------------------------------------------------------------
+# -- whole numbers -------------------------------------------------------------------------------
 
 
 def _bounds(function: str, low: Any, high: Any) -> tuple[int, int]:
@@ -305,7 +307,7 @@ def randperm(
     return _into(out, array, requires_grad)
 
 
-# -- filling in place --------------------------------------------------------------------------------
+# -- filling in place ----------------------------------------------------------------------------
 
 
 def _zero_gradient(name: str, node: str) -> Any:
@@ -404,7 +406,9 @@ def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Any = None) -> 
 
 
 @method()
-def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None) -> Tensor:
+def cauchy_(
+    self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None
+) -> Tensor:
     """Fills the tensor with random numbers of the Cauchy distribution."""
     if not sigma > 0:
         raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma:g}")
@@ -417,7 +421,9 @@ def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator:
 
 
 @method()
-def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Any = None) -> Tensor:
+def log_normal_(
+    self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Any = None
+) -> Tensor:
     """Fills the tensor with numbers whose logarithm is normal with that mean and deviation."""
     if not std > 0:
         raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std:g}")
@@ -443,7 +449,7 @@ def geometric_(self: Tensor, p: float, *, generator: Any = None) -> Tensor:
 def random_(
     self: Tensor, from_: Any = None, to: Any = None, *, generator: Any = None, **named: Any
 ) -> Tensor:
-    """Fills the tensor with random whole numbers: in [from, to), [0, to), or all the dtype holds."""
+    """Fills the tensor with random whole numbers: [from, to), [0, to), or all the dtype holds."""
     low = named.get("from", from_)
     source = generator or default_generator
     if low is None and to is None:
@@ -474,10 +480,12 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
         return _refill("bernoulli", self, write)
     if not 0 <= p <= 1:
         raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p:g}")
-    return _refill("bernoulli", self, lambda a: kernels.fill(a, kernels.bernoulli, source, float(p)))
+    return _refill(
+        "bernoulli", self, lambda a: kernels.fill(a, kernels.bernoulli, source, float(p))
+    )
 
 
-# -- numbers that depend on tensors ------------------------------------------------------------------
+# -- numbers that depend on tensors --------------------------------------------------------------
 
 
 @operator("_bernoulli", node="BernoulliBackward0", hidden=True)

@@ -142,7 +142,9 @@ def repeat_interleave(
 
 def _check_output_size(given: int | None, found: int) -> None:
     if given is not None and given != found:
-        raise RuntimeError("repeat_interleave: Invalid output_size, expected " f"{found} but got {given}")
+        raise RuntimeError(
+            f"repeat_interleave: Invalid output_size, expected {found} but got {given}"
+        )
 
 
 @operator("flip")

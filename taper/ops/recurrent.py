@@ -99,7 +99,7 @@ def _lstm_on_tensors(
     return _joined(outputs, reverse), hidden, cell
 
 
-# -- gated recurrent units ---------------------------------------------------------------------------
+# -- gated recurrent units -----------------------------------------------------------------------
 
 
 @operator(
@@ -144,7 +144,7 @@ def _gru_on_tensors(
     return _joined(outputs, reverse), hidden
 
 
-# -- Elman networks ----------------------------------------------------------------------------------
+# -- Elman networks ------------------------------------------------------------------------------
 
 
 @operator(hidden=True, outputs=2, upcast=True, aux=("before",), node="RnnLayerBackward0")
@@ -184,7 +184,7 @@ def _rnn_on_tensors(
     return _joined(outputs, reverse), hidden
 
 
-# -- several layers ----------------------------------------------------------------------------------
+# -- several layers ------------------------------------------------------------------------------
 
 
 def _weights(params: Any, layer: int, has_biases: bool, projects: bool) -> list[Any]:
@@ -315,7 +315,7 @@ def rnn_relu(input: Tensor, *args: Any, **named: Any) -> tuple[Tensor, Tensor]:
     return _network("rnn_relu", input, args, named)
 
 
-# -- single steps --------------------------------------------------------------------------------------
+# -- single steps --------------------------------------------------------------------------------
 
 
 def _check_cell(input: Tensor, states: Any, w_ih: Tensor, w_hh: Tensor, gates: int) -> None:

@@ -268,7 +268,7 @@ def check_kind(op: Operator, used: dtype | None) -> None:
         )
 
 
-# -- promotion --------------------------------------------------------------------------------------
+# -- promotion -----------------------------------------------------------------------------------
 
 
 def compute_dtype(op: Operator, signature: Signature, bound: dict[str, Any]) -> dtype | None:

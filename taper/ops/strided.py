@@ -31,7 +31,7 @@ ndarray = np.ndarray
 _ALL = slice(None)
 
 
-# -- as_strided --------------------------------------------------------------------------------------
+# -- as_strided ----------------------------------------------------------------------------------
 
 
 @operator("_as_strided", view=True, node="AsStridedBackward0", hidden=True)
@@ -141,7 +141,7 @@ def as_strided_scatter(
     return strided_scatter(input, src, size, stride, offset)
 
 
-# -- diagonals and windows ---------------------------------------------------------------------------
+# -- diagonals and windows -----------------------------------------------------------------------
 
 
 @operator(method=True, view=True)
@@ -327,7 +327,7 @@ def _(grad, dimension, size, step):
     return grad.unfold(dimension, size, step)
 
 
-# -- in place: the tensor itself becomes the view ----------------------------------------------------
+# -- in place: the tensor itself becomes the view ------------------------------------------------
 
 
 def _become(self: Tensor, name: str, make: Any) -> Tensor:
@@ -388,7 +388,7 @@ def as_strided_(
                    lambda x: as_strided.forward(x, size, stride, storage_offset))
 
 
-# -- another dtype for the same bytes ----------------------------------------------------------------
+# -- another dtype for the same bytes ------------------------------------------------------------
 
 
 @operator("_view_dtype", view=True, differentiable=False, node="ViewBackward1", hidden=True)
@@ -436,7 +436,7 @@ def view_dtype(input: Tensor, dtype: Any) -> Tensor:
     return reinterpreted(input, wanted)
 
 
-# -- other memory for a tensor -----------------------------------------------------------------------
+# -- other memory for a tensor -------------------------------------------------------------------
 
 
 def _check_no_grad(self: Tensor, what: str) -> None:

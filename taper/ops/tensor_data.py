@@ -259,7 +259,7 @@ def _cast_numbers(array: Any, dtype: Any) -> Any:
     return array.astype(dtype.numpy_dtype)
 
 
-# -- sharing memory ------------------------------------------------------------------------------------
+# -- sharing memory ------------------------------------------------------------------------------
 
 
 def _check_numpy(array: Any) -> None:

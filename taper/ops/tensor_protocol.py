@@ -17,7 +17,7 @@ ndarray = np.ndarray
 _new = object.__new__
 
 
-# -- values as Python objects ------------------------------------------------------------------------
+# -- values as Python objects --------------------------------------------------------------------
 
 
 @method()
@@ -136,7 +136,7 @@ def _dir(self: Tensor) -> list[str]:
     return sorted(n for n in names if n not in Tensor.__slots__)
 
 
-# -- NumPy -------------------------------------------------------------------------------------------
+# -- NumPy ---------------------------------------------------------------------------------------
 
 
 @method()
@@ -203,7 +203,7 @@ def _dlpack_device(self: Tensor) -> tuple[int, int]:
     return (1, 0)
 
 
-# -- copying and pickling ------------------------------------------------------------------------------
+# -- copying and pickling ------------------------------------------------------------------------
 
 
 def _deepcopy(self: Tensor, memo: Any) -> Tensor:

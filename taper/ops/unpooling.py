@@ -72,8 +72,8 @@ def _check(count: int, input: Tensor, indices: Tensor, stride: Ints, size: Ints)
     for dim, n in enumerate(shape):
         if n == 0 and (dim > 0 or len(shape) == count + 1):
             raise RuntimeError(
-                f"max_unpooling{count}d_forward_out_cpu(): Expected input to have non-zero size for "
-                f"non-batch dimensions, but got {list(shape)} with dimension {dim} being empty."
+                f"max_unpooling{count}d_forward_out_cpu(): Expected input to have non-zero size "
+                f"for non-batch dimensions, but got {list(shape)} with dimension {dim} being empty."
             )
     flat = indices._array
     if flat.size and (int(flat.min()) < 0 or int(flat.max()) >= math.prod(size)):
@@ -164,7 +164,7 @@ def max_unpool3d(
     return _unpool(3, input, indices, kernel_size, stride, padding, output_size)
 
 
-# -- windows of random size ---------------------------------------------------------------------------
+# -- windows of random size ----------------------------------------------------------------------
 
 
 def _fractional(input: Tensor, samples: Any, kernel_size: Any, out: Any) -> Any:

@@ -83,7 +83,8 @@ def test_in_place_functions_that_need_the_old_value():
 def test_outputs_of_multi_view_functions_may_not_be_changed():
     x = torch.ones(2, requires_grad=True) * 1
     first, _ = x.unbind(0)
-    with pytest.raises(RuntimeError, match="is the output of a function that returns multiple views"):
+    message = "is the output of a function that returns multiple views"
+    with pytest.raises(RuntimeError, match=message):
         first.add_(1)
 
 
