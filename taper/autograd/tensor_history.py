@@ -11,10 +11,13 @@ from numpy import ndarray
 
 from taper.autograd.backward import backward
 from taper.autograd.node import Node, NodeOutput, RemovableHandle, function_of
+from taper.core.overrides import as_subclass, has_override
 from taper.core.storage import new_storage
 from taper.core.tensor import LEAF, Tensor, alias, wrap
 
 __all__: list[str] = []
+
+_new = object.__new__
 
 
 
@@ -95,17 +98,17 @@ def tensor_backward(
 
 def detach(self: Tensor) -> Tensor:
     """Returns a tensor with the same memory and no history. In-place changes are seen by both."""
+    array = self._array
     storage = self._storage
     if storage is None:
-        storage = self._storage = new_storage(self._array)
-    result = wrap(self._array)
+        storage = self._storage = new_storage(array)
+    result = _new(Tensor)
+    result._array = array
     result._storage = storage
-    if type(self) is not Tensor:
-        from taper.core.overrides import as_subclass, has_override
-
-        if has_override(self):
-            return as_subclass(result, type(self))  # type: ignore[no-any-return]
-    return result
+    result._edge = result._base = result._grad = None
+    if type(self) is not Tensor and has_override(self):
+        return as_subclass(result, type(self))  # type: ignore[no-any-return]
+    return result  # type: ignore[no-any-return]
 
 
 def detach_(self: Tensor) -> Tensor:

@@ -11,21 +11,21 @@ count of the storage tells whether there are any, and then the garbage collector
 
 Note [views that lose their history]. Views that came several from one call, and views made without
 recording, can't be regenerated from a changed base. PyTorch forbids their use from then on, and so
-do we: their `_edge` is deleted, and Tensor.__getattr__ raises the reason when it is asked for.
+do we: their `_edge` is deleted, and they become StaleViews, which raise the reason when asked for it.
 """
 
 from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from sys import getrefcount
 from typing import Any, NamedTuple
 
 from taper.autograd.node import Node, edge_of, forward_name, function_of, next_sequence
 from taper.core.state import is_inference, is_recording
 from taper.core.storage import Storage, address_of
-from taper.core.tensor import LEAF, Tensor, alias, wrap
+from taper.core.tensor import LEAF, StaleView, Tensor, alias, wrap
 
 __all__ = ["Geometry", "check_inplace", "geometry_of", "rebase_history", "register_view"]
 
@@ -36,28 +36,39 @@ _FIRST_SWEEP = 64
 slice_of_base: Callable[[Tensor, Geometry], Tensor]
 scatter_into_base: Callable[[Tensor, Geometry], Tensor]
 clear_in_base: Callable[[Tensor, Geometry], Tensor]
+view_as_real: Callable[[Tensor], Tensor]
+view_as_complex: Callable[[Tensor], Tensor]
 
 
 class Geometry(NamedTuple):
-    """Where a view lies in its base: both shapes and element strides, and the view's offset."""
+    """Where a view lies in its base: both shapes and element strides, and the view's offset.
+
+    A view of the real numbers in a complex base sees that as one of pairs (`as_real`).
+    """
 
     base_shape: tuple[int, ...]
     base_strides: tuple[int, ...]
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     offset: int
+    as_real: bool = False
 
 
 def geometry_of(view: Tensor, base: Tensor) -> Geometry:
     """The place of `view` in the memory of `base`, in elements."""
     array, whole = view._array, base._array
     item = array.dtype.itemsize
+    base_shape, base_strides = whole.shape, tuple([s // item for s in whole.strides])
+    as_real = whole.dtype.kind == "c" and array.dtype.kind != "c"
+    if as_real:
+        base_shape, base_strides = (*base_shape, 2), (*base_strides, 1)
     return Geometry(
-        whole.shape,
-        tuple([s // item for s in whole.strides]),
+        base_shape,
+        base_strides,
         array.shape,
         tuple([s // item for s in array.strides]),
         (address_of(array) - address_of(whole)) // item,
+        as_real,
     )
 
 
@@ -86,8 +97,11 @@ class CopySlices(Node):
     def backward(self, grad: Any) -> tuple[Any, ...]:
         (geometry,) = self.saved or ()
         kept, new = self.edges
+        if geometry.as_real:
+            grad = view_as_real(grad)
+        rest = None if kept is None else clear_in_base(grad, geometry)
         return (
-            None if kept is None else clear_in_base(grad, geometry),
+            view_as_complex(rest) if geometry.as_real and rest is not None else rest,
             None if new is None else slice_of_base(grad, geometry),
         )
 
@@ -101,7 +115,8 @@ class AsStridedBackward0(Node):
 
     def backward(self, grad: Any) -> tuple[Any, ...]:
         (geometry,) = self.saved or ()
-        return (scatter_into_base(grad, geometry),)
+        found = scatter_into_base(grad, geometry)
+        return (view_as_complex(found) if geometry.as_real else found,)
 
 
 def _node(cls: type[Node], edges: tuple[Any, ...], geometry: Geometry) -> Node:
@@ -113,8 +128,8 @@ def _node(cls: type[Node], edges: tuple[Any, ...], geometry: Geometry) -> Node:
     return node  # type: ignore[no-any-return]
 
 
-def check_inplace(tensor: Tensor) -> None:
-    """Raises PyTorch's error if `tensor` must not be changed in place now."""
+def check_inplace(tensor: Tensor, others: Sequence[Any] = ()) -> None:
+    """Raises PyTorch's error if `tensor` must not be changed in place now, by means of `others`."""
     if tensor._inference and not is_inference():
         raise RuntimeError(
             "Inplace update to inference tensor outside InferenceMode is not allowed.You can make "
@@ -133,9 +148,11 @@ def check_inplace(tensor: Tensor) -> None:
     base = tensor._base
     if base is None:
         return
-    if base._edge is LEAF:
+    if base._edge is LEAF or (base._edge is None and edge is not None):
         raise _view_of_leaf()
-    if edge is not None and tensor._created_as is not None:
+    if tensor._created_as is not None and (
+        edge is not None or any(isinstance(o, Tensor) and o._edge is not None for o in others)
+    ):
         raise RuntimeError(_forbidden(tensor, "is being"))
 
 
@@ -144,12 +161,18 @@ def _forbidden(view: Tensor, what: str) -> str:
     created = view._created_as
     if created == "multiple":
         edge = view._edge
-        name = "a function" if edge is None or edge is LEAF else forward_name(function_of(edge)[0])
+        if edge is None or edge is LEAF:
+            opening = (
+                f"A view was created in no_grad mode and {what} modified inplace with grad mode "
+                "enabled."
+            )
+        else:
+            node, index = function_of(edge)
+            opening = f"Output {index} of {forward_name(node)} is a view and {what} modified inplace."
         return (
-            f"Output {view.output_nr} of {name} is a view and {what} modified inplace. This view "
-            "is the output of a function that returns multiple views. Such functions do not allow "
-            "the output views to be modified inplace. You should replace the inplace operation by "
-            "an out-of-place one."
+            f"{opening} This view is the output of a function that returns multiple views. Such "
+            "functions do not allow the output views to be modified inplace. You should replace "
+            "the inplace operation by an out-of-place one."
         )
     mode, block = "no_grad", "no_grad"
     normal = "with grad mode enabled"
@@ -242,6 +265,8 @@ def _regenerate_views(storage: Storage, base: Tensor) -> None:
         elif view._created_as is not None:
             view._forbidden = _forbidden(view, "its base or another view of its base has been")
             del view._edge
+            if type(view) is Tensor:
+                view.__class__ = StaleView
         else:
             node = _node(AsStridedBackward0, (history,), geometry_of(view, base))
             _hand_on_history(view, node)

@@ -92,15 +92,10 @@ class Tensor(metaclass=TensorMeta):
     _forbidden = "this tensor has no history"
     name: Any = None
 
-    def __getattr__(self, name: str) -> Any:
-        # Python calls this only for what it doesn't find. Views that may no longer be used have
-        # lost their `_edge`, see Note [views that lose their history] in autograd/views.py.
-        if name == "_edge":
-            raise RuntimeError(self._forbidden)
-        return object.__getattribute__(self, name)
-
     if TYPE_CHECKING:
-        # Bound by `ops` from the table of operators; here for type checkers.
+        # Bound by `ops` from the table of operators; here for type checkers. A real __getattr__
+        # would cost every attribute of every tensor Python's quick lookup of slots.
+        def __getattr__(self, name: str) -> Any: ...
         def __getitem__(self, index: Any) -> Tensor: ...
         def __setitem__(self, index: Any, value: Any) -> None: ...
         def __len__(self) -> int: ...
@@ -225,12 +220,7 @@ class Tensor(metaclass=TensorMeta):
     def data_ptr(self) -> int:
         """Returns the address of the first element."""
         array = self._array
-        if type(array) is ndarray:
-            # Inlined `address_of`: programs and benchmarks ask for addresses in their loops.
-            if memory_words is not None:
-                return memory_words[(id(array) >> 3) + HEADER_WORDS]  # type: ignore[no-any-return]
-            return address_of(array)
-        return 0
+        return address_of(array) if type(array) is ndarray else 0
 
     def element_size(self) -> int:
         """Returns the size of one element in bytes."""
@@ -382,6 +372,19 @@ class Tensor(metaclass=TensorMeta):
         storage.changed_at = change
 
 
+if memory_words is not None:
+
+    def data_ptr(self: Tensor) -> int:
+        """Returns the address of the first element."""
+        # `address_of` inlined: programs and benchmarks ask for addresses in their loops.
+        array = self._array
+        if type(array) is ndarray:
+            return memory_words[(id(array) >> 3) + HEADER_WORDS]  # type: ignore[no-any-return]
+        return 0
+
+    Tensor.data_ptr = data_ptr  # type: ignore[method-assign]
+
+
 Tensor.__qualname__ = "Tensor"
 
 
@@ -399,6 +402,24 @@ def _give_strides_to_ones(shape: tuple[int, ...], strides: list[int]) -> None:
     for d in range(len(shape) - 1, -1, -1):
         if shape[d] == 1 and strides[d] == 0:
             strides[d] = shape[d + 1] * strides[d + 1] if d + 1 < len(shape) else 1
+
+
+class StaleView(Tensor):
+    """What becomes of a view that may no longer be used: it has lost its `_edge`, and says why.
+
+    Note [views that lose their history] in autograd/views.py has the reasons.
+    """
+
+    __slots__ = ()
+    __module__ = "torch"
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_edge":
+            raise RuntimeError(self._forbidden)
+        return object.__getattribute__(self, name)
+
+
+StaleView.__name__ = StaleView.__qualname__ = "Tensor"
 
 
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

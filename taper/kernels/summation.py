@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["as_divisor", "multiply_rows", "sum_of_squares", "sum_over"]
+__all__ = ["as_divisor", "multiply_rows", "small_total", "sum_of_squares", "sum_over"]
 
 ndarray = np.ndarray
 F32, F64 = np.dtype("float32"), np.dtype("float64")
@@ -48,6 +48,20 @@ def as_divisor(n: float, dtype: Any) -> Any:
             _divisors.clear()
         found = _divisors[n, dtype] = np.asarray(n).astype(dtype)
     return found
+
+
+def small_total(x: Any) -> Any:
+    """The sum of all of a few floating point elements; None if they are many, or others.
+
+    Kept ones tell both: there are some for a size only once `sum_over` found it small.
+    """
+    dtype = x.dtype
+    ones = (
+        _ones32.get(x.size) if dtype is F32 else _ones64.get(x.size) if dtype is F64 else None
+    )
+    if ones is None or type(x) is not ndarray:
+        return None
+    return x.dot(ones) if x.ndim == 1 else x.ravel().dot(ones)
 
 
 def sum_over(x: Any, axis: Any = None, keepdim: bool = False) -> Any:

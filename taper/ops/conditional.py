@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 
 from taper.core.promotion import scalar_type_name
+from taper.core.state import active
 from taper.core.tensor import Tensor, wrap
 from taper.ops.declare import composite, operator
 
 Number = Any
+BOOL = np.dtype(bool)
+np_where = np.where
 
 
 @operator(
@@ -53,6 +56,18 @@ def where(
         >>> torch.where(torch.tensor([True, False]), torch.tensor([1, 2]), 0)
         tensor([1, 0])
     """
+    if out is None and type(input) is Tensor and type(other) is Tensor:
+        a, b = input._array, other._array
+        if (
+            type(condition) is Tensor and input._edge is None and other._edge is None
+            and a.dtype is b.dtype and condition._array.dtype is BOOL and not active.modes
+        ):
+            try:
+                found = np_where(condition._array, a, b)
+            except ValueError:  # shapes that don't fit: told below
+                found = None
+            if found is not None:
+                return wrap(found)
     if other is None and input is None:
         return condition.nonzero(as_tuple=True)
     return select.function(condition, input, other) if out is None else (

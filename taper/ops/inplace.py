@@ -51,7 +51,8 @@ def _write_inplace_short_path(source: Source, op: Operator, signature: Signature
     add = source.add
     edges = " and ".join(f"{p.name}._edge is None" for p in certain)
     conditions.append(f"({edges} or not is_recording())")
-    conditions.append(f"0 not in {first}._array.strides")
+    # An array that owns its memory has no element twice.
+    conditions.append(f"({first}._array.base is None or 0 not in {first}._array.strides)")
     add(1, f"if {' and '.join(conditions)}:", f"    a = {first}._array", "    b = None")
     floats_only = op.promote == "float" or op.upcast
     if len(tensors) == 2:

@@ -9,7 +9,8 @@ import numpy as np
 
 from taper.autograd.views import check_inplace
 from taper.core.errors import expand_error
-from taper.core.tensor import Tensor
+from taper.core.state import active, is_recording
+from taper.core.tensor import Parameter, Tensor, wrap
 from taper.ops.arithmetic import conj
 from taper.ops.declare import composite, method, operator
 from taper.ops.product_checks import (
@@ -26,7 +27,7 @@ from taper.ops.reduction import sum_to
 
 Number = Any
 ndarray = np.ndarray
-ndarray = np.ndarray
+F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def _shapes_error(first: Any, second: Any) -> RuntimeError:
@@ -253,9 +254,18 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         torch.Size([5, 2])
     """
     try:
-        n, m = input._array.ndim, other._array.ndim
+        a, b = input._array, other._array
+        n, m = a.ndim, b.ndim
     except AttributeError:
         return _matmul_operand(input, other)
+    if (
+        n == 2 and 1 <= m <= 2 and input._edge is None and other._edge is None
+        and are_plain(input, other, a, b)
+    ):
+        try:
+            return wrap(a.dot(b))
+        except ValueError:  # shapes that don't fit: told below
+            pass
     if n == 2 and m == 2:
         return mm_function(input, other)
     if n == 1 and m == 1:
@@ -276,6 +286,17 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 
 
 mm_function = mm.function
+
+
+def are_plain(first: Tensor, second: Tensor, a: Any, b: Any) -> bool:
+    """Whether two tensors are ordinary ones of one floating point dtype and nobody listens, so
+    that a product of which nothing is recorded may be computed at once."""
+    return (
+        (type(first) is Tensor or type(first) is Parameter)
+        and (type(second) is Tensor or type(second) is Parameter)
+        and (a.dtype is F32 or a.dtype is F64) and b.dtype is a.dtype
+        and type(a) is ndarray and type(b) is ndarray and not active.modes
+    )
 
 
 def _matmul_operand(input: Any, other: Any) -> Any:
@@ -551,8 +572,18 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         >>> torch.nn.functional.linear(torch.ones(2, 3), torch.ones(4, 3)).shape
         torch.Size([2, 4])
     """
-    ndim = input._array.ndim
-    if ndim == 2 and weight._array.ndim == 2:
+    a, w = input._array, weight._array
+    ndim = a.ndim
+    if ndim == 2 and w.ndim == 2:
+        if (
+            bias is not None and (not is_recording() or (
+                input._edge is None and weight._edge is None and bias._edge is None
+            )) and are_plain(input, weight, a, w)
+        ):
+            b = bias._array
+            if b.shape == w.shape[:1] and b.dtype is a.dtype and a.shape[1] == w.shape[1]:
+                product = a.dot(w.transpose())
+                return wrap(np.add(product, b, product))
         if bias is None:
             return mm_function(input, weight.t())
         return addmm_function(bias, input, weight.t())

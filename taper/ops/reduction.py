@@ -17,7 +17,7 @@ from taper.core.dtype import FLOATING, INTEGER, as_dtype, int64
 from taper.core.errors import normalize_dim, normalize_dims
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
-from taper.kernels.summation import as_divisor, multiply_rows, sum_over
+from taper.kernels.summation import as_divisor, multiply_rows, small_total, sum_over
 from taper.ops.declare import OPERATORS, composite, operator
 from taper.ops.out_argument import dtype_of_inexact_out, dtype_of_out
 
@@ -69,6 +69,10 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
         >>> torch.sum(torch.ones(2, 3), dim=1)
         tensor([3., 3.])
     """
+    if dim is None and not keepdim:
+        total = small_total(input)
+        if total is not None:
+            return total
     kind = input.dtype.kind
     if dim is None and kind == "f" and not keepdim:
         return sum_over(input)

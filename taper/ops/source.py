@@ -82,10 +82,12 @@ class Source:
         self.op = op
         self.name = name
         self.lines: list[str] = []
+        self.preset: set[str] = set()  # parameters that are known to have their default
         self.scope: dict[str, Any] = {
             "__name__": f"taper.ops.generated.{op.path}",
             "Tensor": Tensor, "Parameter": Parameter, "active": active, "new": object.__new__,
-            "ndarray": np.ndarray, "as_array": as_array, "is_recording": is_recording,
+            "ndarray": np.ndarray, "generic": np.generic, "asarray": np.asarray,
+            "as_array": as_array, "is_recording": is_recording,
             "LEAF": LEAF, "next_sequence": next_sequence, "getframe": sys._getframe,
             "new_storage": new_storage, "save_result": save_result, "op": op, "F32": F32,
             "F64": F64, "I64": I64, "BOOL": BOOL, "numbers32": numbers32, "numbers64": numbers64,
