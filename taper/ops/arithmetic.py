@@ -293,11 +293,6 @@ def _(grad, tensor1, tensor2, value):
 
 def _check_lerp(bound: dict[str, Any]) -> None:
     wanted = bound["input"].dtype
-    if wanted.category < FLOATING:
-        form = "tensor" if isinstance(bound["weight"], Tensor) else "scalar"
-        raise NotImplementedError(
-            f'"lerp_kernel_{form}" not implemented for \'{scalar_type_name(wanted)}\''
-        )
     for name in ("end", "weight"):
         given = bound[name]
         if isinstance(given, Tensor) and given.dtype is not wanted:
@@ -307,6 +302,11 @@ def _check_lerp(bound: dict[str, Any]) -> None:
                 f"expected dtype {_cpp_name(wanted)} for `{name}` but got dtype "
                 f"{_cpp_name(given.dtype)}"
             )
+    if wanted.category < FLOATING:
+        form = "tensor" if isinstance(bound["weight"], Tensor) else "scalar"
+        raise NotImplementedError(
+            f'"lerp_kernel_{form}" not implemented for \'{scalar_type_name(wanted)}\''
+        )
 
 
 _CPP_NAMES = {

@@ -133,7 +133,7 @@ def view_as_complex(input: Tensor) -> Tensor:
     if input.shape[-1] != 2:
         raise RuntimeError("Tensor must have a last dimension of size 2")
     item = input.dtype.itemsize
-    if input.strides[-1] != item:
+    if input.strides[-1] != item and input.size:
         raise RuntimeError("Tensor must have a last dimension with stride 1")
     if any(s % (2 * item) for s in input.strides[:-1]):
         raise RuntimeError("Tensor must have a stride divisible by 2 for all but last dimension")

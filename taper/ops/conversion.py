@@ -174,7 +174,7 @@ def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             if source is target:
                 return self
             if type(a) is ndarray and source.kind != "c" and (
-                self._edge is None or not is_recording()
+                target.kind in "biu" or self._edge is None or not is_recording()
             ):
                 r = a.astype(target) if a.flags.forc else preserved_copy(a, target)
                 result = _new(Tensor)

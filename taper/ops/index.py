@@ -297,7 +297,9 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
                 values = value._array
                 if values.dtype.kind == "c" and a.dtype.kind != "c":
                     values = None
-            if values is not None and type(a) is ndarray and _is_simple(index):
+            if values is not None and type(a) is ndarray and 0 not in a.strides and (
+                _is_simple(index)
+            ):
                 try:
                     a[index] = values
                 except Exception:
@@ -349,6 +351,8 @@ def _setitem_in_full(self: Tensor, index: Any, value: Any) -> None:
         if isinstance(value, Tensor):
             _assign(target, value)
         else:
+            if type(target._array) is ndarray and repeats_memory(target._array):
+                raise slow.overlap_error()
             target.fill_(value)
         return
     if not isinstance(value, Tensor):
@@ -430,6 +434,11 @@ def _(grad, values_shape, advanced):
 put_into.name = "index_put"
 
 
+def _is_one_mask(advanced: Advanced) -> bool:
+    given = [a for a in advanced.arrays if a is not None]
+    return len(given) == 1 and given[0].dtype == _BOOL
+
+
 def _check_put(input: Tensor, values: Tensor) -> None:
     if input.dtype is not values.dtype:
         raise RuntimeError(
@@ -456,6 +465,8 @@ def put(
     input: Tensor, advanced: Advanced, values: Tensor, accumulate: bool, change: str, frame: Any
 ) -> None:
     """Writes `values` into `input` at an advanced index, and records it."""
+    if not accumulate and values._array.size == 1 and _is_one_mask(advanced):
+        values = values.to(input.dtype)  # then it is masked_fill_, which casts
     _check_put(input, values)
     slow.check_inplace(input)
     where = (frame.f_code, frame.f_lasti)

@@ -15,6 +15,7 @@ from taper.autograd import views
 from taper.autograd.views import Geometry
 from taper.core.storage import strided_view
 from taper.core.tensor import Tensor, contiguous_strides
+from taper.ops.complex import view_as_complex, view_as_real
 from taper.ops.declare import operator
 
 ndarray = np.ndarray
@@ -128,3 +129,5 @@ def _(grad, geometry):
 views.slice_of_base = slice_of_base.function
 views.scatter_into_base = scatter_into_base.function
 views.clear_in_base = clear_in_base.function
+views.view_as_real = view_as_real.function
+views.view_as_complex = view_as_complex.function

@@ -374,14 +374,6 @@ def shares_memory(one: Any, other: Any) -> bool:
     return bool(one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr())
 
 
-def is_same_region(one: Any, other: Any) -> bool:
-    return (
-        one.data_ptr() == other.data_ptr()
-        and one.shape == other.shape
-        and one.stride() == other.stride()
-    )
-
-
 def overlaps(tensor: Any) -> bool:
     """Whether two elements may share memory, other than by expanding (which has its error).
 
@@ -580,7 +572,7 @@ def two_argument_function(w: Writer) -> str | None:
             "torch.where({l} > 0.3, {l}, 0.5)",
             "torch.logaddexp({l}, {r})",
             "torch.rsub({l}, {r})",
-            "torch.copysign({l}, {r})",
+            "torch.copysign({l}, {r}) * 1",
             "torch.xlogy({l}, {r}.abs() + 0.5)",
             "torch.heaviside({l}, {r})",
             "torch.nn.functional.mse_loss({l}, {r}, reduction='none')",
@@ -977,7 +969,7 @@ def several_views(w: Writer) -> str | None:
 # -- indexing ------------------------------------------------------------------------------------
 
 
-def index(w: Writer, tensor: Any, advanced: bool) -> str:
+def index(w: Writer, tensor: Any, advanced: bool, wrong: float = 0.03) -> str:
     """The text between the brackets."""
     if advanced and w.chance(0.15) and tensor.dim():
         masks = [
@@ -994,7 +986,7 @@ def index(w: Writer, tensor: Any, advanced: bool) -> str:
     lengths: list[int] = [w.choice([1, 2, 3])]
     for position in range(budget):
         size = tensor.shape[position]
-        items.append(index_item(w, size, advanced, lengths))
+        items.append(index_item(w, size, advanced, lengths, wrong / budget))
     if w.chance(0.2):
         items.insert(w.random.randint(0, len(items)), "None")
     if w.chance(0.2):
@@ -1007,12 +999,14 @@ def index(w: Writer, tensor: Any, advanced: bool) -> str:
     )
 
 
-def index_item(w: Writer, size: int, advanced: bool, lengths: list[int]) -> str:
+def index_item(
+    w: Writer, size: int, advanced: bool, lengths: list[int], wrong: float
+) -> str:
     kind = w.random.random()
     if advanced and kind < 0.45:
         if kind < 0.1 and size <= 4:
             return f"torch.tensor({[w.chance(0.6) for _ in range(size)]}, dtype=torch.bool)"
-        positions = [w.position(size) if w.chance(0.98) else size for _ in range(lengths[0])]
+        positions = [size if w.chance(wrong) else w.position(size) for _ in range(lengths[0])]
         if kind < 0.2:
             return str(positions)
         if kind < 0.27:
@@ -1021,7 +1015,7 @@ def index_item(w: Writer, size: int, advanced: bool, lengths: list[int]) -> str:
             return f"torch.tensor({[[p] for p in positions]})"
         return f"torch.tensor({positions})"
     if kind < 0.65:
-        return str(w.position(size) if w.chance(0.97) else size + 1)
+        return str(size + 1 if w.chance(wrong) else w.position(size))
     start = w.choice(["", "", "1", "-1", "-2", "0"])
     stop = w.choice(["", "", "2", "-1", str(size)])
     step = w.choice(["", "", "", ":2", ":1"])
@@ -1043,13 +1037,14 @@ def assignment(w: Writer) -> str | None:
         return None
     tensor = w.value(name)
     # PyTorch lets an index of tensors write into expanded memory.
-    where = index(w, tensor, advanced=w.chance(0.6) and 0 not in tensor.stride())
+    # PyTorch writes a part before it finds an index that is out of range: none of those here.
+    where = index(w, tensor, advanced=w.chance(0.6) and 0 not in tensor.stride(), wrong=0.0)
     sign = w.choice(["=", "=", "=", "+=", "*="])
     if w.chance(0.5):
         value = w.scalar()
     else:
         try:
-            shape = eval(f"t[{where}]", {"t": tensor.detach(), "torch": w.torch, **w.variables}).shape
+            shape = eval(f"detached[{where}]", {"detached": tensor.detach(), **w.variables}).shape
         except (RuntimeError, IndexError, TypeError):
             shape = ()
         value = (
@@ -1067,7 +1062,7 @@ def may_take(tensor: Any, other: Any) -> bool:
     """
     if other.requires_grad and not (tensor.is_floating_point() or tensor.is_complex()):
         return False
-    return not shares_memory(tensor, other) or is_same_region(tensor, other)
+    return not shares_memory(tensor, other)
 
 
 def fits_into(shape: Any, room: Any) -> bool:
@@ -1100,7 +1095,7 @@ def gathering(w: Writer) -> str | None:
         f"torch.diag_embed({name})",
         f"torch.nn.functional.pad({name}, (1, 0))",
         f"{name}.trace()" if tensor.dim() == 2 else f"{name}.diff()",
-        f"torch.rot90({name})" if tensor.dim() >= 2 else f"torch.vander({name})",
+        f"torch.rot90({name})" if tensor.dim() >= 2 else f"torch.diff({name})",
     ]
     if w.is_settled(tensor, 0.3) and not tensor.is_complex():
         options += [
@@ -1166,6 +1161,7 @@ def in_place(w: Writer) -> str | None:
 def change(w: Writer, name: str) -> str:
     tensor = w.value(name)
     shape = tensor.shape
+    # With itself, or with what it shares no memory with.
     other = (
         w.pick(lambda other: fits_into(other.shape, shape) and may_take(tensor, other)) or name
     )
@@ -1204,7 +1200,7 @@ def change(w: Writer, name: str) -> str:
             f"{name}.transpose_(0, -1)",
             f"{name}.requires_grad_()",
             f"{name}.t_()",
-            f"{name}.cumsum_(-1)",
+            f"{name}.asinh_()" if tensor.dtype == w.torch.bool else f"{name}.cumsum_(-1)",
             f"{name}.index_fill_(0, torch.tensor([0]), 1)",
             f"{name}.tril_()",
             f"{name}.sign_()" if w.is_settled(tensor) else f"{name}.cos_()",
