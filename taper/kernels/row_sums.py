@@ -37,7 +37,7 @@ def exponentials_of_rows(matrix: Any) -> tuple[Any, Any, Any] | None:
     """
     if type(matrix) is not ndarray or not 0 < matrix.size <= SMALL:
         return None
-    flat = matrix.reshape(-1)
+    flat = matrix.ravel()
     shifted = matrix - flat[flat.argmax(), ...]  # the Ellipsis keeps it an array, which is quicker
     powers = exp(shifted)
     sums = powers.dot(ones(matrix.shape[1], matrix.dtype))

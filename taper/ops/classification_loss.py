@@ -11,7 +11,7 @@ import taper
 from taper.core.promotion import scalar_type_name
 from taper.core.state import active, is_recording
 from taper.core.tensor import Tensor, wrap
-from taper.kernels.row_sums import exponentials_of_rows, ones
+from taper.kernels.row_sums import exponentials_of_rows
 from taper.ops.declare import composite, operator
 from taper.ops.loss import check_reduction, legacy_reduction, reduce_array, reduce_tensor
 
@@ -29,9 +29,10 @@ def _positions(count: int) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _row_starts(rows: int, columns: int) -> Any:
-    """Where each row of a flat matrix begins, kept."""
-    return np.arange(0, rows * columns, columns)
+def _row_starts(shape: tuple[int, int], dtype: Any) -> tuple[Any, Any]:
+    """Where each row of a flat matrix begins, and a one for each row; kept."""
+    rows, columns = shape
+    return np.arange(0, rows * columns, columns), np.ones(rows, dtype)
 
 
 def _picked(input: Any, target: Any) -> Any:
@@ -68,15 +69,15 @@ def picked_loss(
     """Minus the log-probability of each target, weighted, reduced; and the sum of the weights."""
     classes = input.shape[1] if input.ndim > 1 else input.shape[0]
     counts = None
-    if weight is None and input.ndim == 2 and not 0 <= ignore_index < classes:
-        # The usual case: NumPy itself refuses classes that are too large.
-        if reduction == "mean" and target.size and minimum_of(target) >= 0:
-            try:
-                picked = input[_positions(input.shape[0]), target]
-            except IndexError:
-                picked = None  # told below
-            if picked is not None:
-                return add_reduce(picked) * input.dtype.type(-1.0 / picked.size), None
+    is_usual = weight is None and input.ndim == 2 and not 0 <= ignore_index < classes
+    if is_usual and reduction == "mean" and target.size and minimum_of(target) >= 0:
+        # NumPy itself refuses classes that are too large.
+        try:
+            picked = input[_positions(input.shape[0]), target]
+        except IndexError:
+            picked = None  # told below
+        if picked is not None:
+            return add_reduce(picked) * input.dtype.type(-1.0 / picked.size), None
     counts = _check_targets(target, classes, ignore_index)
     if counts is None and weight is None:
         losses = -_picked(input, target)
@@ -225,6 +226,14 @@ def cross_entropy(
         >>> torch.nn.functional.cross_entropy(torch.zeros(1, 4), torch.tensor([2]))
         tensor(1.3863)
     """
+    if (
+        weight is None and reduction == "mean" and not label_smoothing and ignore_index < 0
+        and type(input) is Tensor and type(target) is Tensor
+        and (input._edge is None or not is_recording())
+    ):
+        loss = _small_mean(input._array, target._array)
+        if loss is not None and size_average is reduce is None:
+            return loss
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce, reduction)
     dim = 0 if input._array.ndim == 1 else 1
@@ -239,37 +248,32 @@ def cross_entropy(
         return _with_probabilities(input, target, weight, reduction, label_smoothing, dim)
     if label_smoothing:
         return _smoothed(input, target, weight, ignore_index, reduction, label_smoothing, dim)
-    if weight is None and reduction == "mean" and (input._edge is None or not is_recording()):
-        loss = _small_mean(input, target, ignore_index)
-        if loss is not None:
-            return loss
     target = _checked_target(input, target, weight, reduction)
     return picked_loss_function(
         log_softmax(input, dim), target, weight, reduction, ignore_index
     )
 
 
-def _small_mean(input: Tensor, target: Tensor, ignore_index: int) -> Tensor | None:
+def _small_mean(logits: Any, classes: Any) -> Tensor | None:
     """The mean cross entropy of a small batch of which nothing is recorded, in the fewest steps;
     None where something is out of the ordinary."""
-    logits, classes = input._array, target._array
-    if (
-        active.modes or type(logits) is not ndarray or logits.ndim != 2
-        or (logits.dtype is not F32 and logits.dtype is not F64)
-        or classes.dtype is not I64 or classes.shape != logits.shape[:1]
+    if classes.dtype is not I64 or classes.ndim != 1 or active.modes or (
+        logits.dtype is not F32 and logits.dtype is not F64
     ):
         return None
-    rows, columns = logits.shape
+    shape = logits.shape
     listed = classes.tolist()
-    if ignore_index >= 0 or rows == 0 or min(listed) < 0 or max(listed) >= columns:
+    if len(shape) != 2 or len(listed) != shape[0] or not listed or (
+        min(listed) < 0 or max(listed) >= shape[1]
+    ):
         return None
     found = exponentials_of_rows(logits)
     if found is None:
         return None
     shifted, _, sums = found
-    picked = shifted.take(classes + _row_starts(rows, columns))
-    total = (log(sums) - picked).dot(ones(rows, logits.dtype))
-    return wrap(np.array(float(total) / rows, logits.dtype))
+    starts, units = _row_starts(shape, logits.dtype)
+    total = (log(sums) - shifted.take(classes + starts)).dot(units)
+    return wrap(np.array(float(total) / shape[0], logits.dtype))
 
 
 def log_softmax(input: Tensor, dim: int) -> Tensor:
