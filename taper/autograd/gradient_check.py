@@ -238,7 +238,7 @@ def _check_output(
 ) -> None:
     output = outputs[i]
     columns = output.numel()
-    for position, (j, x) in enumerate(_differentiable(inputs)):
+    for position, (_, x) in enumerate(_differentiable(inputs)):
         for factor in ((1.0, 1j) if output.is_complex() else (1.0,)):
             analytical, witness = _analytical(output, x, factor, columns)
             again, _ = _analytical(output, x, factor, columns)

@@ -74,9 +74,7 @@ def _promote_integers(first: dtype, second: dtype) -> dtype:
 
 
 def _undefined(first: dtype, second: dtype) -> RuntimeError:
-    if first.itemsize == 1 and first.is_floating_point or (
-        second.itemsize == 1 and second.is_floating_point
-    ):
+    if any(kind.itemsize == 1 and kind.is_floating_point for kind in (first, second)):
         return RuntimeError(
             f"Promotion for Float8 Types is not supported, attempted to promote "
             f"{_scalar_name(first)} and {_scalar_name(second)}"

@@ -240,6 +240,11 @@ def _projected(
     query: Tensor, key: Tensor, value: Tensor, weight: Any, bias: Any, size: int, separate: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values after their linear maps."""
+    if separate is not None and any(w is None for w in separate):
+        name = "qkv"[[w is None for w in separate].index(True)]
+        raise AssertionError(f"use_separate_proj_weight is True but {name}_proj_weight is None")
+    if separate is None and weight is None:
+        raise AssertionError("use_separate_proj_weight is False but in_proj_weight is None")
     linear = find("nn.functional.linear")
     biases = (None, None, None) if bias is None else bias.chunk(3)
     if separate is not None:
@@ -299,21 +304,8 @@ def multi_head_attention_forward(
         if key_padding_mask is not None:
             key_padding_mask = key_padding_mask.unsqueeze(0)
     target, batch, size = query._array.shape
-    if size != embed_dim_to_check:
-        raise AssertionError(
-            f"was expecting embedding dimension of {embed_dim_to_check}, but got {size}"
-        )
     head_size = size // num_heads
-    if head_size * num_heads != size:
-        raise AssertionError(f"embed_dim {size} not divisible by num_heads {num_heads}")
-    if use_separate_proj_weight:
-        if key.shape[:2] != value.shape[:2]:
-            raise AssertionError(
-                f"key's sequence and batch dims {key.shape[:2]} do not match value's "
-                f"{value.shape[:2]}"
-            )
-    elif key.shape != value.shape:
-        raise AssertionError(f"key shape {key.shape} does not match value shape {value.shape}")
+    _check_sizes(size, embed_dim_to_check, num_heads, key, value, use_separate_proj_weight)
     key_padding_mask = _additive_mask(
         key_padding_mask, "key_padding_mask", query, attn_mask, "attn_mask"
     )
@@ -323,11 +315,6 @@ def multi_head_attention_forward(
     else:
         attn_mask = _additive_mask(attn_mask, "attn_mask", query, None, "")
     separate = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else None
-    if separate is not None and any(w is None for w in separate):
-        name = "qkv"[[w is None for w in separate].index(True)]
-        raise AssertionError(f"use_separate_proj_weight is True but {name}_proj_weight is None")
-    if separate is None and in_proj_weight is None:
-        raise AssertionError("use_separate_proj_weight is False but in_proj_weight is None")
     q, k, v = _projected(query, key, value, in_proj_weight, in_proj_bias, size, separate)
     source = k._array.shape[0]
     if attn_mask is not None:
@@ -356,15 +343,7 @@ def multi_head_attention_forward(
         mixed, weights = _attend_with_weights(q, k, v, attn_mask, p, head_size)
     else:
         shape = (batch, num_heads, -1, head_size)
-        if attn_mask is not None:
-            if attn_mask._array.shape[0] == 1 and attn_mask._array.ndim == 3:
-                attn_mask = attn_mask.unsqueeze(0)
-            else:
-                attn_mask = attn_mask.view(batch, num_heads, -1, source)
-        mixed = scaled_dot_product_attention(
-            q.view(shape), k.view(shape), v.view(shape), attn_mask, p, hint
-        ).reshape(batch * num_heads, target, head_size)
-        weights = None
+        mixed, weights = _attend(q, k, v, attn_mask, p, hint, shape), None
     joined = mixed.transpose(0, 1).reshape(target * batch, size)
     linear = find("nn.functional.linear")
     result = linear(joined, out_proj_weight, out_proj_bias).view(target, batch, size)
@@ -375,6 +354,23 @@ def multi_head_attention_forward(
         if not is_batch:
             weights = weights.squeeze(0)
     return (result if is_batch else result.squeeze(1)), weights
+
+
+def _check_sizes(
+    size: int, expected: int, heads: int, key: Tensor, value: Tensor, is_separate: bool
+) -> None:
+    if size != expected:
+        raise AssertionError(f"was expecting embedding dimension of {expected}, but got {size}")
+    if size % heads:
+        raise AssertionError(f"embed_dim {size} not divisible by num_heads {heads}")
+    if is_separate:
+        if key.shape[:2] != value.shape[:2]:
+            raise AssertionError(
+                f"key's sequence and batch dims {key.shape[:2]} do not match value's "
+                f"{value.shape[:2]}"
+            )
+    elif key.shape != value.shape:
+        raise AssertionError(f"key shape {key.shape} does not match value shape {value.shape}")
 
 
 def _mask_of_heads(mask: Tensor, target: int, source: int, batch: int, heads: int) -> Tensor:
@@ -392,6 +388,22 @@ def _mask_of_heads(mask: Tensor, target: int, source: int, batch: int, heads: in
             f"{(batch * heads, target, source)}."
         )
     return mask
+
+
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, p: float, is_causal: bool,
+    shape: tuple[int, ...],
+) -> Tensor:
+    """Attention of (batch * heads, length, size) where nobody asks for the weights."""
+    if mask is not None:
+        if mask._array.shape[0] == 1 and mask._array.ndim == 3:
+            mask = mask.unsqueeze(0)
+        else:
+            mask = mask.view(*shape[:2], -1, k._array.shape[1])
+    mixed = scaled_dot_product_attention(
+        q.view(shape), k.view(shape), v.view(shape), mask, p, is_causal
+    )
+    return mixed.reshape(q._array.shape)
 
 
 def _attend_with_weights(

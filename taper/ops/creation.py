@@ -370,7 +370,8 @@ def _check_range(start: Any, end: Any, step: Any) -> None:
 
 
 def _arange_array(start: Any, end: Any, step: Any, wanted: dtype) -> Any:
-    if wanted is bool_ or wanted.is_complex or wanted.itemsize == 1 and wanted.is_floating_point:
+    is_float8 = wanted.itemsize == 1 and wanted.is_floating_point
+    if wanted is bool_ or wanted.is_complex or is_float8:
         name = scalar_type_name(wanted)
         raise NotImplementedError(f'"arange_cpu" not implemented for \'{name}\'')
     if not wanted.is_floating_point:

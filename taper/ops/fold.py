@@ -117,7 +117,7 @@ def unfold(
         )
     out = output_size(shape[-2:], *sizes)
     if min(out) < 1:
-        k, s, p, d = sizes
+        k, _, p, d = sizes
         raise RuntimeError(
             f"Given input with spatial size {shape[-2:]}, kernel_size={k}, dilation={d}, "
             f"padding={p}, calculated shape of the array of sliding blocks as {out}, but its "

@@ -81,7 +81,7 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> Any:
         tensor([[1, 1],
                 [2, 2]])
     """
-    global _warned_about_indexing
+    global _warned_about_indexing  # noqa: PLW0603 - once per program
     tensors = _given(tensors)
     if indexing is None and not _warned_about_indexing:
         _warned_about_indexing = True

@@ -105,11 +105,10 @@ def plain_arrays(tensors: Any) -> Any:
     arrays = []
     dtype = None
     for t in tensors:
-        if type(t) is not Tensor or t._edge is not None:
-            if (type(t) is not Tensor and type(t) is not Parameter) or (
-                t._edge is not None and is_recording()
-            ):
-                return None
+        if (type(t) is not Tensor and type(t) is not Parameter) or (
+            t._edge is not None and is_recording()
+        ):
+            return None
         a = t._array
         if a.dtype is not dtype or type(a) is not _ndarray:
             if dtype is not None or type(a) is not _ndarray:

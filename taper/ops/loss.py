@@ -488,11 +488,11 @@ def gaussian_nll_loss(
     if var.size() != input.size():
         if input.size()[:-1] == var.size():
             var = var.unsqueeze(-1)
-        elif input.size()[:-1] != var.size()[:-1] or var.size(-1) != 1:
-            if input.ndim != var.ndim or any(
-                v not in (1, n) for v, n in zip(var.shape, input.shape, strict=True)
-            ):
-                raise ValueError("var is of incorrect size")
+        elif (input.size()[:-1] != var.size()[:-1] or var.size(-1) != 1) and (
+            input.ndim != var.ndim
+            or any(v not in (1, n) for v, n in zip(var.shape, input.shape, strict=True))
+        ):
+            raise ValueError("var is of incorrect size")
     if reduction not in REDUCTIONS:
         raise ValueError(f"{reduction} is not valid")
     with taper.no_grad():

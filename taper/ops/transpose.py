@@ -34,7 +34,7 @@ def _(grad, dim0, dim1):
 
 
 @transpose.short_path
-def _(input: Tensor, dim0: int = None, dim1: int = None, **axes: Any) -> Tensor:
+def _(input: Tensor, dim0: Any = None, dim1: Any = None, **axes: Any) -> Tensor:
     if not active.modes and (type(input) is Tensor or type(input) is Parameter):
         try:
             r = input._array.swapaxes(dim0, dim1)

@@ -412,7 +412,9 @@ def tensor_expand(input: Tensor, *sizes: Any, size: Any = None, implicit: bool =
         lead = len(given) - len(shape)
         if given and lead >= 0 and type(a) is ndarray and size is None:
             strides = [0] * lead
-            for have, want, stride in zip(shape, given[lead:] if lead else given, a.strides):
+            for have, want, stride in zip(  # noqa: B905 - of one length
+                shape, given[lead:] if lead else given, a.strides
+            ):
                 if have == want:
                     strides.append(stride)
                 elif have == 1:

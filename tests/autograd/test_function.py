@@ -44,7 +44,7 @@ def test_several_inputs_and_outputs():
 
     x = torch.tensor(2.0, requires_grad=True)
     y = torch.tensor(3.0, requires_grad=True)
-    total, product = SumAndProduct.apply(x, y, 10.0)
+    _, product = SumAndProduct.apply(x, y, 10.0)
     product.backward(retain_graph=True)
     assert (x.grad.item(), y.grad.item()) == (30.0, 20.0)
 

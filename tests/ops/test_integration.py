@@ -20,7 +20,7 @@ def test_gradient():
     points = torch.tensor([0.0, 1.0, 3.0, 4.0])
     (slope,) = torch.gradient(points * 2, spacing=(points,))
     assert torch.allclose(slope, torch.full((4,), 2.0))
-    with pytest.raises(RuntimeError, match="torch.gradient only supports edge_order=1 and"):
+    with pytest.raises(RuntimeError, match=r"torch\.gradient only supports edge_order=1 and"):
         torch.gradient(x, edge_order=3)
 
 

@@ -44,7 +44,7 @@ def test_scatter_reduce_shares_the_gradient_of_ties():
 
 def test_what_scatter_refuses():
     x = torch.zeros(2, 3)
-    with pytest.raises(RuntimeError, match="Expected self.dtype to be equal to src.dtype"):
+    with pytest.raises(RuntimeError, match=r"Expected self\.dtype to be equal to src\.dtype"):
         x.scatter(1, I, SRC.double())
     with pytest.raises(RuntimeError, match="index 9 is out of bounds for dimension 1 with size 3"):
         x.scatter(1, torch.tensor([[9]]), 1.0)
