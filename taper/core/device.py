@@ -113,8 +113,8 @@ CPU = device("cpu")
 META = device("meta")
 
 
-# The device of creation functions without `device=`: the innermost block's, else the last set. While
-# it is not the CPU, `active.modes` sends every call the long way, where it is asked for.
+# The device of creation functions without `device=`: the innermost block's, else the last set.
+# While it is not the CPU, `active.modes` sends every call the long way, where it is asked for.
 _defaults: list[device | None] = [None]
 
 
@@ -207,6 +207,17 @@ sparse_csc = layout("sparse_csc")
 sparse_bsr = layout("sparse_bsr")
 sparse_bsc = layout("sparse_bsc")
 jagged = layout("jagged")
+_TITLES = {
+    "sparse_coo": "Sparse", "sparse_csr": "SparseCsr", "sparse_csc": "SparseCsc",
+    "sparse_bsr": "SparseBsr", "sparse_bsc": "SparseBsc",
+}
+
+
+def layout_title(given: layout) -> str:
+    """The name of a layout as PyTorch's messages spell it, such as "SparseCsr"."""
+    return _TITLES.get(given.name, given.name.title())
+
+
 LAYOUTS = {
     x.name: x
     for x in (strided, sparse_coo, sparse_csr, sparse_csc, sparse_bsr, sparse_bsc, jagged)

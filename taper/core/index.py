@@ -8,13 +8,16 @@ array of positions or a mask (which spans as many dimensions as it has).
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from taper.core.tensor import Tensor
 
-__all__ = ["Advanced", "normalize"]
+__all__ = ["Advanced", "from_tensors", "normalize"]
+
+array_of: Callable[[Any], Any]  # the array of nested lists; set by ops/tensor_data
 
 ndarray = np.ndarray
 _BOOL = np.dtype(bool)
@@ -188,8 +191,6 @@ def _as_index_array(item: Any) -> Any:
     if isinstance(item, str):
         raise TypeError("new(): invalid data type 'str'")
     if isinstance(item, (list, tuple, range)):
-        from taper.ops.tensor_data import array_of
-
         array = array_of(item)
         # Lists of floats are read as positions, as PyTorch does.
         return array.astype(np.int64) if array.dtype.kind == "f" else array

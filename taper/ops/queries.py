@@ -37,7 +37,7 @@ def is_tensor(obj: Any) -> bool:
 @composite()
 def is_storage(obj: Any) -> bool:
     """Returns whether `obj` is a storage."""
-    return isinstance(obj, UntypedStorage)
+    return isinstance(obj, UntypedStorage) or hasattr(obj, "_untyped_storage")
 
 
 @composite()

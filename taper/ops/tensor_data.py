@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from taper.core import dtype as dtypes
+from taper.core import index
 from taper.core.device import as_device
 from taper.core.dtype import _BY_NUMPY, _default, as_dtype, from_numpy_dtype, get_default_dtype
 from taper.core.promotion import promote_types
@@ -108,11 +109,10 @@ def array_of(data: Any, dtype: Any = None) -> Any:
         array = _array(data)
         _check_numpy(array)
         return array if dtype is None else _cast_numbers(array, dtype)
-    if hasattr(data, "__array_interface__") or hasattr(data, "__dlpack__") and not isinstance(
-        data, Tensor
-    ):
-        return array_of(np.asarray(data) if hasattr(data, "__array_interface__")
-                        else np.from_dlpack(data), dtype)
+    if hasattr(data, "__array_interface__"):
+        return array_of(np.asarray(data), dtype)
+    if hasattr(data, "__dlpack__") and not isinstance(data, Tensor):
+        return array_of(np.from_dlpack(data), dtype)
     shape = _shape_of(data)
     leaves: list[Any] = []
     _collect(data, shape, 0, leaves)
@@ -120,6 +120,9 @@ def array_of(data: Any, dtype: Any = None) -> Any:
         dtype = _inferred_dtype(leaves)
     values = _values(leaves, dtype)
     return values.reshape(shape)
+
+
+index.array_of = array_of
 
 
 def _is_sequence(value: Any) -> bool:
@@ -289,7 +292,7 @@ _warned_about_read_only = False
 
 
 def _warn_about_read_only(stacklevel: int) -> None:
-    global _warned_about_read_only
+    global _warned_about_read_only  # noqa: PLW0603 - once per program
     if _warned_about_read_only:
         return
     _warned_about_read_only = True
