@@ -178,7 +178,14 @@ class Walk:
                 elif kind is Tensor or kind is Parameter:
                     held = leaves.get(edge)
                     leaves[edge] = given if held is None else add(held, given)
-                elif edge.outputs == 1:
+                else:
+                    try:
+                        has_one_output = edge.outputs == 1
+                    except AttributeError:  # no node, but a leaf of another class
+                        has_one_output = False
+                    if not has_one_output:
+                        self.deliver(edge, given)
+                        continue
                     below = -edge.sequence
                     held = gradients.get(below)
                     if held is None:
@@ -187,8 +194,6 @@ class Walk:
                         heappush(heap, below)
                     else:
                         gradients[below] = add(held, given)
-                else:
-                    self.deliver(edge, given)
 
     # -- restricting a walk to the way to some inputs -------------------------------------------
 
