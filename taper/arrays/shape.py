@@ -434,7 +434,7 @@ def _new_like(a: Any, dtype: Any = None, order: str = "K", subok: bool = True, s
 
 
 @rule(np.full_like)
-def _full_like(a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True,
+def _full_like(a: ShapeArray, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True,
                shape: Any = None, **ignored: Any) -> ShapeArray:
     return _new_like(a, dtype, shape=shape)
 
@@ -507,42 +507,42 @@ def _repeat(a: Any, repeats: Any, axis: Any = None) -> ShapeArray:
 
 
 @rule(np.broadcast_to)
-def _broadcast_to(array: Any, shape: Any, subok: bool = False) -> ShapeArray:
+def _broadcast_to(array: ShapeArray, shape: Any, subok: bool = False) -> ShapeArray:
     return array._like(np.broadcast_to(array._stand_in(), shape))
 
 
 @rule(np.transpose)
-def _transpose(a: Any, axes: Any = None) -> ShapeArray:
+def _transpose(a: ShapeArray, axes: Any = None) -> ShapeArray:
     return a.transpose(axes) if axes is not None else a.transpose()
 
 
 @rule(np.reshape)
-def _reshape(a: Any, shape: Any, *args: Any, **kwargs: Any) -> ShapeArray:
+def _reshape(a: ShapeArray, shape: Any, *args: Any, **kwargs: Any) -> ShapeArray:
     return a.reshape(shape)
 
 
 @rule(np.expand_dims)
-def _expand_dims(a: Any, axis: Any) -> ShapeArray:
+def _expand_dims(a: ShapeArray, axis: Any) -> ShapeArray:
     return a._like(np.expand_dims(a._stand_in(), axis))
 
 
 @rule(np.moveaxis)
-def _moveaxis(a: Any, source: Any, destination: Any) -> ShapeArray:
+def _moveaxis(a: ShapeArray, source: Any, destination: Any) -> ShapeArray:
     return a._like(np.moveaxis(a._stand_in(), source, destination))
 
 
 @rule(np.swapaxes)
-def _swapaxes(a: Any, axis1: int, axis2: int) -> ShapeArray:
+def _swapaxes(a: ShapeArray, axis1: int, axis2: int) -> ShapeArray:
     return a.swapaxes(axis1, axis2)
 
 
 @rule(np.squeeze)
-def _squeeze(a: Any, axis: Any = None) -> ShapeArray:
+def _squeeze(a: ShapeArray, axis: Any = None) -> ShapeArray:
     return a.squeeze(axis)
 
 
 @rule(np.diagonal)
-def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> ShapeArray:
+def _diagonal(a: ShapeArray, offset: int = 0, axis1: int = 0, axis2: int = 1) -> ShapeArray:
     return a.diagonal(offset, axis1, axis2)
 
 
@@ -553,18 +553,18 @@ def _same(a: Any, *args: Any, **kwargs: Any) -> ShapeArray:
 
 
 @rule(np.real)
-def _real(val: Any) -> ShapeArray:
+def _real(val: ShapeArray) -> ShapeArray:
     return val.real
 
 
 @rule(np.imag)
-def _imag(val: Any) -> ShapeArray:
+def _imag(val: ShapeArray) -> ShapeArray:
     return val.imag
 
 
 @rule(np.iscomplexobj)
 def _iscomplexobj(x: Any) -> bool:
-    return x.dtype.kind == "c"
+    return bool(x.dtype.kind == "c")
 
 
 @rule(np.argsort, np.argpartition)
@@ -624,7 +624,7 @@ def _tile(a: Any, reps: Any) -> ShapeArray:
 def _einsum(*operands: Any, **ignored: Any) -> ShapeArray:
     subscripts, *arrays = operands
     left, _, right = subscripts.partition("->")
-    sizes = {}
+    sizes: dict[str, int] = {}
     for term, a in zip(left.split(","), arrays, strict=True):
         sizes.update(zip(term, a.shape, strict=True))
     return ShapeArray(tuple(sizes[c] for c in right), np.result_type(*(a.dtype for a in arrays)))

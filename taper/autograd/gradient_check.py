@@ -167,7 +167,7 @@ def numerical_jacobian(
     For complex inputs each row is the gradient in PyTorch's convention:
     d/dRe + i d/dIm, of a complex output's conjugated pairing.
     """
-    rows = []
+    rows: list[tuple[Tensor, Tensor | None]] = []
     for index in _indices(x.shape):
         real = _difference(func, inputs, x, index, eps, output)
         if x.is_complex():

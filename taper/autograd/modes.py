@@ -32,6 +32,7 @@ class GradMode:
     """A block, or every call of a decorated function, with recording on or off."""
 
     mode = False
+    prev: Any
     __module__ = "torch.autograd.grad_mode"
 
     def __enter__(self) -> None:
@@ -45,14 +46,14 @@ class GradMode:
         """Returns another block of the same kind."""
         return type(self)()
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(self, function: Callable[..., Any]) -> Any:
         return decorate(self.clone, function)
 
 
 def decorate(make_block: Callable[[], Any], function: Any) -> Any:
     """Wraps a function, a generator function or a class's constructor in fresh blocks."""
     if inspect.isclass(function):
-        function.__init__ = decorate(make_block, function.__init__)
+        function.__init__ = decorate(make_block, function.__init__)  # type: ignore[method-assign]
         return function
     if inspect.isgeneratorfunction(function):
         return _decorate_generator(make_block, function)
@@ -135,7 +136,7 @@ class set_grad_enabled(GradMode):
     def clone(self) -> set_grad_enabled:
         return set_grad_enabled(self.mode)
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(self, function: Callable[..., Any]) -> Any:
         grad_mode.set(self.prev)
         return decorate(self.clone, function)
 
@@ -167,7 +168,7 @@ class inference_mode(GradMode):
         inference.set(self.mode)
 
     def __exit__(self, *exception: Any) -> None:
-        recording, inferring = self.prev  # type: ignore[misc]
+        recording, inferring = self.prev
         if self.mode:
             active.modes -= 1
         grad_mode.set(recording)

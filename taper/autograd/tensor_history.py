@@ -108,7 +108,7 @@ def detach(self: Tensor) -> Tensor:
     result._edge = result._base = result._grad = None
     if type(self) is not Tensor and has_override(self):
         return as_subclass(result, type(self))  # type: ignore[no-any-return]
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 def detach_(self: Tensor) -> Tensor:

@@ -125,7 +125,7 @@ def _node(cls: type[Node], edges: tuple[Any, ...], geometry: Geometry) -> Node:
     node.saved = (geometry,)
     node.sequence = next_sequence()
     node.where = node.extras = node.adjust = None
-    return node  # type: ignore[no-any-return]
+    return node
 
 
 def check_inplace(tensor: Tensor, others: Sequence[Any] = ()) -> None:

@@ -21,6 +21,7 @@ class dtype:  # PyTorch's name
         "itemsize", "name", "numpy_dtype",
     )
     __module__ = "torch"
+    _alias: str
 
     def __init__(self, name: str, numpy_dtype: Any, category: int, alias: str = "") -> None:
         self.name = name

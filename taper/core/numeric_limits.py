@@ -41,7 +41,7 @@ class finfo:  # PyTorch's name
             )
         if kind.category == COMPLEX:
             kind = kind.to_real()
-        found = ml_dtypes.finfo(kind.numpy_dtype)
+        found = ml_dtypes.finfo(kind.numpy_dtype)  # type: ignore[no-untyped-call]
         self.bits = 8 * kind.itemsize
         self.eps = float(found.eps)
         self.max = float(found.max)

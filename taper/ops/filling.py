@@ -102,7 +102,7 @@ def fill_(self: Tensor, value: Tensor | Number) -> Tensor:
     """Sets every element to a number or to the element of a 0-d tensor, in place."""
     if (type(value) is float or type(value) is int) and _overwrite(self, value, "fill_"):
         return self
-    return _general(fill)(self, value)  # type: ignore[no-any-return]
+    return _general(fill)(self, value)
 
 
 @functools.cache
@@ -114,5 +114,5 @@ def _general(op: Operator) -> Any:
 
 
 fill.__dict__["inplace"], zero.__dict__["inplace"] = fill_, zero_
-Tensor.zero_ = zero_  # type: ignore[attr-defined]
+Tensor.zero_ = zero_
 INPLACE["zero_"] = zero

@@ -17,13 +17,13 @@ from taper.ops.options import finish
 @composite()
 def detach(input: Tensor) -> Tensor:
     """Returns a tensor with the same memory and no history."""
-    return input.detach()  # type: ignore[attr-defined, no-any-return]
+    return input.detach()
 
 
 @composite()
 def detach_(input: Tensor) -> Tensor:
     """Forgets the tensor's history; returns the tensor."""
-    return input.detach_()  # type: ignore[attr-defined, no-any-return]
+    return input.detach_()
 
 
 @composite()

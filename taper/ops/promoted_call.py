@@ -86,7 +86,9 @@ def promoted_call(op: Operator, signature: Signature, args: tuple[Any, ...]) -> 
 def _plan(op: Operator, signature: Signature, args: tuple[Any, ...]) -> tuple[Any, Any, bool]:
     """The dtype to compute in, the one to return to, and whether numbers stay as they are."""
     full_way = (None, None, False)
-    with_dims, without_dims, numbers, found = [], [], [], []
+    with_dims: list[Any] = []
+    without_dims: list[Any] = []
+    numbers, found = [], []
     for position in signature.operand_positions:
         value = args[position]
         if isinstance(value, Tensor):

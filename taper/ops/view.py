@@ -442,7 +442,7 @@ def expand_as(input: Tensor, other: Tensor) -> Tensor:
 @composite(method=True)
 def broadcast_to(input: Tensor, size: Any = None, *, shape: Any = None) -> Tensor:
     """Expands the tensor to `size`, as `Tensor.expand` does."""
-    return input.expand(shape if size is None else size)  # type: ignore[attr-defined, no-any-return]
+    return input.expand(shape if size is None else size)
 
 
 @composite("_sum_to_size", method="sum_to_size", variadic="size", hidden=True)

@@ -164,7 +164,7 @@ def view_copy(input: Tensor, size: Any = None, *, dtype: Any = None) -> Tensor:
     from taper.core.dtype import dtype as dtype_class
 
     if dtype is not None or isinstance(size, dtype_class):
-        return input.view(dtype or size).clone()  # type: ignore[attr-defined]
+        return input.view(dtype or size).clone()
     return _copies[view](input, size)
 
 
@@ -192,7 +192,7 @@ def narrow_copy(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
             f"start ({start}) + length ({length}) exceeds dimension size "
             f"({input._array.shape[dim]})."
         )
-    narrow.forward(input.detach(), dim, start, length)  # type: ignore[attr-defined]
+    narrow.forward(input.detach(), dim, start, length)
     at = dim % input._array.ndim
     first = int(start)
     return narrowed_copy(input, at, first % (input._array.shape[at] + 1) if first >= 0 else (
