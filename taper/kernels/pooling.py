@@ -24,6 +24,8 @@ __all__ = [
 Array = np.ndarray[Any, Any]
 Ints = tuple[int, ...]
 
+_SHORT_ROW_BYTES = 128
+
 
 class Windows(NamedTuple):
     """Where windows lie; one int per dimension of space."""
@@ -33,6 +35,7 @@ class Windows(NamedTuple):
     padding: Ints
     dilation: Ints
     ceil_mode: bool = False
+    is_tiled: bool = False  # whether they divide the input into boxes side by side
 
 
 def pooled_size(size: Ints, windows: Windows) -> Ints:
@@ -55,6 +58,8 @@ def lowest(dtype: Any) -> Any:
 
 def padded(x: Array, windows: Windows, out: Ints, value: Any) -> Array:
     """The input with `value` around it, as far as the windows reach."""
+    if windows.is_tiled:
+        return x
     size = x.shape[x.ndim - len(out) :]
     ends = [
         max((m - 1) * s + d * (k - 1) + 1 - p - n, 0)
@@ -73,25 +78,38 @@ def inside(size: Ints, padding: Ints) -> tuple[Any, ...]:
     return (..., *[slice(p, p + n) for n, p in zip(size, padding, strict=True)])
 
 
-def is_tiled(x: Array, axis: int, kernel: int, stride: int, dilation: int, out: int) -> bool:
-    """Whether the windows divide the axis into pieces side by side."""
-    return (
-        kernel == stride and dilation == 1 and kernel * out == x.shape[axis]
-        and x.flags.c_contiguous
-    )
+def tiles_of(x: Array, axis: int, kernel: int, stride: int, dilation: int, out: int) -> Any:
+    """Where windows divide the axis into pieces side by side: an array (pieces, kernel).
+
+    What lies behind the axis is one item, of that many bytes, so that NumPy's loops run over
+    pieces and not over short rows. None where windows or memory lie otherwise, or rows are long.
+    """
+    if kernel != stride or dilation != 1 or kernel * out != x.shape[axis]:
+        return None
+    row = math.prod(x.shape[axis + 1 :])
+    if not x.flags.c_contiguous or row * x.itemsize > _SHORT_ROW_BYTES or not x.size:
+        return None
+    if row == 1:
+        return x.reshape(-1, kernel)
+    return x.reshape(-1, kernel * row).view(np.dtype((np.void, row * x.itemsize)))
 
 
 def slices_of(
     x: Array, axis: int, kernel: int, stride: int, dilation: int, out: int
 ) -> list[Array]:
-    """For each position in the window, a view of the elements that stand there."""
-    if is_tiled(x, axis, kernel, stride, dilation, out):
-        tail = x.shape[axis + 1 :]
-        tiles = x.reshape(-1, kernel, math.prod(tail))
-        if not tail:
-            tiles = tiles[:, :, 0]  # one dimension: NumPy's loops are as long as can be
-            return [tiles[:, j] for j in range(kernel)]
+    """For each position in the window, the elements that stand there, in any one shape."""
+    tiles = tiles_of(x, axis, kernel, stride, dilation, out)
+    if tiles is None:
+        return views_of(x, axis, kernel, stride, dilation, out)
+    if tiles.dtype == x.dtype:
         return [tiles[:, j] for j in range(kernel)]
+    return [tiles[:, j].copy().view(x.dtype) for j in range(kernel)]
+
+
+def views_of(
+    x: Array, axis: int, kernel: int, stride: int, dilation: int, out: int
+) -> list[Array]:
+    """`slices_of` as views, in the shape of the result."""
     before = (slice(None),) * axis
     return [
         x[(*before, slice(j * dilation, j * dilation + (out - 1) * stride + 1, stride))]
@@ -117,8 +135,34 @@ def _reduce_axis(x: Array, axis: int, windows: Windows, out: Ints, ufunc: Any) -
     return result.reshape(shape)
 
 
+def _reduce_tiles(x: Array, kernel: Ints, out: Ints, ufunc: Any) -> Array:
+    """`_reduce_axis` along all dimensions of a contiguous array that the windows divide."""
+    dtype, row = x.dtype, 1
+    result = x
+    for k, n in zip(reversed(kernel), reversed(out), strict=True):
+        if k > 1:
+            if row == 1:
+                tiles = result.reshape(-1, k)
+                parts = [tiles[:, j] for j in range(k)]
+            elif row * dtype.itemsize <= _SHORT_ROW_BYTES:
+                tiles = result.reshape(-1, k * row).view(np.dtype((np.void, row * dtype.itemsize)))
+                parts = [tiles[:, j].copy().view(dtype) for j in range(k)]
+            else:
+                tiles = result.reshape(-1, k, row)
+                parts = [tiles[:, j] for j in range(k)]
+            result = ufunc(parts[0], parts[1])
+            for part in parts[2:]:
+                ufunc(result, part, result)
+        row *= n
+    if result is x:
+        return x.copy()
+    return result.reshape(*x.shape[: x.ndim - len(out)], *out)
+
+
 def max_pool(x: Array, windows: Windows, out: Ints) -> Array:
     """The maximum of each window."""
+    if windows.is_tiled and x.size and x.flags.c_contiguous:
+        return _reduce_tiles(x, windows.kernel, out, np.maximum)
     result = padded(x, windows, out, lowest(x.dtype))
     for axis in range(x.ndim - 1, x.ndim - len(out) - 1, -1):
         result = _reduce_axis(result, axis, windows, out, np.maximum)
@@ -129,15 +173,22 @@ def _choose(x: Array, axis: int, windows: Windows, out: Ints) -> tuple[Array, Ar
     """The maxima along one axis, and where in its window each stands."""
     *numbers, shape = _along(x, axis, windows, out)
     first, *others = slices_of(x, axis, *numbers)
-    best = first.copy()
-    choice = np.zeros(best.shape, np.uint8 if len(others) < 256 else np.intp)
+    if not others:
+        return first.reshape(shape).copy(), np.zeros(shape, np.uint8)
     may_be_nan = x.dtype.kind == "f" and np.isnan(np.add.reduce(x, None))
+    best: Any = first
+    kind = np.uint8 if len(others) < 256 else np.intp
+    choice: Any = None
     for j, other in enumerate(others, 1):
         better = other > best
         if may_be_nan:
             better |= np.isnan(other)
-        np.copyto(best, other, where=better)
-        choice[better] = j
+        best = np.maximum(best, other) if j == 1 else np.maximum(best, other, best)
+        # A later position is a larger number: what is better now is the largest so far.
+        if j == 1:
+            choice = better.view(np.uint8) if kind is np.uint8 else better.astype(kind)
+        else:
+            np.maximum(choice, np.multiply(better, kind(j), dtype=kind), choice)
     return best.reshape(shape), choice.reshape(shape)
 
 
@@ -176,20 +227,33 @@ def max_pool_gradient(grad: Array, x: Array, windows: Windows, out: Ints) -> Arr
         best, choice = _choose(best, axis, windows, out)
         steps.append((axis, shape, choice))
     for axis, shape, choice in reversed(steps):
-        below = np.zeros(shape, grad.dtype)
-        *numbers, _ = _along(below, axis, windows, out)
-        kernel, stride, dilation, _ = numbers
-        overlapping = stride < dilation * (kernel - 1) + 1
-        for j, view in enumerate(slices_of(below, axis, *numbers)):
-            chosen = (choice == j).reshape(view.shape)
-            if overlapping:
-                np.add(view, grad.reshape(view.shape), out=view, where=chosen)
-            else:
-                np.copyto(view, grad.reshape(view.shape), where=chosen)
-        grad = below
+        grad = _spread(grad, axis, shape, choice, windows, out)
     if grad.shape != x.shape:
         grad = grad[inside(size, windows.padding)].copy()
     return grad
+
+
+def _spread(
+    grad: Array, axis: int, shape: Ints, choice: Array, windows: Windows, out: Ints
+) -> Array:
+    """Brings gradients back along one axis to where the maxima stood."""
+    below: Array = np.empty(shape, grad.dtype)
+    kernel, stride, dilation, count, _ = _along(below, axis, windows, out)
+    tiles = tiles_of(below, axis, kernel, stride, dilation, count)
+    # Times 0 or 1 is four times as quick as a choice, but infinity times 0 is NaN.
+    is_finite = np.isfinite(np.add.reduce(grad, None))
+    if tiles is not None:
+        flat, chosen = grad.reshape(-1), choice.reshape(-1)
+        for j in range(kernel):
+            here = chosen == j
+            part = flat * here if is_finite else np.where(here, flat, grad.dtype.type(0))
+            tiles[:, j] = part if tiles.dtype == part.dtype else part.view(tiles.dtype)
+        return below
+    below.fill(0)
+    for j, view in enumerate(views_of(below, axis, kernel, stride, dilation, count)):
+        here = choice == j
+        view += grad * here if is_finite else np.where(here, grad, grad.dtype.type(0))
+    return below
 
 
 # -- means -----------------------------------------------------------------------------------------
@@ -223,6 +287,8 @@ def divide(x: Array, by: Any) -> Array:
 
 def mean_pool(x: Array, windows: Windows, out: Ints, divisor: Any) -> Array:
     """The sum of each window over `divisor`."""
+    if windows.is_tiled and x.size and x.flags.c_contiguous:
+        return divide(_reduce_tiles(x, windows.kernel, out, np.add), divisor)
     result = padded(x, windows, out, 0)
     for axis in range(x.ndim - 1, x.ndim - len(out) - 1, -1):
         result = _reduce_axis(result, axis, windows, out, np.add)
@@ -240,8 +306,8 @@ def mean_pool_gradient(
         k, s, p = windows.kernel[d], windows.stride[d], windows.padding[d]
         length = max(size[d] + p, (out[d] - 1) * s + k)
         below = np.zeros((*grad.shape[:axis], length, *grad.shape[axis + 1 :]), grad.dtype)
-        for view in slices_of(below, axis, k, s, 1, out[d]):
-            view += grad.reshape(view.shape)
+        for view in views_of(below, axis, k, s, 1, out[d]):
+            view += grad
         grad = below
         if length != size[d] or p:
             grad = grad[(*(slice(None),) * axis, slice(p, p + size[d]))]

@@ -78,7 +78,9 @@ def _sparse_gradient(grad: Tensor, indices: Tensor, shape: Any, padding_idx: int
     return make(flat.unsqueeze(0), rows, tuple(shape))
 
 
-@operator(hidden=True, upcast=True, node="EmbeddingDenseBackwardBackward0")
+@operator(
+    hidden=True, upcast=True, unpromoted=("indices",), node="EmbeddingDenseBackwardBackward0"
+)
 def embedding_gradient(
     output_grad: Tensor, indices: Tensor, rows: int, padding_idx: int, scale_grad_by_freq: bool
 ) -> Tensor:
@@ -281,7 +283,7 @@ def functional_embedding_bag(
         warnings.warn(
             "Argument order of nn.functional.embedding_bag was changed. Usage `embedding_bag("
             "weight, input, ...)` is deprecated, and should now be `embedding_bag(input, weight, "
-            "...)`.", UserWarning, stacklevel=2,
+            "...)`.", UserWarning, stacklevel=3,
         )
         weight, input = input, weight
     if per_sample_weights is not None and input._array.shape != per_sample_weights._array.shape:

@@ -62,7 +62,6 @@ def _count_error(function: str, count: int, name: str, found: int) -> RuntimeErr
     return RuntimeError(f"{function}: {name} must {verb}{either} a tuple of {words}")
 
 
-@lru_cache(maxsize=512)
 def plan(
     function: str, size: Ints, kernel_size: Ints, stride: Ints, padding: Ints, dilation: Ints,
     ceil_mode: bool,
@@ -88,7 +87,11 @@ def plan(
                 f"pad={p}, kernel_size={k} and dilation={d}"
             )
     windows = Windows(kernel_size, stride, padding, dilation, bool(ceil_mode))
-    return windows, kernel.pooled_size(size, windows)
+    out = kernel.pooled_size(size, windows)
+    is_tiled = kernel_size == stride and not any(padding) and max(dilation) == 1 and all(
+        k * m == n for k, m, n in zip(kernel_size, out, size, strict=True)
+    )
+    return windows._replace(is_tiled=is_tiled), out
 
 
 def _check_max_pool1d(kernel_size: int, stride: int, padding: int, dilation: int) -> None:
@@ -158,8 +161,22 @@ def windows_of(
 ) -> tuple[Windows, Ints]:
     """The checked windows of a call, and the sizes of its result; errors are told as `words`
     (default `function`) tells them."""
-    sizes = read_sizes(function, count, kernel_size, stride, padding, dilation)
     shape = input._array.shape
+    try:
+        return _kept_windows(
+            function, count, shape, kernel_size, stride, padding, dilation, ceil_mode, words
+        )
+    except TypeError:  # lists are not hashable
+        return _windows(
+            function, count, shape, kernel_size, stride, padding, dilation, ceil_mode, words
+        )
+
+
+def _windows(
+    function: str, count: int, shape: Ints, kernel_size: Any, stride: Any, padding: Any,
+    dilation: Any, ceil_mode: bool, words: str | None,
+) -> tuple[Windows, Ints]:
+    sizes = read_sizes(function, count, kernel_size, stride, padding, dilation)
     if function == "avg_pool2d" and len(shape) == 1:
         raise dim_error(-3, 1)
     windows, out = plan(words or function, (0, 0, 0, *shape)[-count:], *sizes, ceil_mode)
@@ -167,6 +184,9 @@ def windows_of(
     if min(out) < 1:
         _check_output(function, shape, windows, out)
     return windows, out
+
+
+_kept_windows = lru_cache(maxsize=256, typed=True)(_windows)
 
 
 # -- maxima ----------------------------------------------------------------------------------------
@@ -202,7 +222,7 @@ def _(grad, input, windows, out):
     return max_pool_gradient(grad, input, windows, out)
 
 
-@operator(hidden=True, upcast=True, node="ScatterPlanesBackward0")
+@operator(hidden=True, upcast=True, unpromoted=("index",), node="ScatterPlanesBackward0")
 def scatter_planes(input: Tensor, index: Tensor, size: Any) -> Tensor:
     """Adds elements at the places in planes that an index names."""
     return kernel.scatter_planes(input, index, size)
@@ -213,7 +233,7 @@ def _(grad, index, size):
     return gather_planes(grad, index, len(size))
 
 
-@operator(hidden=True, upcast=True, node="GatherPlanesBackward0")
+@operator(hidden=True, upcast=True, unpromoted=("index",), node="GatherPlanesBackward0")
 def gather_planes(input: Tensor, index: Tensor, count: int) -> Tensor:
     """Picks elements of planes by an index."""
     return kernel.gather_planes(input, index, count)
