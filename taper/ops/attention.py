@@ -228,7 +228,7 @@ def _additive_mask(mask: Any, name: str, like: Tensor, other: Any, other_name: s
     if other is not None and other._array.dtype != mask._array.dtype and other_name:
         warnings.warn(
             f"Support for mismatched {name} and {other_name} is deprecated. Use same type for both "
-            "instead.", UserWarning, stacklevel=3,
+            "instead.", UserWarning, stacklevel=4,
         )
     if kind != "b":
         return mask

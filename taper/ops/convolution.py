@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator as operators
 import warnings
+from functools import lru_cache
 from typing import Any
 
 from taper.core.dtype import from_numpy_dtype
@@ -167,6 +168,36 @@ def _check_output_padding(spec: dict[str, Any]) -> None:
     )
 
 
+def _plan(
+    input: Ints, weight: Ints, bias: Any, stride: Any, padding: Any, dilation: Any,
+    transposed: bool, output_padding: Any, groups: int,
+) -> tuple[Any, ...]:
+    """stride, padding and dilation as tuples, and the result's sizes if transposed; all checked."""
+    count = len(weight) - 2
+    name = f"conv{'_transpose' if transposed else ''}{count}d"
+    spec: dict[str, Any] = {
+        "stride": spread(name, "stride", stride, count),
+        "padding": spread(name, "padding", padding, count),
+        "dilation": spread(name, "dilation", dilation, count),
+        "output_padding": spread(name, "output_padding", output_padding, count),
+        "groups": groups,
+    }
+    _check_shapes(input, weight, bias, spec, transposed)
+    numbers = (spec["stride"], spec["padding"], spec["dilation"])
+    if not transposed:
+        return (*numbers, None)
+    size = kernel.transposed_size(input[2:], weight[2:], *numbers, spec["output_padding"])
+    if min(size) <= 0:
+        raise RuntimeError(
+            f"Given input size per channel: ({' x '.join(map(str, input[2:]))}). Calculated output "
+            f"size per channel: ({' x '.join(map(str, size))}). Output size is too small"
+        )
+    return (*numbers, size)
+
+
+_kept_plan = lru_cache(maxsize=512, typed=True)(_plan)
+
+
 @operator(upcast=True, check=_check_dtypes, kinds="ifc", kernel="slow_conv2d_cpu")
 def convolution(
     input: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any,
@@ -183,33 +214,18 @@ def convolution(
         >>> torch.convolution(x, w, None, [1], [0], [1], False, [0], 1)
         tensor([[[3., 5.]]])
     """
-    count = weight.ndim - 2
-    spec = {
-        "stride": spread("convolution", "stride", stride, count),
-        "padding": spread("convolution", "padding", padding, count),
-        "dilation": spread("convolution", "dilation", dilation, count),
-        "output_padding": spread("convolution", "output_padding", output_padding, count),
-        "groups": groups,
-    }
-    _check_shapes(
-        input.shape, weight.shape, None if bias is None else bias.shape, spec, transposed
-    )
-    numbers = (spec["stride"], spec["padding"], spec["dilation"])
+    bias_shape = None if bias is None else bias.shape
+    numbers = (stride, padding, dilation, transposed, output_padding, groups)
+    try:
+        *numbers, size = _kept_plan(input.shape, weight.shape, bias_shape, *numbers)
+    except TypeError:  # lists are not hashable
+        *numbers, size = _plan(input.shape, weight.shape, bias_shape, *numbers)
     if transposed:
-        size = kernel.transposed_size(
-            input.shape[2:], weight.shape[2:], *numbers, spec["output_padding"]
-        )
-        if min(size) <= 0:
-            raise RuntimeError(
-                f"Given input size per channel: ({' x '.join(map(str, input.shape[2:]))}). "
-                "Calculated output size per channel: "
-                f"({' x '.join(map(str, size))}). Output size is too small"
-            )
         result = kernel.input_gradient(input, weight, size, *numbers, groups)
     else:
         result = kernel.convolve(input, weight, *numbers, groups)
     if bias is not None:
-        result += bias.reshape(-1, *(1,) * count)
+        result += bias.reshape(-1, *(1,) * (weight.ndim - 2))
     return result
 
 
@@ -344,7 +360,7 @@ def _padded_by_name(
         warnings.warn(
             "Using padding='same' with even kernel lengths and odd dilation may require a "
             "zero-padded copy of the input be created",
-            UserWarning, stacklevel=4,
+            UserWarning, stacklevel=5,
         )
         from taper.ops.pad import constant_pad_nd
 
@@ -417,10 +433,7 @@ def _transpose(
             groups, dilation,
         ).squeeze(0)
     return convolution(
-        input, weight, bias, spread(function, "stride", stride, count),
-        spread(function, "padding", padding, count),
-        spread(function, "dilation", dilation, count), True,
-        spread(function, "output_padding", output_padding, count), groups,
+        input, weight, bias, stride, padding, dilation, True, output_padding, groups
     )
 
 

@@ -77,6 +77,7 @@ class Operator:
             follows from it, such as ``bound["dtype"]``.
         takes_integers: with a callable `promote`: the forward also computes int64 and bool arrays
             as they are, so the short path may hand them over.
+        takes_numbers: Python numbers may stand for all tensors, as in ``add(2, 3)``.
         unpromoted: tensors that take no part in promotion, such as the condition of `where`.
         upcast: compute float16 and bfloat16 in float32 and round the result back.
         ufunc: a NumPy ufunc equal to `forward`, which the short path may call directly.
@@ -104,6 +105,7 @@ class Operator:
         self.check: Callable[[dict[str, Any]], None] | None = options.pop("check", None)
         self.with_out: Callable[[dict[str, Any], Any], None] | None = options.pop("with_out", None)
         self.takes_integers: bool = options.pop("takes_integers", False)
+        self.takes_numbers: bool = options.pop("takes_numbers", False)
         self.unpromoted: tuple[str, ...] = options.pop("unpromoted", ())
         self.ufunc = options.pop("ufunc", None)
         self.view = options.pop("view", False)

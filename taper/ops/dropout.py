@@ -142,7 +142,7 @@ def dropout2d(
             "warning, please use dropout instead. Note that dropout2d exists to provide "
             "channel-wise dropout on inputs with 2 spatial dimensions, a channel dimension, and an "
             "optional batch dimension (i.e. 3D or 4D inputs).",
-            UserWarning, stacklevel=2,
+            UserWarning, stacklevel=3,
         )
     if ndim == 3:
         warnings.warn(
@@ -151,7 +151,7 @@ def dropout2d(
             "dim. This behavior will change in a future release to interpret the input as one "
             "without a batch dimension, i.e. shape (C, H, W). To maintain the 1D channel-wise "
             "dropout behavior, please switch to using dropout1d instead.",
-            UserWarning, stacklevel=2,
+            UserWarning, stacklevel=3,
         )
     return _dropped(input, p, training, inplace, True, False)
 
@@ -170,7 +170,7 @@ def dropout3d(
             "warning, please use dropout instead. Note that dropout3d exists to provide "
             "channel-wise dropout on inputs with 3 spatial dimensions, a channel dimension, and an "
             "optional batch dimension (i.e. 4D or 5D inputs).",
-            UserWarning, stacklevel=2,
+            UserWarning, stacklevel=3,
         )
     return _with_batch(input, p, training, inplace, ndim == 4)
 

@@ -225,7 +225,7 @@ def _warn_of_default(function: str) -> None:
     warnings.warn(
         "Default grid_sample and affine_grid behavior has changed to align_corners=False since "
         "1.3.0. Please specify align_corners=True if the old behavior is desired. See the "
-        f"documentation of {function} for details.", UserWarning, stacklevel=3,
+        f"documentation of {function} for details.", UserWarning, stacklevel=4,
     )
 
 
@@ -325,6 +325,6 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
         warnings.warn(
             "Since version 1.3.0, affine_grid behavior has changed for unit-size grids when "
             "align_corners=True. This is not an intended use case of affine_grid. See the "
-            "documentation of affine_grid for details.", UserWarning, stacklevel=2,
+            "documentation of affine_grid for details.", UserWarning, stacklevel=3,
         )
     return affine_grid_generator(theta, sizes, align_corners)

@@ -521,7 +521,7 @@ def index_put(
 def index_put_(input: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
     """The in-place form of `index_put`."""
     advanced = from_tensors(indices, input._array.ndim)
-    put(input, advanced, values, accumulate, "index_put_", sys._getframe(1))
+    put(input, advanced, values, accumulate, "index_put_", sys._getframe(2))
     return input
 
 

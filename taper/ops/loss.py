@@ -77,7 +77,7 @@ def _warn_of_sizes(input: Tensor, target: Tensor) -> None:
         f"Using a target size ({target.shape}) that is different to the input size "
         f"({input.shape}). This will likely lead to incorrect results due to broadcasting. Please "
         "ensure they have the same size.",
-        UserWarning, stacklevel=4,
+        UserWarning, stacklevel=5,
     )
     error = broadcast_error([input._array.shape, target._array.shape])
     if error is not None:

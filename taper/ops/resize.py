@@ -198,7 +198,7 @@ def upsample(
     """`interpolate` under its old name."""
     warnings.warn(
         "`nn.functional.upsample` is deprecated. Use `nn.functional.interpolate` instead.",
-        UserWarning, stacklevel=2,
+        UserWarning, stacklevel=3,
     )
     return interpolate(input, size, scale_factor, mode, align_corners)
 
@@ -208,7 +208,7 @@ def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) 
     """`interpolate` with mode "nearest"."""
     warnings.warn(
         "`nn.functional.upsample_nearest` is deprecated. Use `nn.functional.interpolate` instead.",
-        UserWarning, stacklevel=2,
+        UserWarning, stacklevel=3,
     )
     return interpolate(input, size, scale_factor, "nearest")
 
@@ -218,6 +218,6 @@ def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None)
     """`interpolate` with mode "bilinear" and aligned corners."""
     warnings.warn(
         "`nn.functional.upsample_bilinear` is deprecated. Use `nn.functional.interpolate` instead.",
-        UserWarning, stacklevel=2,
+        UserWarning, stacklevel=3,
     )
     return interpolate(input, size, scale_factor, "bilinear", True)

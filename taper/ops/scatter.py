@@ -179,7 +179,7 @@ def scatter(
             warnings.warn(
                 "The reduce argument of torch.scatter with Tensor src is deprecated and will be "
                 "removed in a future PyTorch release. Use torch.scatter_reduce instead for more "
-                "reduction options.", UserWarning, stacklevel=2,
+                "reduction options.", UserWarning, stacklevel=3,
             )
         return scatter_joined.function(input, dim, index, src, reduce, out=out)
     if isinstance(src, Tensor):

@@ -14,15 +14,27 @@ _ROLES = {
     "Tensor | Number": NUMBER,
     "Sequence[Tensor]": LIST,
 }
+_KINDS = {"int": "int", "int | None": "optional int"}
+_LISTS_OF_INTEGERS = {"dim": "dims", "dims": "dims", "size": "sizes", "shape": "sizes"}
 REQUIRED = object()
 
 
 class OperatorParameter:
-    """One parameter: its name, role and default (REQUIRED if it has none)."""
+    """One parameter: its name, role and default (REQUIRED if it has none).
 
-    __slots__ = ("default", "keyword_only", "name", "role")
+    `kind` is what a bad call is told about values: "int", "optional int", "dims" (integers or one
+    of them), "sizes", or None for all others.
+    """
 
-    def __init__(self, name: str, role: str, default: Any, keyword_only: bool) -> None:
+    __slots__ = ("default", "keyword_only", "kind", "name", "role")
+
+    def __init__(
+        self, name: str, annotation: str, default: Any, keyword_only: bool
+    ) -> None:
+        role = _ROLES.get(annotation, VALUE)
+        self.kind = _KINDS.get(annotation)
+        if annotation == "Any":
+            self.kind = _LISTS_OF_INTEGERS.get(name)
         self.name = name
         self.role = role
         self.default = default
@@ -43,12 +55,12 @@ class Signature:
         self.parameters: list[OperatorParameter] = []
         for i, name in enumerate(positional):
             default = defaults[i - first_default] if i >= first_default else REQUIRED
-            role = _ROLES.get(annotations.get(name, ""), VALUE)
-            self.parameters.append(OperatorParameter(name, role, default, False))
+            annotation = annotations.get(name, "")
+            self.parameters.append(OperatorParameter(name, annotation, default, False))
         for name in keyword_only:
             default = (function.__kwdefaults__ or {}).get(name, REQUIRED)
-            role = _ROLES.get(annotations.get(name, ""), VALUE)
-            self.parameters.append(OperatorParameter(name, role, default, True))
+            annotation = annotations.get(name, "")
+            self.parameters.append(OperatorParameter(name, annotation, default, True))
         self.variadic = variadic
         self.positional_count = len(positional)
         roles = [p.role for p in self.parameters]

@@ -22,8 +22,9 @@ from taper.autograd.node import (
 )
 from taper.autograd.views import check_inplace, rebase_history, register_view
 from taper.core import overrides
+from taper.core.device import strided
 from taper.core.dtype import REDUCED_FLOATS, dtype, float32
-from taper.core.errors import argument_error, broadcast_error, device_error, overlap_error
+from taper.core.errors import argument_error, overlap_error
 from taper.core.promotion import (
     can_cast,
     dtype_of_number,
@@ -35,15 +36,23 @@ from taper.core.promotion import (
 from taper.core.state import is_inference, is_recording
 from taper.core.storage import inference_storage, new_storage
 from taper.core.tensor import LEAF, Tensor, wrap
+from taper.ops.argument_checks import (
+    NUMBERS,
+    check_devices,
+    check_kind,
+    check_types,
+    explain_failure,
+    tensors_of,
+    translate,
+)
 from taper.ops.declare import Operator
 from taper.ops.promoted_call import promoted_call
-from taper.ops.signature import LIST, NUMBER, OPTIONAL, TENSOR, Signature
+from taper.ops.signature import LIST, NUMBER, TENSOR, Signature
 
 __all__ = ["call", "call_dunder", "call_inplace", "collect_variadic", "renamed_arguments"]
 
 ndarray = np.ndarray
 _new = object.__new__
-_NUMBERS = (int, float, complex, bool, np.number, np.bool_)
 
 
 def signature_of(op: Operator) -> Signature:
@@ -110,7 +119,7 @@ def call_dunder(op: Operator, args: tuple[Any, ...], out: Any = None) -> Any:
     if quick is not None:
         return quick
     for p, value in zip(signature.parameters, args, strict=True):
-        if p.role is NUMBER and not isinstance(value, (Tensor, *_NUMBERS, ndarray)):
+        if p.role is NUMBER and not isinstance(value, (Tensor, *NUMBERS, ndarray)):
             if not overrides.has_override(value):
                 return NotImplemented
         elif p.role is NUMBER and type(value) is ndarray:
@@ -148,7 +157,7 @@ def execute(
     if op.check is not None:
         op.check(bound)
     computed = compute_dtype(op, signature, bound)
-    check_kind(op, computed or tensors[0].dtype if tensors else None)
+    check_kind(op, computed or (tensors[0].dtype if tensors else None), bound, tensors)
     back = None
     for p in signature.tensors:
         target = None if p.name in op.unpromoted else computed
@@ -207,65 +216,6 @@ def pack_results(op: Operator, wrapped: list[Tensor], raw: Any) -> Any:
 
         return result_type(op)(wrapped)
     return type(raw)(wrapped) if op.outputs == "list" else tuple(wrapped)
-
-
-# -- checks ---------------------------------------------------------------------------------------
-
-
-def check_types(op: Operator, signature: Signature, bound: dict[str, Any]) -> None:
-    """Raises TypeError unless tensors stand where tensors must."""
-    for position, p in enumerate(signature.parameters, 1):
-        value = bound[p.name]
-        if p.role is TENSOR:
-            valid = isinstance(value, Tensor)
-        elif p.role is OPTIONAL:
-            valid = value is None or isinstance(value, Tensor)
-        elif p.role is NUMBER:
-            valid = isinstance(value, (Tensor, *_NUMBERS))
-            if not valid and type(value) is ndarray:
-                bound[p.name] = wrap(value)
-                valid = True
-        elif p.role is LIST:
-            valid = isinstance(value, (list, tuple)) and all(isinstance(v, Tensor) for v in value)
-        else:
-            continue
-        if not valid:
-            raise argument_error(op.name, p.name, position, p.role, value)
-    if signature.tensors and all(p.role is NUMBER for p in signature.tensors):
-        given = [bound[p.name] for p in signature.tensors]
-        if not any(isinstance(v, Tensor) for v in given):
-            kinds = ", ".join(type(v).__name__ for v in given)
-            raise TypeError(
-                f"{op.name}() received an invalid combination of arguments - got ({kinds}), but "
-                "at least one of them must be a Tensor"
-            )
-
-
-def tensors_of(signature: Signature, bound: dict[str, Any]) -> list[Tensor]:
-    """All tensors among the arguments, in order, lists flattened."""
-    found: list[Tensor] = []
-    for p in signature.tensors:
-        value = bound[p.name]
-        if p.role is LIST:
-            found.extend(value)
-        elif isinstance(value, Tensor):
-            found.append(value)
-    return found
-
-
-def check_devices(op: Operator, tensors: list[Tensor]) -> None:
-    """Raises unless all tensors live on one device; 0-d CPU tensors go anywhere."""
-    kinds = {t.device for t in tensors if t._array.ndim or type(t._array) is not ndarray}
-    if len(kinds) > 1:
-        raise device_error(op.name, tensors)
-
-
-def check_kind(op: Operator, used: dtype | None) -> None:
-    """Raises NotImplementedError if the operator does not take this category of dtypes."""
-    if used is not None and "bifc"[used.category] not in op.kinds:
-        raise NotImplementedError(
-            f'"{op.kernel}" not implemented for \'{scalar_type_name(used)}\''
-        )
 
 
 # -- promotion -----------------------------------------------------------------------------------
@@ -529,7 +479,7 @@ def call_inplace(op: Operator, args: tuple[Any, ...]) -> Any:
     target = args[0]
     if not isinstance(target, Tensor):
         raise argument_error(op.name + "_", signature.names[0], 1, TENSOR, target)
-    check_inplace(target)
+    check_inplace(target, args)
     frame = sys._getframe(2)
     where = (frame.f_code, frame.f_lasti)
     original = alias_with_history(target)
@@ -569,6 +519,8 @@ def overwrite(
         values = cast(result._array, target.dtype)
         if values is not array:
             array[...] = values
+    elif target.layout is not strided:
+        array[...] = cast(result._array, target.dtype)
     _bump(target, change, where)
     if is_recording() and (edge is not None or target._edge is not None):
         rebase_history(target, None if edge is LEAF else edge)
@@ -630,47 +582,14 @@ def _bump(target: Tensor, change: str, where: Any = None) -> None:
     target._bump_version((change, *where) if where is not None else None)
 
 
-# -- errors ----------------------------------------------------------------------------------------
+# -- errors ---------------------------------------------------------------------------------------
 
 
-def translate(
-    op: Operator, signature: Signature, bound: dict[str, Any], arrays: dict[str, Any],
-    error: Exception,
-) -> Exception:
-    """NumPy's error in PyTorch's type and words."""
-    text = str(error)
-    if isinstance(error, MemoryError):
-        return RuntimeError(f"{op.name}(): not enough memory: {text}")
-    if isinstance(error, np.exceptions.AxisError):
-        ndim = error.ndim if error.ndim is not None else 0
-        low, high = (-ndim, ndim - 1) if ndim else (-1, 0)
-        return IndexError(
-            f"Dimension out of range (expected to be in range of [{low}, {high}], but got "
-            f"{error.axis})"
-        )
-    if isinstance(error, ValueError) and "broadcast" in text:
-        shapes = [
-            arrays[p.name].shape for p in signature.tensors
-            if p.role in (TENSOR, NUMBER, OPTIONAL) and arrays[p.name] is not None
-        ]
-        found = broadcast_error(shapes)
-        if found is not None:
-            return found
-    if isinstance(error, TypeError) and _is_about_ufunc_types(text):
-        names = {t.dtype for t in tensors_of(signature, bound)}
-        kinds = " and ".join(f"'{scalar_type_name(d)}'" for d in names)
-        return NotImplementedError(f'"{op.kernel}" not implemented for {kinds}')
-    if isinstance(error, TypeError):
-        return error
-    return RuntimeError(f"{op.name}(): {text}")
-
-
-def _is_about_ufunc_types(text: str) -> bool:
-    return "not supported for the input types" in text or "did not contain a loop" in text
+def explain(op: Operator, args: tuple[Any, ...], error: Exception) -> None:
+    """Raises PyTorch's error for a composite whose body failed, if it has another."""
+    explain_failure(op, signature_of(op), args, error)
 
 
 def _cause(error: Exception) -> Exception | None:
     """Hides NumPy's traceback where the new message says it all; keeps it elsewhere."""
     return None if isinstance(error, (ValueError, np.exceptions.AxisError)) else error
-
-

@@ -195,7 +195,7 @@ def gumbel_softmax(
         tensor(1.)
     """
     if eps != 1e-10:
-        warnings.warn("`eps` parameter is deprecated and has no effect.", stacklevel=2)
+        warnings.warn("`eps` parameter is deprecated and has no effect.", stacklevel=3)
     noise: Any = logits.new_empty(logits.shape).exponential_()
     soft = softmax.function((logits - noise.log()) / tau, dim)
     if not hard:

@@ -105,6 +105,7 @@ class Source:
         from taper.ops import slow
 
         self.scope["slow"] = slow.call
+        self.scope["explain"] = slow.explain
         self.scope["slow_inplace"] = slow.call_inplace
         self.scope["slow_dunder"] = slow.call_dunder
         self.scope["renamed"] = slow.renamed_arguments

@@ -338,7 +338,7 @@ def _warn_freedom(norm: float) -> None:
         import warnings
 
         warnings.warn("cov(): degrees of freedom is <= 0. Correction should be strictly less than "
-                      "the number of observations.", UserWarning, stacklevel=3)
+                      "the number of observations.", UserWarning, stacklevel=4)
 
 
 @composite(method=True)

@@ -330,10 +330,13 @@ def _(grad, dimension, size, step):
 # -- in place: the tensor itself becomes the view ------------------------------------------------
 
 
-def _become(self: Tensor, name: str, make: Any) -> Tensor:
-    """Gives the tensor the geometry and history of the view that `make` returns."""
+def _become(self: Tensor, name: str, make: Any, depth: int = 2) -> Tensor:
+    """Gives the tensor the geometry and history of the view that `make` returns.
+
+    The user's frame is `depth` frames up.
+    """
     slow.check_inplace(self)
-    frame = sys._getframe(2)
+    frame = sys._getframe(depth)
     original = slow.alias_with_history(self)
     view = make(original)
     self._array = view._array
@@ -385,7 +388,7 @@ def as_strided_(
 ) -> Tensor:
     """The in-place form of `as_strided`."""
     return _become(input, "as_strided_",
-                   lambda x: as_strided.forward(x, size, stride, storage_offset))
+                   lambda x: as_strided.forward(x, size, stride, storage_offset), depth=3)
 
 
 # -- another dtype for the same bytes ------------------------------------------------------------

@@ -23,8 +23,10 @@ __all__ = [
 
 def make_function(op: Operator) -> Callable[..., Any]:
     """The public function of an operator."""
-    if op.is_composite and not op.has_out:
-        function = op.forward
+    if op.is_composite and not op.has_out and (
+        op.forward.__code__.co_flags & _OPEN_ENDED or not Signature(op.forward).tensors
+    ):
+        function = op.forward  # it has to tell its arguments apart by itself, or needs not to
         function.__module__ = "torch"
         return function
     return _make(op, op.name, has_out=op.has_out, slow="slow")
@@ -39,6 +41,8 @@ def make_dunder(op: Operator, name: str) -> Callable[..., Any]:
     return _make(op, name, has_out=False, slow="slow_dunder")
 
 
+_OPEN_ENDED = 4 | 8  # flags of code objects that take *args or **kwargs
+
 # Variables of the generated functions; a parameter of the same name would be overwritten.
 _LOCAL_NAMES = frozenset(["r", "d", "result", "results", "node", "frame", "storage",
                           "recording"])
@@ -48,7 +52,7 @@ def _make(op: Operator, name: str, *, has_out: bool, slow: str) -> Callable[...,
     source = Source(op, "_" if not name.isidentifier() else name)
     signature = Signature(op.forward, op.variadic)
     taken = _LOCAL_NAMES.intersection(signature.names)
-    if taken and not op.is_composite:
+    if taken and not op.is_composite or "failure" in signature.names:
         raise TypeError(f"operator {op.path}: parameters can't be called {sorted(taken)}")
     is_dunder = slow == "slow_dunder"
     inplace_flag = op.inplace_flag and not is_dunder
@@ -59,14 +63,14 @@ def _make(op: Operator, name: str, *, has_out: bool, slow: str) -> Callable[...,
             head += ", *modulo"  # pow() may pass a third argument
         preset = [p for p in signature.parameters if p.default is not REQUIRED]
     else:
-        aliases = "dim" in signature.names
+        aliases = "dim" in signature.names and (has_out or not op.is_composite)
         head = signature_text(source, signature, has_out, aliases, inplace_flag)
         preset = []
     source.add(0, f"def {source.name}({head}):")
     source.preset = {p.name for p in preset}
     for p in preset:
         source.add(1, f"{p.name} = {default_text(source, p.name, p.default)}")
-    if not is_dunder and "dim" in signature.names:
+    if not is_dunder and aliases:
         # NumPy's spellings, which PyTorch takes as well: axis=, keepdims=.
         arguments = ", ".join(f"{n}={n}" for n in signature.names)
         source.add(1, "if aliases:")
@@ -83,8 +87,14 @@ def _make(op: Operator, name: str, *, has_out: bool, slow: str) -> Callable[...,
         # What overrides and modes want to see, they see when the parts are called.
         call = ", ".join(f"{p.name}={p.name}" if p.keyword_only else p.name
                          for p in signature.parameters)
-        source.add(1, "if out is None and not active.modes:", f"    return forward({call})")
-        source.add(1, leave)
+        indent = 1
+        if has_out:
+            source.add(1, "if out is None and not active.modes:")
+            indent = 2
+        source.add(indent, "try:", f"    return forward({call})", "except Exception as failure:",
+                   f"    explain(op, ({arguments}), failure)", "    raise")
+        if has_out:
+            source.add(1, leave)
     else:
         _write_short_path(source, op, signature, leave, has_out)
     function = source.function()
