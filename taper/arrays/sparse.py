@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from taper.core import device as devices
+from taper.core.device import layout_title
 
-__all__ = ["CompressedArray", "CoordinateArray", "SparseArray", "coordinates_of", "layout_title"]
+__all__ = ["CompressedArray", "CoordinateArray", "SparseArray", "coordinates_of"]
 
 ndarray = np.ndarray
 
@@ -25,22 +26,13 @@ UFUNC_RULES: dict[Any, Callable[..., Any]] = {}
 FUNCTION_RULES: dict[Any, Callable[..., Any]] = {}
 """What other NumPy functions do: same arguments as the function."""
 
-_TITLES = {"sparse_coo": "Sparse", "sparse_csr": "SparseCsr", "sparse_csc": "SparseCsc",
-           "sparse_bsr": "SparseBsr", "sparse_bsc": "SparseBsc", "strided": "Strided"}
-
-
-def layout_title(layout: Any) -> str:
-    """The name of a layout as PyTorch's messages spell it, such as "SparseCsr"."""
-    return _TITLES[layout.name]
-
-
 class SparseArray(np.lib.mixins.NDArrayOperatorsMixin):
     """What the sparse layouts share: a shape, `values` and, made of them, ndarray's methods."""
 
     __slots__ = ("layout", "shape", "values")
     device = devices.CPU
     base = None
-    flags = None
+    storage_offset = 0
 
     layout: Any
     shape: tuple[int, ...]
@@ -64,12 +56,12 @@ class SparseArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     @property
     def strides(self) -> tuple[int, ...]:
-        raise RuntimeError(f"{self._words()} tensors do not have strides")
+        raise RuntimeError(f"Sparse {self.layout.name[7:].upper()} tensors do not have strides")
 
-    def _words(self) -> str:
-        return "Sparse" if self.layout is devices.sparse_coo else (
-            f"Sparse {self.layout.name[-3:].upper()}"
-        )
+    @property
+    def flags(self) -> Any:
+        raise NotImplementedError("Cannot access storage of SparseTensorImpl" if (
+            self.layout is devices.sparse_coo) else "Cannot access storage of SparseCsrTensorImpl")
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -104,7 +96,7 @@ class SparseArray(np.lib.mixins.NDArrayOperatorsMixin):
     def item(self, *index: Any) -> Any:
         if self.size == 1:
             return self.to_dense().item()
-        raise ValueError("can only convert an array of size 1 to a Python scalar")
+        raise RuntimeError(f"a Tensor with {self.size} elements cannot be converted to Scalar")
 
     def tolist(self) -> Any:
         raise RuntimeError("Cannot access data pointer of Tensor that doesn't have storage")
@@ -147,12 +139,13 @@ class SparseArray(np.lib.mixins.NDArrayOperatorsMixin):
         raise RuntimeError("reshape is not implemented for sparse tensors")
 
     def ravel(self, order: str = "C") -> Any:
-        return self.reshape(-1)
+        raise RuntimeError("reshape is not implemented for sparse tensors")
 
-    def fill(self, value: Any) -> None:
-        if value:
-            raise NotImplementedError("a sparse tensor can only be filled with zeros")
-        self.values.fill(0)
+    def as_strided(self, *ignored: Any, **keywords: Any) -> Any:
+        raise _unsupported("as_strided", self)
+
+    def take(self, indices: Any, axis: Any = None, mode: str = "raise") -> Any:
+        raise _unsupported("index_select", self)
 
     def _order(self, axes: tuple[Any, ...]) -> list[int]:
         if len(axes) == 1 and isinstance(axes[0], (list, tuple)):
@@ -212,6 +205,10 @@ class CoordinateArray(SparseArray):
         self.is_coalesced = is_coalesced
 
     @property
+    def strides(self) -> tuple[int, ...]:
+        return (0,) * self.ndim
+
+    @property
     def nnz(self) -> int:
         return self.indices.shape[1]  # type: ignore[no-any-return]
 
@@ -269,16 +266,21 @@ class CoordinateArray(SparseArray):
         return CoordinateArray(self.indices[order[:k]], values, shape, kept)
 
     def reshape(self, *shape: Any, **ignored: Any) -> CoordinateArray:
-        """Inserts or removes dimensions of size 1 among the sparse ones: unsqueeze, squeeze."""
-        if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
-            shape = tuple(shape[0])
-        real = [n for n in self.shape if n != 1]
-        if [n for n in shape if n != 1] != real or self.ndim != self.sparse_dim or 1 in self.shape:
+        """Another shape of the sparse dimensions; the dense ones, if there are any, stay."""
+        shape = tuple(shape[0] if isinstance(shape[0], (tuple, list)) else shape)
+        dense = self.shape[self.sparse_dim :]
+        lead = shape[: len(shape) - len(dense)]
+        if shape[len(lead) :] != dense or math.prod(shape) != self.size:
             return super().reshape(*shape)  # type: ignore[no-any-return]
-        rows = iter(self.indices)
-        zeros = np.zeros(self.nnz, np.int64)
-        indices = np.stack([next(rows) if n != 1 else zeros for n in shape])
-        return CoordinateArray(indices, self.values, tuple(shape), self.is_coalesced)
+        if lead:
+            indices = np.stack(np.unravel_index(self.places(), lead)).astype(np.int64)
+        else:
+            indices = np.zeros((0, self.nnz), np.int64)
+        return CoordinateArray(indices, self.values, shape, self.is_coalesced)
+
+    def ravel(self, order: str = "C") -> CoordinateArray:
+        whole = self if self.sparse_dim == self.ndim else all_sparse(self)
+        return CoordinateArray(whole.places()[None], whole.values, (self.size,), self.is_coalesced)
 
     def __getitem__(self, index: Any) -> Any:
         """Integers, whole slices and ranges without steps, in the sparse or dense dimensions."""
@@ -286,6 +288,8 @@ class CoordinateArray(SparseArray):
         if Ellipsis in [p for p in parts if not isinstance(p, (ndarray, SparseArray))]:
             at = parts.index(Ellipsis)
             parts[at : at + 1] = [slice(None)] * (self.ndim - len(parts) + 1)
+        if None in [p for p in parts if not isinstance(p, (ndarray, SparseArray))]:
+            return self._with_new_dims(parts)
         keep = np.ones(self.nnz, bool)
         k = self.sparse_dim
         rows, shape = [], []
@@ -312,9 +316,40 @@ class CoordinateArray(SparseArray):
         dense = tuple(parts[k:])
         values = values[(slice(None), *dense)] if dense else values
         if not rows:
-            return values.sum(0, dtype=self.dtype)
+            return np.asarray(values.sum(0, dtype=self.dtype))
         indices = np.stack([row[keep] for row in rows])
         return CoordinateArray(indices, values, (*shape, *values.shape[1:]), self.is_coalesced)
+
+    def _with_new_dims(self, parts: list[Any]) -> Any:
+        """Indexing that also inserts dimensions of size 1, by None."""
+        found = self[tuple([p for p in parts if p is not None])]
+        shape, sizes = [], iter(found.shape)
+        for p in parts:
+            if p is None:
+                shape.append(1)
+            elif not isinstance(p, (int, np.integer)):
+                shape.append(next(sizes))
+        return found.reshape((*shape, *sizes))
+
+    def take(self, indices: Any, axis: Any = None, mode: str = "raise") -> CoordinateArray:
+        """The slices at `indices` along a dimension, in their order."""
+        if axis is None or axis >= self.sparse_dim:
+            if axis is None:
+                raise _unsupported("take", self)
+            values = self.values.take(indices, axis - self.sparse_dim + 1)
+            shape = (*self.shape[:axis], indices.size, *self.shape[axis + 1 :])
+            return CoordinateArray(self.indices, values, shape, self.is_coalesced)
+        wanted = np.asarray(indices).reshape(-1)
+        order = np.argsort(self.indices[axis], kind="stable")
+        row = self.indices[axis][order]
+        starts, stops = np.searchsorted(row, wanted), np.searchsorted(row, wanted, "right")
+        counts = stops - starts
+        ahead = np.repeat(np.cumsum(counts) - counts - starts, counts)
+        picked = order[np.arange(counts.sum()) - ahead]
+        moved = self.indices[:, picked].copy()
+        moved[axis] = np.repeat(np.arange(wanted.size), counts)
+        shape = (*self.shape[:axis], wanted.size, *self.shape[axis + 1 :])
+        return CoordinateArray(moved, self.values[picked], shape).coalesce()
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """Replaces everything; for `copy_` and in-place operations."""
@@ -448,3 +483,11 @@ def coordinates_of(array: Any) -> CoordinateArray:
         rows, columns = (lines, plain) if array.by_rows else (plain, lines)
     indices = np.stack([rows, columns]).astype(np.int64)
     return CoordinateArray(indices, values, array.shape).coalesce()
+
+
+def all_sparse(array: CoordinateArray) -> CoordinateArray:
+    """A COO array with its dense dimensions made sparse, too."""
+    dense = np.indices(array.shape[array.sparse_dim :]).reshape(array.ndim - array.sparse_dim, -1)
+    count = dense.shape[1]
+    indices = np.concatenate([np.repeat(array.indices, count, 1), np.tile(dense, array.nnz)])
+    return CoordinateArray(indices, array.values.reshape(-1), array.shape, array.is_coalesced)

@@ -17,9 +17,9 @@ from taper.arrays.sparse import (
     CoordinateArray,
     SparseArray,
     coordinates_of,
-    layout_title,
 )
 from taper.core import device as devices
+from taper.core.device import layout_title
 
 __all__ = ["compress", "dense_to_coordinates", "empty_sparse", "matrix_product",
            "to_layout", "to_scipy"]
@@ -122,6 +122,11 @@ def empty_sparse(shape: tuple[int, ...], dtype: Any, layout: Any) -> Any:
     if layout is devices.sparse_coo:
         return CoordinateArray(
             np.zeros((len(shape), 0), np.int64), np.zeros(0, dtype), shape, True
+        )
+    if len(shape) < 2 or layout.name[7] == "b":
+        raise RuntimeError(
+            "torch.empty: Only batched sparse compressed (non-block) tensors are supported, but "
+            f"got size {list(shape)}"
         )
     batch = shape[:-2]
     lines = shape[-2] if layout is devices.sparse_csr else shape[-1]
@@ -335,6 +340,8 @@ def _matmul(ufunc: Any, inputs: Any, **ignored: Any) -> Any:
 
 
 def _product(a: Any, b: Any) -> Any:
+    if a.ndim == 1 and b.ndim == 1:
+        return _sum(np.add, (_multiply(np.multiply, (a, b)),))
     if not isinstance(a, SparseArray):
         return (to_scipy(b.T) @ a.T).T if b.ndim == 2 else a @ b.to_dense()
     if not isinstance(b, SparseArray):
@@ -410,6 +417,31 @@ def _stack(arrays: Any, axis: int = 0, **ignored: Any) -> Any:
 
 
 FUNCTION_RULES[np.stack] = _stack
+
+
+def _full_like(array: Any, fill_value: Any, dtype: Any = None, **options: Any) -> Any:
+    if np.any(fill_value):
+        raise NotImplementedError(
+            f"Could not run 'aten::fill_.Scalar' on a tensor with the layout "
+            f"{layout_title(array.layout)}: only zeros can be filled in"
+        )
+    return _zeros_like(array, dtype, **options)
+
+
+def _broadcast_to(array: Any, shape: Any, **ignored: Any) -> Any:
+    """Repeats slices along the sparse dimensions of size 1."""
+    result = coordinates_of(array)
+    lead = len(shape) - array.ndim
+    if lead:
+        result = result.reshape((1,) * lead + array.shape)
+    for d, n in enumerate(shape):
+        if result.shape[d] == 1 and n != 1:
+            result = result.take(np.zeros(n, np.int64), d)
+    return result
+
+
+FUNCTION_RULES[np.full_like] = _full_like
+FUNCTION_RULES[np.broadcast_to] = _broadcast_to
 FUNCTION_RULES[np.shape] = lambda a: a.shape
 FUNCTION_RULES[np.ndim] = lambda a: a.ndim
 FUNCTION_RULES[np.size] = lambda a: a.size

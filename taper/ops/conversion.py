@@ -339,7 +339,11 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
             f"copy_(): argument 'other' (position 1) must be Tensor, not {type(src).__name__}"
         )
     target, source = self._array, src._array
+    if self.layout is not src.layout:
+        raise RuntimeError("copy_() between dense and sparse Tensors is not implemented!")
     if type(target) is not ndarray:
+        if self.layout is not devices.strided:
+            target[...] = source
         self._bump_version()
         return self
     if type(source) is not ndarray:

@@ -48,6 +48,10 @@ def _made(
     device: Any, pin_memory: bool, requires_grad: bool,
 ) -> Tensor:
     """The unusual ways of making a tensor of one value (None: uninitialised)."""
+    if out is None and not value and layout is not None and layout.name[:6] == "sparse":
+        from taper.ops.sparse_creation import empty_tensor
+
+        return empty_tensor(size, dtype, layout, device, requires_grad)
     wanted, where = read_options(function, dtype, device, layout, pin_memory)
     if out is not None:
         return _into(function, out, size, value, wanted)

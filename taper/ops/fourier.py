@@ -129,26 +129,25 @@ def _resized(input: Tensor, dim: int, n: int) -> Tensor:
 
 
 def _one_dim(input: Tensor, n: int | None, dim: int) -> tuple[int, int]:
-    dim = normalize_dim(dim, input.ndim)
+    dim = _dim_of(input, dim)
     size = n if n is not None else (input.shape[dim] if input.ndim else 1)
     if size < 1:
         raise RuntimeError(f"Invalid number of data points ({size}) specified")
     return dim, size
 
 
-def _unsqueezed(input: Tensor) -> Tensor:
+def _dim_of(input: Tensor, dim: int) -> int:
+    """A dimension counted from the front; tensors without dimensions have none to transform."""
     if input.ndim == 0:
-        raise IndexError(
-            "Dimension specified as -1 but tensor has no dimensions"
-        )
-    return input
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+    return normalize_dim(dim, input.ndim)
 
 
 def _declare_one(name: str, doc: str, body: Any) -> None:
     def function(
         input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None
     ) -> Tensor:
-        return body(_unsqueezed(input), n, dim, norm)
+        return body(input, n, dim, norm)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = doc
@@ -176,7 +175,7 @@ def _rfft(input: Tensor, n: Any, dim: int, norm: Any) -> Tensor:
 
 
 def _half_size(input: Tensor, n: int | None, dim: int) -> tuple[int, int]:
-    dim = normalize_dim(dim, input.ndim)
+    dim = _dim_of(input, dim)
     size = n if n is not None else 2 * (input.shape[dim] - 1)
     if size < 1:
         raise RuntimeError(f"Invalid number of data points ({size}) specified")
@@ -271,7 +270,7 @@ def _shapes_and_dims(input: Tensor, s: Any, dim: Any) -> tuple[list[int], tuple[
                 )
             dims = tuple(range(input.ndim - len(s), input.ndim))
     else:
-        dims = tuple(normalize_dim(d, input.ndim) for d in dim)
+        dims = tuple(_dim_of(input, d) for d in dim)
         if len(set(dims)) != len(dims):
             raise RuntimeError("FFT dims must be unique")
         if s is not None and len(s) != len(dims):
@@ -318,7 +317,8 @@ def _rfftn(input: Tensor, s: Any, dim: Any, norm: Any, name: str = "rfftn",
 def _half_sizes(input: Tensor, s: Any, dim: Any, name: str) -> tuple[list[int], Any, int]:
     """Sizes with the last one halved, the dims, and the full last size."""
     if s is not None and not isinstance(s, int) and len(s) and s[-1] == -1:
-        s = (*s[:-1], 2 * (input.shape[dim[-1] if dim is not None else -1] - 1))
+        last = _dim_of(input, -1 if dim is None else dim[-1])
+        s = (*s[:-1], 2 * (input.shape[last] - 1))
     sizes, dims = _shapes_and_dims(input, s, dim)
     if not dims:
         raise RuntimeError(f"{name} must transform at least one axis")
@@ -447,4 +447,6 @@ def ifftshift(input: Tensor, dim: Any = None) -> Tensor:
 def _shift_dims(input: Tensor, dim: Any) -> tuple[int, ...]:
     if dim is None:
         return tuple(range(input.ndim))
+    if input.ndim == 0:
+        _dim_of(input, dim[0] if isinstance(dim, (tuple, list)) else dim)
     return normalize_dims(dim if isinstance(dim, (tuple, list)) else (dim,), input.ndim)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.sparse import CompressedArray, CoordinateArray
+from taper.arrays.sparse_rules import empty_sparse
 from taper.core import device as devices
 from taper.core.device import as_device
-from taper.core.dtype import as_dtype
+from taper.core.dtype import as_dtype, get_default_dtype
 from taper.core.tensor import LEAF, Tensor
 from taper.ops.declare import composite, operator
 from taper.ops.sparse_layout import _warn_about_beta, sparse_mask, stored_values
@@ -174,6 +175,15 @@ def _check_coordinates(indices: Any, size: tuple[int, ...]) -> None:
                 f"size is inconsistent with indices: for dim {d}, size is {size[d]} but found "
                 f"index {most[d]}"
             )
+
+
+def empty_tensor(
+    size: tuple[int, ...], dtype: Any, layout: Any, device: Any, requires_grad: bool
+) -> Tensor:
+    """A sparse tensor without stored elements, for ``torch.zeros(…, layout=…)``."""
+    as_device(device)
+    kind = as_dtype(dtype) or get_default_dtype()
+    return _finish(empty_sparse(size, kind.numpy_dtype, layout), requires_grad)
 
 
 def _finish(array: Any, requires_grad: bool) -> Tensor:

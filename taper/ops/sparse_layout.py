@@ -16,9 +16,9 @@ from taper.arrays.sparse import (
     CoordinateArray,
     SparseArray,
     coordinates_of,
-    layout_title,
 )
 from taper.core import device as devices
+from taper.core.device import layout_title
 from taper.core.tensor import Tensor, wrap
 from taper.ops.declare import composite, method, operator
 

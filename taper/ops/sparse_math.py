@@ -12,8 +12,9 @@ import numpy as np
 
 import taper
 from taper.arrays import sparse_rules
-from taper.arrays.sparse import CoordinateArray, SparseArray, layout_title
+from taper.arrays.sparse import CoordinateArray, SparseArray
 from taper.core import device as devices
+from taper.core.device import layout_title
 from taper.core.dtype import as_dtype
 from taper.core.errors import normalize_dim
 from taper.core.tensor import Tensor
@@ -195,8 +196,8 @@ def sampled_product(
 
 
 @sampled_product.derivative("input")
-def _(grad, input, beta):
-    return with_values(input.detach(), stored_values(sparse_mask(grad, input)) * conj(beta))
+def _(grad, beta):
+    return grad * conj(beta)
 
 
 @sampled_product.derivative("mat1", "mat2")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.core.device import layout_title
 from taper.core.printing import format_tensor, tensor_str
 from taper.core.storage import new_storage
 from taper.core.tensor import LEAF, Parameter, Tensor, wrap
@@ -157,8 +158,8 @@ def numpy(self: Tensor, *, force: bool = False) -> Any:
         return a.view()
     if self.layout.name != "strided":
         raise TypeError(
-            f"can't convert {self.layout.name.removeprefix('sparse_').title()} layout tensor to "
-            "numpy. Use Tensor.to_dense() first."
+            f"can't convert {layout_title(self.layout)} layout tensor to numpy. Use "
+            "Tensor.to_dense() first."
         )
     raise TypeError(
         f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the "
@@ -286,7 +287,7 @@ def _copy(self: Tensor) -> Tensor:
 _PROTOCOL: dict[str, Any] = {
     "__bool__": _bool, "__int__": _int, "__float__": _float, "__complex__": _complex,
     "__index__": _index, "__len__": _len, "__iter__": _iter, "__contains__": _contains,
-    "__repr__": _repr, "__str__": _repr, "__format__": _format, "__dir__": _dir,
+    "__repr__": _repr, "__format__": _format, "__dir__": _dir,
     "__array__": _array, "__array_wrap__": _array_wrap, "__dlpack__": _dlpack,
     "__dlpack_device__": _dlpack_device, "__deepcopy__": _deepcopy,
     "__reduce_ex__": _reduce_ex, "__copy__": _copy,
