@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.kernels.summation import sum_over
+from taper.kernels.summation import as_divisor, sum_over
 
 __all__ = [
     "affine_gradients", "channel_gradient", "normalize_channels", "normalize_rows",
@@ -19,6 +19,8 @@ __all__ = [
 ]
 
 Array = np.ndarray[Any, Any]
+
+_PART = 1 << 15  # elements of the rows treated at a time: they stay in the cache
 
 
 def widened(x: Array) -> Array:
@@ -99,32 +101,50 @@ def normalize_rows(x: Array, eps: float) -> tuple[Array, Array, Array]:
 
     The result is in the wider dtype, for the caller to scale and to round.
     """
+    if x.size <= _PART:
+        return _normalize_few_rows(x, eps, None)
+    rows, count = x.shape
+    kind = np.float32 if x.dtype.itemsize < 4 else x.dtype
+    result = np.empty((rows, count), kind)
+    mean, inverse = np.empty((rows, 1), kind), np.empty((rows, 1), kind)
+    step = max(1, _PART // count)
+    for start in range(0, rows, step):
+        part = slice(start, start + step)
+        _, mean[part], inverse[part] = _normalize_few_rows(x[part], eps, result[part])
+    return result, mean, inverse
+
+
+def _normalize_few_rows(x: Array, eps: float, out: Array | None) -> tuple[Array, Array, Array]:
     wide = widened(x)
-    one = wide.dtype.type
-    count = one(x.shape[1])
+    count = as_divisor(x.shape[1], wide.dtype)
     mean = sum_over(wide, 1, True)
     mean /= count
-    centered = wide - mean
+    centered = np.subtract(wide, mean, out)
     inverse = np.vecdot(centered, centered)[:, None]
     inverse /= count
-    inverse += one(eps)
-    np.sqrt(inverse, inverse)
-    np.divide(one(1), inverse, inverse)
+    inverse += as_divisor(eps, wide.dtype)
+    np.power(inverse, as_divisor(-0.5, wide.dtype), inverse)
     centered *= inverse
     return centered, mean, inverse
 
 
 def row_gradient(grad: Array, normalized: Array, inverse: Array) -> Array:
-    """The gradient of the input of `normalize_rows`, from that of its result; may use up both."""
-    count = grad.dtype.type(grad.shape[1])
-    first = sum_over(grad, 1, True)
-    first /= count
-    second = np.vecdot(grad, normalized)[:, None]
-    second /= count
-    result = normalized * -second
-    result += grad
-    result -= first
-    result *= inverse
+    """The gradient of the input of `normalize_rows`, from that of its result."""
+    rows, size = grad.shape
+    count = as_divisor(size, grad.dtype)
+    result = np.empty_like(grad)
+    step = max(1, _PART // max(size, 1)) if grad.size > _PART else max(rows, 1)
+    for start in range(0, rows, step):
+        part = slice(start, start + step)
+        wanted, given = grad[part], normalized[part]
+        first = sum_over(wanted, 1, True)
+        first /= count
+        second = np.vecdot(wanted, given)[:, None]
+        second /= count
+        target = np.multiply(given, second, result[part])
+        np.subtract(wanted, target, target)
+        target -= first
+        target *= inverse[part]
     return result
 
 
