@@ -119,7 +119,7 @@ def _(grad, input_shape):
 
 @composite("linalg.diagonal")
 def linalg_diagonal(
-    A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1  # noqa: N803
+    A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1
 ) -> Tensor:
     """The diagonals of matrices, as a view; see `torch.diagonal`.
 

@@ -23,7 +23,6 @@ from taper.autograd.node import (
 from taper.autograd.views import check_inplace, rebase_history, register_view
 from taper.core import overrides
 from taper.core.device import strided
-from taper.core.device import strided
 from taper.core.dtype import REDUCED_FLOATS, dtype, float32
 from taper.core.errors import argument_error, overlap_error
 from taper.core.promotion import (
