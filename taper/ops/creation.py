@@ -481,7 +481,7 @@ def _endpoint(function: str, argument: str, position: int, value: Any) -> Any:
 
 @composite()
 def linspace(
-    start: Number, end: Number, steps: int, *, out: Any = None, dtype: Any = None,
+    start: Number, end: Number, steps: Any, *, out: Any = None, dtype: Any = None,
     layout: Any = None, device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:
     """Makes a vector of `steps` evenly spaced values from `start` to `end`, both included.
@@ -500,7 +500,7 @@ def linspace(
 
 @composite()
 def logspace(
-    start: Number, end: Number, steps: int, base: float = 10.0, *, out: Any = None,
+    start: Number, end: Number, steps: Any, base: float = 10.0, *, out: Any = None,
     dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
     requires_grad: bool = False,
 ) -> Tensor:

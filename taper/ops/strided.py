@@ -251,7 +251,7 @@ def _(grad, dim, index):
     return grad.select(dim, index)
 
 
-@operator(method=True)
+@operator(method=True, out=True)
 def slice_scatter(
     input: Tensor, src: Tensor, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
 ) -> Tensor:
