@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from taper.core.storage import span_in_bytes
 __all__ = ["ShapeArray", "shape_array"]
 
 _TINY = np.zeros(1, np.uint8)
+Rule = TypeVar("Rule", bound=Callable[..., Any])
 
 
 def contiguous(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
@@ -391,10 +392,10 @@ RULES: dict[Any, Callable[..., Any]] = {}
 """One rule per NumPy function: same arguments, a ShapeArray for every array it would make."""
 
 
-def rule(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def rule(*functions: Any) -> Callable[[Rule], Rule]:
     """Registers the rule for some NumPy functions."""
 
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+    def register(function: Rule) -> Rule:
         for f in functions:
             RULES[f] = function
         return function
@@ -434,8 +435,8 @@ def _new_like(a: Any, dtype: Any = None, order: str = "K", subok: bool = True, s
 
 
 @rule(np.full_like)
-def _full_like(a: ShapeArray, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True,
-               shape: Any = None, **ignored: Any) -> ShapeArray:
+def _full_like(a: ShapeArray, fill_value: Any, dtype: Any = None, order: str = "K",
+               subok: bool = True, shape: Any = None, **ignored: Any) -> ShapeArray:
     return _new_like(a, dtype, shape=shape)
 
 

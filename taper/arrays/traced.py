@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,9 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     layout = devices.strided
     base = None
     storage_offset = 0
+    if TYPE_CHECKING:  # bound below, with the other methods of arrays
+
+        def astype(self, dtype: Any) -> TracedArray: ...
 
     def __init__(self, graph: Graph, reference: Reference, meta: ShapeArray) -> None:
         self.graph = graph

@@ -161,7 +161,7 @@ def _indices(shape: Any) -> Any:
 
 def numerical_jacobian(
     func: Callable[..., Any], inputs: tuple[Any, ...], x: Tensor, output: int, eps: float
-) -> Tensor:
+) -> list[tuple[Tensor, Tensor | None]]:
     """The Jacobian by central differences, as an (input elements, output elements) matrix.
 
     For complex inputs each row is the gradient in PyTorch's convention:
@@ -175,7 +175,7 @@ def numerical_jacobian(
             rows.append((real, imaginary))
         else:
             rows.append((real, None))
-    return rows  # type: ignore[return-value]
+    return rows
 
 
 def _difference(
@@ -199,8 +199,8 @@ def _numerical(
             row = taper.complex(row, _real_pairing(imaginary, factor))
         rows.append(row)
     if rows:
-        return taper.stack(rows)
-    return taper.zeros(0, 0, dtype=taper.float64)
+        return taper.stack(rows)  # type: ignore[no-any-return]
+    return taper.zeros(0, 0, dtype=taper.float64)  # type: ignore[no-any-return]
 
 
 def _real_pairing(change: Tensor, factor: complex) -> Tensor:

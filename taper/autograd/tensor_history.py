@@ -13,7 +13,7 @@ from taper.autograd.backward import backward
 from taper.autograd.node import Node, NodeOutput, RemovableHandle, function_of
 from taper.core.overrides import as_subclass, has_override
 from taper.core.storage import new_storage
-from taper.core.tensor import LEAF, Tensor, alias, wrap
+from taper.core.tensor import LEAF, Tensor, alias
 
 __all__: list[str] = []
 
@@ -199,7 +199,7 @@ def register_post_accumulate_grad_hook(self: Tensor, hook: Any) -> RemovableHand
 
 
 Tensor.grad_fn = property(grad_fn)  # type: ignore[attr-defined]
-Tensor.grad = property(get_grad, set_grad, del_grad)  # type: ignore[attr-defined]
+Tensor.grad = property(get_grad, set_grad, del_grad)
 Tensor.data = property(get_data, set_data)  # type: ignore[attr-defined]
 Tensor.retains_grad = property(_retains)  # type: ignore[attr-defined]
 Tensor.backward = tensor_backward  # type: ignore[attr-defined]

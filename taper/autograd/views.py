@@ -23,6 +23,7 @@ from sys import getrefcount
 from typing import Any, NamedTuple
 
 from taper.autograd.node import Node, edge_of, forward_name, function_of, next_sequence
+from taper.core.errors import set_by_ops
 from taper.core.state import is_inference, is_recording
 from taper.core.storage import Storage, address_of
 from taper.core.tensor import LEAF, StaleView, Tensor, alias, wrap
@@ -33,11 +34,11 @@ _new = object.__new__
 _FIRST_SWEEP = 64
 
 # The operators that move gradients between a base and its views; set by ops/view_history.py.
-slice_of_base: Callable[[Tensor, Geometry], Tensor]
-scatter_into_base: Callable[[Tensor, Geometry], Tensor]
-clear_in_base: Callable[[Tensor, Geometry], Tensor]
-view_as_real: Callable[[Tensor], Tensor]
-view_as_complex: Callable[[Tensor], Tensor]
+slice_of_base: Callable[[Tensor, Geometry], Tensor] = set_by_ops
+scatter_into_base: Callable[[Tensor, Geometry], Tensor] = set_by_ops
+clear_in_base: Callable[[Tensor, Geometry], Tensor] = set_by_ops
+view_as_real: Callable[[Tensor], Tensor] = set_by_ops
+view_as_complex: Callable[[Tensor], Tensor] = set_by_ops
 
 
 class Geometry(NamedTuple):
@@ -139,6 +140,10 @@ def check_inplace(tensor: Tensor, others: Sequence[Any] = ()) -> None:
     if not is_recording():
         return
     edge = tensor._edge
+    if tensor._created_as is not None and (
+        edge is not None or any(isinstance(o, Tensor) and o._edge is not None for o in others)
+    ):
+        raise RuntimeError(_forbidden(tensor, "is being"))
     if edge is LEAF:
         if tensor._base is not None and tensor._base._edge is not None:
             raise RuntimeError(_forbidden(tensor, "is being"))
@@ -150,10 +155,6 @@ def check_inplace(tensor: Tensor, others: Sequence[Any] = ()) -> None:
         return
     if base._edge is LEAF or (base._edge is None and edge is not None):
         raise _view_of_leaf()
-    if tensor._created_as is not None and (
-        edge is not None or any(isinstance(o, Tensor) and o._edge is not None for o in others)
-    ):
-        raise RuntimeError(_forbidden(tensor, "is being"))
 
 
 def _forbidden(view: Tensor, what: str) -> str:

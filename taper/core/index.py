@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from taper.core.errors import set_by_ops
 from taper.core.tensor import Tensor
 
 __all__ = ["Advanced", "from_tensors", "normalize"]
 
-array_of: Callable[[Any], Any]  # the array of nested lists; set by ops/tensor_data
+array_of: Callable[[Any], Any] = set_by_ops  # the array of nested lists; ops/tensor_data
 
 ndarray = np.ndarray
 _BOOL = np.dtype(bool)
