@@ -272,7 +272,7 @@ def _small_mean(logits: Any, classes: Any) -> Tensor | None:
         return None
     shifted, _, sums = found
     starts, units = _row_starts(shape, logits.dtype)
-    total = (log(sums) - shifted.take(classes + starts)).dot(units)
+    total = (log(sums) - shifted).take(classes + starts).dot(units)
     return wrap(np.array(float(total) / shape[0], logits.dtype))
 
 

@@ -42,8 +42,9 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     if axis == 1 and input.ndim == 2:
         small = exponentials_of_rows(input)
         if small is not None:
-            return np.true_divide(small[1], small[2].reshape(-1, 1))
+            return np.true_divide(small[1], small[2])
     if not input.size:
+        normalize_dim(dim, input.ndim)
         return input.copy()
     result = np.subtract(input, np.maximum.reduce(input, axis, None, None, True))
     result = np.exp(result)
@@ -91,7 +92,7 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     if axis == 1 and input.ndim == 2:
         small = exponentials_of_rows(input)
         if small is not None:
-            return np.subtract(small[0], np.log(small[2]).reshape(-1, 1))
+            return np.subtract(small[0], np.log(small[2]))
     if not input.size:
         return input.copy()
     shifted = np.subtract(input, np.maximum.reduce(input, axis, None, None, True))
