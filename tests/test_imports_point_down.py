@@ -4,6 +4,11 @@ A room imports from itself and from lower floors. Rooms of one floor may use eac
 no cycle results. `taper` itself (the torch-shaped namespace) stands below nn, optim and the other
 rooms that are written with the public API; it may name anything, because it is asked lazily. What
 is only imported for a type checker doesn't count; what is imported inside a function does.
+
+One thing reaches up: derivative rules and composites in ops are programs on Tensors, written in
+public names, so a file of ops may hold the namespace (`import taper`, and nothing from it) and ask
+it when such a rule runs. Where one operator is meant, its file is imported instead. No cycle
+results, because the namespace itself loads nothing but the version; that is tested, too.
 """
 
 import ast
@@ -24,8 +29,8 @@ FLOORS = (
     ("kernels",),
     ("autograd",),
     ("ops",),
-    ("amp", "capture", "fft", "func", "linalg", "masked", "nn.functional", "signal", "sparse",
-     "special"),
+    ("amp", "backends", "capture", "fft", "func", "linalg", "masked", "nn.functional", "signal",
+     "sparse", "special"),
     ("",),  # taper/__init__.py and the modules beside it
     # These two of autograd's files are programs on Tensors, such as a user could write.
     ("autograd.functional", "autograd.gradient_check"),
@@ -43,6 +48,7 @@ class Import:
     source: str  # the module that imports, below taper: "ops.wrap"
     target: str  # the module that is imported
     at_load: bool  # outside of functions
+    is_namespace: bool = False  # `import taper`, and nothing from it
 
 
 def module_name(file: Path) -> str:
@@ -69,9 +75,9 @@ def read_imports(file: Path, modules: set[str]) -> list[Import]:
     package = source if file.name == "__init__.py" else source.rpartition(".")[0]
     found: list[Import] = []
 
-    def note(node: ast.stmt, target: str, in_function: bool) -> None:
+    def note(node: ast.stmt, target: str, in_function: bool, is_namespace: bool = False) -> None:
         where = str(file.relative_to(PACKAGE.parent))
-        found.append(Import(where, node.lineno, source, target, not in_function))
+        found.append(Import(where, node.lineno, source, target, not in_function, is_namespace))
 
     def target_of(node: ast.ImportFrom) -> str | None:
         """The module named after `from`, below taper; None outside of taper."""
@@ -92,7 +98,8 @@ def read_imports(file: Path, modules: set[str]) -> list[Import]:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name == "taper" or alias.name.startswith("taper."):
-                    note(node, alias.name.removeprefix("taper").removeprefix("."), in_function)
+                    target = alias.name.removeprefix("taper").removeprefix(".")
+                    note(node, target, in_function, not target)
         elif isinstance(node, ast.ImportFrom) and (base := target_of(node)) is not None:
             for alias in node.names:
                 inner = f"{base}.{alias.name}" if base else alias.name
@@ -125,11 +132,19 @@ def test_imports_point_down(imports: list[Import]) -> None:
         here, there = room_of(found.source), room_of(found.target)
         if here in ("", there) or there == "version":
             continue  # the namespace itself names anything; a room imports from itself
+        if here == "ops" and found.is_namespace:
+            continue
         if FLOOR_OF[there] > FLOOR_OF[here]:
             wrong.append(
                 f"{found.file}:{found.line}: {here} imports taper.{found.target}, above it"
             )
     assert not wrong, "\n".join(["", *wrong])
+
+
+def test_the_namespace_loads_nothing(imports: list[Import]) -> None:
+    """So whoever imports `taper` while it is being imported holds a module that is complete."""
+    loaded = {found.target for found in imports if found.source == "" and found.at_load}
+    assert loaded == {"version"}
 
 
 def test_rooms_of_one_floor_form_no_cycle(imports: list[Import]) -> None:
@@ -190,7 +205,7 @@ def test_the_reader_sees_what_it_should(tmp_path: Path) -> None:
     file = PACKAGE / "ops" / "made_up.py"
     text = (
         "from typing import TYPE_CHECKING\nimport taper.core.dtype\nfrom . import view\n"
-        "from ..nn import functional\nfrom taper import nn\n"
+        "from ..nn import functional\nfrom taper import nn\nimport taper\n"
         "if TYPE_CHECKING:\n    from taper.cli import main\n"
         "def f():\n    from taper.optim.sgd import SGD\n"
     )
@@ -205,8 +220,10 @@ def test_the_reader_sees_what_it_should(tmp_path: Path) -> None:
         (3, "ops.view", True),
         (4, "nn.functional", True),
         (5, "nn", True),
-        (9, "optim.sgd", False),
+        (6, "", True),
+        (10, "optim.sgd", False),
     ]
+    assert [one.line for one in found if one.is_namespace] == [6]
     assert room_of("nn.functional") == "nn.functional" and room_of("nn.modules.linear") == "nn"
     assert find_cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == ["a", "b", "c", "a"]
     assert find_cycle({"a": {"b", "c"}, "b": {"c"}}) == []

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+import taper
 from taper.core.device import layout_title
 from taper.core.printing import format_tensor, tensor_str
 from taper.core.storage import new_storage
@@ -261,12 +262,8 @@ def _copy_sharing(self: Tensor, storage: Any, memo: Any) -> Tensor:
 
 
 def _reduce_ex(self: Tensor, protocol: Any) -> Any:
-    edge = self._edge
-    if edge is not None and edge is not LEAF:
-        pass  # PyTorch pickles the values of non-leaves too, and makes leaves of them
-    from taper.serialization import reduce_tensor
-
-    return reduce_tensor(self)
+    # Non-leaves, too: PyTorch pickles their values and makes leaves of them.
+    return taper.serialization.reduce_tensor(self)
 
 
 def _copy(self: Tensor) -> Tensor:
