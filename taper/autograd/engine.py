@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from taper.autograd.node import Node, NodeOutput, function_of, line_of
+from taper.core.errors import set_by_ops
 from taper.core.state import grad_mode
 from taper.core.tensor import LEAF, Parameter, Tensor, wrap
 
 __all__ = ["run_backward"]
 
-add: Callable[[Tensor, Tensor], Tensor]  # set by ops/arithmetic, which stands above this room
-cast_and_reduce: Callable[..., Tensor]  # set by ops/reduction
+add: Callable[[Tensor, Tensor], Tensor] = set_by_ops  # ops/arithmetic
+cast_and_reduce: Callable[..., Tensor] = set_by_ops  # ops/reduction
 ndarray = np.ndarray
 
 
@@ -288,7 +289,7 @@ class Walk:
                     and getrefcount(grad._array) == UNSHARED_ARRAY
                     and type(grad._array) is ndarray
                     and grad._array.base is None
-                    and grad._array.flags.forc
+                    and has_layout_of(grad._array, leaf._array)
                     and type(grad) is Tensor
                 ):
                     if grad._edge is not None:
@@ -307,10 +308,22 @@ class Walk:
                     hook(leaf)
 
 
+def has_layout_of(array: Any, leaf: Any) -> bool:
+    """Whether a gradient lies in memory as its leaf does, or contiguously if that has gaps."""
+    if type(leaf) is not ndarray:
+        return True
+    return array.strides == leaf.strides or (array.flags.c_contiguous and not leaf.flags.f_contiguous)
+
+
 def owned_copy(grad: Tensor, leaf: Tensor) -> Tensor:
     """A copy of a gradient that nobody else holds, laid out as the leaf is."""
-    if type(grad._array) is ndarray and type(grad) is Tensor:
-        return wrap(grad._array.copy())
+    array = grad._array
+    if type(array) is ndarray and type(grad) is Tensor:
+        if type(leaf._array) is ndarray and leaf._array.shape == array.shape:
+            copied = np.empty_like(leaf._array, array.dtype, subok=False)
+            copied[...] = array
+            return wrap(copied)
+        return wrap(array.copy())
     return grad.detach().clone()  # type: ignore[no-any-return]
 
 

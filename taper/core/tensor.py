@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from taper.core import device as devices
-from taper.core.dtype import _BY_NUMPY, dtype, from_numpy_dtype
+from taper.core.dtype import _BY_NUMPY, FLOATING, dtype, from_numpy_dtype
 from taper.core.size import Size
 from taper.core.storage import (
     HEADER_WORDS,
@@ -95,6 +95,8 @@ class Tensor(metaclass=TensorMeta):
     if TYPE_CHECKING:
         # Bound by `ops` from the table of operators; here for type checkers. A real __getattr__
         # would cost every attribute of every tensor Python's quick lookup of slots.
+        grad: Any
+
         def __getattr__(self, name: str) -> Any: ...
         def __getitem__(self, index: Any) -> Tensor: ...
         def __setitem__(self, index: Any, value: Any) -> None: ...
@@ -337,6 +339,8 @@ class Tensor(metaclass=TensorMeta):
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Sets whether operations on this leaf are recorded; returns the tensor."""
+        if requires_grad and self._edge is None and self.dtype.category < FLOATING:
+            raise RuntimeError("only Tensors of floating point dtype can require gradients")
         self.requires_grad = requires_grad
         return self
 
@@ -538,7 +542,7 @@ class Buffer(Tensor, metaclass=BufferMeta):
 
 def subclass_alias(cls: type, data: Tensor, requires_grad: bool = False) -> Tensor:
     """A tensor of class `cls` over the memory of `data`, a leaf."""
-    tensor = _new(cls)
+    tensor: Tensor = _new(cls)
     tensor._array = data._array
     tensor._edge = LEAF if requires_grad else None
     # Its own version counter, as `.data` has: the copy is a new leaf over the same memory.
@@ -548,7 +552,7 @@ def subclass_alias(cls: type, data: Tensor, requires_grad: bool = False) -> Tens
         storage.version = 0
     tensor._base = None
     tensor._grad = None
-    return tensor  # type: ignore[no-any-return]
+    return tensor
 
 
 def memory_span(tensor: Tensor) -> int:

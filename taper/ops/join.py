@@ -59,11 +59,18 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """
     if type(dim) is int:
         try:
-            return np.concatenate(tensors, dim)
+            return _laid_out(np.concatenate(tensors, dim))
         except ValueError:
             pass
     arrays, dim = _joinable(tensors, dim)
-    return np.concatenate(arrays, dim)
+    return _laid_out(np.concatenate(arrays, dim))
+
+
+def _laid_out(joined: Any) -> Any:
+    """NumPy lays the result out as the parts are; PyTorch does so for channels-last ones only."""
+    if type(joined) is not _ndarray or joined.ndim in (4, 5) or joined.flags.c_contiguous:
+        return joined
+    return joined.copy()
 
 
 def _write_joined(result: Tensor, out: Any) -> Tensor:
@@ -127,6 +134,8 @@ def _(tensors: Any = None, dim: int = 0, *, out: Any = None, axis: Any = None) -
         if arrays is not None:
             try:
                 array = _concatenate(arrays, dim)
+                if not array.flags.c_contiguous:
+                    array = _laid_out(array)
             except Exception:
                 pass
             else:
@@ -186,9 +195,9 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     ndim = len(shape)
     dim = normalize_dim(dim, ndim + 1)
     if dim == ndim:
-        return np.concatenate([t[..., None] for t in tensors], dim)
+        return _laid_out(np.concatenate([t[..., None] for t in tensors], dim))
     # Joined along `dim`, that dimension holds them one after the other: it only has to be split.
-    return np.concatenate(tensors, dim).reshape((*shape[:dim], len(tensors), *shape[dim:]))
+    return _laid_out(np.concatenate(tensors, dim)).reshape((*shape[:dim], len(tensors), *shape[dim:]))
 
 
 @stack.short_path

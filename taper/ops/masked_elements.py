@@ -194,7 +194,8 @@ def _rows(input: Any) -> Any:
 @operator("nonzero", hidden=True, differentiable=False, outputs=0)
 def nonzero_columns(input: Tensor) -> Tensor:
     """`nonzero` as one tensor per dimension."""
-    return np.nonzero(input if input.ndim else input.reshape(1))
+    found = np.nonzero(input if input.ndim else input.reshape(1))
+    return found if len(found) == 1 else tuple(np.array(found))
 
 
 @composite(method=True)

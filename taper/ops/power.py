@@ -120,6 +120,8 @@ def power_of(input: Tensor, other: Tensor | Number) -> Tensor:
     """``other ** input``."""
     if isinstance(other, int):
         other = np.array(other, input.dtype)
+    if type(input) is np.ndarray and not input.flags.c_contiguous:
+        input = input.copy()  # the number counts as the first operand, and has no layout
     return _integer_power(other, input) if input.dtype.kind in "iu" else np.power(other, input)
 
 

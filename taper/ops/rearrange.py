@@ -159,7 +159,7 @@ def flip(input: Tensor, dims: Any) -> Tensor:
     dims = normalize_dims(dims if isinstance(dims, (tuple, list)) else (dims,), input.ndim)
     back = slice(None, None, -1)
     index = tuple([back if d in dims else _ALL for d in range(input.ndim)])
-    return input[(*index, ...)].copy()
+    return input[(*index, ...)].copy("K")
 
 
 @flip.derivative("input")
@@ -257,7 +257,7 @@ def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     for name, d in zip(("dim0", "dim1"), dims, strict=True):
         if not -ndim <= d < ndim:
             raise RuntimeError(f"Rotation {name} out of range, {name} = {d}")
-    return np.rot90(input, k, dims).copy()
+    return np.rot90(input, k, dims).copy("K")
 
 
 @rot90.derivative("input")

@@ -134,7 +134,7 @@ def observed_tensor(tensor: Any) -> dict[str, Any]:
     return {
         "dtype": str(tensor.dtype),
         "shape": tuple(tensor.shape),
-        "stride": tuple(tensor.stride()),
+        "stride": significant_strides(tensor),
         "storage_offset": tensor.storage_offset(),
         "requires_grad": tensor.requires_grad,
         "is_leaf": attempt(lambda: tensor.is_leaf),
@@ -146,6 +146,14 @@ def observed_tensor(tensor: Any) -> dict[str, Any]:
         "is_conj": tensor.is_conj(),
         "value": numbers(tensor),
     }
+
+
+def significant_strides(tensor: Any) -> tuple[int | None, ...]:
+    """The strides of dims with more than one element; others are never used to go anywhere."""
+    if not tensor.numel():
+        return ()
+    sizes_and_strides = zip(tensor.shape, tensor.stride(), strict=True)
+    return tuple(stride if size > 1 else None for size, stride in sizes_and_strides)
 
 
 def next_names(node: Any) -> list[str | None]:

@@ -163,7 +163,7 @@ class Writer:
         if len(shape) == 2 and self.chance(0.1):
             tail = ".requires_grad_()" if grad else ""
             values = self.values(dtype, shape[::-1])
-            return f"torch.tensor({values}, dtype=torch.{dtype}).t(){tail}"
+            return f"torch.tensor({values}, dtype=torch.{dtype}).t().clone(){tail}"
         return f"torch.tensor({self.values(dtype, shape)}, dtype=torch.{dtype}{grad})"
 
     def values(self, dtype: str, shape: tuple[int, ...]) -> Any:
@@ -457,14 +457,25 @@ def arithmetic(w: Writer) -> str | None:
         return None
     right = w.pick_partner(left)
     form = w.choice(["+", "+", "-", "*", "*", "add", "sub", "mul", "torch.add", "alpha"])
-    target = w.fresh()
     if form in "+-*":
-        return f"{target} = {left} {form} {right}"
-    if form == "torch.add":
-        return f"{target} = torch.add({left}, {right})"
-    if form == "alpha":
-        return f"{target} = {left}.add({right}, alpha=2)"
-    return f"{target} = {left}.{form}({right})"
+        text = f"{left} {form} {right}"
+    elif form == "torch.add":
+        text = f"torch.add({left}, {right})"
+    elif form == "alpha":
+        text = f"{left}.add({right}, alpha=2)"
+    else:
+        text = f"{left}.{form}({right})"
+    return f"{w.fresh()} = {laid_out(w, text, left, right)}"
+
+
+def laid_out(w: Writer, text: str, left: str, right: str) -> str:
+    """The result, made contiguous if the operands' layouts differ: whose it takes is open."""
+    one, other = w.value(left), w.value(right)
+    if one.is_contiguous() and other.is_contiguous():
+        return text
+    if one.shape == other.shape and one.stride() == other.stride():
+        return text
+    return f"({text}).contiguous()"
 
 
 @family(8)
@@ -485,12 +496,13 @@ def division(w: Writer) -> str | None:
     if left is None:
         return None
     right = w.pick_partner(left)
-    target = w.fresh()
     if w.value(right).is_complex() or w.value(right).is_floating_point():
-        return f"{target} = {left} / ({right}.abs() + 0.5)"
-    return w.choice(
-        [f"{target} = {left} / ({right} * {right} + 1)", f"{target} = 2 / ({left}.abs() + 1)"]
-    )
+        text = f"{left} / ({right}.abs() + 0.5)"
+    else:
+        text = f"{left} / ({right} * {right} + 1)"
+    if w.chance(0.2):
+        return f"{w.fresh()} = 2 / ({left}.abs() + 1)"
+    return f"{w.fresh()} = {laid_out(w, text, left, right)}"
 
 
 @family(3)
@@ -584,7 +596,7 @@ def two_argument_function(w: Writer) -> str | None:
         and w.is_settled(w.value(left), 0.3)
     ):
         return None
-    return f"{w.fresh()} = {form.format(l=left, r=right)}"
+    return f"{w.fresh()} = {laid_out(w, form.format(l=left, r=right), left, right)}"
 
 
 @family(4)
@@ -605,7 +617,7 @@ def comparison(w: Writer) -> str | None:
     )
     if not is_comparable(w, left, right):
         return None
-    return f"{w.fresh()} = {form.format(l=left, r=right)}"
+    return f"{w.fresh()} = {laid_out(w, form.format(l=left, r=right), left, right)}"
 
 
 def is_comparable(w: Writer, left: str, right: str) -> bool:
@@ -645,7 +657,7 @@ def logic(w: Writer) -> str | None:
             "torch.bitwise_or({l}, {r})",
         ]
     )
-    return f"{w.fresh()} = {form.format(l=name, r=other)}"
+    return f"{w.fresh()} = {laid_out(w, form.format(l=name, r=other), name, other or name)}"
 
 
 @family(3)
@@ -1058,9 +1070,12 @@ def may_take(tensor: Any, other: Any) -> bool:
     """Whether `other` may be written into `tensor`.
 
     Not if it is differentiable and the tensor holds integers or bools, which PyTorch then makes
-    require grad; and not if both overlap in part, which PyTorch refuses in some operations.
+    require grad, or complex numbers, for which its backward pass fails; and not if both share
+    memory, which PyTorch refuses in some operations.
     """
     if other.requires_grad and not (tensor.is_floating_point() or tensor.is_complex()):
+        return False
+    if other.requires_grad and tensor.is_complex() and not other.is_complex():
         return False
     return not shares_memory(tensor, other)
 
@@ -1085,9 +1100,9 @@ def gathering(w: Writer) -> str | None:
     shape[dim] = len(places)
     options = [
         f"{name}.index_select({dim}, torch.tensor({places}))",
-        f"{name}.gather({dim}, torch.tensor({places}).reshape({tuple(shape)}))",
+        f"({name} + 0).gather({dim}, torch.tensor({places}).reshape({tuple(shape)}))",
         f"{name}.take(torch.tensor({flat}))",
-        f"torch.take_along_dim({name}, torch.tensor({places}).reshape({tuple(shape)}), {dim})",
+        f"torch.take_along_dim({name} + 0, torch.tensor({places}).reshape({tuple(shape)}), {dim})",
         f"torch.repeat_interleave({name}, 2, {dim})",
         f"{name}.repeat({', '.join(['2'] * tensor.dim())})",
         f"{name}.tril()" if tensor.dim() >= 2 else f"{name}.tile(2)",
@@ -1278,7 +1293,8 @@ def loop(w: Writer) -> str | None:
         return (
             f"{target} = {name}.clone()\nfor i in range({name}.shape[0]):\n    {target}[i] *= i + 1"
         )
-    return f"{target} = {name}\nfor _ in range(2):\n    {target} = {target} * 0.5 + {other}"
+    step = laid_out(w, f"{target} * 0.5 + {other}", name, other)
+    return f"{target} = {name}\nfor _ in range(2):\n    {target} = {step}"
 
 
 @family(2)
@@ -1305,7 +1321,7 @@ def python_value(w: Writer) -> str | None:
             "{t}.numel()",
             "len({t})",
             "{t}.dim()",
-            "{t}.stride()",
+            "{t}.storage_offset()",
             "{t}.size(-1)",
             "{t}.sum().item()",
             "{t}.is_contiguous()",
@@ -1321,7 +1337,7 @@ def python_value(w: Writer) -> str | None:
             "{t}._is_view()",
             "{t}.output_nr",
             "torch.is_tensor({t})",
-            "{t}.data_ptr() == {t}.clone().data_ptr()",
+            "{t}.data_ptr() == {t}.detach().data_ptr()",
         ]
     )
     return f"{w.fresh()} = {form.format(t=name)}"
@@ -1337,9 +1353,9 @@ def inner_gradient(w: Writer) -> str | None:
     if output is None or leaf is None:
         return None
     create = w.choice(["create_graph=True", "retain_graph=True"])
-    return (
-        f"{w.fresh()}, = torch.autograd.grad({output}.sum(), [{leaf}], {create}, allow_unused=True)"
-    )
+    # How a gradient is laid out in memory, expanded say, is open.
+    gradient = f"torch.autograd.grad({output}.sum(), [{leaf}], {create})"
+    return f"{w.fresh()} = {gradient}[0].contiguous()"
 
 
 @family(2)
