@@ -131,11 +131,12 @@ def normalize_dim(dim: Any, ndim: int) -> int:
     size = ndim or 1
     if type(dim) is not int:
         try:
-            dim = dim.__index__()
+            index = dim.__index__
         except AttributeError:
-            raise TypeError(
-                f"argument 'dim' must be int, not {type(dim).__name__}"
-            ) from None
+            index = None
+        if index is None or type(dim) is bool:
+            raise TypeError(f"argument 'dim' must be int, not {type(dim).__name__}")
+        dim = index()
     if -size <= dim < size:
         return dim + size if dim < 0 else dim  # type: ignore[no-any-return]
     raise dim_error(dim, ndim)

@@ -66,6 +66,11 @@ def normalize(index: Any, shape: tuple[int, ...]) -> tuple[list[Any], Advanced |
         count += _dimensions_of(item)
     ndim = len(shape)
     if count > ndim:
+        for item in items:
+            if isinstance(item, slice):
+                checked_slice(item)
+            elif isinstance(item, int):
+                _checked_range(item)
         if ndim == 0 and all(type(i) is int or isinstance(i, np.integer) for i in items):
             raise IndexError(
                 "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or "
@@ -158,9 +163,15 @@ def _dimensions_of(item: Any) -> int:
     return 1
 
 
+def _checked_range(position: int) -> None:
+    if not -(2**63) <= position < 2**63:
+        raise ValueError("Overflow when unpacking long long")
+
+
 def checked_int(position: int, dim: int, shape: tuple[int, ...]) -> int:
     size = shape[dim]
     if not -size <= position < size:
+        _checked_range(position)
         raise IndexError(
             f"index {position} is out of bounds for dimension {dim} with size {size}"
         )

@@ -48,6 +48,7 @@ def scaled(array: Any, factor: Any) -> Any:
 
 @operator(
     method=True, inplace=True, out=True, promote="result_type", upcast=True, ufunc=np.add,
+    takes_numbers=True,
     dunders=("__add__", "__radd__", "__iadd__"),
 )
 def add(input: Tensor, other: Tensor | Number, *, alpha: Number = 1) -> Tensor:
@@ -91,7 +92,7 @@ def _check_sub(bound: dict[str, Any]) -> None:
 
 @operator(
     method=True, inplace=True, out=True, promote="result_type", upcast=True, ufunc=np.subtract,
-    aliases=("subtract",), dunders=("__sub__", "__isub__"), check=_check_sub,
+    aliases=("subtract",), dunders=("__sub__", "__isub__"), check=_check_sub, takes_numbers=True,
 )
 def sub(input: Tensor, other: Tensor | Number, *, alpha: Number = 1) -> Tensor:
     r"""Subtracts `other`, scaled by `alpha`, from `input`: :math:`y_i = x_i - \alpha z_i`.
@@ -144,7 +145,7 @@ def _(grad):
 
 @operator(
     method=True, inplace=True, out=True, promote="result_type", upcast=True, ufunc=np.multiply,
-    aliases=("multiply",), dunders=("__mul__", "__rmul__", "__imul__"),
+    aliases=("multiply",), takes_numbers=True, dunders=("__mul__", "__rmul__", "__imul__"),
 )
 def mul(input: Tensor, other: Tensor | Number) -> Tensor:
     r"""Multiplies elementwise: :math:`y_i = x_i z_i`.

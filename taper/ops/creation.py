@@ -539,8 +539,7 @@ def eye(
         tensor([[1., 0.],
                 [0., 1.]])
     """
-    n = as_sizes("eye", n, "n")[0]
-    m = n if m is None else as_sizes("eye", m, "m")[0]
+    m = n if m is None else m
     for name, value in (("n", n), ("m", m)):
         if value < 0:
             raise RuntimeError(f"{name} must be greater or equal to 0, got {value}")
@@ -548,6 +547,8 @@ def eye(
     if out is not None:
         check_out_dtype(out, wanted)
     wanted = wanted or (out.dtype if out is not None else get_default_dtype())
+    if n * m >= 2**60:
+        raise RuntimeError("numel: integer multiplication overflow")
     array = np.eye(n, m, dtype=wanted.numpy_dtype)
     return _finish_range("eye", array, out, wanted, device, requires_grad)
 

@@ -15,7 +15,7 @@ Number = Any
 
 @operator(
     method=True, inplace=True, out=True, promote="float", ufunc=np.true_divide,
-    node="DivBackward0", dunders=("__truediv__", "__itruediv__", "__div__", "__idiv__"),
+    node="DivBackward0", takes_numbers=True, dunders=("__truediv__", "__itruediv__", "__div__", "__idiv__"),
 )
 def true_divide(input: Tensor, other: Tensor | Number) -> Tensor:
     r"""Divides elementwise, never rounding to integers: :math:`y_i = x_i / z_i`.
@@ -39,7 +39,7 @@ def _(grad, input, other):
     return -grad * conj(input / other / other)
 
 
-@composite(method=True, inplace=True, out=True, aliases=("divide",))
+@composite(method=True, inplace=True, out=True, aliases=("divide",), takes_numbers=True)
 def div(input: Tensor, other: Tensor | Number, *, rounding_mode: str | None = None) -> Tensor:
     r"""Divides elementwise; rounds the quotient if asked to.
 
@@ -96,7 +96,7 @@ def _trunc_quotient(input: Any, other: Any) -> Any:
 
 
 @operator(hidden=True, promote="result_type", upcast=True, kinds="if", kernel="div_floor_cpu",
-          node="DivBackward2")
+          node="DivBackward2", takes_numbers=True)
 def divide_floor(input: Tensor, other: Tensor | Number) -> Tensor:
     """`div` with rounding_mode="floor"."""
     refuse_zero(other)
@@ -104,7 +104,7 @@ def divide_floor(input: Tensor, other: Tensor | Number) -> Tensor:
 
 
 @operator(hidden=True, promote="result_type", upcast=True, kinds="if", kernel="div_trunc_cpu",
-          node="DivBackward2")
+          node="DivBackward2", takes_numbers=True)
 def divide_trunc(input: Tensor, other: Tensor | Number) -> Tensor:
     """`div` with rounding_mode="trunc"."""
     return _trunc_quotient(input, other)
@@ -133,7 +133,7 @@ for _rounded in (divide_floor, divide_trunc):
 
 @operator(
     method=True, inplace=True, out=True, promote="result_type", upcast=True, kinds="if",
-    kernel="div_floor_cpu", node="NotImplemented", dunders=("__floordiv__", "__ifloordiv__"),
+    kernel="div_floor_cpu", node="NotImplemented", takes_numbers=True, dunders=("__floordiv__", "__ifloordiv__"),
 )
 def floor_divide(input: Tensor | Number, other: Tensor | Number) -> Tensor:
     """Divides and rounds down; like ``div(rounding_mode="floor")`` but without a derivative.

@@ -344,7 +344,7 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
         >>> torch.inner(torch.tensor([1, 2]), torch.tensor([3, 4]))
         tensor(11)
     """
-    if input.ndim == 0 or other.ndim == 0:
+    if 0 in (input.ndim, other.ndim):
         return input * other
     if input.shape[-1] != other.shape[-1]:
         raise RuntimeError(

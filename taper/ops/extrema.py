@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from taper.core.dtype import BOOL
-from taper.core.errors import normalize_dim, normalize_dims
+from taper.core.dtype import BOOL, COMPLEX
+from taper.core.errors import normalize_dim
 from taper.core.tensor import Tensor
 from taper.kernels.lanes import pick_one
 from taper.ops.declare import OPERATORS, composite, operator
@@ -22,18 +22,19 @@ def _require_elements(input: Any, dim: Any, name: str) -> None:
             f"{name}(): Expected reduction dim to be specified for input.numel() == 0. "
             "Specify the reduction dim with the 'dim' argument."
         )
-    for d in normalize_dims((dim,) if isinstance(dim, int) else dim, input.ndim):
+    for d in (dim,) if isinstance(dim, int) else dim:
+        d = normalize_dim(d, input.ndim)
         if input.shape[d] == 0:
             raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
 
 
 def _largest_over(ufunc: Any, name: str, input: Any, dim: Any, keepdim: bool) -> Any:
     """`amax` and `amin`: the largest by `ufunc`, over an axis, several, or all."""
+    if input.size == 0:
+        _require_elements(input, dim or None if isinstance(dim, (tuple, list)) else dim, name)
     axis = axes_of(dim, input.ndim)
     if input.ndim == 0:
         return input.copy()
-    if input.size == 0:
-        _require_elements(input, None if axis is None else dim, name)
     if axis == input.ndim - 1 > 0 and input.shape[axis] > 16 and type(input) is np.ndarray:
         # NumPy's reduction along short rows is slower than finding the position in each.
         position = input.argmax(axis) if ufunc is np.maximum else input.argmin(axis)
@@ -149,6 +150,12 @@ def _position(method: str, name: str, input: Any, dim: Any, keepdim: bool) -> An
 def _check_position(bound: dict[str, Any], name: str) -> None:
     if bound["input"].dtype.category == BOOL:
         raise RuntimeError(f"{name}(): does not support bool input")
+    if bound["input"].dtype.category == COMPLEX:
+        raise RuntimeError(f"{name}(): does not support complex input")
+    if bound["dim"] is None and bound["input"].numel() == 0:
+        raise IndexError(
+            f"{name}(): Expected reduction dim to be specified for input.numel() == 0."
+        )
 
 
 @operator(

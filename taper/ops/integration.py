@@ -24,7 +24,7 @@ def diff(
     """
     if input.dim() == 0:
         raise RuntimeError("diff expects input to be at least one-dimensional")
-    if n < 0:
+    if not 0 <= n < 2**63 or n is True or n is False:
         raise RuntimeError(f"order must be non-negative but got {n}")
     dim = normalize_dim(dim, input.dim())
     parts = [t for t in (prepend, input, append) if t is not None]

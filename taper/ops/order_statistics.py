@@ -97,8 +97,8 @@ def _(grad, input, result):
     return _shared(grad, input, result)
 
 
-@operator("median", hidden=True, out=True, outputs=("values", "indices"), kinds="bif",
-          kernel="median_out_impl", node="MedianBackward1")
+@operator("median", hidden=True, out=True, outputs=("values", "indices"), kinds="if",
+          kernel="median_out", node="MedianBackward1")
 def median_along(input: Tensor, dim: int, keepdim: bool = False) -> Tensor:
     """`median` along a dimension."""
     return _median_along("median", input, dim, keepdim, False)

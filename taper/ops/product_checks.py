@@ -88,6 +88,8 @@ def _raise_addmv(*tensors: Any) -> None:
 
 def same_dtypes_in_mv(bound: dict[str, Any]) -> None:
     """A matrix and a vector, whose dtype is the result's."""
+    if bound["input"].ndim == 0:
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     _raise_addmv(bound["vec"], bound["input"], bound["vec"])
 
 

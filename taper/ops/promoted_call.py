@@ -18,7 +18,7 @@ from taper.core.promotion import dtype_of_number, number_as, result_dtype, to_in
 from taper.core.state import active
 from taper.core.tensor import Parameter, Tensor, wrap
 from taper.ops.declare import Operator
-from taper.ops.signature import Signature
+from taper.ops.signature import TENSOR, Signature
 
 __all__ = ["promoted_call"]
 
@@ -91,6 +91,9 @@ def _plan(op: Operator, signature: Signature, args: tuple[Any, ...]) -> tuple[An
     numbers, found = [], []
     for position in signature.operand_positions:
         value = args[position]
+        role = signature.parameters[position].role
+        if role is TENSOR and not op.takes_numbers and not isinstance(value, Tensor):
+            return full_way
         if isinstance(value, Tensor):
             (with_dims if value._array.ndim else without_dims).append(value.dtype)
             found.append(value._array.dtype)

@@ -174,7 +174,7 @@ def _(grad, input_shape, dim, keepdim):
     method=True, out=True, promote=_sum_dtype, upcast=True, with_out=dtype_of_out,
     variant=("dim is not None", "ProdBackward1"),
 )
-def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     r"""Multiplies the elements, all of them or along one `dim`: :math:`\prod_i x_i`.
 
     Dtype:   integers are multiplied in int64
@@ -184,7 +184,8 @@ def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
         tensor([3, 8])
     """
     if input.ndim == 0:
-        axes_of(dim, 0)
+        if dim is not None:
+            normalize_dim(dim, 0)
         return input.copy()
     if dim is None:
         return multiply_rows(input.ravel()) if input.flags.c_contiguous else (
@@ -209,6 +210,7 @@ def _(grad, input, dim, keepdim):
 
 def _check_nansum(bound: dict[str, Any]) -> None:
     if bound["input"].is_complex():
+        axes_of(bound["dim"], bound["input"].ndim)
         raise RuntimeError("nansum on CPU does not support complex inputs")
 
 

@@ -14,7 +14,7 @@ _ROLES = {
     "Tensor | Number": NUMBER,
     "Sequence[Tensor]": LIST,
 }
-_KINDS = {"int": "int", "int | None": "optional int"}
+_KINDS = {"int": "int", "int | None": "optional int", "bool | Any": "flag or dims"}
 _LISTS_OF_INTEGERS = {"dim": "dims", "dims": "dims", "size": "sizes", "shape": "sizes"}
 REQUIRED = object()
 
@@ -23,7 +23,7 @@ class OperatorParameter:
     """One parameter: its name, role and default (REQUIRED if it has none).
 
     `kind` is what a bad call is told about values: "int", "optional int", "dims" (integers or one
-    of them), "sizes", or None for all others.
+    of them), "flag or dims" (`unbiased` in the place of `dim`), "sizes", or None for all others.
     """
 
     __slots__ = ("default", "keyword_only", "kind", "name", "role")

@@ -34,6 +34,11 @@ def as_sizes(function: str, size: Any, argument: str = "size") -> tuple[int, ...
                     f'{position + 1} with error "type must be tuple of ints,but got '
                     f'{type(item).__name__}"'
                 ) from None
+        if not -(2**63) <= item < 2**63:
+            raise TypeError(
+                f"{function}(): argument '{argument}' failed to unpack the object at pos "
+                f'{position + 1} with error "Overflow when unpacking long long"'
+            )
         result.append(item)
     return tuple(result)
 
@@ -51,13 +56,17 @@ def size_arguments(function: str, given: tuple[Any, ...], named: Any = None) -> 
             f"{type(size[0]).__name__}"
         )
     sizes = as_sizes(function, size)
+    elements = 1
     for n in sizes:
+        elements *= n
         if n < 0:
             if function == "zeros":
                 raise RuntimeError("zeros: Dimension size must be non-negative.")
             raise RuntimeError(
                 f"Trying to create tensor with negative dimension {n}: {list(sizes)}"
             )
+    if elements >= 2**60:  # more bytes than there are addresses
+        raise RuntimeError(f"Storage size calculation overflowed with sizes={list(sizes)}")
     return sizes
 
 

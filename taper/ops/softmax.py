@@ -94,6 +94,7 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
         if small is not None:
             return np.subtract(small[0], np.log(small[2]))
     if not input.size:
+        normalize_dim(dim, input.ndim)
         return input.copy()
     shifted = np.subtract(input, np.maximum.reduce(input, axis, None, None, True))
     total = np.add.reduce(np.exp(shifted), axis, None, None, True)

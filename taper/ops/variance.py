@@ -72,7 +72,7 @@ def _spread(name: str, input: Any, dim: Any, correction: Any, keepdim: bool) -> 
 
 @operator(method=True, out=True, promote=_inexact("std and var"), upcast=True)
 def var(
-    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
+    input: Tensor, dim: bool | Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: Any = None,
 ) -> Tensor:
     r"""The variance: :math:`\frac1{n-c}\sum_i |x_i - \bar x|^2`, c = `correction` = 1.
@@ -106,7 +106,7 @@ def _(grad, input, dim, unbiased, keepdim, correction):
 
 @operator(method=True, out=True, promote=_inexact("std and var"), upcast=True)
 def std(
-    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
+    input: Tensor, dim: bool | Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: Any = None,
 ) -> Tensor:
     r"""The standard deviation, the square root of `var`.
@@ -139,7 +139,7 @@ def _mean_grad(grad: Any, shape: Any, dim: Any, keepdim: bool) -> Any:
 
 @operator(promote=_inexact("var_mean"), upcast=True, outputs=2)
 def var_mean(
-    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
+    input: Tensor, dim: bool | Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: Any = None,
 ) -> Tensor:
     """The variance, as `var` gives it, and the mean.
@@ -167,7 +167,7 @@ def _(grads, input, dim, unbiased, keepdim, correction):
 
 @operator(promote=_inexact("std_mean"), upcast=True, outputs=2)
 def std_mean(
-    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
+    input: Tensor, dim: bool | Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: Any = None,
 ) -> Tensor:
     """The standard deviation, as `std` gives it, and the mean.

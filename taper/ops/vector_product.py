@@ -11,9 +11,10 @@ from taper.core.dtype import FLOATING
 from taper.core.errors import normalize_dim
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
+from taper.core.user_warning import warn_once
 from taper.ops.arithmetic import conj
 from taper.ops.declare import composite, operator
-from taper.ops.matrix_checks import warn_once
+from taper.ops.product_checks import same_scalar_types
 from taper.ops.reduction import sum_to
 
 
@@ -37,7 +38,7 @@ def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
 
 
 @operator("linalg.cross", out=True, promote="result_type", kinds="ifc", kernel="cross",
-          node="LinalgCrossBackward0")
+          node="LinalgCrossBackward0", check=same_scalar_types("input", "other"))
 def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     """Cross products of vectors of length 3, along `dim`; the other dimensions broadcast.
 

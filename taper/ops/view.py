@@ -410,7 +410,9 @@ def tensor_expand(input: Tensor, *sizes: Any, size: Any = None, implicit: bool =
         if len(sizes) == 1 and type(sizes[0]) is not int:
             given = tuple(sizes[0]) if isinstance(sizes[0], (tuple, list)) else sizes
         lead = len(given) - len(shape)
-        if given and lead >= 0 and type(a) is ndarray and size is None:
+        if given and lead >= 0 and type(a) is ndarray and size is None and (
+            not lead or min(given[:lead]) >= 0
+        ):
             strides = [0] * lead
             for have, want, stride in zip(  # noqa: B905 - of one length
                 shape, given[lead:] if lead else given, a.strides

@@ -23,12 +23,13 @@ __all__ = [
 
 def make_function(op: Operator) -> Callable[..., Any]:
     """The public function of an operator."""
-    if op.is_composite and not op.has_out and (
-        op.forward.__code__.co_flags & _OPEN_ENDED or not Signature(op.forward).tensors
-    ):
-        function = op.forward  # it has to tell its arguments apart by itself, or needs not to
+    if op.is_composite and not op.has_out:
+        function = op.forward
         function.__module__ = "torch"
-        return function
+        open_ended = function.__code__.co_flags & _OPEN_ENDED
+        if open_ended or not any(p.role is not VALUE or p.kind is not None
+                                 for p in Signature(function).parameters):
+            return function  # it has to tell its arguments apart by itself
     return _make(op, op.name, has_out=op.has_out, slow="slow")
 
 

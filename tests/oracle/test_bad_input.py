@@ -1,6 +1,7 @@
 """Bad input: whatever PyTorch refuses taper refuses, by the same type of error; nothing crashes,
 no input is changed by a call that fails, and no NumPy error comes through untold."""
 
+import re
 import warnings
 
 import numpy as np
@@ -114,13 +115,19 @@ def outcome(function, module):
         try:
             function(module)
         except Exception as error:
-            name = type(error).__name__
-            return {"LinAlgError": "_LinAlgError"}.get(name, name), str(error)
+            kind = type(error)
+            if kind.__module__.startswith("numpy"):
+                return f"{kind.__module__}.{kind.__name__}", str(error)
+            return kind.__name__, str(error)
     return None, ""
 
 
-# Differences that are choices, by the start of the description, with the reason.
+# Differences that are choices: patterns of descriptions, with the reason.
 ACCEPTED = {
+    r"flip\(.*, -?\d+\)": "one dim stands for a tuple of one, as in Tensor.flip",
+    r"(squeeze|prod|median|logsumexp)\(.*, None\)": "None means all, as in sum and mean",
+    r"logsumexp\(.*, \[\]\)": "no dims mean all, as in sum; PyTorch trips over its own result",
+    r"Tensor.expand\(f32\[\], \(0, -1\)\)": "PyTorch makes a tensor of size -1",
 }
 
 
@@ -131,9 +138,9 @@ def test_errors_have_pytorchs_types():
         count += 1
         expected, _ = outcome(function, torch)
         actual, message = outcome(function, taper)
-        if actual != expected and not any(text.startswith(known) for known in ACCEPTED):
+        if actual != expected and not any(re.fullmatch(known, text) for known in ACCEPTED):
             different.append(f"{text}: {actual} ({message[:80]!r}), PyTorch: {expected}")
-    assert not different, f"{len(different)} of {count}:\n" + "\n".join(different[:400])
+    assert not different, f"{len(different)} of {count}:\n" + "\n".join(different[:50])
 
 
 def test_failed_calls_change_nothing():
