@@ -149,7 +149,7 @@ class Walk:
         """Runs nodes, newest first, until no gradient waits. Written for speed: the common ends
         of an edge, leaves and nodes with one output, are served here, others by `deliver`."""
         heap, nodes, gradients, leaves = self.heap, self.nodes, self.gradients, self.leaves
-        retain_graph, captures, everything = self.retain_graph, self.captures, self.needed is None
+        retain_graph, captures, needed = self.retain_graph, self.captures, self.needed
         watched = anomaly.enabled
         while heap:
             sequence = heappop(heap)
@@ -174,8 +174,10 @@ class Walk:
                 if edge is None or given is None:
                     continue
                 kind = type(edge)
-                if not everything or kind is NodeOutput or type(given) is not Tensor:
+                if kind is NodeOutput or type(given) is not Tensor:
                     self.deliver(edge, given)
+                elif needed is not None and edge not in needed:
+                    continue
                 elif kind is Tensor or kind is Parameter:
                     held = leaves.get(edge)
                     leaves[edge] = given if held is None else add(held, given)
@@ -208,30 +210,27 @@ class Walk:
                 node, index = function_of(edge)
                 targets.add(node)
                 self.captures[(id(node), index)] = None
-        consumers: dict[Any, list[Node]] = {}
-        seen: set[Any] = set()
-        stack = [e if isinstance(e, Tensor) else function_of(e)[0] for e, _ in roots]
+        # Nodes point to older ones only, so from the oldest on one pass over those reachable tells
+        # which of them lead to a target.
+        reachable: dict[int, Node] = {}
+        stack = [e for e in (function_of(edge)[0] if type(edge) is NodeOutput else edge
+                             for edge, _ in roots) if not isinstance(e, Tensor)]
         while stack:
             node = stack.pop()
-            if node in seen:
+            sequence = node.sequence
+            if sequence in reachable:
                 continue
-            seen.add(node)
-            if isinstance(node, Tensor):
-                continue
+            reachable[sequence] = node
             for edge in node.edges:
-                if edge is None:
-                    continue
-                below = edge if not isinstance(edge, NodeOutput) else edge.node
-                consumers.setdefault(below, []).append(node)
-                if below not in seen:
-                    stack.append(below)
-        needed: set[Any] = set()
-        stack = [t for t in targets if t in seen]
-        while stack:
-            node = stack.pop()
-            if node not in needed:
-                needed.add(node)
-                stack.extend(consumers.get(node, ()))
+                if edge is not None and not isinstance(edge, Tensor):
+                    stack.append(edge.node if type(edge) is NodeOutput else edge)
+        needed = targets  # grows from the targets up
+        for sequence in sorted(reachable):
+            node = reachable[sequence]
+            for edge in node.edges:
+                if edge in needed or (type(edge) is NodeOutput and edge.node in needed):
+                    needed.add(node)
+                    break
         self.needed = needed
 
     def capture(self, node: Node, grad: Any) -> bool:
