@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from taper.core.tensor import Tensor
+from taper.core.user_warning import warn_once
 from taper.kernels import lapack
 from taper.ops.declare import composite, operator
 from taper.ops.matrix_checks import (
@@ -18,7 +19,6 @@ from taper.ops.matrix_checks import (
     check_square,
     check_square_sizes,
     not_definite_error,
-    warn_once,
 )
 from taper.ops.reduction import sum_to
 from taper.ops.solve import adjoint, solve_triangular

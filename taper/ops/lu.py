@@ -13,6 +13,7 @@ import taper
 from taper.core.dtype import from_numpy_dtype
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
+from taper.core.user_warning import warn_once
 from taper.kernels import lapack
 from taper.ops.declare import composite, operator
 from taper.ops.matrix_checks import (
@@ -22,7 +23,6 @@ from taper.ops.matrix_checks import (
     check_equation,
     check_kinds,
     check_square,
-    warn_once,
 )
 from taper.ops.reduction import sum_to
 from taper.ops.return_types import named

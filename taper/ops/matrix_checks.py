@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -131,13 +130,3 @@ def not_converged_error(name: str, array: Any) -> LinAlgError:
 def has_non_finite(array: Any) -> bool:
     """Whether an element is infinite or NaN."""
     return not bool(np.isfinite(array).all())
-
-
-_warned: set[str] = set()
-
-
-def warn_once(key: str, message: str) -> None:
-    """Warns the caller of a public function, once per process, as PyTorch does of what is old."""
-    if key not in _warned:
-        _warned.add(key)
-        warnings.warn(message, UserWarning, stacklevel=3)

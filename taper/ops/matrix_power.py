@@ -10,8 +10,9 @@ import taper
 from taper.core.dtype import FLOATING, from_numpy_dtype
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
+from taper.core.user_warning import warn_once
 from taper.ops.declare import composite, operator
-from taper.ops.matrix_checks import check_matrix, check_square_sizes, warn_once
+from taper.ops.matrix_checks import check_matrix, check_square_sizes
 from taper.ops.solve import adjoint
 
 

@@ -14,9 +14,10 @@ import taper
 from taper.core.dtype import from_numpy_dtype
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
+from taper.core.user_warning import warn_once
 from taper.kernels import lapack
 from taper.ops.declare import composite, operator
-from taper.ops.matrix_checks import check_kinds, check_matrix, warn_once
+from taper.ops.matrix_checks import check_kinds, check_matrix
 from taper.ops.return_types import named
 from taper.ops.solve import adjoint, solve_triangular
 

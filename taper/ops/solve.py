@@ -9,6 +9,7 @@ import numpy as np
 
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
+from taper.core.user_warning import warn_once
 from taper.kernels import lapack
 from taper.ops.arithmetic import conj
 from taper.ops.declare import composite, operator
@@ -18,7 +19,6 @@ from taper.ops.matrix_checks import (
     check_square,
     singular_error,
     unsolvable_error,
-    warn_once,
 )
 from taper.ops.reduction import sum_to
 from taper.ops.return_types import named

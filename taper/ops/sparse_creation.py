@@ -14,7 +14,7 @@ from taper.core.device import as_device
 from taper.core.dtype import as_dtype, get_default_dtype
 from taper.core.tensor import LEAF, Tensor
 from taper.ops.declare import composite, operator
-from taper.ops.sparse_layout import _warn_about_beta, sparse_mask, stored_values
+from taper.ops.sparse_layout import sparse_mask, stored_values, warn_about_beta
 from taper.ops.tensor_data import array_of
 
 
@@ -237,7 +237,7 @@ def sparse_compressed_tensor(
     if layout is None:
         raise RuntimeError("sparse_compressed_tensor expected sparse compressed tensor layout but "
                            "got Strided")
-    _warn_about_beta(layout)
+    warn_about_beta(layout)
     dtype = as_dtype(dtype, "sparse_compressed_tensor")
     as_device(device)
     compressed, plain = _index_array(compressed_indices), _index_array(plain_indices)

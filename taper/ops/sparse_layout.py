@@ -5,7 +5,6 @@ The arrays are in arrays/sparse.py; tensors are made of their parts in sparse_cr
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from taper.arrays.sparse import (
 from taper.core import device as devices
 from taper.core.device import layout_title
 from taper.core.tensor import Tensor, wrap
+from taper.core.user_warning import warn_once
 from taper.ops.declare import composite, method, operator
 
 _COMPRESSED = (
@@ -120,7 +120,7 @@ def to_sparse(
         return input
     if wanted is devices.sparse_coo:
         return to_coordinates(input)
-    _warn_about_beta(wanted)
+    warn_about_beta(wanted)
     _check_compressible(input, wanted, blocksize, dense_dim)
     return to_compressed(input, wanted, _pair(blocksize), dense_dim or 0)
 
@@ -158,7 +158,7 @@ def to_sparse_csr(input: Tensor, dense_dim: int | None = None) -> Tensor:
     """
     if input.layout is devices.sparse_csr:
         return input
-    _warn_about_beta(devices.sparse_csr)
+    warn_about_beta(devices.sparse_csr)
     _check_compressible(input, devices.sparse_csr, None, dense_dim)
     return to_csr(input, dense_dim or 0)
 
@@ -168,7 +168,7 @@ def to_sparse_csc(input: Tensor, dense_dim: int | None = None) -> Tensor:
     """Returns a matrix, or a batch of them, with compressed sparse columns."""
     if input.layout is devices.sparse_csc:
         return input
-    _warn_about_beta(devices.sparse_csc)
+    warn_about_beta(devices.sparse_csc)
     _check_compressible(input, devices.sparse_csc, None, dense_dim)
     return to_csc(input, dense_dim or 0)
 
@@ -178,7 +178,7 @@ def to_sparse_bsr(input: Tensor, blocksize: Any, dense_dim: int | None = None) -
     """Returns a matrix, or a batch of them, with compressed rows of blocks."""
     if input.layout is devices.sparse_bsr:
         return input
-    _warn_about_beta(devices.sparse_bsr)
+    warn_about_beta(devices.sparse_bsr)
     _check_compressible(input, devices.sparse_bsr, blocksize, dense_dim)
     return to_bsr(input, _pair(blocksize), dense_dim or 0)
 
@@ -188,7 +188,7 @@ def to_sparse_bsc(input: Tensor, blocksize: Any, dense_dim: int | None = None) -
     """Returns a matrix, or a batch of them, with compressed columns of blocks."""
     if input.layout is devices.sparse_bsc:
         return input
-    _warn_about_beta(devices.sparse_bsc)
+    warn_about_beta(devices.sparse_bsc)
     _check_compressible(input, devices.sparse_bsc, blocksize, dense_dim)
     return to_bsc(input, _pair(blocksize), dense_dim or 0)
 
@@ -236,20 +236,13 @@ def _check_compressible(
         )
 
 
-_warned: set[str] = set()
-
-
-def _warn_about_beta(layout: Any) -> None:
+def warn_about_beta(layout: Any) -> None:
     """Says once per process that the compressed layouts are young, as PyTorch does."""
-    if _warned:
-        return
-    _warned.add("compressed")
-    words = layout.name[7:].upper()
-    warnings.warn(
-        f"Sparse {words} tensor support is in beta state. If you miss a functionality in the "
-        "sparse tensor support, please submit a feature request to "
+    warn_once(
+        "compressed layouts",
+        f"Sparse {layout.name[7:].upper()} tensor support is in beta state. If you miss a "
+        "functionality in the sparse tensor support, please submit a feature request to "
         "https://github.com/pytorch/pytorch/issues.",
-        UserWarning, stacklevel=3,
     )
 
 

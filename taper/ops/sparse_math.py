@@ -201,8 +201,8 @@ def _(grad, beta):
 
 
 @sampled_product.derivative("mat1", "mat2")
-def _(grad, mat1, mat2, alpha, needs):
-    dense = grad.to_dense(masked_grad=False)
+def _(grad, input, mat1, mat2, alpha, needs):
+    dense = sparse_mask(grad, input).to_dense(masked_grad=False)
     first = (dense @ adjoint(mat2)) * conj(alpha) if needs[0] else None
     return first, (adjoint(mat1) @ dense) * conj(alpha) if needs[1] else None
 
