@@ -215,16 +215,23 @@ def _depthwise(
     """One filter for each channel: products by kernel position, without columns."""
     padded = zero_padded(x, padding)
     kernel = weight.shape[2:]
-    column = weight.reshape(-1, 1, *kernel)
-    result: Any = None
-    for position in positions(kernel):
-        factor = column[(..., *position)].reshape(-1, *[1] * len(kernel))
-        product = padded[reached(position, stride, dilation, out)] * factor
-        if result is None:
-            result = product
-        else:
-            result += product
+    factors = weight.reshape(-1, *kernel)
+    result = np.zeros((*x.shape[:2], *out), x.dtype)
+    for images in images_of(result):
+        target = result[images]
+        product = np.empty_like(target)
+        for position in positions(kernel):
+            factor = factors[(..., *position)].reshape(-1, *[1] * len(kernel))
+            view = padded[images][reached(position, stride, dilation, out)]
+            target += np.multiply(view, factor, product)
     return result
+
+
+def images_of(x: Array) -> Iterator[slice]:
+    """Slices of a batch that stay in the cache."""
+    step = max(1, _PART // 2 // max(x[0].size, 1))
+    for start in range(0, len(x), step):
+        yield slice(start, start + step)
 
 
 def input_gradient(
@@ -258,10 +265,12 @@ def input_gradient(
     )
     grouped = grad.reshape(batch, groups, filters // groups, *out)
     if groups > 1 and each == 1 and filters == groups:
-        for position in positions(kernel):
-            factor = weight[(..., *position)].reshape(-1, 1, *[1] * len(kernel))
-            view = padded[reached(position, stride, dilation, out)]
-            view += grouped * factor
+        for images in images_of(grouped):
+            wanted, target = grouped[images], padded[images]
+            for position in positions(kernel):
+                factor = weight[(..., *position)].reshape(-1, 1, *[1] * len(kernel))
+                view = target[reached(position, stride, dilation, out)]
+                view += wanted * factor
     else:
         matrix = weight.reshape(groups, filters // groups, length).swapaxes(1, 2)
         for images, lines in parts(batch, out, groups * length):
@@ -295,6 +304,8 @@ def weight_gradient(
         return np.zeros((filters, each, *kernel), grad.dtype)
     if suits_pixels(channels, kernel, dilation, out, groups):
         return _weight_gradient_pixels(grad, x, kernel, stride, padding, dilation)
+    if groups > 1 and each == 1 and filters == channels:
+        return _weight_gradient_depthwise(grad, x, kernel, stride, padding, dilation)
     view = sliding(zero_padded(x, padding), kernel, stride, dilation, out, groups)
     grouped = grad.reshape(batch, groups, filters // groups, *out)
     axis = (slice(None),) * (2 + len(kernel))
@@ -327,3 +338,19 @@ def _weight_gradient_pixels(
         total = product if total is None else total + product
     shaped = total.reshape(filters, *kernel, x.shape[1])
     return np.ascontiguousarray(np.moveaxis(shaped, -1, 1))
+
+
+def _weight_gradient_depthwise(
+    grad: Array, x: Array, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
+) -> Array:
+    padded = zero_padded(x, padding)
+    out = grad.shape[2:]
+    total = np.zeros((x.shape[1], *kernel), grad.dtype)
+    for images in images_of(grad):
+        wanted, given = grad[images], padded[images]
+        flat = (*wanted.shape[:2], math.prod(out))
+        product = np.empty_like(wanted)
+        for position in positions(kernel):
+            np.multiply(given[reached(position, stride, dilation, out)], wanted, product)
+            total[(slice(None), *position)] += np.add.reduce(product.reshape(flat), (0, 2))
+    return total.reshape(-1, 1, *kernel)

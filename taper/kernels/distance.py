@@ -55,7 +55,7 @@ def euclidean_distances(x1: Array, x2: Array) -> Array:
     result *= -2
     result += first
     result += second
-    np.maximum(result, 0, result)
+    np.maximum(result, 0, out=result)
     return np.sqrt(result, result)
 
 

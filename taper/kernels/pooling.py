@@ -131,7 +131,7 @@ def _reduce_axis(x: Array, axis: int, windows: Windows, out: Ints, ufunc: Any) -
         return first.reshape(shape)
     result = ufunc(first, others[0])
     for other in others[1:]:
-        ufunc(result, other, result)
+        ufunc(result, other, out=result)
     return result.reshape(shape)
 
 
@@ -142,7 +142,7 @@ def _reduce_tiles(x: Array, kernel: Ints, out: Ints, ufunc: Any) -> Array:
     for k, n in zip(reversed(kernel), reversed(out), strict=True):
         if k > 1:
             if row == 1:
-                tiles = result.reshape(-1, k)
+                tiles: Array = result.reshape(-1, k)
                 parts = [tiles[:, j] for j in range(k)]
             elif row * dtype.itemsize <= _SHORT_ROW_BYTES:
                 tiles = result.reshape(-1, k * row).view(np.dtype((np.void, row * dtype.itemsize)))
@@ -152,7 +152,7 @@ def _reduce_tiles(x: Array, kernel: Ints, out: Ints, ufunc: Any) -> Array:
                 parts = [tiles[:, j] for j in range(k)]
             result = ufunc(parts[0], parts[1])
             for part in parts[2:]:
-                ufunc(result, part, result)
+                ufunc(result, part, out=result)
         row *= n
     if result is x:
         return x.copy()
@@ -183,12 +183,12 @@ def _choose(x: Array, axis: int, windows: Windows, out: Ints) -> tuple[Array, Ar
         better = other > best
         if may_be_nan:
             better |= np.isnan(other)
-        best = np.maximum(best, other) if j == 1 else np.maximum(best, other, best)
+        best = np.maximum(best, other) if j == 1 else np.maximum(best, other, out=best)
         # A later position is a larger number: what is better now is the largest so far.
         if j == 1:
             choice = better.view(np.uint8) if kind is np.uint8 else better.astype(kind)
         else:
-            np.maximum(choice, np.multiply(better, kind(j), dtype=kind), choice)
+            np.maximum(choice, np.multiply(better, kind(j), dtype=kind), out=choice)
     return best.reshape(shape), choice.reshape(shape)
 
 

@@ -178,7 +178,7 @@ def rnn(
         before[rows] = h
         out += h.dot(recurrent)
         if relu:
-            np.maximum(out, 0, out)
+            np.maximum(out, 0, out=out)
         else:
             np.tanh(out, out)
         h[...] = out
