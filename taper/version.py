@@ -59,6 +59,7 @@ def _order(version: str) -> tuple[Any, ...] | None:
 class TorchVersion(str):
     """A version string that compares as a version: with strings and with tuples of numbers.
 
+    >>> from taper.version import TorchVersion
     >>> TorchVersion("2.13.0") > "2.9", TorchVersion("2.13.0") >= (2, 13)
     (True, True)
     """

@@ -34,6 +34,7 @@ MODULE_NAMES: dict[str, str] = {
 def taper_name(torch_name: str, package: str = "taper") -> str:
     """The module of taper that stands for a module of torch.
 
+    >>> from taper.interop.torch_alias import taper_name
     >>> taper_name("torch.nn.functional")
     'taper.nn.functional'
     """

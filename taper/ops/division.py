@@ -15,7 +15,8 @@ Number = Any
 
 @operator(
     method=True, inplace=True, out=True, promote="float", ufunc=np.true_divide,
-    node="DivBackward0", takes_numbers=True, dunders=("__truediv__", "__itruediv__", "__div__", "__idiv__"),
+    node="DivBackward0", takes_numbers=True,
+    dunders=("__truediv__", "__itruediv__", "__div__", "__idiv__"),
 )
 def true_divide(input: Tensor, other: Tensor | Number) -> Tensor:
     r"""Divides elementwise, never rounding to integers: :math:`y_i = x_i / z_i`.
@@ -133,7 +134,8 @@ for _rounded in (divide_floor, divide_trunc):
 
 @operator(
     method=True, inplace=True, out=True, promote="result_type", upcast=True, kinds="if",
-    kernel="div_floor_cpu", node="NotImplemented", takes_numbers=True, dunders=("__floordiv__", "__ifloordiv__"),
+    kernel="div_floor_cpu", node="NotImplemented", takes_numbers=True,
+    dunders=("__floordiv__", "__ifloordiv__"),
 )
 def floor_divide(input: Tensor | Number, other: Tensor | Number) -> Tensor:
     """Divides and rounds down; like ``div(rounding_mode="floor")`` but without a derivative.

@@ -174,7 +174,9 @@ def _(grad, input_shape, dim, keepdim):
     method=True, out=True, promote=_sum_dtype, upcast=True, with_out=dtype_of_out,
     variant=("dim is not None", "ProdBackward1"),
 )
-def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def prod(
+    input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
     r"""Multiplies the elements, all of them or along one `dim`: :math:`\prod_i x_i`.
 
     Dtype:   integers are multiplied in int64
@@ -394,9 +396,12 @@ def _cast_and_reduce(grad: Tensor, how: Any) -> Tensor:
 
 def sum_to(grad: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Sums over the dimensions that broadcasting to `shape` would expand."""
-    lead = grad._array.ndim - len(shape)
+    present = grad._array.shape
+    lead = len(present) - len(shape)
+    if lead > 0 and present[lead:] == shape:  # a bias, say: nothing but new dimensions in front
+        return sum(grad, 0 if lead == 1 else tuple(range(lead)))
     dims = [*range(lead), *(lead + i for i, n in enumerate(shape)
-                            if n == 1 and grad._array.shape[lead + i] != 1)]
+                            if n == 1 and present[lead + i] != 1)]
     if dims:
         grad = sum(grad, dims, True)
     return grad.reshape(shape) if lead else grad

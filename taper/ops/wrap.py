@@ -53,7 +53,7 @@ def _make(op: Operator, name: str, *, has_out: bool, slow: str) -> Callable[...,
     source = Source(op, "_" if not name.isidentifier() else name)
     signature = Signature(op.forward, op.variadic)
     taken = _LOCAL_NAMES.intersection(signature.names)
-    if taken and not op.is_composite or "failure" in signature.names:
+    if (taken and not op.is_composite) or "failure" in signature.names:
         raise TypeError(f"operator {op.path}: parameters can't be called {sorted(taken)}")
     is_dunder = slow == "slow_dunder"
     inplace_flag = op.inplace_flag and not is_dunder

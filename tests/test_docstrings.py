@@ -1,0 +1,78 @@
+"""Runs every example in taper's docstrings: of operators, classes, methods, functions, modules."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+
+import numpy as np
+import pytest
+
+import taper
+from taper.ops.declare import OPERATORS, Operator
+
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+SKIPPED = {"taper.__main__"}  # runs the command line when imported
+
+
+def modules():
+    for info in pkgutil.walk_packages(taper.__path__, "taper."):
+        if info.name not in SKIPPED:
+            yield importlib.import_module(info.name)
+
+
+def examples():
+    """(name, docstring) of all that has examples, each docstring once."""
+    found = {}
+    for op in {id(op): op for op in OPERATORS.values()}.values():
+        found[f"torch.{op.path}"] = op.forward.__doc__ or ""
+    for module in modules():
+        found[module.__name__] = module.__doc__ or ""
+        for name, member in vars(module).items():
+            if isinstance(member, Operator):
+                found.setdefault(f"{module.__name__}.{name}", member.forward.__doc__ or "")
+            elif getattr(member, "__module__", None) not in (module.__name__, "torch"):
+                continue
+            elif inspect.isfunction(member):
+                found[f"{module.__name__}.{name}"] = inspect.getdoc(member) or ""
+            elif inspect.isclass(member):
+                found[f"{module.__name__}.{name}"] = inspect.getdoc(member) or ""
+                for method, function in vars(member).items():
+                    function = getattr(function, "fget", None) or getattr(
+                        function, "__func__", function
+                    )
+                    if inspect.isfunction(function):
+                        found[f"{module.__name__}.{name}.{method}"] = function.__doc__ or ""
+    seen = set()
+    for name, text in found.items():
+        if ">>>" in text and text not in seen:
+            seen.add(text)
+            yield name, text
+
+
+EXAMPLES = dict(examples())
+
+
+@pytest.fixture
+def fresh():
+    """The state that examples may rely on, whatever ran before."""
+    taper.set_printoptions(profile="default")
+    taper.set_default_dtype(taper.float32)
+    taper.manual_seed(0)
+    with np.errstate(all="ignore"):
+        yield
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example(name, fresh, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    test = doctest.DocTestParser().get_doctest(EXAMPLES[name], {}, name, None, 0)
+    report = []
+    runner = doctest.DocTestRunner(optionflags=FLAGS, verbose=False)
+    runner.run(test, out=report.append)
+    assert not runner.failures, "".join(report)
+
+
+def test_there_are_many():
+    assert len(EXAMPLES) > 550
