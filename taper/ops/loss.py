@@ -61,9 +61,11 @@ def reduce_tensor(losses: Tensor, reduction: str) -> Tensor:
     raise ValueError(f"{reduction} is not a valid value for reduction")
 
 
-def _per_element(grad: Tensor, reduction: str, count: int) -> Tensor:
-    """The gradient that reaches each element of a reduced loss."""
-    return grad * (1.0 / count) if reduction == "mean" and count else grad
+def _per_element(grad: Tensor, reduction: str, count: int, factor: float = 1.0) -> Tensor:
+    """The gradient that reaches each element of a reduced loss, times `factor`."""
+    if reduction == "mean" and count:
+        return grad * (factor / count)
+    return grad if factor == 1.0 else grad * factor
 
 
 def _broadcast(input: Tensor, target: Tensor) -> Any:
@@ -117,13 +119,14 @@ _DOT_LIMIT = 4096
 
 @squared_error.derivative("input")
 def _(grad, input, target, reduction):
-    doubled = _per_element(grad, reduction, _count(input, target)) * 2.0
-    return (input - target.to(grad.dtype)) * doubled
+    if target.dtype is not grad.dtype:
+        target = target.to(grad.dtype)
+    return (input - target) * _per_element(grad, reduction, _count(input, target), 2.0)
 
 
 @squared_error.derivative("target")
 def _(grad, input, target, reduction):
-    return (target - input) * (_per_element(grad, reduction, _count(input, target)) * 2.0)
+    return (target - input) * _per_element(grad, reduction, _count(input, target), 2.0)
 
 
 @composite("nn.functional.mse_loss")
