@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from taper.ops.declare import Operator
 from taper.ops.signature import NUMBER, TENSOR, Signature
 from taper.ops.source import Source, default_text, is_plain, signature_text
@@ -74,7 +76,9 @@ def _write_inplace_short_path(source: Source, op: Operator, signature: Signature
         kept = " or a.dtype is I64" if op.promote == "result_type" else ""
         add(2, "if b is not None" + (f" and (a.dtype is F32 or a.dtype is F64{kept})"
                                      if floats_only else "") + ":")
-        call = "ufunc(a, b, a)"
+        # By position is faster, but NumPy 2.4 warns of it where a third operand could be meant.
+        out = "out=a" if op.ufunc in (np.maximum, np.minimum) else "a"
+        call = f"ufunc(a, b, {out})"
     else:
         add(2, "if a.dtype is F32 or a.dtype is F64:")
         call = "ufunc(a, a)"
