@@ -93,8 +93,8 @@ def logdet(input: Tensor) -> Tensor:
     check_square(input._array, "linalg.det")
     sign, logabsdet = slogdet(input)
     if input.is_complex():
-        return sign.log() + logabsdet  # type: ignore[no-any-return]
-    return taper.where(sign == -1.0, float("nan"), logabsdet)  # type: ignore[no-any-return]
+        return sign.log() + logabsdet
+    return taper.where(sign == -1.0, float("nan"), logabsdet)
 
 
 @operator(method=True, out=True, kinds="ifc")
@@ -128,4 +128,4 @@ def linalg_diagonal(
         >>> torch.linalg.diagonal(torch.eye(2))
         tensor([1., 1.])
     """
-    return A.diagonal(offset, dim1, dim2)  # type: ignore[attr-defined, no-any-return]
+    return A.diagonal(offset, dim1, dim2)

@@ -18,7 +18,7 @@ def _padded_window(window: Tensor | None, win_length: int, n_fft: int, like: Any
     if win_length == n_fft:
         return values
     left = (n_fft - win_length) // 2
-    return taper.nn.functional.pad(values, (left, n_fft - win_length - left))  # type: ignore[no-any-return]
+    return taper.nn.functional.pad(values, (left, n_fft - win_length - left))
 
 
 def _warn_of_no_window(text: str) -> None:

@@ -59,8 +59,8 @@ def signature_of(op: Operator) -> Signature:
     """The operator's signature, read once."""
     found = op.__dict__.get("_signature")
     if found is None:
-        found = op._signature = Signature(op.forward, op.variadic)  # type: ignore[attr-defined]
-    return found  # type: ignore[no-any-return]
+        found = op._signature = Signature(op.forward, op.variadic)
+    return found
 
 
 def renamed_arguments(op: Operator, aliases: dict[str, Any], bound: dict[str, Any]) -> Any:
@@ -184,7 +184,7 @@ def execute(
             if not is_recording():  # as in PyTorch, a leaf of its own
                 t._edge = LEAF
                 t._created_as = t._created_as or ("inference" if is_inference() else "no_grad")
-            register_view(t._storage, t)  # type: ignore[arg-type]
+            register_view(t._storage, t)
     if is_inference() and not (op.view and not tensors[0]._inference):
         for t in wrapped:
             t._inference = True
@@ -226,7 +226,7 @@ def compute_dtype(op: Operator, signature: Signature, bound: dict[str, Any]) -> 
     if op.promote is None:
         return None
     if callable(op.promote):
-        return op.promote(bound)  # type: ignore[no-any-return]
+        return op.promote(bound)
     common = common_dtype(signature, bound, op.unpromoted)
     return to_inexact(common) if op.promote == "float" else common
 
@@ -460,7 +460,7 @@ def resize_out(target: Tensor, shape: tuple[int, ...]) -> None:
             "tensor t by resizing it, inplace, to zero elements with t.resize_(0).",
             UserWarning, stacklevel=4,
         )
-    target.resize_(shape)  # type: ignore[attr-defined]
+    target.resize_(shape)
 
 
 # -- in place --------------------------------------------------------------------------------------

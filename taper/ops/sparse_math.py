@@ -238,7 +238,7 @@ def smm(input: Tensor, mat: Tensor) -> Tensor:
         >>> torch.smm(torch.eye(1).to_sparse(), torch.ones(1, 1)).to_dense()
         tensor([[1.]])
     """
-    return to_sparse.function(mm.function(input, mat))  # type: ignore[no-any-return]
+    return to_sparse.function(mm.function(input, mat))
 
 
 @composite()
@@ -252,7 +252,7 @@ def hspmm(mat1: Tensor, mat2: Tensor) -> Tensor:
     """
     if mat1.layout is not devices.sparse_coo:
         raise _unsupported("hspmm", mat1)
-    return to_sparse.function(mm.function(mat1, mat2), 1)  # type: ignore[no-any-return]
+    return to_sparse.function(mm.function(mat1, mat2), 1)
 
 
 @composite(method=True)
@@ -267,7 +267,7 @@ def sspaddmm(
         >>> torch.sspaddmm(S, S, torch.ones(1, 1)).to_dense()
         tensor([[2.]])
     """
-    return input * beta + smm.function(mat1, mat2) * alpha  # type: ignore[no-any-return, operator]
+    return input * beta + smm.function(mat1, mat2) * alpha
 
 
 @operator("_spsolve", hidden=True, node="SpsolveBackward0")
@@ -332,9 +332,9 @@ def sum(input: Tensor, dim: Any = None, dtype: Any = None) -> Tensor:
         )
     wanted = as_dtype(dtype)
     if wanted is not None:
-        input = input.to(wanted)  # type: ignore[attr-defined]
+        input = input.to(wanted)
     if dim is None:
-        return input.coalesce().values().sum() if wanted is None else input.sum()  # type: ignore[attr-defined, no-any-return]
+        return input.coalesce().values().sum() if wanted is None else input.sum()
     dims = (dim,) if isinstance(dim, int) else tuple(dim)
     return sum_along(input, tuple([normalize_dim(d, input.ndim) for d in dims]))
 
@@ -378,10 +378,10 @@ def _softmax(array: Any, dim: int, in_logs: bool) -> tuple[Any, Any]:
 def _line_sums(values: Tensor, groups: Tensor, dim: int, sparse_dim: int) -> Tensor:
     """The sum of each element's line along `dim`, for every element."""
     if dim >= sparse_dim:
-        return values.sum(dim - sparse_dim + 1, keepdim=True)  # type: ignore[attr-defined, no-any-return]
-    lines = int(groups.max()) + 1 if groups.numel() else 0  # type: ignore[attr-defined]
+        return values.sum(dim - sparse_dim + 1, keepdim=True)
+    lines = int(groups.max()) + 1 if groups.numel() else 0
     sums = taper.zeros(lines, *values.shape[1:], dtype=values.dtype)
-    return sums.index_add(0, groups, values)[groups]  # type: ignore[no-any-return]
+    return sums.index_add(0, groups, values)[groups]
 
 
 @operator("_sparse_softmax", hidden=True, node="SparseSoftmaxBackward0", aux=("groups",))
@@ -413,7 +413,7 @@ def _prepared(input: Tensor, dim: int, dtype: Any, name: str) -> tuple[Tensor, i
     if input.layout is not devices.sparse_coo:
         raise _unsupported(name, input)
     if dtype is not None:
-        input = input.to(as_dtype(dtype))  # type: ignore[attr-defined]
+        input = input.to(as_dtype(dtype))
     return input, normalize_dim(dim, input.ndim)
 
 
@@ -457,7 +457,7 @@ def spdiags(diagonals: Tensor, offsets: Tensor, shape: Any, layout: Any = None) 
                 [0., 0.]])
     """
     if diagonals.ndim < 2:
-        diagonals = diagonals.unsqueeze(0)  # type: ignore[attr-defined]
+        diagonals = diagonals.unsqueeze(0)
     steps = [int(o) for o in offsets._array.reshape(-1)]
     if len(shape) != 2:
         raise RuntimeError("Output shape must be 2d")
@@ -474,12 +474,12 @@ def spdiags(diagonals: Tensor, offsets: Tensor, shape: Any, layout: Any = None) 
         found = np.arange(max(step, 0), max(min(m, n + step, diagonals.shape[1]), 0))
         rows.append(found - step)
         columns.append(found)
-        parts.append(diagonals[i][max(step, 0) : max(step, 0) + found.size])  # type: ignore[index]
+        parts.append(diagonals[i][max(step, 0) : max(step, 0) + found.size])
     indices = taper.from_numpy(np.stack([np.concatenate(rows), np.concatenate(columns)]))
     result = sparse_coo_tensor.function(indices, taper.cat(parts), (n, m))
     if layout is None or layout is devices.sparse_coo:
-        return result  # type: ignore[no-any-return]
-    return to_sparse.function(result, layout=layout)  # type: ignore[no-any-return]
+        return result
+    return to_sparse.function(result, layout=layout)
 
 
 @composite("sparse.as_sparse_gradcheck")
@@ -495,19 +495,19 @@ def as_sparse_gradcheck(gradcheck: Callable[..., bool]) -> Callable[..., bool]:
         is_sparse = [isinstance(t, Tensor) and isinstance(t._array, SparseArray) for t in given]
 
         def varied(t: Tensor) -> Tensor:
-            start = t.detach().values() if masked else t.detach().to_dense()  # type: ignore[attr-defined]
-            return start.clone().requires_grad_(t.requires_grad)  # type: ignore[no-any-return]
+            start = t.detach().values() if masked else t.detach().to_dense()
+            return start.clone().requires_grad_(t.requires_grad)
 
         def rebuilt(t: Tensor, values: Tensor) -> Tensor:
             if masked:
-                return with_values(t.detach(), values)  # type: ignore[attr-defined]
-            options = {"blocksize": tuple(t.values().shape[-2:])} if (  # type: ignore[attr-defined]
+                return with_values(t.detach(), values)
+            options = {"blocksize": tuple(t.values().shape[-2:])} if (
                 t.layout in (devices.sparse_bsr, devices.sparse_bsc)) else {}
-            return to_sparse.function(values, layout=t.layout, **options)  # type: ignore[no-any-return]
+            return to_sparse.function(values, layout=t.layout, **options)
 
         def dense(value: Any) -> Any:
             if isinstance(value, Tensor) and isinstance(value._array, SparseArray):
-                return value.to_dense(masked_grad=masked)  # type: ignore[attr-defined]
+                return value.to_dense(masked_grad=masked)
             return value
 
         def function(*values: Any) -> Any:
