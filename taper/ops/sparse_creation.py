@@ -14,7 +14,7 @@ from taper.core.device import as_device
 from taper.core.dtype import as_dtype, get_default_dtype
 from taper.core.tensor import LEAF, Tensor
 from taper.ops.declare import composite, operator
-from taper.ops.sparse_layout import sparse_mask, stored_values, warn_about_beta
+from taper.ops.sparse_layout import sparse_mask, stored_values, values_at, warn_about_beta
 from taper.ops.tensor_data import array_of
 
 
@@ -72,8 +72,7 @@ def coordinate_tensor(
 
 @coordinate_tensor.derivative("values")
 def _(grad, result):
-    places = result.detach()
-    return stored_values(sparse_mask(grad, places))
+    return values_at(grad, result.detach())
 
 
 @composite()

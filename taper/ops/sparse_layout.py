@@ -294,8 +294,20 @@ def sparse_mask(input: Tensor, mask: Tensor) -> Tensor:
         places = coordinates_of(mask)
         picked = _elements_at(input, places)
         return sparse_rules.compress(places.with_values(picked), mask.layout)
-    picked = _elements_at(input, mask)
-    return mask.with_values(picked)
+    mask = mask.coalesce()
+    return mask.with_values(_elements_at(input, mask))
+
+
+@operator("_values_at", hidden=True, unpromoted=("places",))
+def values_at(input: Tensor, places: Tensor) -> Tensor:
+    """The elements at all places that a COO tensor lists, one for each time it lists one."""
+    return _elements_at(input, places)
+
+
+@values_at.derivative("input")
+def _(grad, input, places):
+    spread = with_values(places, grad)
+    return spread.to_dense() if input.layout is devices.strided else spread
 
 
 def _elements_at(input: Any, places: CoordinateArray) -> Any:
