@@ -120,7 +120,7 @@ def cdist(
 
 @operator("pdist", aliases=("nn.functional.pdist",), upcast=True)
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
-    """The p-norm distances of all pairs of rows: (0, 1), (0, 2) … (1, 2) …
+    """The p-norm distances of all pairs of rows: (0, 1), (0, 2) … (1, 2) and so on.
 
     Shape:    (N, M) → (N (N - 1) / 2)
     Example:
@@ -162,8 +162,8 @@ def pairwise_distance(
 
     Example:
         >>> import taper as torch
-        >>> torch.pairwise_distance(torch.tensor([[3., 0.]]), torch.tensor([[0., 4.]]))
-        tensor([5.0000])
+        >>> torch.pairwise_distance(torch.tensor([[3., 0.]]), torch.tensor([[0., 4.]]), eps=0)
+        tensor([5.])
     """
     difference = x1 - x2 + eps
     return difference.norm(p, -1 if difference._array.ndim else 0, keepdim)
