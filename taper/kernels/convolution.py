@@ -212,19 +212,64 @@ def reached(position: Ints, stride: Ints, dilation: Ints, out: Ints) -> tuple[An
 def _depthwise(
     x: Array, weight: Array, stride: Ints, padding: Ints, dilation: Ints, out: Ints
 ) -> Array:
-    """One filter for each channel: products by kernel position, without columns."""
+    """One filter for each channel: products by kernel position, without columns.
+
+    With stride 1 whole planes are shifted, see Note [shifted planes].
+    """
     padded = zero_padded(x, padding)
     kernel = weight.shape[2:]
     factors = weight.reshape(-1, *kernel)
+    if max(stride) == 1:
+        flat, length, offsets = _shifts(padded, kernel, dilation, out)
+        found = np.empty((*x.shape[:2], length), x.dtype)
+        for images in images_of(found):
+            source, target = flat[images], found[images]
+            product = np.empty_like(target)
+            for number, (position, offset) in enumerate(offsets):
+                factor = factors[(..., *position)].reshape(-1, 1)
+                view = source[..., offset : offset + length]
+                np.multiply(view, factor, product if number else target)
+                if number:
+                    target += product
+        return _cropped(found, padded.shape[2:], out).copy()
     result = np.zeros((*x.shape[:2], *out), x.dtype)
-    for images in images_of(result):
-        target = result[images]
-        product = np.empty_like(target)
-        for position in positions(kernel):
-            factor = factors[(..., *position)].reshape(-1, *[1] * len(kernel))
-            view = padded[images][reached(position, stride, dilation, out)]
-            target += np.multiply(view, factor, product)
+    for position in positions(kernel):
+        factor = factors[(..., *position)].reshape(-1, *[1] * len(kernel))
+        result += padded[reached(position, stride, dilation, out)] * factor
     return result
+
+
+def _shifts(
+    padded: Array, kernel: Ints, dilation: Ints, out: Ints
+) -> tuple[Array, int, list[tuple[Ints, int]]]:
+    """Planes as rows, how much of a row the results take up, and where each kernel position's
+    part begins.
+
+    Note [shifted planes]: a kernel position sees the padded plane shifted by a constant. Shifting
+    whole planes gives some products too many, between the rows of the result, but one long loop.
+    """
+    space = padded.shape[2:]
+    steps = [math.prod(space[d + 1 :]) for d in range(len(space))]
+    length = sum((n - 1) * s for n, s in zip(out, steps, strict=True)) + 1
+    offsets = [
+        (position, sum(i * d * s for i, d, s in zip(position, dilation, steps, strict=True)))
+        for position in positions(kernel)
+    ]
+    return padded.reshape(*padded.shape[:2], -1), length, offsets
+
+
+def _cropped(flat: Array, space: Ints, out: Ints) -> Array:
+    """A view, in the shape of the result, of rows in the layout of the padded planes."""
+    size = flat.itemsize
+    steps = [math.prod(space[d + 1 :]) * size for d in range(len(space))]
+    return np.ndarray((*flat.shape[:2], *out), flat.dtype, flat, 0, (*flat.strides[:2], *steps))
+
+
+def _spread(grad: Array, space: Ints, length: int) -> Array:
+    """Rows in the layout of the padded planes, with zeros where the result has nothing."""
+    flat = np.zeros((*grad.shape[:2], length), grad.dtype)
+    _cropped(flat, space, grad.shape[2:])[...] = grad
+    return flat
 
 
 def images_of(x: Array) -> Iterator[slice]:
@@ -265,12 +310,20 @@ def input_gradient(
     )
     grouped = grad.reshape(batch, groups, filters // groups, *out)
     if groups > 1 and each == 1 and filters == groups:
-        for images in images_of(grouped):
-            wanted, target = grouped[images], padded[images]
+        planes = padded.reshape(batch, channels, *padded.shape[3:])
+        if max(stride) == 1:
+            flat, reach, offsets = _shifts(planes, kernel, dilation, out)
+            spread = _spread(grad, planes.shape[2:], reach)
+            for images in images_of(spread):
+                wanted, target = spread[images], flat[images]
+                for position, offset in offsets:
+                    view = target[..., offset : offset + reach]
+                    view += wanted * weight[(..., *position)].reshape(-1, 1)
+        else:
             for position in positions(kernel):
-                factor = weight[(..., *position)].reshape(-1, 1, *[1] * len(kernel))
-                view = target[reached(position, stride, dilation, out)]
-                view += wanted * factor
+                factor = weight[(..., *position)].reshape(-1, *[1] * len(kernel))
+                view = planes[reached(position, stride, dilation, out)]
+                view += grad * factor
     else:
         matrix = weight.reshape(groups, filters // groups, length).swapaxes(1, 2)
         for images, lines in parts(batch, out, groups * length):
@@ -346,11 +399,16 @@ def _weight_gradient_depthwise(
     padded = zero_padded(x, padding)
     out = grad.shape[2:]
     total = np.zeros((x.shape[1], *kernel), grad.dtype)
-    for images in images_of(grad):
-        wanted, given = grad[images], padded[images]
-        flat = (*wanted.shape[:2], math.prod(out))
-        product = np.empty_like(wanted)
-        for position in positions(kernel):
-            np.multiply(given[reached(position, stride, dilation, out)], wanted, product)
-            total[(slice(None), *position)] += np.add.reduce(product.reshape(flat), (0, 2))
+    if max(stride) == 1:
+        flat, length, offsets = _shifts(padded, kernel, dilation, out)
+        spread = _spread(grad, padded.shape[2:], length)
+        for position, offset in offsets:
+            found = np.vecdot(flat[..., offset : offset + length].conj(), spread) if (
+                flat.dtype.kind == "c") else np.vecdot(flat[..., offset : offset + length], spread)
+            total[(slice(None), *position)] = np.add.reduce(found, 0)
+        return total.reshape(-1, 1, *kernel)
+    lead = (*grad.shape[:2], math.prod(out))
+    for position in positions(kernel):
+        product = padded[reached(position, stride, dilation, out)] * grad
+        total[(slice(None), *position)] = np.add.reduce(product.reshape(lead), (0, 2))
     return total.reshape(-1, 1, *kernel)
