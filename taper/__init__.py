@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from taper.version import __version__
+from taper.version import __version__ as __version__
 
 _MODULES = frozenset("""
     amp autograd backends cpu cuda distributed distributions fft func hub jit library linalg masked

@@ -224,7 +224,7 @@ class Walk:
             for edge in node.edges:
                 if edge is not None and not isinstance(edge, Tensor):
                     stack.append(edge.node if type(edge) is NodeOutput else edge)
-        needed = targets  # grows from the targets up
+        needed: set[Any] = targets  # grows from the targets up
         for sequence in sorted(reachable):
             node = reachable[sequence]
             for edge in node.edges:
@@ -311,7 +311,9 @@ def has_layout_of(array: Any, leaf: Any) -> bool:
     """Whether a gradient lies in memory as its leaf does, or contiguously if that has gaps."""
     if type(leaf) is not ndarray:
         return True
-    return array.strides == leaf.strides or (array.flags.c_contiguous and not leaf.flags.f_contiguous)
+    return array.strides == leaf.strides or (
+        array.flags.c_contiguous and not leaf.flags.f_contiguous
+    )
 
 
 def owned_copy(grad: Tensor, leaf: Tensor) -> Tensor:

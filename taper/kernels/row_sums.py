@@ -1,4 +1,4 @@
-"""Exponentials of short rows and their sums: what softmax, log_softmax and cross entropy start from.
+"""Exponentials of short rows, and their sums: softmax, log_softmax and cross entropy start here.
 
 For small matrices NumPy's per-call costs dominate, and the dearest calls are those along or across
 rows: a maximum per row takes 1 µs for 8 x 10, dividing by a column 0.6. One maximum for the

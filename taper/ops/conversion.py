@@ -23,7 +23,7 @@ ndarray = np.ndarray
 dtype_class = dtypes.dtype
 
 
-# -- copies ------------------------------------------------------------------------------------------
+# -- copies --------------------------------------------------------------------------------------
 
 
 @operator(method=True)
@@ -92,7 +92,7 @@ def resolve_neg(input: Tensor) -> Tensor:
     return input
 
 
-# -- another dtype or device -------------------------------------------------------------------------
+# -- another dtype or device ---------------------------------------------------------------------
 
 
 @operator("_to_copy", node="ToCopyBackward0", hidden=True)
@@ -137,11 +137,12 @@ def _converted(
         device = None
     if dtype is not None and a.dtype == dtype.numpy_dtype:
         dtype = None
-    if device is None and dtype is None and not copy:
-        if memory_format is None or memory_format.name == "preserve_format" or (
-            has_format(a, memory_format)
-        ):
-            return input
+    is_kept = (
+        memory_format is None or memory_format.name == "preserve_format"
+        or has_format(a, memory_format)
+    )
+    if device is None and dtype is None and not copy and is_kept:
+        return input
     if device is not None and device.type == "cpu" and type(a) is not ndarray:
         raise NotImplementedError(
             "Cannot copy out of meta tensor; no data! Please use torch.empty_like(..., "
@@ -199,7 +200,7 @@ def _to_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, A
         other = first if isinstance(first, Tensor) else kwargs.pop("other")
         given = {"device": other.device, "dtype": other.dtype}
         given.update(zip(names[2:], args[1:], strict=False))
-    elif isinstance(first, dtype_class) or first in (float, int, bool, complex) and first is not None:
+    elif isinstance(first, dtype_class) or first in (float, int, bool, complex):
         given = dict(zip(names[1:], args, strict=False))
     elif first is None or isinstance(first, (str, devices.device, int)):
         given = dict(zip(names, args, strict=False))
@@ -298,7 +299,7 @@ def cuda(self: Tensor, device: Any = None, non_blocking: bool = False, **ignored
     raise AssertionError("Torch not compiled with CUDA enabled")
 
 
-# -- overwriting -------------------------------------------------------------------------------------
+# -- overwriting ---------------------------------------------------------------------------------
 
 
 @operator("_copy_into", node="CopyBackwards", hidden=True)

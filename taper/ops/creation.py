@@ -32,7 +32,7 @@ from taper.ops.options import (
     uninitialized,
     write_out,
 )
-from taper.ops.sizes import as_sizes, size_arguments
+from taper.ops.sizes import size_arguments
 
 Number = Any
 _new = object.__new__

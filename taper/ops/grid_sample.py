@@ -87,8 +87,8 @@ def _sampled(
         _unnormalized(flat[..., len(size) - 1 - d], n, align_corners) for d, n in enumerate(size)
     ]
     if mode == _BICUBIC:
-        result = _sampled_bicubic(input, places, padding, align_corners)
-        return result.reshape(batch, channels, *out)
+        sampled = _sampled_bicubic(input, places, padding, align_corners)
+        return sampled.reshape(batch, channels, *out)
     places = [
         _bounded(x, n, padding, align_corners) for x, n in zip(places, size, strict=True)
     ]

@@ -71,7 +71,7 @@ def stft(
         lead = 3 - input.ndim
         shaped = input.reshape([1] * lead + list(input.shape))
         shaped = taper.nn.functional.pad(shaped, (side, side), pad_mode)
-        input = shaped.reshape(list(input.shape[:-1]) + [shaped.shape[-1]])
+        input = shaped.reshape([*input.shape[:-1], shaped.shape[-1]])
     _check_stft(input, n_fft, hop_length, win_length, window, normalized, onesided, return_complex)
     if window is None:
         _warn_of_no_window(
@@ -103,7 +103,9 @@ def _check_stft(
     normalized: bool, onesided: bool | None, return_complex: bool,
 ) -> None:
     kind = legacy_type_name(input.dtype)
-    shown = "None" if window is None else f"{legacy_type_name(window.dtype)}{{{list(window.shape)}}}"
+    shown = "None"
+    if window is not None:
+        shown = f"{legacy_type_name(window.dtype)}{{{list(window.shape)}}}"
     side = "None" if onesided is None else int(onesided)
     prefix = (
         f"stft({kind}{list(input.shape)}, n_fft={n_fft}, hop_length={hop_length}, "

@@ -301,7 +301,8 @@ def _write_result(
         if many:
             add(indent, "for result in results:")
         inner = indent + many
-        add(inner, "result._storage = storage", f"b = {base}._base", f"result._base = {base} if b is None else b")
+        add(inner, "result._storage = storage", f"b = {base}._base",
+            f"result._base = {base} if b is None else b")
         if many:
             add(inner, "result._created_as = 'multiple'")
     if op.differentiable:

@@ -84,7 +84,7 @@ def test_numpy_shares_memory():
         torch.from_numpy(a[::-1])
     with pytest.raises(TypeError, match=r"expected np.ndarray \(got list\)"):
         torch.from_numpy([1])
-    with pytest.raises(TypeError, match="can't convert np.ndarray of type"):
+    with pytest.raises(TypeError, match=r"can't convert np\.ndarray of type"):
         torch.from_numpy(np.array(["a"]))
     with pytest.raises(RuntimeError, match="Can't call numpy\\(\\) on Tensor that requires grad"):
         torch.zeros(1, requires_grad=True).numpy()

@@ -23,7 +23,8 @@ VALUES = {
 }
 TOLERANCE = {"float16": 2e-3, "bfloat16": 1.6e-2, "float32": 1e-5, "complex64": 1e-5}
 
-UNARY_NAMES = """abs sign sgn neg positive reciprocal square sqrt rsqrt exp exp2 expm1 log log2 log10
+UNARY_NAMES = """
+    abs sign sgn neg positive reciprocal square sqrt rsqrt exp exp2 expm1 log log2 log10
     log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh sinc deg2rad rad2deg floor
     ceil trunc round frac angle conj conj_physical real isfinite isinf isnan isposinf isneginf
     isreal signbit logical_not bitwise_not sigmoid logit erf erfc erfinv lgamma digamma i0
