@@ -58,6 +58,7 @@ class Node:
 
     outputs = 1  # nodes with several outputs override this, per class or per instance
     saves = True
+    shown: tuple[int, ...] | None = None  # the edges that `next_functions` tells of; None for all
     operator: Any = None
 
     def backward(self, grad: Any) -> tuple[Any, ...]:
@@ -72,7 +73,8 @@ class Node:
     @property
     def next_functions(self) -> tuple[tuple[Any, int], ...]:
         """The nodes that the inputs came from, each with the number of its output."""
-        return tuple([function_of(edge) for edge in self.edges])
+        edges = self.edges if self.shown is None else [self.edges[i] for i in self.shown]
+        return tuple([function_of(edge) for edge in edges])
 
     @property
     def metadata(self) -> dict[Any, Any]:
@@ -160,6 +162,28 @@ class RemovableHandle:
 
     def __exit__(self, *exception: Any) -> None:
         self.remove()
+
+
+# PyTorch numbers derivatives of one name in the order it declares them, in-place forms last.
+_NUMBERS_IN_PLACE = {
+    "FillBackward0": "FillBackward2", "FillBackward1": "FillBackward3", "TBackward0": "TBackward1",
+    "TransposeBackward0": "TransposeBackward1", "SqueezeBackward0": "SqueezeBackward3",
+    "SqueezeBackward1": "SqueezeBackward4", "SqueezeBackward2": "SqueezeBackward5",
+    "UnsqueezeBackward0": "UnsqueezeBackward1", "AsStridedBackward0": "AsStridedBackward1",
+}
+_classes_in_place: dict[type, type] = {}
+
+
+def rename_in_place(node: Any) -> None:
+    """Gives a node the name that PyTorch has for the in-place form of its operation."""
+    cls = type(node)
+    name = _NUMBERS_IN_PLACE.get(cls.__name__)
+    if name is not None:
+        found = _classes_in_place.get(cls)
+        if found is None:
+            members = {"__slots__": (), "__module__": "builtins", "__doc__": None}
+            found = _classes_in_place[cls] = type(name, (cls,), members)
+        node.__class__ = found
 
 
 def accumulator_of(leaf: Tensor) -> AccumulateGrad:

@@ -11,7 +11,8 @@ count of the storage tells whether there are any, and then the garbage collector
 
 Note [views that lose their history]. Views that came several from one call, and views made without
 recording, can't be regenerated from a changed base. PyTorch forbids their use from then on, and so
-do we: their `_edge` is deleted, and they become StaleViews, which raise the reason when asked for it.
+do we: their `_edge` is deleted, and they become StaleViews, which raise the reason when it is
+asked for.
 """
 
 from __future__ import annotations
@@ -95,6 +96,14 @@ class CopySlices(Node):
     __module__ = "builtins"
     saves = False
 
+    @property
+    def next_functions(self) -> tuple[tuple[Any, int], ...]:
+        """The base's history, and what the operation that overwrote the view took in beside it."""
+        kept, new = self.edges
+        if not isinstance(new, Node):
+            return (function_of(kept), function_of(new))
+        return (function_of(kept), *new.next_functions[1:])
+
     def backward(self, grad: Any) -> tuple[Any, ...]:
         (geometry,) = self.saved or ()
         kept, new = self.edges
@@ -169,7 +178,8 @@ def _forbidden(view: Tensor, what: str) -> str:
             )
         else:
             node, index = function_of(edge)
-            opening = f"Output {index} of {forward_name(node)} is a view and {what} modified inplace."
+            name = forward_name(node)
+            opening = f"Output {index} of {name} is a view and {what} modified inplace."
         return (
             f"{opening} This view is the output of a function that returns multiple views. Such "
             "functions do not allow the output views to be modified inplace. You should replace "

@@ -35,7 +35,7 @@ def _check_fill(bound: dict[str, Any]) -> None:
 
 @operator(
     method="fill", promote=_dtype_of_input, check=_check_fill, inplace=True,
-    variant=("hasattr(value, '_array')", "FillBackward1"),
+    node="FillBackward1", variant=("isinstance(value, (int, float, complex))", "FillBackward0"),
 )
 def fill(input: Tensor, value: Tensor | Number) -> Tensor:
     """A tensor like `input` in which every element is `value`, a number or a 0-d tensor.

@@ -27,7 +27,7 @@ _ALL = slice(None)
 _new = object.__new__
 
 
-# -- views -------------------------------------------------------------------------------------------
+# -- views ---------------------------------------------------------------------------------------
 
 
 @operator("_placed", hidden=True)
@@ -137,10 +137,19 @@ def add_at(target: Any, advanced: Advanced, values: Any) -> None:
         np.add.at(target, advanced.index, values)
 
 
+def _is_whole(item: slice, size: int) -> bool:
+    """Whether a slice leaves nothing out, which is no step worth recording."""
+    return item.indices(size) == (0, size, 1)
+
+
 def basic_view(input: Tensor, basic: list[Any]) -> Tensor:
     """Applies the basic part of an index, one recorded step for each item."""
-    if not any(i is None or type(i) is int or i != _ALL for i in basic):
-        return alias(input) if not basic or all(i == _ALL for i in basic) else input
+    result = stepped(input, basic)
+    return alias(input) if result is input else result
+
+
+def stepped(input: Tensor, basic: list[Any]) -> Tensor:
+    """`basic_view`, but the input itself if the index leaves nothing out."""
     result = input
     dim = 0
     for item in basic:
@@ -150,13 +159,13 @@ def basic_view(input: Tensor, basic: list[Any]) -> Tensor:
         elif type(item) is int:
             result = select(result, dim, item)
         else:
-            if item != _ALL:
+            if not _is_whole(item, result._array.shape[dim]):
                 result = slice_dim(result, dim, item.start, item.stop, item.step)
             dim += 1
     return result
 
 
-# -- reading -----------------------------------------------------------------------------------------
+# -- reading -------------------------------------------------------------------------------------
 
 
 def getitem(self: Tensor, index: Any) -> Tensor:
@@ -237,10 +246,10 @@ def _getitem_in_full(self: Tensor, index: Any) -> Tensor:
             return found
     basic, advanced = normalize(index, self._array.shape)
     if advanced is None:
+        if type(index) is slice:  # PyTorch records this one even if it leaves nothing out
+            return slice_dim(self, 0, index.start, index.stop, index.step)
         return basic_view(self, basic)
-    view = self
-    if any(i != _ALL for i in basic):
-        view = basic_view(self, basic)
+    view = stepped(self, basic)
     try:
         return gather_at(view, advanced)
     except (IndexError, RuntimeError) as error:
@@ -280,7 +289,7 @@ def index_error(error: Exception, advanced: Advanced, shape: tuple[int, ...]) ->
     return error
 
 
-# -- writing -----------------------------------------------------------------------------------------
+# -- writing -------------------------------------------------------------------------------------
 
 
 def setitem(self: Tensor, index: Any, value: Any) -> None:
@@ -344,24 +353,22 @@ def _setitem_in_full(self: Tensor, index: Any, value: Any) -> None:
         if type(value).__module__ == "numpy":
             name = "numpy." + name
         raise TypeError(f"can't assign a {name} to a {legacy_type_name(self.dtype)}")
-    target = self
-    if any(i != _ALL for i in basic):
-        target = basic_view(self, basic)
-    if advanced is None:
-        if isinstance(value, Tensor):
-            _assign(target, value)
-        else:
-            if type(target._array) is ndarray and repeats_memory(target._array):
-                raise slow.overlap_error()
-            target.fill_(value)
-        return
+    target = stepped(self, basic)
     if not isinstance(value, Tensor):
         value = wrap(slow.number_as(checked_number(value, self.dtype), self.dtype))
+    if advanced is None:
+        _assign(target, value)
+        return
     put(target, advanced, value, False, "__setitem__", sys._getframe(2))
 
 
 def _assign(target: Tensor, value: Tensor) -> None:
     shape, wanted = value._array.shape, target._array.shape
+    if not shape and wanted:
+        if type(target._array) is ndarray and repeats_memory(target._array):
+            raise slow.overlap_error()
+        target.fill_(value)
+        return
     while len(shape) > len(wanted) and shape[0] == 1:
         value = value.squeeze(0)
         shape = shape[1:]
@@ -398,7 +405,7 @@ def checked_number(value: Any, dtype: Any) -> Any:
     return value
 
 
-# -- index_put ---------------------------------------------------------------------------------------
+# -- index_put -----------------------------------------------------------------------------------
 
 
 @operator("_index_put", hidden=True, node="IndexPutBackward0")

@@ -115,6 +115,7 @@ def _log_of_number(base: Any) -> Any:
 @operator(
     hidden=True, promote="result_type", upcast=True, node="PowBackward2", dunders=("__rpow__",),
     kinds="ifc", kernel="pow",
+    variant=("isinstance(other, (int, float, complex))", "PowBackward2"),
 )
 def power_of(input: Tensor, other: Tensor | Number) -> Tensor:
     """``other ** input``."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from taper.autograd.node import Node, check_version, freed_error, restore_result
+from taper.autograd.node import Node, check_version, freed_error, function_of, restore_result
 from taper.core.tensor import wrap
 from taper.ops.declare import Operator
 from taper.ops.signature import LIST, OPTIONAL, VALUE, Signature
@@ -228,7 +229,9 @@ def node_variant(op: Operator) -> type[Node]:
     found = op.__dict__.get("_node_variant")
     if found is None:
         base = node_class(op)
-        members = {"__slots__": (), "__module__": "builtins", "__doc__": None}
+        members: dict[str, Any] = {"__slots__": (), "__module__": "builtins", "__doc__": None}
+        numbers = set(re.findall(r"isinstance\((\w+), ", op.variant[0]))
+        members["shown"] = _differentiable_positions(op, numbers)
         found = op._node_variant = type(op.variant[1], (base,), members)
     return found
 
@@ -262,10 +265,26 @@ def _make_node_class(op: Operator) -> type[Node]:
         "backward": backward,
         "operator": op,
         "saves": any(item.kind in ("tensor", "list", "result", "aux") for item in items),
+        "shown": _differentiable_positions(op, set()),
         "__doc__": None,
     }
     members.update(_saved_properties(items))
+    if not op.derivatives:
+        members["next_functions"] = property(
+            lambda node: tuple([function_of(edge) for edge in node.edges if edge is not None])
+        )
     return type(op.node if op.derivatives else "NotImplemented", (Node,), members)
+
+
+def _differentiable_positions(op: Operator, numbers: set[str]) -> tuple[int, ...] | None:
+    """Which edges PyTorch has too: indices and masks have none, nor have operands that are
+    numbers where that is a form with a derivative of its own. None for all."""
+    tensors = Signature(op.forward, op.variadic).tensors
+    if not op.derivatives or any(p.role is LIST for p in tensors):
+        return None
+    derived = {name for rule in op.derivatives for name in rule.inputs} - numbers
+    positions = tuple([i for i, p in enumerate(tensors) if p.name in derived])
+    return None if len(positions) == len(tensors) else positions
 
 
 def _write_gradients(source: Source, op: Operator, signature: Signature) -> None:

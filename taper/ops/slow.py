@@ -17,6 +17,7 @@ from taper.autograd.node import (
     NodeOutput,
     edge_of,
     next_sequence,
+    rename_in_place,
     save_result,
     version_of,
 )
@@ -488,6 +489,7 @@ def call_inplace(op: Operator, args: tuple[Any, ...]) -> Any:
         result = _call_by_signature(op.forward, signature, args)
     else:
         result = execute(op, signature, args, None, where)
+        rename_in_place(result._edge)
     overwrite(target, original, result, op.name + "_", where)
     return target
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.autograd.node import rename_in_place
 from taper.autograd.views import Geometry
 from taper.core.dtype import as_dtype
 from taper.core.errors import normalize_dim
@@ -342,6 +343,7 @@ def _become(self: Tensor, name: str, make: Any, depth: int = 2) -> Tensor:
     self._array = view._array
     if self._edge is not None and is_recording():
         self._edge = view._edge
+        rename_in_place(view._edge)
     self._bump_version((name, frame.f_code, frame.f_lasti))
     return self
 

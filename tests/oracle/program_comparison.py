@@ -135,7 +135,7 @@ def observed_tensor(tensor: Any) -> dict[str, Any]:
         "dtype": str(tensor.dtype),
         "shape": tuple(tensor.shape),
         "stride": significant_strides(tensor),
-        "storage_offset": tensor.storage_offset(),
+        "storage_offset": tensor.storage_offset() if tensor.numel() else None,
         "requires_grad": tensor.requires_grad,
         "is_leaf": attempt(lambda: tensor.is_leaf),
         "grad_fn": history if node is None else node.name(),

@@ -187,6 +187,10 @@ class Writer:
 
     def attempt(self, statement: str) -> bool:
         """Runs a statement in the oracle; keeps it if it is fit to be compared."""
+        # Changes that are not recorded give all views of that memory new nodes in PyTorch, or
+        # forbid them; taper does so for changes that it records.
+        before = self.tensors() if statement.startswith("with ") else {}
+        histories = {name: history(tensor) for name, tensor in before.items()}
         try:
             exec(compile(statement, "<program>", "exec"), self.variables)
         except Exception as error:
@@ -198,20 +202,12 @@ class Writer:
             else:
                 self.rebuild()
             return False
-        if self.is_tame() and not self.has_lost_views(statement):
+        is_open = any(histories[name] != history(tensor) for name, tensor in before.items())
+        if self.is_tame() and not is_open:
             self.statements.append(statement)
             return True
         self.rebuild()
         return False
-
-    def has_lost_views(self, statement: str) -> bool:
-        """Whether a change that was not recorded made PyTorch forbid a view from being used.
-
-        taper forbids views only by changes that it records.
-        """
-        return statement.startswith("with ") and any(
-            "its base or another view" in lost_because(tensor) for tensor in self.tensors().values()
-        )
 
     def rebuild(self) -> None:
         """Back to the state after the statements that were kept."""
@@ -363,9 +359,9 @@ def is_changeable(tensor: Any) -> bool:
     return not overlaps(tensor) and not tensor.is_inference()
 
 
-def lost_because(tensor: Any) -> str:
+def history(tensor: Any) -> str:
     try:
-        return str(tensor.is_leaf)
+        return str(tensor.grad_fn and tensor.grad_fn.name())
     except RuntimeError as error:
         return str(error)
 
@@ -475,7 +471,7 @@ def laid_out(w: Writer, text: str, left: str, right: str) -> str:
         return text
     if one.shape == other.shape and one.stride() == other.stride():
         return text
-    return f"({text}).contiguous()"
+    return f"({text}).clone(memory_format=torch.contiguous_format)"
 
 
 @family(8)
@@ -847,7 +843,7 @@ def product(w: Writer) -> str | None:
                     f"{left} @ {left}.t()",
                     f"{left}.T.mm({left})",
                     f"torch.mm({left}, {left}.T)",
-                    f"torch.einsum('ij,kj->ik', {left}, {left})",
+                    folded(f"torch.einsum('ij,kj->ik', {left}, {left})"),
                     f"torch.nn.functional.linear({left}, {left})",
                     f"torch.addmm({left}.new_zeros(1), {left}, {left}.t(), alpha=0.5)",
                 ]
@@ -856,8 +852,16 @@ def product(w: Writer) -> str | None:
             return f"{target} = " + w.choice(
                 [f"torch.dot({left}, {left})", f"torch.outer({left}, {left})", f"{left} @ {left}"]
             )
-        return f"{target} = {left} @ {left}.transpose(-1, -2)" if tensor.dim() > 2 else None
-    return f"{target} = " + w.choice([f"{left} @ {right}", f"torch.matmul({left}, {right})"])
+        text = f"{left} @ {left}.transpose(-1, -2)"
+        return f"{target} = {folded(text)}" if tensor.dim() > 2 else None
+    text = w.choice([f"{left} @ {right}", f"torch.matmul({left}, {right})"])
+    ranks = {tensor.dim(), w.value(right).dim()}
+    return f"{target} = {text}" if ranks in ({2}, {1}, {2, 1}) else f"{target} = {folded(text)}"
+
+
+def folded(text: str) -> str:
+    """A product that PyTorch folds into others: two steps keep the nodes it makes out of sight."""
+    return f"({text}) * 0.5 + 0"
 
 
 # -- views ---------------------------------------------------------------------------------------
@@ -1355,7 +1359,7 @@ def inner_gradient(w: Writer) -> str | None:
     create = w.choice(["create_graph=True", "retain_graph=True"])
     # How a gradient is laid out in memory, expanded say, is open.
     gradient = f"torch.autograd.grad({output}.sum(), [{leaf}], {create})"
-    return f"{w.fresh()} = {gradient}[0].contiguous()"
+    return f"{w.fresh()} = {gradient}[0].contiguous().clone()"
 
 
 @family(2)
