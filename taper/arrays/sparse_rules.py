@@ -155,13 +155,16 @@ UFUNC_RULES.update(dict.fromkeys(_LINEAR, _on_values))
 UFUNC_RULES.update(dict.fromkeys(_KEEP_ZERO, _on_coalesced_values))
 
 
+_REDUCE_DEFAULTS: tuple[Any, ...] = (None, None, None, False)
+
+
 def _sum(
     ufunc: Any, inputs: Any, axis: Any = None, dtype: Any = None, keepdims: bool = False,
     **ignored: Any,
 ) -> Any:
-    array = inputs[0]
-    if len(inputs) > 1:
-        axis, dtype, _, keepdims, *_ = (*inputs[1:], *(None, None, None, False)[len(inputs) - 1 :])
+    array, positional = inputs[0], tuple(inputs[1:])
+    if positional:  # as `reduce` takes them: axis, dtype, out, keepdims
+        axis, dtype, _, keepdims = (*positional, *_REDUCE_DEFAULTS[len(positional) :])
     if axis is None:
         return np.add.reduce(array.values, None, dtype)
     axes = {a % array.ndim for a in ((axis,) if isinstance(axis, int) else axis)}
@@ -185,7 +188,7 @@ def _sum_compressed(array: Any, axes: set[int], dtype: Any, keepdims: bool) -> A
 def _sum_coordinates(array: Any, axes: set[int], dtype: Any, keepdims: bool) -> Any:
     k = array.sparse_dim
     dense = tuple([a - k + 1 for a in axes if a >= k])
-    values = np.add.reduce(array.values, dense, dtype, None, keepdims) if dense else (
+    values = np.add.reduce(array.values, dense, dtype, None, keepdims) if dense else (  # type: ignore[call-overload]
         array.values if dtype is None else array.values.astype(dtype)
     )
     kept = [d for d in range(k) if d not in axes]
