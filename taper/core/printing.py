@@ -251,9 +251,13 @@ def _suffixes(tensor: Any, layout: str) -> list[str]:
         suffixes.append(f"dtype={tensor.dtype}")
     if is_sparse:
         suffixes.append(f"layout={layout}")
-    grad_fn = tensor.grad_fn
-    if grad_fn is not None:
-        suffixes.append(f"grad_fn=<{grad_fn.name().rpartition('::')[2]}>")
+    try:
+        grad_fn = tensor.grad_fn
+        history = None if grad_fn is None else grad_fn.name().rpartition("::")[2]
+    except RuntimeError:  # a view that may no longer be used
+        history = "Invalid"
+    if history is not None:
+        suffixes.append(f"grad_fn=<{history}>")
     elif tensor.requires_grad:
         suffixes.append("requires_grad=True")
     return suffixes

@@ -22,6 +22,7 @@ from taper.core.dtype import _BY_NUMPY, FLOATING, dtype, from_numpy_dtype
 from taper.core.size import Size
 from taper.core.storage import (
     HEADER_WORDS,
+    InferenceStorage,
     Storage,
     UntypedStorage,
     address_of,
@@ -269,8 +270,8 @@ class Tensor(metaclass=TensorMeta):
         return False
 
     def is_inference(self) -> bool:
-        """Returns whether the tensor was made in inference mode."""
-        return self._inference
+        """Returns whether the tensor, or what it is a view of, was made in inference mode."""
+        return self._inference or type(self._storage) is InferenceStorage
 
     @property
     def is_sparse(self) -> bool:
@@ -357,7 +358,7 @@ class Tensor(metaclass=TensorMeta):
 
     @property
     def _version(self) -> int:
-        if self._inference:
+        if self.is_inference():
             raise RuntimeError("Inference tensors do not track version counter.")
         storage = self._storage
         return 0 if storage is None else storage.version

@@ -32,7 +32,7 @@ def broadcast_tensors(*tensors: Any) -> Any:
         if problem is not None:
             raise problem
         shape = np.broadcast_shapes(*shapes)
-    return tuple([t.expand(shape) for t in tensors])
+    return tuple([t if t._array.shape == shape else t.expand(shape) for t in tensors])
 
 
 @composite()

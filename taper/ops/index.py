@@ -138,8 +138,12 @@ def add_at(target: Any, advanced: Advanced, values: Any) -> None:
 
 
 def _is_whole(item: slice, size: int) -> bool:
-    """Whether a slice leaves nothing out, which is no step worth recording."""
-    return item.indices(size) == (0, size, 1)
+    """Whether a slice plainly leaves nothing out; that is no step worth recording."""
+    start, stop, step = item.start, item.stop, item.step
+    return (
+        (start is None or start == 0) and (stop is None or stop >= size)
+        and (step is None or step == 1)
+    )
 
 
 def basic_view(input: Tensor, basic: list[Any]) -> Tensor:
@@ -300,7 +304,7 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
             kind = type(value)
             a = self._array
             values = None
-            if kind is float or kind is int or kind is bool:
+            if kind is int or kind is bool or (kind is float and a.dtype.kind in "fc"):
                 values = value
             elif kind is Tensor and (value._edge is None or not is_recording()):
                 values = value._array
@@ -359,7 +363,16 @@ def _setitem_in_full(self: Tensor, index: Any, value: Any) -> None:
     if advanced is None:
         _assign(target, value)
         return
+    value = _without_leading_ones(value)
     put(target, advanced, value, False, "__setitem__", sys._getframe(2))
+
+
+def _without_leading_ones(value: Tensor) -> Tensor:
+    shape = value._array.shape
+    count = 0
+    while count < len(shape) and shape[count] == 1:
+        count += 1
+    return value.view(shape[count:]) if count else value
 
 
 def _assign(target: Tensor, value: Tensor) -> None:
@@ -369,10 +382,9 @@ def _assign(target: Tensor, value: Tensor) -> None:
             raise slow.overlap_error()
         target.fill_(value)
         return
-    while len(shape) > len(wanted) and shape[0] == 1:
-        value = value.squeeze(0)
-        shape = shape[1:]
     if shape != wanted:
+        value = _without_leading_ones(value)
+    if value._array.shape != wanted:
         value = value.expand(wanted)
     target.copy_(value)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.autograd.node import rename_in_place
 from taper.autograd.views import check_inplace
 from taper.core.errors import expand_error
 from taper.core.state import active, is_recording
@@ -278,7 +279,9 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         )
     if n == 1:
         if m == 2:
-            return mm(input.unsqueeze(0), other).squeeze(0)
+            product = mm(input.unsqueeze(0), other).squeeze(0)
+            rename_in_place(product._edge)
+            return product
         return matmul_batched(input.unsqueeze(0), other).squeeze(-2)
     if m == 1:
         return matmul_batched(input, other.unsqueeze(-1)).squeeze(-1)

@@ -150,7 +150,7 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
             given = source if name == "source" else destination
             raise RuntimeError(f"movedim: repeated dim in `{name}` ({list(as_dims(given))})")
     if not ndim:
-        return input.permute(())
+        return input[...]
     rest = iter([d for d in range(ndim) if d not in sources])
     where = dict(zip(targets, sources, strict=True))
     return input.permute([where[d] if d in where else next(rest) for d in range(ndim)])

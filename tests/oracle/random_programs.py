@@ -60,7 +60,7 @@ SMOOTH = (
     "erfc",
 )
 EXPONENTIAL = ("exp", "expm1", "sinh", "cosh", "exp2")
-STEPS = ("sign", "floor", "ceil", "round", "trunc", "frac", "sgn", "signbit")
+STEPS = ("sign", "floor", "ceil", "round", "trunc", "frac", "signbit")
 POSITIVE = ("log", "sqrt", "rsqrt", "reciprocal", "log1p", "log2", "log10", "lgamma", "digamma")
 FUNCTIONAL = (
     "softplus",
@@ -497,7 +497,7 @@ def division(w: Writer) -> str | None:
     else:
         text = f"{left} / ({right} * {right} + 1)"
     if w.chance(0.2):
-        return f"{w.fresh()} = 2 / ({left}.abs() + 1)"
+        return f"{w.fresh()} = 2 * ({left}.abs() + 1).reciprocal()"
     return f"{w.fresh()} = {laid_out(w, text, left, right)}"
 
 
@@ -676,7 +676,7 @@ def complex_parts(w: Writer) -> str | None:
             "({t} + 0.3).angle()",
             "{t}.conj() * {t}",
             "{t}.resolve_conj()",
-            "{t}.mH.resolve_conj()" if w.value(name).dim() >= 2 else "{t}.T",
+            "{t}.mT" if w.value(name).dim() >= 2 else "{t}.T",
         ]
     )
     return f"{target} = {form.format(t=name)}"
@@ -1121,7 +1121,7 @@ def gathering(w: Writer) -> str | None:
             f"{name}.masked_select({name} > 0.3)",
             f"torch.masked_fill({name}, {name} > 0.3, 1)",
             f"({name} > 0.3).nonzero()",
-            f"torch.where({name} > 0.3)[0]",
+            f"torch.where({name} > 0.3)[0].clone()",
         ]
     return f"{w.fresh()} = {w.choice(options)}"
 
@@ -1398,7 +1398,7 @@ def creation(w: Writer) -> str | None:
             "torch.arange(1, 3, 0.5)",
             f"torch.empty({shape}).fill_(2)",
             f"{name}.new_full({shape}, 3)",
-            f"torch.rand_like({name}.real.float())",
+            f"torch.rand_like({name}.real.float()) + 0",
         ]
     )
     return f"{w.fresh()} = {form}"
