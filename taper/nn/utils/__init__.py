@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
 _FILES = {
@@ -25,15 +27,23 @@ _SUBMODULES = frozenset([
 __all__ = [*_FILE_OF, "parametrizations", "parametrize", "rnn", "stateless"]  # noqa: PLE0604 - the names of the tables above
 
 
+class _Package(ModuleType):
+    """Importing weight_norm.py puts the module where the function of that name belongs."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FILE_OF and isinstance(value, ModuleType):
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
 def __getattr__(name: str) -> Any:
     if name in _FILE_OF:
-        file = _FILE_OF[name]
-        module = importlib.import_module(f"{__name__}.{file}")
-        # All its names at once: importing weight_norm.py has put the module where the function
-        # of that name belongs.
-        for each in _FILES[file].split():
-            globals()[each] = getattr(module, each)
-        return globals()[name]
+        value = getattr(importlib.import_module(f"{__name__}.{_FILE_OF[name]}"), name)
+        globals()[name] = value
+        return value
     if name in _SUBMODULES:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
