@@ -68,8 +68,13 @@ def promoted_call(op: Operator, signature: Signature, args: tuple[Any, ...]) -> 
                 return None
         elif value._array.dtype is not target:
             cast[position] = wrap(value._array.astype(target))
-    if history and (back is not None or not keeps_numbers):
-        return None
+    if history:
+        if back is not None or not keeps_numbers:
+            return None
+        for position in signature.operand_positions:
+            if cast[position] is not args[position]:
+                # Saved in place of the operand, it must notice when that is changed in place.
+                cast[position]._storage = args[position]._shared_storage()
     if op.check is not None:
         op.check(dict(zip(signature.names, args, strict=True)))
     count = signature.positional_count
