@@ -239,7 +239,8 @@ def restore_result(node: Node, saved: tuple[Any, ...], index: int | None = None)
     """The node's own output again, with its history; checks that nobody changed it."""
     array, storage, version = saved
     if storage.version != version:
-        raise version_error(node, array, storage, version, (node, index or 0))
+        produced = None if array.dtype.kind in "biu" else (node, index or 0)
+        raise version_error(node, array, storage, version, produced)
     result = wrap(array)
     result._storage = storage
     result._edge = node if index is None else NodeOutput(node, index)

@@ -312,7 +312,7 @@ def _check_lerp(bound: dict[str, Any]) -> None:
 
 _CPP_NAMES = {
     "float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16",
-    "int64": "long", "int32": "int", "complex64": "c10::complex<float>",
+    "int64": "long int", "int32": "int", "complex64": "c10::complex<float>",
     "complex128": "c10::complex<double>",
 }
 

@@ -16,28 +16,6 @@ from taper.ops.sign import sgn
 # -- parts -----------------------------------------------------------------------------------------
 
 
-@operator(hidden=True, view=True, node="SelectBackward0")
-def real_part(input: Tensor) -> Tensor:
-    """The real parts of complex numbers, as a view."""
-    return input.real
-
-
-@real_part.derivative("input")
-def _(grad):
-    return complex.function(grad, zero_gradient.function(grad))
-
-
-@operator(hidden=True, view=True, node="SelectBackward0")
-def imaginary_part(input: Tensor) -> Tensor:
-    """The imaginary parts of complex numbers, as a view."""
-    return input.imag
-
-
-@imaginary_part.derivative("input")
-def _(grad):
-    return complex.function(zero_gradient.function(grad), grad)
-
-
 @composite()
 def real(input: Tensor) -> Tensor:
     """The real parts of complex numbers, as a view; real tensors themselves.
@@ -47,7 +25,7 @@ def real(input: Tensor) -> Tensor:
         >>> torch.real(torch.tensor([1 + 2j]))
         tensor([1.])
     """
-    return real_part.function(input) if input._array.dtype.kind == "c" else input
+    return view_as_real.function(input).select(-1, 0) if input._array.dtype.kind == "c" else input
 
 
 @composite()
@@ -62,7 +40,7 @@ def imag(input: Tensor) -> Tensor:
     """
     if input._array.dtype.kind != "c":
         raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
-    return imaginary_part.function(input)
+    return view_as_real.function(input).select(-1, 1)
 
 
 def _set_real(self: Tensor, value: Any) -> None:

@@ -23,8 +23,7 @@ def _require_elements(input: Any, dim: Any, name: str) -> None:
             "Specify the reduction dim with the 'dim' argument."
         )
     for d in (dim,) if isinstance(dim, int) else dim:
-        d = normalize_dim(d, input.ndim)
-        if input.shape[d] == 0:
+        if input.shape[normalize_dim(d, input.ndim)] == 0:
             raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
 
 
@@ -57,7 +56,7 @@ def _shared_among_equals(
 # -- amax, amin, aminmax ------------------------------------------------------------------
 
 
-@operator(method=True, out=True, kinds="bif", kernel="amax", with_out=matching_dtype)
+@operator(method=True, out=True, kinds="bif", kernel="max_values_cpu", with_out=matching_dtype)
 def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     """The largest element, of all or along `dim`; NaN counts as the largest.
 
@@ -75,7 +74,7 @@ def _(grad, input, result, dim, keepdim):
     return _shared_among_equals(grad, input, result, dim, keepdim)
 
 
-@operator(method=True, out=True, kinds="bif", kernel="amin", with_out=matching_dtype)
+@operator(method=True, out=True, kinds="bif", kernel="min_values_cpu", with_out=matching_dtype)
 def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     """The smallest element, of all or along `dim`; NaN counts as the smallest.
 

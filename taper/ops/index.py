@@ -486,8 +486,8 @@ def put(
     """Writes `values` into `input` at an advanced index, and records it."""
     if not accumulate and values._array.size == 1 and _is_one_mask(advanced):
         values = values.to(input.dtype)  # then it is masked_fill_, which casts
-    _check_put(input, values)
     slow.check_inplace(input)
+    _check_put(input, values)
     where = (frame.f_code, frame.f_lasti)
     array = input._array
     recorded = is_recording() and (input._edge is not None or values._edge is not None)

@@ -25,6 +25,13 @@ def _axis(dim: int, ndim: int) -> Any:
     return dim if ndim else None
 
 
+def _contiguous(array: Any) -> Any:
+    """The results are contiguous whatever the input's layout."""
+    if type(array) is not np.ndarray or array.flags.c_contiguous:
+        return array
+    return array.copy()
+
+
 @operator(
     method=True, promote=_dtype, upcast=True, kinds="f", kernel="softmax_lastdim_kernel_impl",
     aliases=("special.softmax",), out=True,
@@ -39,6 +46,7 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
         tensor([0.5000, 0.5000])
     """
     axis = _axis(dim, input.ndim)
+    input = _contiguous(input)
     if axis == 1 and input.ndim == 2:
         small = exponentials_of_rows(input)
         if small is not None:
@@ -89,6 +97,7 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
         tensor([-0.6931, -0.6931])
     """
     axis = _axis(dim, input.ndim)
+    input = _contiguous(input)
     if axis == 1 and input.ndim == 2:
         small = exponentials_of_rows(input)
         if small is not None:

@@ -51,6 +51,17 @@ def _(grad, input_shape):
 view.name = "view"
 
 
+@operator("_reshape_alias", view=True, hidden=True, node="ReshapeAliasBackward0")
+def reshape_alias(input: Tensor, size: Any) -> Tensor:
+    """`reshape` of what is not contiguous, where no copy is needed; PyTorch tells them apart."""
+    return viewed(input, as_sizes("view", size))
+
+
+@reshape_alias.derivative("input")
+def _(grad, input_shape):
+    return grad.reshape(input_shape)
+
+
 @method("view")
 def tensor_view(input: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Tensor:
     """Returns the same memory in another shape, or read as another dtype.
@@ -145,7 +156,9 @@ def _(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
                 (found := r.shape) == sizes or (first := sizes[0]) == -1 or found == first
                 or min(sizes) == -1
             ):
-                return view_of(input, r, view, (a.shape,))
+                if input._edge is None or a.flags.c_contiguous:
+                    return view_of(input, r, view, (a.shape,))
+                return view_of(input, r, reshape_alias, (a.shape,))
     return _reshape(input, slow.collect_variadic(reshape, sizes, shape))
 
 

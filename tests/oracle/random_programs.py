@@ -770,7 +770,7 @@ def reduction_dims(w: Writer, tensor: Any, several: bool = True) -> str:
 
 @family(5)
 def along_one_dim(w: Writer) -> str | None:
-    name = w.pick(lambda tensor: tensor.is_floating_point() or tensor.dtype == w.torch.int64)
+    name = w.pick_real()
     if name is None:
         return None
     tensor = w.value(name)
@@ -823,8 +823,8 @@ def extremum(w: Writer) -> str | None:
 
 @family(6)
 def product(w: Writer) -> str | None:
-    # Empty products of bools have no kernel to be missed.
-    left = w.pick(lambda tensor: tensor.dim() > 0 and (tensor.numel() or tensor.requires_grad))
+    # Products of bools have no kernel, which is noticed late in some of the ways.
+    left = w.pick(lambda tensor: tensor.dim() > 0 and tensor.dtype != w.torch.bool)
     if left is None:
         return None
     tensor = w.value(left)
