@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from taper.kernels.selection import zero_where
+
 __all__ = [
     "Windows", "adaptive_max", "adaptive_mean", "adaptive_mean_gradient", "gather_planes",
     "max_pool", "max_pool_gradient", "max_pool_with_indices", "mean_pool", "mean_pool_gradient",
@@ -240,19 +242,15 @@ def _spread(
     below: Array = np.empty(shape, grad.dtype)
     kernel, stride, dilation, count, _ = _along(below, axis, windows, out)
     tiles = tiles_of(below, axis, kernel, stride, dilation, count)
-    # Times 0 or 1 is four times as quick as a choice, but infinity times 0 is NaN.
-    is_finite = np.isfinite(np.add.reduce(grad, None))
     if tiles is not None:
         flat, chosen = grad.reshape(-1), choice.reshape(-1)
         for j in range(kernel):
-            here = chosen == j
-            part = flat * here if is_finite else np.where(here, flat, grad.dtype.type(0))
+            part = zero_where(chosen != j, flat)
             tiles[:, j] = part if tiles.dtype == part.dtype else part.view(tiles.dtype)
         return below
     below.fill(0)
     for j, view in enumerate(views_of(below, axis, kernel, stride, dilation, count)):
-        here = choice == j
-        view += grad * here if is_finite else np.where(here, grad, grad.dtype.type(0))
+        view += zero_where(choice != j, grad)
     return below
 
 
