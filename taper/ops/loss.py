@@ -1,6 +1,7 @@
 """Losses between predictions and targets of the same shape.
 
-Classification losses, whose targets are class indices, live in `classification_loss.py`.
+Classification losses, whose targets are class indices, live in `classification_loss.py`, those
+about margins between predictions in `margin_loss.py`.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def reduce_tensor(losses: Tensor, reduction: str) -> Tensor:
     raise ValueError(f"{reduction} is not a valid value for reduction")
 
 
-def _per_element(grad: Tensor, reduction: str, count: int, factor: float = 1.0) -> Tensor:
+def per_element(grad: Tensor, reduction: str, count: int, factor: float = 1.0) -> Tensor:
     """The gradient that reaches each element of a reduced loss, times `factor`."""
     if reduction == "mean" and count:
         return grad * (factor / count)
@@ -121,12 +122,12 @@ _DOT_LIMIT = 4096
 def _(grad, input, target, reduction):
     if target.dtype is not grad.dtype:
         target = target.to(grad.dtype)
-    return (input - target) * _per_element(grad, reduction, _count(input, target), 2.0)
+    return (input - target) * per_element(grad, reduction, _count(input, target), 2.0)
 
 
 @squared_error.derivative("target")
 def _(grad, input, target, reduction):
-    return (target - input) * _per_element(grad, reduction, _count(input, target), 2.0)
+    return (target - input) * per_element(grad, reduction, _count(input, target), 2.0)
 
 
 @composite("nn.functional.mse_loss")
@@ -206,13 +207,13 @@ def smooth_absolute_error(
 @smooth_absolute_error.derivative("input")
 def _(grad, input, target, reduction, beta):
     slope = _smooth_slope(input - target, beta)
-    return slope * _per_element(grad, reduction, _count(input, target))
+    return slope * per_element(grad, reduction, _count(input, target))
 
 
 @smooth_absolute_error.derivative("target")
 def _(grad, input, target, reduction, beta):
     slope = _smooth_slope(target - input, beta)
-    return slope * _per_element(grad, reduction, _count(input, target))
+    return slope * per_element(grad, reduction, _count(input, target))
 
 
 def _smooth_slope(difference: Tensor, beta: float) -> Tensor:
@@ -261,13 +262,13 @@ def huber(input: Tensor, target: Tensor, reduction: str, delta: float) -> Tensor
 @huber.derivative("input")
 def _(grad, input, target, reduction, delta):
     slope = (input - target).clamp(-delta, delta)
-    return slope * _per_element(grad, reduction, _count(input, target))
+    return slope * per_element(grad, reduction, _count(input, target))
 
 
 @huber.derivative("target")
 def _(grad, input, target, reduction, delta):
     slope = (target - input).clamp(-delta, delta)
-    return slope * _per_element(grad, reduction, _count(input, target))
+    return slope * per_element(grad, reduction, _count(input, target))
 
 
 @composite("nn.functional.huber_loss")
@@ -314,7 +315,7 @@ def _(grad, input, target, weight, reduction):
     slope = (input - target) / ((1 - input) * input).clamp(min=1e-12)
     if weight is not None:
         slope = slope * weight
-    return slope * _per_element(grad, reduction, input.numel())
+    return slope * per_element(grad, reduction, input.numel())
 
 
 @binary_entropy.derivative("target")
@@ -322,7 +323,7 @@ def _(grad, input, weight, reduction):
     slope = (-input).log1p().clamp(min=-100) - input.log().clamp(min=-100)
     if weight is not None:
         slope = slope * weight
-    return slope * _per_element(grad, reduction, input.numel())
+    return slope * per_element(grad, reduction, input.numel())
 
 
 @composite("nn.functional.binary_cross_entropy")
@@ -375,7 +376,7 @@ def _(grad, input, target, weight, pos_weight, reduction):
         slope = (t + 1 - target) * input.sigmoid() - t
     if weight is not None:
         slope = slope * weight
-    return slope * _per_element(grad, reduction, input.numel())
+    return slope * per_element(grad, reduction, input.numel())
 
 
 @binary_entropy_of_logits.derivative("target")
@@ -386,7 +387,7 @@ def _(grad, input, weight, pos_weight, reduction):
         slope = (-input).sigmoid().log() - pos_weight * input.sigmoid().log()
     if weight is not None:
         slope = slope * weight
-    return slope * _per_element(grad, reduction, input.numel())
+    return slope * per_element(grad, reduction, input.numel())
 
 
 @composite("nn.functional.binary_cross_entropy_with_logits")
@@ -507,163 +508,3 @@ def gaussian_nll_loss(
     if full:
         losses = losses + 0.5 * float(np.log(2 * np.pi))
     return reduce_tensor(losses, reduction)
-
-
-@operator(hidden=True, promote="result_type", upcast=True, node="SoftMarginLossBackward0")
-def soft_margin(input: Tensor, target: Tensor, reduction: str) -> Tensor:
-    """log(1 + exp(-t x))."""
-    return reduce_array(np.log1p(np.exp(-target * input)), reduction)
-
-
-@soft_margin.derivative("input")
-def _(grad, input, target, reduction):
-    slope = -target * (-target * input).sigmoid()
-    return slope * _per_element(grad, reduction, input.numel())
-
-
-@composite("nn.functional.soft_margin_loss")
-def soft_margin_loss(
-    input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None,
-    reduction: str = "mean",
-) -> Tensor:
-    r"""Measures :math:`\log(1 + e^{-t x})` for targets of 1 and -1.
-
-    Example:
-        >>> import taper as torch
-        >>> torch.nn.functional.soft_margin_loss(torch.zeros(1), torch.ones(1))
-        tensor(0.6931)
-    """
-    reduction = legacy_reduction(size_average, reduce, reduction)
-    check_reduction(reduction)
-    return soft_margin(input, target, reduction)
-
-
-@composite("nn.functional.hinge_embedding_loss")
-def hinge_embedding_loss(
-    input: Tensor, target: Tensor, margin: float = 1.0, size_average: Any = None,
-    reduce: Any = None, reduction: str = "mean",
-) -> Tensor:
-    r"""Measures x where t = 1 and :math:`\max(0, m - x)` where t = -1.
-
-    Example:
-        >>> import taper as torch
-        >>> torch.nn.functional.hinge_embedding_loss(torch.tensor([.5, .5]), torch.tensor([1, -1]))
-        tensor(0.5000)
-    """
-    reduction = legacy_reduction(size_average, reduce, reduction)
-    zeros = taper.zeros_like(input)
-    losses = taper.where(target != 1, (margin - input).clamp_min(0), zeros) + taper.where(
-        target != -1, input, zeros
-    )
-    return reduce_tensor(losses, reduction)
-
-
-@composite("nn.functional.margin_ranking_loss")
-def margin_ranking_loss(
-    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: Any = None,
-    reduce: Any = None, reduction: str = "mean",
-) -> Tensor:
-    r"""Measures :math:`\max(0, -t (x_1 - x_2) + m)`: which of two should rank higher.
-
-    Example:
-        >>> import taper as torch
-        >>> torch.nn.functional.margin_ranking_loss(
-        ...     torch.tensor([1.]), torch.tensor([2.]), torch.tensor([1.]))
-        tensor(1.)
-    """
-    reduction = legacy_reduction(size_average, reduce, reduction)
-    if input1.dim() != input2.dim() or input1.dim() != target.dim():
-        raise RuntimeError(
-            "margin_ranking_loss : All input tensors should have same dimension but got sizes: "
-            f"input1: {input1.size()}, input2: {input2.size()}, target: {target.size()} "
-        )
-    losses = (-target * (input1 - input2) + margin).clamp_min(0)
-    return reduce_tensor(losses, reduction)
-
-
-@composite("nn.functional.cosine_embedding_loss")
-def cosine_embedding_loss(
-    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: Any = None,
-    reduce: Any = None, reduction: str = "mean",
-) -> Tensor:
-    r"""Measures :math:`1 - \cos` for pairs of target 1, :math:`\max(0, \cos - m)` for -1.
-
-    Example:
-        >>> import taper as torch
-        >>> x = torch.tensor([[1., 0.]])
-        >>> torch.nn.functional.cosine_embedding_loss(x, x, torch.ones(1))
-        tensor(0.)
-    """
-    reduction = legacy_reduction(size_average, reduce, reduction)
-    if target.ndim not in (0, 1):
-        raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
-    if target.ndim == 1 and input1.ndim != 2:
-        raise RuntimeError("1D target tensor expects 2D input tensors, but found inputs with "
-                           f"sizes {list(input1.shape)} and {list(input2.shape)}.")
-    if target.ndim == 0 and input1.ndim != 1:
-        raise RuntimeError("0D target tensor expects 1D input tensors, but found inputs with "
-                           f"sizes {list(input1.shape)} and {list(input2.shape)}.")
-    dim = target.ndim
-    product = (input1 * input2).sum(dim)
-    squared1 = (input1 * input1).sum(dim) + 1e-12
-    squared2 = (input2 * input2).sum(dim) + 1e-12
-    cosine = product / (squared1 * squared2).sqrt()
-    zeros = taper.zeros_like(cosine)
-    losses = taper.where(target == 1, 1 - cosine, zeros) + taper.where(
-        target == -1, (cosine - margin).clamp_min(0), zeros
-    )
-    return reduce_tensor(losses, reduction)
-
-
-@composite("nn.functional.triplet_margin_loss")
-def triplet_margin_loss(
-    anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2,
-    eps: float = 1e-6, swap: bool = False, size_average: Any = None, reduce: Any = None,
-    reduction: str = "mean",
-) -> Tensor:
-    r"""Measures :math:`\max(0, d(a, p) - d(a, n) + m)` with p-norm distances d.
-
-    Args:     swap: use the smaller of d(a, n) and d(p, n)
-    Source: Balntas et al., Learning local feature descriptors with triplets (2016).
-    Example:
-        >>> import taper as torch
-        >>> x = torch.zeros(1, 2)
-        >>> torch.nn.functional.triplet_margin_loss(x, x, x)
-        tensor(1.)
-    """
-    reduction = legacy_reduction(size_average, reduce, reduction)
-    if margin <= 0:
-        raise ValueError(f"margin must be greater than 0, got {margin}")
-    if not anchor.ndim == positive.ndim == negative.ndim:
-        raise RuntimeError(
-            "The anchor, positive, and negative tensors are expected to have the same number of "
-            f"dimensions, but got: anchor {anchor.ndim}D, positive {positive.ndim}D, and negative "
-            f"{negative.ndim}D inputs"
-        )
-    distance = taper.nn.functional.pairwise_distance
-    near = distance(anchor, positive, p, eps)
-    far = distance(anchor, negative, p, eps)
-    if swap:
-        far = taper.minimum(far, distance(positive, negative, p, eps))
-    return reduce_tensor((margin + near - far).clamp_min(0), reduction)
-
-
-@composite("nn.functional.triplet_margin_with_distance_loss")
-def triplet_margin_with_distance_loss(
-    anchor: Tensor, positive: Tensor, negative: Tensor, *, distance_function: Any = None,
-    margin: float = 1.0, swap: bool = False, reduction: str = "mean",
-) -> Tensor:
-    r"""`triplet_margin_loss` with any distance: a function of two tensors."""
-    if margin <= 0:
-        raise ValueError(f"margin must be greater than 0, got {margin}")
-    distance = distance_function or taper.nn.functional.pairwise_distance
-    if not anchor.ndim == positive.ndim == negative.ndim:
-        raise RuntimeError(
-            "The anchor, positive, and negative tensors are expected to have the same number of "
-            f"dimensions, but got: anchor {anchor.ndim}D, positive {positive.ndim}D, and negative "
-            f"{negative.ndim}D inputs"
-        )
-    near, far = distance(anchor, positive), distance(anchor, negative)
-    if swap:
-        far = taper.minimum(far, distance(positive, negative))
-    return reduce_tensor((margin + near - far).clamp_min(0), reduction)

@@ -1,7 +1,8 @@
-"""Normalization: batch_norm, layer_norm, group_norm, instance_norm, rms_norm and their relatives.
+"""Normalization within an item of the batch: layer_norm, group_norm, rms_norm, local_response_norm.
 
 Derivatives have two forms: arithmetic on arrays (kernels/normalization.py) where nobody will
-differentiate them again, a formula on Tensors where the tape is on.
+differentiate them again, a formula on Tensors where the tape is on. Channels by themselves are in
+batch_normalization.py.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from taper.autograd.modes import no_grad
 from taper.core.promotion import scalar_type_name
 from taper.core.state import is_recording
 from taper.core.tensor import Tensor, wrap
@@ -22,7 +22,7 @@ from taper.ops.declare import composite, operator
 Ints = tuple[int, ...]
 
 
-def _check_dtypes(bound: dict[str, Any]) -> None:
+def check_dtypes(bound: dict[str, Any]) -> None:
     """Raises unless parameters have the input's dtype; float32 ones also go with half inputs."""
     input = bound["input"]
     wanted = input.dtype
@@ -50,7 +50,7 @@ def _shaped(parameter: Tensor | None, shape: Any) -> Any:
     return None if parameter is None else parameter.view(shape)
 
 
-def _centered_gradient(
+def centered_gradient(
     grad: Tensor, input: Tensor, dims: Any, eps: float, centered: bool = True
 ) -> tuple[Tensor, Tensor]:
     """The normalized input and the gradient of the input, by operations that are recorded."""
@@ -67,177 +67,11 @@ def _centered_gradient(
     return normalized, result * inverse
 
 
-# -- batches ---------------------------------------------------------------------------------------
-
-
-@operator(
-    hidden=True, upcast=True, kinds="f", kernel="batch_norm", check=_check_dtypes,
-    aux=("mean", "inverse"), node="NativeBatchNormBackward0",
-)
-def normalize_batch(
-    input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Any, running_var: Any,
-    training: bool, momentum: float, eps: float,
-) -> Tensor:
-    shape = input.shape
-    flat = input.reshape(*shape[:2], math.prod(shape[2:]))
-    if not training:
-        mean = kernel.widened(running_mean._array)
-        inverse = 1 / (kernel.widened(running_var._array) + mean.dtype.type(eps)) ** 0.5
-        result = kernel.scale_channels(flat, mean, inverse, weight, bias)
-        return result.reshape(shape), mean.copy(), inverse
-    result, mean, variance, inverse = kernel.normalize_channels(flat, weight, bias, eps)
-    if running_mean is not None and flat.size:
-        count = flat.shape[0] * flat.shape[2]
-        _follow(running_mean, mean, momentum)
-        _follow(running_var, variance * mean.dtype.type(count / max(count - 1, 1)), momentum)
-    return result.reshape(shape), mean, inverse
-
-
-def _follow(running: Tensor, value: Any, momentum: float) -> None:
-    """Moves a running statistic towards that of a batch."""
-    array = running._array
-    if not array.flags.writeable:
-        raise RuntimeError("the running statistics are read-only; clone() them first")
-    array *= array.dtype.type(1 - momentum)
-    array += (value * value.dtype.type(momentum)).astype(array.dtype, copy=False)
-    running._bump_version()
-
-
-@normalize_batch.derivative("input", "weight", "bias")
-def _(grad, input, weight, mean, inverse, needs, training, eps):
-    shape = input._array.shape
-    if not is_recording():
-        flat = (*shape[:2], math.prod(shape[2:]))
-        scale = None if weight is None else weight._array
-        for_input, for_weight, for_bias = kernel.channel_gradient(
-            grad._array.reshape(flat), input._array.reshape(flat), mean._array, inverse._array,
-            scale, training,
-        )
-        kind = for_weight.dtype if scale is None else scale.dtype
-        return (
-            wrap(for_input.reshape(shape)), wrap(for_weight.astype(kind, copy=False)),
-            wrap(for_bias.astype(kind, copy=False)),
-        )
-    dims = (0, *range(2, len(shape)))
-    channels = (-1, *(1,) * (len(shape) - 2))
-    scaled = grad if weight is None else grad * weight.view(channels)
-    if training:
-        normalized, for_input = _centered_gradient(scaled, input, dims, eps)
-    else:
-        normalized = (input - mean.view(channels)) * inverse.view(channels)
-        for_input = scaled * inverse.view(channels)
-    for_weight = (grad * normalized).sum(dims) if needs[1] else None
-    for_bias = grad.sum(dims) if needs[2] else None
-    return for_input.to(input.dtype), for_weight, for_bias
-
-
-def _check_channels(channels: int, given: dict[str, Any]) -> None:
-    for name, tensor in given.items():
-        if tensor is not None and tensor._array.size != channels:
-            raise RuntimeError(
-                f"{name} should contain {channels} elements not {tensor._array.size}"
-            )
-
-
-def _batch_norm(
-    input: Tensor, running_mean: Any, running_var: Any, weight: Any, bias: Any, training: bool,
-    momentum: float, eps: float,
-) -> Tensor:
-    shape = input._array.shape
-    if len(shape) < 2:
-        if shape == (0,):
-            return _batch_norm(
-                input.unsqueeze(1), None, None, None, None, True, momentum, eps
-            ).squeeze(1)
-        raise IndexError(
-            "Dimension out of range (expected to be in range of "
-            f"[{-len(shape) or -1}, {max(len(shape) - 1, 0)}], but got 1)"
-        )
-    if running_mean is None and not training:
-        raise RuntimeError("running_mean must be defined in evaluation mode")
-    if (running_mean is None) != (running_var is None):
-        raise ValueError(
-            "running_mean and running_var must either both be None or neither be None"
-        )
-    channels = shape[1]
-    for tensor in (running_mean, running_var, weight, bias):
-        if tensor is not None and tensor._array.size != channels:
-            _check_channels(channels, {
-                "running_mean": running_mean, "running_var": running_var, "weight": weight,
-                "bias": bias,
-            })
-    if running_mean is not None and running_mean._array.dtype != input._array.dtype:
-        _check_dtypes({"input": input, "running_mean": running_mean, "weight": weight})
-    return normalize_batch(
-        input, weight, bias, running_mean, running_var, bool(training), momentum, eps
-    )
-
-
-@composite("nn.functional.batch_norm")
-def batch_norm(
-    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None,
-    weight: Tensor | None = None, bias: Tensor | None = None, training: bool = False,
-    momentum: float = 0.1, eps: float = 1e-5,
-) -> Tensor:
-    r"""Normalizes each channel: :math:`y = (x - \mu) / \sqrt{\sigma^2 + \epsilon} \cdot w + b`.
-
-    In training, mean and variance are the batch's, and the running ones are moved towards them by
-    `momentum` (the running variance is the unbiased one); otherwise they are the running ones.
-    Shape:    input (N, C, *), everything else (C) → (N, C, *)
-    Raises:   ValueError: in training, if there is only one value per channel.
-    Example:
-        >>> import taper as torch
-        >>> torch.nn.functional.batch_norm(torch.tensor([[1.], [3.]]), None, None, training=True)
-        tensor([[-1.0000],
-                [ 1.0000]])
-    """
-    if training:
-        shape = input._array.shape
-        count = shape[0] if shape else 1
-        for n in shape[2:]:
-            count *= n
-        if count == 1 and len(shape) > 1:
-            raise ValueError(
-                f"Expected more than 1 value per channel when training, got input size "
-                f"{input.shape}"
-            )
-        if eps <= 0.0:
-            raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
-    elif eps < 0.0:
-        raise ValueError(f"batch_norm eps must be non-negative, but got {eps}")
-    return _batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
-
-
-@composite("batch_norm", hidden=False)
-def torch_batch_norm(
-    input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None,
-    running_var: Tensor | None, training: bool, momentum: float, eps: float, cudnn_enabled: bool,
-) -> Tensor:
-    """`nn.functional.batch_norm` with its arguments in another order."""
-    return _batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
-
-
-@composite("native_batch_norm", out=True)
-def native_batch_norm(
-    input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None,
-    running_var: Tensor | None, training: bool, momentum: float, eps: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """`batch_norm`, with the batch's means and 1 / sqrt(variance + eps) (empty if not training)."""
-    result = _batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
-    if not training:
-        empty = wrap(kernel.widened(input._array[:0].reshape(-1)[:0]).copy())
-        return result, empty, empty.clone()
-    shape = input._array.shape
-    flat = kernel.widened(input._array.reshape(*shape[:2], math.prod(shape[2:])))
-    _, mean, _, inverse = kernel.normalize_channels(flat, None, None, eps)
-    return result, wrap(mean), wrap(inverse)
-
-
 # -- rows ------------------------------------------------------------------------------------------
 
 
 @operator(
-    hidden=True, upcast=True, kinds="f", kernel="LayerNormKernelImpl", check=_check_dtypes,
+    hidden=True, upcast=True, kinds="f", kernel="LayerNormKernelImpl", check=check_dtypes,
     aux=("mean", "inverse"), node="NativeLayerNormBackward0",
 )
 def normalize_layer(
@@ -276,7 +110,7 @@ def _(grad, input, weight, weight_shape, bias_shape, mean, inverse, needs, eleme
         )
     rows = grad.reshape(-1, elements)
     scaled = rows if weight is None else rows * weight.reshape(-1)
-    normalized, for_input = _centered_gradient(scaled, input.reshape(-1, elements), (1,), eps)
+    normalized, for_input = centered_gradient(scaled, input.reshape(-1, elements), (1,), eps)
     for_weight = (rows * normalized).sum(0).reshape(weight_shape) if needs[1] else None
     for_bias = rows.sum(0).reshape(bias_shape) if needs[2] else None
     return for_input.reshape(shape).to(input.dtype), for_weight, for_bias
@@ -360,7 +194,7 @@ def native_layer_norm(
 
 
 @operator(
-    hidden=True, upcast=True, kinds="f", kernel="GroupNormKernelImpl", check=_check_dtypes,
+    hidden=True, upcast=True, kinds="f", kernel="GroupNormKernelImpl", check=check_dtypes,
     aux=("mean", "inverse"), node="NativeGroupNormBackward0",
 )
 def normalize_groups(
@@ -408,7 +242,7 @@ def _(grad, input, weight, mean, inverse, needs, groups, eps):
         )
     wide = grad.reshape(flat)
     scaled = wide if weight is None else wide * weight.view(-1, 1)
-    normalized, for_input = _centered_gradient(
+    normalized, for_input = centered_gradient(
         scaled.reshape(rows), input.reshape(rows), (1,), eps
     )
     for_weight = (wide * normalized.reshape(flat)).sum((0, 2)) if needs[1] else None
@@ -490,68 +324,6 @@ def native_group_norm(
     mean = rows.mean(2)
     offset = rows - mean.unsqueeze(2)
     return result, mean, ((offset * offset).mean(2) + eps).rsqrt()
-
-
-# -- single channels -----------------------------------------------------------------------------
-
-
-@composite("instance_norm")
-def torch_instance_norm(
-    input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None,
-    running_var: Tensor | None, use_input_stats: bool, momentum: float, eps: float,
-    cudnn_enabled: bool,
-) -> Tensor:
-    """`nn.functional.instance_norm` with its arguments in another order."""
-    return _instance_norm(
-        input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps
-    )
-
-
-def _instance_norm(
-    input: Tensor, running_mean: Any, running_var: Any, weight: Any, bias: Any,
-    use_input_stats: bool, momentum: float, eps: float,
-) -> Tensor:
-    if not use_input_stats and (running_mean is None or running_var is None):
-        raise RuntimeError(
-            "Expected running_mean and running_var to be defined when use_input_stats is false"
-        )
-    shape = input._array.shape
-    batch, channels = shape[:2]
-    repeated = [
-        None if t is None else t.repeat(batch) for t in (running_mean, running_var, weight, bias)
-    ]
-    flat = input.contiguous().view(1, batch * channels, *shape[2:])
-    result = _batch_norm(flat, *repeated, use_input_stats, momentum, eps)
-    if use_input_stats:
-        with no_grad():
-            for running, moved in zip((running_mean, running_var), repeated, strict=False):
-                if running is not None:
-                    running.copy_(moved.view(batch, channels).mean(0))
-    return result.view(shape)
-
-
-@composite("nn.functional.instance_norm")
-def instance_norm(
-    input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None,
-    weight: Tensor | None = None, bias: Tensor | None = None, use_input_stats: bool = True,
-    momentum: float = 0.1, eps: float = 1e-5,
-) -> Tensor:
-    """Normalizes each channel of each element of the batch on its own.
-
-    Shape:    input (N, C, *), everything else (C) → (N, C, *)
-    Example:
-        >>> import taper as torch
-        >>> torch.nn.functional.instance_norm(torch.tensor([[[1., 3.]]]))
-        tensor([[[-1.0000,  1.0000]]])
-    """
-    shape = input._array.shape
-    if use_input_stats and math.prod(shape[2:]) == 1:
-        raise ValueError(
-            f"Expected more than 1 spatial element when training, got input size {input.shape}"
-        )
-    return _instance_norm(
-        input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps
-    )
 
 
 # -- without a mean ------------------------------------------------------------------------------

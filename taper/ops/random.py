@@ -1,5 +1,6 @@
 """Random tensors: rand, randn, randint, randperm and their kin, and filling in place.
 
+Numbers that depend on tensors, such as `bernoulli` of probabilities, are in random_sampling.py.
 How draws become numbers is in kernels/random.py, where raw draws come from in core/generator.py;
 seeds are set in taper/random.py.
 """
@@ -13,7 +14,6 @@ import numpy as np
 
 from taper.core import dtype as dtypes
 from taper.core.dtype import _default, get_default_dtype
-from taper.core.errors import broadcast_error
 from taper.core.generator import default_generator
 from taper.core.promotion import scalar_type_name
 from taper.core.state import active, is_recording
@@ -38,7 +38,7 @@ _new = object.__new__
 _F32 = np.dtype(np.float32)
 
 
-def _check_float(kernel: str, dtype: Any) -> None:
+def check_float(kernel: str, dtype: Any) -> None:
     if dtype.category < 2:
         raise NotImplementedError(f'"{kernel}" not implemented for \'{scalar_type_name(dtype)}\'')
 
@@ -63,7 +63,7 @@ def _finished(
         check_out_dtype(out, wanted)
         if out._array.shape != shape:
             slow.resize_out(out, shape)
-        _check_float(kernel, out.dtype)
+        check_float(kernel, out.dtype)
         fill = out.uniform_ if make is kernels.uniform else out.normal_
         from taper.autograd.modes import no_grad
 
@@ -71,7 +71,7 @@ def _finished(
             fill(generator=generator)
         return out
     wanted = wanted or get_default_dtype()
-    _check_float(kernel, wanted)
+    check_float(kernel, wanted)
     if where.type != "cpu":
         return finish(uninitialized(shape, wanted, where), requires_grad)
     array = make(generator or default_generator, shape, wanted.numpy_dtype)
@@ -251,10 +251,10 @@ def randint(
     if where.type != "cpu":
         return finish(uninitialized(shape, wanted, where), requires_grad)
     array = kernels.integers(generator or default_generator, shape, wanted.numpy_dtype, low, high)
-    return _into(out, array, requires_grad)
+    return into(out, array, requires_grad)
 
 
-def _into(out: Any, array: Any, requires_grad: bool = False) -> Tensor:
+def into(out: Any, array: Any, requires_grad: bool = False) -> Tensor:
     return finish(array, requires_grad) if out is None else write_out(out, array)
 
 
@@ -304,7 +304,7 @@ def randperm(
     if where.type != "cpu":
         return finish(uninitialized((n,), wanted, where), requires_grad)
     array = kernels.permutation(generator or default_generator, n, wanted.numpy_dtype)
-    return _into(out, array, requires_grad)
+    return into(out, array, requires_grad)
 
 
 # -- filling in place ----------------------------------------------------------------------------
@@ -319,11 +319,11 @@ def _zero_gradient(name: str, node: str) -> Any:
     overwritten.__annotations__ = {"input": "Tensor", "values": "Any", "return": "Tensor"}
     op = operator(f"_{name}_values", node=node, hidden=True)(overwritten)
     op.name = name
-    op.derivative("input")(_zeros_like_grad)
+    op.derivative("input")(zeros_like_grad)
     return op
 
 
-def _zeros_like_grad(grad: Tensor) -> Tensor:
+def zeros_like_grad(grad: Tensor) -> Tensor:
     return grad.new_zeros(grad._array.shape)
 
 
@@ -369,7 +369,7 @@ def uniform_(
 ) -> Tensor:
     """Fills the tensor with uniform random numbers in [from, to)."""
     low, high = float(named.get("from", from_)), float(to)
-    _check_float("check_uniform_bounds", self.dtype)
+    check_float("check_uniform_bounds", self.dtype)
     if low > high:
         raise RuntimeError(
             f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={high:g}"
@@ -381,13 +381,13 @@ def uniform_(
 @method()
 def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Tensor:
     """Fills the tensor with normal random numbers."""
-    _check_std("normal", std)
-    _check_float("normal_kernel_cpu", self.dtype)
+    check_std("normal", std)
+    check_float("normal_kernel_cpu", self.dtype)
     return _refill("normal", self, lambda a: kernels.fill_normal(
         a, generator or default_generator, float(mean), float(std)))
 
 
-def _check_std(function: str, std: Any) -> None:
+def check_std(function: str, std: Any) -> None:
     if not std >= 0:
         raise RuntimeError(f"{function} expects std >= 0.0, but found std {std:g}")
 
@@ -427,7 +427,7 @@ def log_normal_(
     """Fills the tensor with numbers whose logarithm is normal with that mean and deviation."""
     if not std > 0:
         raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std:g}")
-    _check_float("log_normal_cpu", self.dtype)
+    check_float("log_normal_cpu", self.dtype)
     return _refill("log_normal", self, lambda a: kernels.fill(
         a, kernels.log_normal, generator or default_generator, float(mean), float(std)))
 
@@ -483,227 +483,3 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
     return _refill(
         "bernoulli", self, lambda a: kernels.fill(a, kernels.bernoulli, source, float(p))
     )
-
-
-# -- numbers that depend on tensors --------------------------------------------------------------
-
-
-@operator("_bernoulli", node="BernoulliBackward0", hidden=True)
-def bernoulli_of(input: Tensor, p: Any, generator: Any) -> Tensor:
-    if p is not None:
-        return kernels.bernoulli(generator, input.shape, input.dtype, float(p))
-    if input.size and not bool(((input >= 0) & (input <= 1)).all()):
-        raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
-    return kernels.bernoulli_of(generator, input)
-
-
-@bernoulli_of.derivative("input")
-def _(grad):
-    return _zeros_like_grad(grad)
-
-
-@composite(method=True)
-def bernoulli(input: Tensor, p: Any = None, *, generator: Any = None, out: Any = None) -> Tensor:
-    """Draws ones, with the probabilities that the tensor holds, and zeros.
-
-    Args: p (float): one probability for all; then only the shape of `input` counts.
-    Example:
-        >>> import taper as torch
-        >>> torch.bernoulli(torch.tensor([0., 1.]))
-        tensor([0., 1.])
-    """
-    if p is None:
-        _check_float("bernoulli_tensor_cpu_p_", input.dtype)
-    elif not 0 <= p <= 1:
-        raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p:g}")
-    result = bernoulli_of(input, p, generator or default_generator)
-    return result if out is None else _into(out, result._array)
-
-
-@operator("_normal", node="NormalBackward1", hidden=True)
-def normal_around(mean: Tensor, std: Any, generator: Any) -> Tensor:
-    return kernels.normal_around(generator, mean, std)
-
-
-@normal_around.derivative("mean")
-def _(grad):
-    return _zeros_like_grad(grad)
-
-
-@operator("_normal_std", node="NormalBackward2", hidden=True)
-def normal_scaled(std: Tensor, mean: Any, generator: Any) -> Tensor:
-    return kernels.normal_around(generator, mean, std)
-
-
-@normal_scaled.derivative("std")
-def _(grad):
-    return _zeros_like_grad(grad)
-
-
-@operator("_normal_both", node="NormalBackward3", hidden=True)
-def normal_between(mean: Tensor, std: Tensor, generator: Any) -> Tensor:
-    return kernels.normal_around(generator, mean, std)
-
-
-@normal_between.derivative("mean")
-def _(grad, mean_shape):
-    return grad.new_zeros(mean_shape)
-
-
-@normal_between.derivative("std")
-def _(grad, std_shape):
-    return grad.new_zeros(std_shape)
-
-
-normal_around.name = normal_scaled.name = normal_between.name = "normal"
-
-
-@composite()
-def normal(
-    mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None, out: Any = None,
-    dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
-    requires_grad: bool = False,
-) -> Tensor:
-    """Draws normal random numbers whose mean and deviation are tensors or numbers.
-
-    Args: size: the shape, if `mean` and `std` are both numbers.
-    """
-    source = generator or default_generator
-    if not isinstance(mean, Tensor) and not isinstance(std, Tensor):
-        if size is None:
-            raise TypeError(
-                "normal() received an invalid combination of arguments - got "
-                f"({type(mean).__name__}, {type(std).__name__}), but expected one of:\n * (Tensor "
-                "mean, Tensor std, *, torch.Generator generator = None, Tensor out = None)\n"
-            )
-        _check_std("normal", std)
-        shape = as_sizes("normal", size)
-        wanted, where = read_options("normal", dtype, device, layout, pin_memory)
-        if out is not None:
-            check_out_dtype(out, wanted)
-            wanted = out.dtype
-        wanted = wanted or get_default_dtype()
-        _check_float("normal_kernel_cpu", wanted)
-        if where.type != "cpu":
-            return finish(uninitialized(shape, wanted, where), requires_grad)
-        array = kernels.normal(source, shape, wanted.numpy_dtype, float(mean), float(std))
-        return _into(out, array, requires_grad)
-    if isinstance(std, Tensor):
-        a = std._array
-        if a.dtype.kind == "c":
-            raise RuntimeError("normal expects standard deviation to be non-complex")
-        if a.size and not bool((a >= 0).all()):
-            raise RuntimeError("normal expects all elements of std >= 0.0")
-    else:
-        _check_std("normal", std)
-    first = out if out is not None else mean if isinstance(mean, Tensor) else std
-    _check_float("normal_kernel_cpu", first.dtype)
-    if out is not None:
-        # PyTorch computes in `out`, which must therefore have room for the result.
-        given = mean if isinstance(mean, Tensor) else std
-        if not (isinstance(mean, Tensor) and isinstance(std, Tensor)):
-            problem = broadcast_error([given._array.shape, out._array.shape])
-            if problem is not None:
-                raise problem
-    if isinstance(mean, Tensor) and isinstance(std, Tensor):
-        problem = broadcast_error([mean._array.shape, std._array.shape])
-        if problem is not None:
-            raise problem
-        result = normal_between(mean, std, source)
-    elif isinstance(mean, Tensor):
-        result = normal_around(mean, float(std), source)
-    else:
-        result = normal_scaled(std, float(mean), source)
-    return result if out is None else _into(out, result._array)
-
-
-@operator("_poisson", node="PoissonBackward0", hidden=True)
-def poisson_of(input: Tensor, generator: Any) -> Tensor:
-    if input.size and not bool((input >= 0).all()):
-        raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
-    return kernels.poisson(generator, input)
-
-
-@poisson_of.derivative("input")
-def _(grad):
-    return _zeros_like_grad(grad)
-
-
-@composite()
-def poisson(input: Tensor, generator: Any = None) -> Tensor:
-    """Draws Poisson counts with the rates that the tensor holds."""
-    _check_float("poisson_cpu", input.dtype)
-    return poisson_of(input, generator or default_generator)
-
-
-@operator("_binomial", node="BinomialBackward0", hidden=True)
-def binomial_of(count: Tensor, prob: Tensor, generator: Any) -> Tensor:
-    count, prob = np.broadcast_arrays(count, prob)
-    draws = [
-        _binomial(generator, c, p)
-        for c, p in zip(count.reshape(-1).tolist(), prob.reshape(-1).tolist(), strict=True)
-    ]
-    return np.array(draws, np.float64).astype(count.dtype).reshape(count.shape)
-
-
-@binomial_of.derivative("count")
-def _(grad, count_shape):
-    return grad.new_zeros(count_shape)
-
-
-@binomial_of.derivative("prob")
-def _(grad, prob_shape):
-    return grad.new_zeros(prob_shape)
-
-
-def _binomial(generator: Any, count: float, p: float) -> float:
-    """Successes among `count` trials: how many of as many uniform numbers lie below `p`."""
-    if not count > 0 or not p > 0:
-        return 0.0 if count == count and p == p else float("nan")
-    if p >= 1:
-        return count
-    trials = kernels.uniform(generator, (int(count),), np.dtype(np.float64))
-    return float(np.count_nonzero(trials < p))
-
-
-@composite()
-def binomial(count: Tensor, prob: Tensor, generator: Any = None) -> Tensor:
-    """Draws how many of `count` trials succeed, each with probability `prob`."""
-    return binomial_of(count, prob, generator or default_generator)
-
-
-@composite(method=True)
-def multinomial(
-    input: Tensor, num_samples: int, replacement: bool = False, *, generator: Any = None,
-    out: Any = None,
-) -> Tensor:
-    """Draws positions with probabilities proportional to the weights in each row.
-
-    Args: replacement (bool): whether a position may be drawn more than once.
-    Example:
-        >>> import taper as torch
-        >>> torch.multinomial(torch.tensor([0., 3., 0.]), 1)
-        tensor([1])
-    """
-    weights = input._array
-    if weights.ndim not in (1, 2):
-        raise RuntimeError("prob_dist must be 1 or 2 dim")
-    if input.dtype.category != 2:
-        raise RuntimeError(
-            "multinomial only supports floating-point dtypes for input, got: "
-            f"{scalar_type_name(input.dtype)}"
-        )
-    if weights.shape[-1] > 2**24:
-        raise RuntimeError("number of categories cannot exceed 2^24")
-    if num_samples <= 0:
-        raise RuntimeError("cannot sample n_sample <= 0 samples")
-    if not replacement and num_samples > weights.shape[-1]:
-        raise RuntimeError(
-            "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
-        )
-    if out is not None and out.dtype is not dtypes.int64:
-        raise RuntimeError(
-            f"multinomial expects Long tensor out, got: {scalar_type_name(out.dtype)}"
-        )
-    source = generator or default_generator
-    return _into(out, kernels.multinomial(source, weights, int(num_samples), replacement))
