@@ -285,10 +285,12 @@ class CoordinateArray(SparseArray):
     def __getitem__(self, index: Any) -> Any:
         """Integers, whole slices and ranges without steps, in the sparse or dense dimensions."""
         parts = list(index) if isinstance(index, tuple) else [index]
-        if Ellipsis in [p for p in parts if not isinstance(p, (ndarray, SparseArray))]:
+        plain = [p for p in parts if not isinstance(p, (ndarray, SparseArray))]
+        if Ellipsis in plain:
             at = parts.index(Ellipsis)
-            parts[at : at + 1] = [slice(None)] * (self.ndim - len(parts) + 1)
-        if None in [p for p in parts if not isinstance(p, (ndarray, SparseArray))]:
+            given = len(parts) - 1 - plain.count(None)
+            parts[at : at + 1] = [slice(None)] * (self.ndim - given)
+        if None in plain:
             return self._with_new_dims(parts)
         keep = np.ones(self.nnz, bool)
         k = self.sparse_dim

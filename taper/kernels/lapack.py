@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from taper.kernels.scipy_threads import with_fitting_threads
+
 __all__ = [
     "apply_pivots", "apply_reflectors", "cholesky_inverse", "cholesky_solve", "householder_product",
     "ldl_factor", "ldl_solve", "least_squares", "lu_factor", "lu_solve", "qr_factor",
@@ -46,6 +48,7 @@ def batches(*arrays: tuple[Array, int]) -> tuple[tuple[int, ...], list[Array]]:
 # -- triangular systems --------------------------------------------------------------------------
 
 
+@with_fitting_threads
 def solve_triangular(
     a: Array, b: Array, upper: bool, left: bool = True, unitriangular: bool = False
 ) -> Array:
@@ -65,6 +68,7 @@ def solve_triangular(
 # -- LU ------------------------------------------------------------------------------------------
 
 
+@with_fitting_threads
 def lu_factor(a: Array) -> tuple[Array, Array, Array]:
     """L and U in one array, the pivots and `info`."""
     *lead, m, n = a.shape
@@ -81,6 +85,7 @@ def lu_factor(a: Array) -> tuple[Array, Array, Array]:
     return packed, pivots, info
 
 
+@with_fitting_threads
 def lu_solve(packed: Array, pivots: Array, b: Array, transposed: int) -> Array:
     """X of A X = B from the factors; `transposed`: 1 for A^T, 2 for A^H instead of A."""
     lead, (packed, pivots, b) = batches((packed, 2), (pivots, 1), (b, 2))
@@ -110,6 +115,7 @@ def apply_pivots(pivots: Array, m: int) -> Array:
 # -- LDL -----------------------------------------------------------------------------------------
 
 
+@with_fitting_threads
 def ldl_factor(a: Array, hermitian: bool) -> tuple[Array, Array, Array]:
     """L and the block-diagonal D in one lower triangle, the pivots and `info`."""
     lead = a.shape[:-2]
@@ -167,6 +173,7 @@ def _ldl_solve_one(packed: Array, pivots: Array, x: Array, hermitian: bool) -> N
 # -- reflectors ----------------------------------------------------------------------------------
 
 
+@with_fitting_threads
 def qr_factor(a: Array) -> tuple[Array, Array]:
     """R in the upper triangle and the reflectors below it; their factors tau."""
     *lead, m, n = a.shape
@@ -179,6 +186,7 @@ def qr_factor(a: Array) -> tuple[Array, Array]:
     return packed, tau
 
 
+@with_fitting_threads
 def householder_product(a: Array, tau: Array) -> Array:
     """The first columns of H_1 H_2 … H_k, the reflectors lying below the diagonal of `a`."""
     result = np.empty(a.shape, a.dtype)
@@ -193,6 +201,7 @@ def householder_product(a: Array, tau: Array) -> Array:
     return result
 
 
+@with_fitting_threads
 def apply_reflectors(a: Array, tau: Array, c: Array, left: bool, transpose: bool) -> Array:
     """Q C, C Q, or with `transpose` Q^H instead of Q = H_1 … H_k."""
     lead, (a, tau, c) = batches((a, 2), (tau, 1), (c, 2))
@@ -212,6 +221,7 @@ def apply_reflectors(a: Array, tau: Array, c: Array, left: bool, transpose: bool
 # -- Cholesky ------------------------------------------------------------------------------------
 
 
+@with_fitting_threads
 def cholesky_solve(factor: Array, b: Array, upper: bool) -> Array:
     """X of A X = B from the Cholesky factor of A."""
     lead, (factor, b) = batches((factor, 2), (b, 2))
@@ -224,6 +234,7 @@ def cholesky_solve(factor: Array, b: Array, upper: bool) -> Array:
     return result
 
 
+@with_fitting_threads
 def cholesky_inverse(factor: Array, upper: bool) -> Array:
     """The inverse of A from its Cholesky factor."""
     result = np.empty(factor.shape, factor.dtype)
@@ -241,6 +252,7 @@ def cholesky_inverse(factor: Array, upper: bool) -> Array:
 # -- least squares -------------------------------------------------------------------------------
 
 
+@with_fitting_threads
 def least_squares(
     a: Array, b: Array, rcond: float, driver: str
 ) -> tuple[Array, Array, Array, Array]:

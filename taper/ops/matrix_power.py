@@ -11,6 +11,7 @@ from taper.core.dtype import FLOATING, from_numpy_dtype
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
 from taper.core.user_warning import warn_once
+from taper.kernels.scipy_threads import threads_for
 from taper.ops.declare import composite, operator
 from taper.ops.matrix_checks import check_matrix, check_square_sizes
 from taper.ops.solve import adjoint
@@ -79,7 +80,8 @@ def matrix_exp(A: Tensor) -> Tensor:
         return A.copy()
     from scipy.linalg import expm
 
-    return expm(A).astype(A.dtype, copy=False)
+    with threads_for(A):
+        return expm(A).astype(A.dtype, copy=False)
 
 
 @matrix_exp.derivative("A")
