@@ -12,6 +12,7 @@ for backward remembers the version; a later difference is an error (autograd/nod
 from __future__ import annotations
 
 import ctypes
+import sys
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -79,6 +80,8 @@ def _words_of_memory() -> Any:
     """All memory as pointer-sized words, to read `PyArrayObject.data`, the word after an object's
     header: 10x quicker than asking the array, and worth it as programs compare `data_ptr()`s.
     None where NumPy's own answer differs."""
+    if sys.implementation.name != "cpython":  # elsewhere id() is no address
+        return None
     try:
         memory = memoryview((ctypes.c_char * (2**62)).from_address(0)).cast("B").cast("P")
         probe = np.ones(3)
