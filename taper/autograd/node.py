@@ -282,9 +282,9 @@ def version_error(
     node: Node, array: Any, storage: Any, expected: int, produced: tuple[Node, int] | None
 ) -> RuntimeError:
     """The error of a saved tensor that was changed in place, naming both lines."""
-    from taper.core.dtype import from_numpy_dtype, legacy_type_name
+    from taper.core.dtype import from_numpy_dtype, internal_type_name
 
-    kind = legacy_type_name(from_numpy_dtype(array.dtype))
+    kind = internal_type_name(from_numpy_dtype(array.dtype))
     of_what = ""
     if produced is not None:
         of_what = f", which is output {produced[1]} of {forward_name(produced[0])},"

@@ -189,8 +189,13 @@ def _forbidden(view: Tensor, what: str) -> str:
     normal = "with grad mode enabled"
     if created == "inference":
         mode, block, normal = "inference", "inference_mode", "in normal mode"
+    opening = "A view was"
+    edge = view._edge
+    if edge is not None and edge is not LEAF:
+        node, index = function_of(edge)
+        opening = f"Output {index} of {forward_name(node)} is a view of a view which was"
     return (
-        f"A view was created in {mode} mode and {what} modified inplace {normal}. Given that this "
+        f"{opening} created in {mode} mode and {what} modified inplace {normal}. Given that this "
         "use case is ambiguous and error-prone, it is forbidden. You can clarify your code by "
         f"moving both the view and the inplace either both inside the {block} block (if you don't "
         "want the inplace to be tracked) or both outside (if you want the inplace to be tracked)."

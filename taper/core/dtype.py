@@ -143,6 +143,14 @@ def legacy_type_name(d: dtype) -> str:
     return f"torch.{_LEGACY_NAMES.get(d.name, d.name.capitalize())}Tensor"
 
 
+def internal_type_name(d: dtype) -> str:
+    """PyTorch's name in errors of autograd: as above, but for some types their C++ name."""
+    if d.is_complex or d.name in ("bool", "bfloat16"):
+        kind = {"bool": "Bool", "bfloat16": "BFloat16", "complex128": "ComplexDouble"}.get(d.name)
+        return f"CPU{kind or ('ComplexFloat' if d.name == 'complex64' else 'ComplexHalf')}Type"
+    return legacy_type_name(d)
+
+
 _default: list[dtype] = [float32]
 
 

@@ -68,7 +68,9 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 def _laid_out(joined: Any) -> Any:
     """NumPy lays the result out as the parts are; PyTorch does so for channels-last ones only."""
-    if type(joined) is not _ndarray or joined.ndim in (4, 5) or joined.flags.c_contiguous:
+    if type(joined) is not _ndarray or joined.flags.c_contiguous:
+        return joined
+    if joined.ndim in (4, 5) and np.moveaxis(joined, 1, -1).flags.c_contiguous:
         return joined
     return joined.copy()
 

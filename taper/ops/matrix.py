@@ -281,6 +281,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         if m == 2:
             product = mm(input.unsqueeze(0), other).squeeze(0)
             rename_in_place(product._edge)
+            product._bump_version()
             return product
         return matmul_batched(input.unsqueeze(0), other).squeeze(-2)
     if m == 1:

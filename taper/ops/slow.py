@@ -49,6 +49,7 @@ from taper.ops.argument_checks import (
 from taper.ops.declare import Operator
 from taper.ops.promoted_call import promoted_call
 from taper.ops.signature import LIST, NUMBER, TENSOR, Signature
+from taper.ops.without_data import forward_without_data, lacks_data
 
 __all__ = ["call", "call_dunder", "call_inplace", "collect_variadic", "renamed_arguments"]
 
@@ -169,7 +170,11 @@ def execute(
         arrays["dtype"] = bound["dtype"]
     values = tuple(arrays[n] for n in signature.names)
     try:
-        raw = _call_by_signature(op.forward, signature, values)
+        if lacks_data(values):
+            raw = forward_without_data(
+                op, lambda v: _call_by_signature(op.forward, signature, v), values)
+        else:
+            raw = _call_by_signature(op.forward, signature, values)
     except (ValueError, np.exceptions.AxisError, TypeError, OverflowError, MemoryError) as error:
         raise translate(op, signature, bound, arrays, error) from _cause(error)
     results, aux = split_results(op, raw)
@@ -536,16 +541,16 @@ def _check_result_fits(target: Tensor, result: Tensor, change: str) -> None:
             f"output with shape {list(target._array.shape)} doesn't match the broadcast shape "
             f"{list(result._array.shape)}"
         )
-    if not can_cast(result.dtype, target.dtype):
-        raise RuntimeError(
-            f"result type {scalar_type_name(result.dtype)} can't be cast to the desired output "
-            f"type {scalar_type_name(target.dtype)}"
-        )
     strides = target._array.strides
     if target._array.size and change != "zero_" and any(
         s == 0 and n > 1 for s, n in zip(strides, target._array.shape, strict=True)
     ):
         raise overlap_error()
+    if not can_cast(result.dtype, target.dtype):
+        raise RuntimeError(
+            f"result type {scalar_type_name(result.dtype)} can't be cast to the desired output "
+            f"type {scalar_type_name(target.dtype)}"
+        )
 
 
 def _keep_what_is_overwritten(node: Any, original: Tensor) -> None:

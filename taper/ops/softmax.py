@@ -64,7 +64,9 @@ def _(grad, result, dim):
     return softmax_backward.function(grad, result, dim)
 
 
-@operator(hidden=True, promote="result_type", upcast=True)
+@operator(
+    hidden=True, promote="result_type", upcast=True, node="SoftmaxBackwardDataBackward0"
+)
 def softmax_backward(grad_output: Tensor, output: Tensor, dim: int) -> Tensor:
     """The gradient of `softmax`, from its result."""
     weighted = np.multiply(grad_output, output)
@@ -115,7 +117,9 @@ def _(grad, result, dim):
     return log_softmax_backward.function(grad, result, dim)
 
 
-@operator(hidden=True, promote="result_type", upcast=True)
+@operator(
+    hidden=True, promote="result_type", upcast=True, node="LogSoftmaxBackwardDataBackward0"
+)
 def log_softmax_backward(grad_output: Tensor, output: Tensor, dim: int) -> Tensor:
     """The gradient of `log_softmax`, from its result."""
     total = np.add.reduce(grad_output, _axis(dim, output.ndim), None, None, True)

@@ -29,6 +29,7 @@ TOLERANCES = {
 }  # fmt: skip
 
 
+OPENING = 200  # so many characters of a message are its opening words
 GRADIENTS = frozenset({"has grad", "grad"})
 
 
@@ -88,8 +89,8 @@ def compiled(statements: list[str]) -> list[types.CodeType]:
 
 
 def described(error: Exception) -> tuple[str, str]:
-    message = str(error).split("\n")[0]
-    return type(error).__name__, message.split(" Hint:")[0]
+    message = str(error).split("\n")[0].split(" Hint:")[0]
+    return type(error).__name__, message[:OPENING]
 
 
 def observed(variables: dict[str, Any], module: Any, is_final: bool = False) -> dict[str, Any]:

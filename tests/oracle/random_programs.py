@@ -189,7 +189,8 @@ class Writer:
         """Runs a statement in the oracle; keeps it if it is fit to be compared."""
         # Changes that are not recorded give all views of that memory new nodes in PyTorch, or
         # forbid them; taper does so for changes that it records.
-        before = self.tensors() if statement.startswith("with ") else {}
+        known = self.tensors()
+        before = known if statement.startswith("with ") else {}
         histories = {name: history(tensor) for name, tensor in before.items()}
         try:
             exec(compile(statement, "<program>", "exec"), self.variables)
@@ -203,11 +204,33 @@ class Writer:
                 self.rebuild()
             return False
         is_open = any(histories[name] != history(tensor) for name, tensor in before.items())
+        if not is_open and self.has_open_layout(statement, known):
+            self.rebuild()
+            settled = contiguous(statement)
+            return settled != statement and self.attempt(settled)
         if self.is_tame() and not is_open:
             self.statements.append(statement)
             return True
         self.rebuild()
         return False
+
+    def has_open_layout(self, statement: str, known: dict[str, Any]) -> bool:
+        """Whether new tensors were computed from others that are not contiguous.
+
+        How they lie in memory is compared only if it is as one of those does.
+        """
+        mentioned = set(re.findall(r"\w+", statement))
+        operands = [tensor for name, tensor in known.items() if name in mentioned]
+        if "contiguous_format" in statement or all(tensor.is_contiguous() for tensor in operands):
+            return False
+        layouts = {(tensor.shape, tensor.stride()) for tensor in operands}
+        return any(
+            tensor.numel() > 1
+            and (tensor.shape, tensor.stride()) not in layouts
+            and not any(shares_memory(tensor, operand) for operand in operands)
+            for name, tensor in self.tensors().items()
+            if name not in known
+        )
 
     def rebuild(self) -> None:
         """Back to the state after the statements that were kept."""
@@ -359,6 +382,14 @@ def is_changeable(tensor: Any) -> bool:
     return not overlaps(tensor) and not tensor.is_inference()
 
 
+CONTIGUOUS = ".clone(memory_format=torch.contiguous_format)"
+
+
+def contiguous(statement: str) -> str:
+    """The statement, if it assigns one variable, with a contiguous value."""
+    return re.sub(r"^(v\d+) = ([^\n]*)$", rf"\1 = (\2){CONTIGUOUS}", statement)
+
+
 def history(tensor: Any) -> str:
     try:
         return str(tensor.grad_fn and tensor.grad_fn.name())
@@ -471,7 +502,7 @@ def laid_out(w: Writer, text: str, left: str, right: str) -> str:
         return text
     if one.shape == other.shape and one.stride() == other.stride():
         return text
-    return f"({text}).clone(memory_format=torch.contiguous_format)"
+    return f"({text}){CONTIGUOUS}"
 
 
 @family(8)
@@ -790,7 +821,11 @@ def along_one_dim(w: Writer) -> str | None:
 
 @family(4)
 def extremum(w: Writer) -> str | None:
-    name = w.pick(lambda tensor: not tensor.is_complex() and tensor.numel() > 0)
+    name = w.pick(
+        lambda tensor: (
+            not tensor.is_complex() and tensor.numel() > 0 and tensor.dtype != w.torch.bool
+        )
+    )
     if name is None or not w.are_apart(w.value(name)):
         return None
     tensor = w.value(name)
@@ -1118,7 +1153,7 @@ def gathering(w: Writer) -> str | None:
     ]
     if w.is_settled(tensor, 0.3) and not tensor.is_complex():
         options += [
-            f"{name}.masked_select({name} > 0.3)",
+            f"({name} + 0).masked_select({name} > 0.3)",
             f"torch.masked_fill({name}, {name} > 0.3, 1)",
             f"({name} > 0.3).nonzero()",
             f"torch.where({name} > 0.3)[0].clone()",
@@ -1197,14 +1232,14 @@ def change(w: Writer, name: str) -> str:
         f"{name}.sub_({other})",
         f"{name}.div_(2)",
         f"{name} /= 2",
-        f"{name}.fill_({number})",
-        f"{name}.zero_()",
+        f"{name}.fill_({number})" if 0 not in tensor.stride() else f"{name}.neg_()",
+        f"{name}.zero_()" if 0 not in tensor.stride() else f"{name}.cos_()",
         f"{name}.copy_({other})",
         f"{name}.neg_()",
         f"{name}.sin_()",
         f"{name}.tanh_()",
         f"{name}.relu_()",
-        f"{name}.clamp_(min=-1.26)",
+        f"{name}.clamp_(min=-1.26)" if tensor.is_floating_point() else f"{name}.clamp_(min=-1)",
         f"{name}.addcmul_({other}, {other}, value=0.5)",
         f"{name}.masked_fill_(torch.zeros_like({name}, dtype=torch.bool), 2)",
         f"{name}.square_()",
@@ -1325,7 +1360,6 @@ def python_value(w: Writer) -> str | None:
             "{t}.numel()",
             "len({t})",
             "{t}.dim()",
-            "{t}.storage_offset()",
             "{t}.size(-1)",
             "{t}.sum().item()",
             "{t}.is_contiguous()",
