@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from taper.core.tensor import Tensor, wrap
+from taper.kernels.selection import zero_where
 from taper.ops.conditional import where
 from taper.ops.constants import F32, constant
 from taper.ops.declare import composite, operator
@@ -48,8 +49,10 @@ def _(grad, result):
 @operator(hidden=True)
 def threshold_backward(grad_output: Tensor, input: Tensor, threshold: float) -> Tensor:
     """The gradient where `input` exceeds a threshold, 0 elsewhere."""
-    limit = constant(threshold, input.dtype)
-    return np.where(np.less_equal(input, limit), constant(0, grad_output.dtype), grad_output)
+    is_dropped = np.less_equal(input, constant(threshold, input.dtype))
+    if grad_output.size > 1024:
+        return zero_where(is_dropped, grad_output)
+    return np.where(is_dropped, constant(0, grad_output.dtype), grad_output)
 
 
 @threshold_backward.derivative("grad_output")
