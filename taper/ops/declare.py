@@ -276,25 +276,13 @@ def operator(
 
 
 def composite(
-    path: str | None = None,
-    *,
-    method: bool | str | Sequence[str] = False,
-    dunders: Sequence[str] = (),
-    aliases: Sequence[str] = (),
-    hidden: bool = False,
-    **options: Any,
+    path: str | None = None, **options: Any
 ) -> Callable[[Callable[..., Any]], Operator]:
     """Declares a public function on Tensors that is made of operators.
 
     Takes the options of `operator` that make sense for it: names, `out`, `inplace`.
     """
-
-    def declare(forward: Callable[..., Any]) -> Operator:
-        op = Operator(forward, path or forward.__name__, is_composite=True, **options)
-        _register(op, method, dunders, aliases, hidden)
-        return op
-
-    return declare
+    return operator(path, is_composite=True, **options)
 
 
 def method(name: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

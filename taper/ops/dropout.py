@@ -128,6 +128,17 @@ def _with_batch(
     ).squeeze(0)
 
 
+def _warn_of_dims(count: int, ndim: int) -> None:
+    warnings.warn(
+        f"dropout{count}d: Received a {ndim}-D input to dropout{count}d, which is deprecated and "
+        "will result in an error in a future release. To retain the behavior and silence this "
+        f"warning, please use dropout instead. Note that dropout{count}d exists to provide "
+        f"channel-wise dropout on inputs with {count} spatial dimensions, a channel dimension, and "
+        f"an optional batch dimension (i.e. {count + 1}D or {count + 2}D inputs).",
+        UserWarning, stacklevel=4,
+    )
+
+
 @composite("nn.functional.dropout2d")
 def dropout2d(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
@@ -136,14 +147,7 @@ def dropout2d(
     _check(p)
     ndim = input._array.ndim
     if ndim not in (3, 4):
-        warnings.warn(
-            f"dropout2d: Received a {ndim}-D input to dropout2d, which is deprecated and will "
-            "result in an error in a future release. To retain the behavior and silence this "
-            "warning, please use dropout instead. Note that dropout2d exists to provide "
-            "channel-wise dropout on inputs with 2 spatial dimensions, a channel dimension, and an "
-            "optional batch dimension (i.e. 3D or 4D inputs).",
-            UserWarning, stacklevel=3,
-        )
+        _warn_of_dims(2, ndim)
     if ndim == 3:
         warnings.warn(
             "dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D dropout "
@@ -164,14 +168,7 @@ def dropout3d(
     _check(p)
     ndim = input._array.ndim
     if ndim not in (4, 5):
-        warnings.warn(
-            f"dropout3d: Received a {ndim}-D input to dropout3d, which is deprecated and will "
-            "result in an error in a future release. To retain the behavior and silence this "
-            "warning, please use dropout instead. Note that dropout3d exists to provide "
-            "channel-wise dropout on inputs with 3 spatial dimensions, a channel dimension, and an "
-            "optional batch dimension (i.e. 4D or 5D inputs).",
-            UserWarning, stacklevel=3,
-        )
+        _warn_of_dims(3, ndim)
     return _with_batch(input, p, training, inplace, ndim == 4)
 
 

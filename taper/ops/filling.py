@@ -100,7 +100,9 @@ def zero_(self: Tensor) -> Tensor:
 
 def fill_(self: Tensor, value: Tensor | Number) -> Tensor:
     """Sets every element to a number or to the element of a 0-d tensor, in place."""
-    if (type(value) is float or type(value) is int or type(value) is bool) and _overwrite(self, value, "fill_"):
+    if (type(value) is float or type(value) is int or type(value) is bool) and _overwrite(
+        self, value, "fill_"
+    ):
         return self
     return _general(fill)(self, value)
 

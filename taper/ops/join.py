@@ -199,7 +199,8 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     if dim == ndim:
         return _laid_out(np.concatenate([t[..., None] for t in tensors], dim))
     # Joined along `dim`, that dimension holds them one after the other: it only has to be split.
-    return _laid_out(np.concatenate(tensors, dim)).reshape((*shape[:dim], len(tensors), *shape[dim:]))
+    joined = _laid_out(np.concatenate(tensors, dim))
+    return joined.reshape((*shape[:dim], len(tensors), *shape[dim:]))
 
 
 @stack.short_path

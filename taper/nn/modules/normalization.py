@@ -22,6 +22,22 @@ def _as_shape(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
     return tuple(normalized_shape)  # type: ignore[arg-type]
 
 
+def _make_affine(
+    module: Module, size: int | tuple[int, ...], affine: bool, bias: bool, device: Any, dtype: Any
+) -> None:
+    """Registers a scale and a shift of the given size, or None for what isn't wanted."""
+    for name, wanted in (("weight", affine), ("bias", affine and bias)):
+        value = Parameter(taper.empty(size, device=device, dtype=dtype)) if wanted else None
+        module.register_parameter(name, value)
+
+
+def _reset_affine(module: Module) -> None:
+    if module.weight is not None:
+        init.ones_(module.weight)
+    if module.bias is not None:
+        init.zeros_(module.bias)
+
+
 class LocalResponseNorm(Module):
     r"""Divides each channel by :math:`(k + \frac{\alpha}{n} \sum x^2)^\beta` of its n neighbours.
 
@@ -109,23 +125,15 @@ class LayerNorm(Module):
         elementwise_affine: bool = True, bias: bool = True, device: Any = None, dtype: Any = None,
     ) -> None:
         super().__init__()
-        options = {"device": device, "dtype": dtype}
         self.normalized_shape = _as_shape(normalized_shape)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
-        for name, wanted in (
-            ("weight", elementwise_affine), ("bias", elementwise_affine and bias)
-        ):
-            value = Parameter(taper.empty(self.normalized_shape, **options)) if wanted else None
-            self.register_parameter(name, value)
+        _make_affine(self, self.normalized_shape, elementwise_affine, bias, device, dtype)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Sets scales to 1 and shifts to 0."""
-        if self.elementwise_affine:
-            init.ones_(self.weight)
-            if self.bias is not None:
-                init.zeros_(self.bias)
+        _reset_affine(self)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
@@ -168,19 +176,12 @@ class GroupNorm(Module):
         self.num_channels = num_channels
         self.eps = eps
         self.affine = affine
-        for name, wanted in (("weight", affine), ("bias", affine and bias)):
-            value = None
-            if wanted:
-                value = Parameter(taper.empty(num_channels, device=device, dtype=dtype))
-            self.register_parameter(name, value)
+        _make_affine(self, num_channels, affine, bias, device, dtype)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Sets scales to 1 and shifts to 0."""
-        if self.affine:
-            init.ones_(self.weight)
-            if self.bias is not None:
-                init.zeros_(self.bias)
+        _reset_affine(self)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
