@@ -12,6 +12,8 @@ from collections import OrderedDict
 from itertools import count
 from typing import Any
 
+from numpy import may_share_memory, ndarray
+
 from taper.core.storage import new_storage
 from taper.core.tensor import LEAF, Tensor, wrap
 
@@ -243,7 +245,8 @@ def restore_result(node: Node, saved: tuple[Any, ...], index: int | None = None)
         raise version_error(node, array, storage, version, produced)
     result = wrap(array)
     result._storage = storage
-    result._edge = node if index is None else NodeOutput(node, index)
+    if array.dtype.kind not in "biu":
+        result._edge = node if index is None else NodeOutput(node, index)
     return result
 
 
@@ -284,6 +287,8 @@ def version_error(
     """The error of a saved tensor that was changed in place, naming both lines."""
     from taper.core.dtype import from_numpy_dtype, internal_type_name
 
+    if type(array) is ndarray and not may_share_memory(array, storage.array):
+        array = storage.array  # saved was a copy in another dtype
     kind = internal_type_name(from_numpy_dtype(array.dtype))
     of_what = ""
     if produced is not None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from taper.autograd.node import rename_in_place
 from taper.autograd.views import check_inplace
 from taper.core.errors import expand_error
 from taper.core.state import active, is_recording
@@ -43,7 +42,10 @@ def _refuse_bool(array: Any, kernel: str) -> None:
         raise NotImplementedError(f'"{kernel}" not implemented for \'Bool\'')
 
 
-@operator(method=True, out=True, upcast=True, check=same_dtypes_of_factors("input", "mat2"))
+@operator(
+    method="mm", out=True, upcast=True, check=same_dtypes_of_factors("input", "mat2"),
+    aliases=("spmm", "dsmm", "hsmm"),
+)
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
     r"""Multiplies two matrices: :math:`Y = A B`. No broadcasting.
 
@@ -279,10 +281,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         )
     if n == 1:
         if m == 2:
-            product = mm(input.unsqueeze(0), other).squeeze(0)
-            rename_in_place(product._edge)
-            product._bump_version()
-            return product
+            return mm(input.unsqueeze(0), other).squeeze_(0)
         return matmul_batched(input.unsqueeze(0), other).squeeze(-2)
     if m == 1:
         return matmul_batched(input, other.unsqueeze(-1)).squeeze(-1)
@@ -324,8 +323,8 @@ def reflected_matmul(input: Tensor, other: Tensor) -> Tensor:
 
 
 @operator(
-    method=True, inplace=True, out=True, upcast=True,
-    check=same_dtypes_in_addmm("mat1", "mat2"),
+    method="addmm", inplace=True, out=True, upcast=True,
+    check=same_dtypes_in_addmm("mat1", "mat2"), aliases=("saddmm",),
 )
 def addmm(
     input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Number = 1

@@ -264,7 +264,9 @@ def _make_node_class(op: Operator) -> type[Node]:
         "__module__": "builtins",
         "backward": backward,
         "operator": op,
-        "saves": any(item.kind in ("tensor", "list", "result", "aux") for item in items),
+        # An advanced index holds tensors too.
+        "saves": any(item.kind in ("tensor", "list", "result", "aux") or item.name == "advanced"
+                     for item in items),
         "shown": _differentiable_positions(op, set()),
         "__doc__": None,
     }
@@ -321,7 +323,10 @@ def _write_gradients(source: Source, op: Operator, signature: Signature) -> None
                 source.add(1, f"needs = [e is not None for e in {edge[rule.inputs[0]]}]")
             call = f"rule{number}({', '.join(rule.names)})"
             name = rule.inputs[0]
-            source.add(1, f"g_{name} = {call} if {wanted[name]} else None")
+            defined = " and grad is not None" if (
+                op.outputs is not None and "grad" in rule.names
+            ) else ""
+            source.add(1, f"g_{name} = {call} if {wanted[name]}{defined} else None")
             returned[name] = f"g_{name}"
         else:
             needs = ", ".join(wanted[n] for n in rule.inputs)

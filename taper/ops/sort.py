@@ -44,7 +44,16 @@ def _sorted(input: Any, dim: int, descending: bool) -> tuple[Any, Any]:
     if input.ndim == 0:
         return input.copy(), np.zeros_like(input, dtype=np.int64)
     order = stable_order(input, axis, descending)
-    return pick(input, axis, order), order
+    values = pick(input, axis, order)
+    if type(input) is np.ndarray and not input.flags.c_contiguous:
+        return _laid_out_as(input, values), _laid_out_as(input, order)
+    return values, order
+
+
+def _laid_out_as(input: Any, array: Any) -> Any:
+    result = np.empty_like(input, array.dtype)
+    result[...] = array
+    return result
 
 
 @operator("sort", hidden=True, out=True, outputs=("values", "indices"))

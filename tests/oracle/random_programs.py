@@ -190,7 +190,11 @@ class Writer:
         # Changes that are not recorded give all views of that memory new nodes in PyTorch, or
         # forbid them; taper does so for changes that it records.
         known = self.tensors()
-        before = known if statement.startswith("with ") else {}
+        if mixes_ghosts([t for n, t in known.items() if n in re.findall(r"\w+", statement)]):
+            return False
+        target = known.get(re.split(r"\W", statement)[0])
+        recorded = target is None or target.requires_grad
+        before = known if statement.startswith("with ") or not recorded else {}
         histories = {name: history(tensor) for name, tensor in before.items()}
         try:
             exec(compile(statement, "<program>", "exec"), self.variables)
@@ -221,7 +225,7 @@ class Writer:
         """
         mentioned = set(re.findall(r"\w+", statement))
         operands = [tensor for name, tensor in known.items() if name in mentioned]
-        if "contiguous_format" in statement or all(tensor.is_contiguous() for tensor in operands):
+        if "contiguous_format" in statement or all(is_row_major(tensor) for tensor in operands):
             return False
         layouts = {(tensor.shape, tensor.stride()) for tensor in operands}
         return any(
@@ -382,6 +386,26 @@ def is_changeable(tensor: Any) -> bool:
     return not overlaps(tensor) and not tensor.is_inference()
 
 
+def mixes_ghosts(tensors: list[Any]) -> bool:
+    """Whether views that were made without recording meet tensors that do have a history.
+
+    They require grad and have no node. What is saved for their sake is open.
+    """
+    ghosts = [t.requires_grad and t._is_view() and is_leaf(t) for t in tensors]
+    pairs = zip(tensors, ghosts, strict=True)
+    return any(ghosts) and any(t.requires_grad and not ghost for t, ghost in pairs)
+
+
+def is_row_major(tensor: Any) -> bool:
+    """`is_contiguous`, and the strides of dims with one element are as they would be made."""
+    step = 1
+    for size, stride in zip(reversed(tensor.shape), reversed(tensor.stride()), strict=True):
+        if stride != step:
+            return False
+        step *= max(size, 1)
+    return True
+
+
 CONTIGUOUS = ".clone(memory_format=torch.contiguous_format)"
 
 
@@ -498,7 +522,7 @@ def arithmetic(w: Writer) -> str | None:
 def laid_out(w: Writer, text: str, left: str, right: str) -> str:
     """The result, made contiguous if the operands' layouts differ: whose it takes is open."""
     one, other = w.value(left), w.value(right)
-    if one.is_contiguous() and other.is_contiguous():
+    if one.is_contiguous() and other.is_contiguous() and "loss" not in text:
         return text
     if one.shape == other.shape and one.stride() == other.stride():
         return text
@@ -845,7 +869,7 @@ def extremum(w: Writer) -> str | None:
             "{a}, {b} = {t}.sort(dim={d}, stable=True)",
             "{a} = {t}.max({d}, keepdim=True).values",
             "{a}, {b} = {t}.sort(dim={d}, descending=True, stable=True)",
-            "{a}, {b} = torch.cummax({t}, {d})",
+            "{a}, {b} = torch.cummax({t} + 0, {d})",
             "{a} = {t}.aminmax().max",
             "{a}, {b} = {t}.kthvalue(1, {d})",
             "{a} = {t}.argsort(dim={d}, stable=True)",
@@ -1027,18 +1051,23 @@ def index(w: Writer, tensor: Any, advanced: bool, wrong: float = 0.03) -> str:
             n
             for n, t in w.tensors().items()
             if t.dtype == w.torch.bool
+            and not shares_memory(t, tensor)
             and 0 < t.dim() <= tensor.dim()
             and t.shape == tensor.shape[: t.dim()]
         ]
         if masks:
             return w.choice(masks)
     items: list[str] = []
+    advanced = advanced and tensor.numel() > 0  # of empty ones, several things are wrong at once
+    with_none = w.chance(0.2) and tensor.numel() > 0
+    if with_none:
+        wrong = 0.0  # which dimension an error names is open then
     budget = w.random.randint(0, tensor.dim())
     lengths: list[int] = [w.choice([1, 2, 3])]
     for position in range(budget):
         size = tensor.shape[position]
         items.append(index_item(w, size, advanced, lengths, wrong / budget))
-    if w.chance(0.2):
+    if with_none:
         items.insert(w.random.randint(0, len(items)), "None")
     if w.chance(0.2):
         # What follows an ellipsis counts from the end: sizes may not fit, which is an error too.
@@ -1239,7 +1268,7 @@ def change(w: Writer, name: str) -> str:
         f"{name}.sin_()",
         f"{name}.tanh_()",
         f"{name}.relu_()",
-        f"{name}.clamp_(min=-1.26)" if tensor.is_floating_point() else f"{name}.clamp_(min=-1)",
+        f"{name}.clamp_(min=-1.26)" if tensor.is_floating_point() else f"{name}.abs_()",
         f"{name}.addcmul_({other}, {other}, value=0.5)",
         f"{name}.masked_fill_(torch.zeros_like({name}, dtype=torch.bool), 2)",
         f"{name}.square_()",
@@ -1275,10 +1304,10 @@ def in_place_on_view(w: Writer) -> str | None:
     tails = [
         ".mul_(2)", ".add_(1)", ".neg_()", ".sin_()", ".tanh_()", ".sub_(0.5)", "[...] = 1.5",
     ]  # fmt: skip
-    if "expand" not in str(expression):
+    if "expand" not in str(expression) and 0 not in w.value(name).stride():
         # What is not an error for an expanded view becomes one in PyTorch's backward pass.
         tails += [".fill_(0.5)", ".zero_()"]
-    if expression is None or "unfold" in expression or "strided" in expression:
+    if expression is None or re.search("unfold|strided|detach", expression):
         return None
     return f"{expression}{w.choice(tails)}"
 
