@@ -1,9 +1,11 @@
-"""Randomized factorizations of low rank.
+"""A few eigenpairs, singular values or components: factorizations of low rank.
 
 Source: Halko, Martinsson and Tropp, Finding structure with randomness (2011), algorithms 4.4, 5.1.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import taper
 from taper.core.tensor import Tensor
@@ -87,3 +89,45 @@ def pca_lowrank(
     if not center:
         return _svd(A, q, niter, None)
     return _svd(A - A.mean(-2, keepdim=True), q, niter, None)
+
+
+@composite()
+def lobpcg(
+    A: Tensor, k: int | None = None, B: Tensor | None = None, X: Tensor | None = None,
+    n: int | None = None, iK: Tensor | None = None, niter: int | None = None,
+    tol: float | None = None, largest: bool | None = None, method: str | None = None,
+    tracker: Any = None, ortho_iparams: Any = None, ortho_fparams: Any = None,
+    ortho_bparams: Any = None,
+) -> tuple[Tensor, Tensor]:
+    """Finds the `k` largest (or smallest) eigenpairs of A x = e B x, for symmetric A, definite B.
+
+    taper computes them all by `linalg.eigh` and hands out `k`: what only steers PyTorch's
+    iteration (`X` but for its number of columns, `iK`, `niter`, `tol`, `method` …) has no effect.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.lobpcg(torch.diag(torch.arange(6.)), k=2)[0]
+        tensor([5., 4.])
+    """
+    for name, given in (("A", A), ("B", B)):
+        if given is not None and (given.ndim < 2 or given.shape[-1] != given.shape[-2]):
+            raise ValueError(f"lobpcg: {name} must be square, got shape {list(given.shape)}")
+    k = k or n or (1 if X is None else X.shape[-1])
+    if A.shape[-1] < 3 * k:
+        raise ValueError(
+            f"LOBPCG algorithm is not applicable when the number of A rows (={A.shape[-1]}) is "
+            f"smaller than 3 x the number of requested eigenpairs (={k})"
+        )
+    matrix = A.to_dense()
+    factor = None if B is None else taper.linalg.cholesky(B.to_dense())
+    solve = taper.linalg.solve_triangular
+    if factor is not None:
+        matrix = solve(factor, matrix, upper=False)
+        matrix = solve(adjoint(factor), matrix, upper=True, left=False)
+    values, vectors = taper.linalg.eigh(matrix)
+    if largest is None or largest:
+        values, vectors = values.flip(-1), vectors.flip(-1)
+    values, vectors = values[..., :k], vectors[..., :k]
+    if factor is not None:
+        vectors = solve(adjoint(factor), vectors, upper=True)
+    return values, vectors

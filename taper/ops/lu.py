@@ -140,7 +140,7 @@ def lu_factor(A: Tensor, *, pivot: bool = True) -> Any:
                 [0.5000, 2.0000]])
     """
     packed, pivots, info = lu_factor_ex(A, pivot=pivot)
-    if bool((info != 0).any()):
+    if not info.is_meta and bool((info != 0).any()):
         raise _zero_in_u("torch.linalg.lu_factor", info._array)
     return named("linalg_lu_factor", ("LU", "pivots"))((packed, pivots))
 
@@ -165,7 +165,7 @@ def lu(
         "LU, pivots, info = torch.linalg.lu_factor_ex(A, compute_pivots)",
     )
     packed, pivots, info = lu_factor_ex(A, pivot=pivot)
-    if not get_infos and bool((info != 0).any()):
+    if not get_infos and not info.is_meta and bool((info != 0).any()):
         raise _zero_in_u("torch.linalg.lu_factor_ex", info._array)
     if get_infos:
         fields = ("LU", "pivots", "info")
@@ -338,8 +338,8 @@ def linalg_lu_solve(
 
 
 @composite(method=True, out=True)
-def lu_solve(input: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
-    """Solves A X = input from the factors of A. Deprecated: use `linalg.lu_solve`.
+def lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
+    """Solves A X = b from the factors of A. Deprecated: use `linalg.lu_solve`.
 
     Example:
         >>> import taper as torch
@@ -353,7 +353,7 @@ def lu_solve(input: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
         "X = torch.lu_solve(B, LU, pivots)\nshould be replaced with\n"
         "X = torch.linalg.lu_solve(LU, pivots, B)",
     )
-    return linalg_lu_solve.function(LU_data, LU_pivots, input)
+    return linalg_lu_solve.function(LU_data, LU_pivots, b)
 
 
 # -- LDL -----------------------------------------------------------------------------------------
@@ -404,7 +404,7 @@ def ldl_factor(A: Tensor, *, hermitian: bool = False) -> Any:
                 [0.5000, 2.0000]])
     """
     packed, pivots, info = ldl_factor_ex(A, hermitian=hermitian)
-    if bool((info != 0).any()):
+    if not info.is_meta and bool((info != 0).any()):
         raise _zero_in_d("torch.linalg.ldl_factor", info._array)
     return named("linalg_ldl_factor", ("LD", "pivots"))((packed, pivots))
 

@@ -12,6 +12,7 @@ from taper.core.dtype import FLOATING, REDUCED_FLOATS, as_dtype
 from taper.core.errors import normalize_dim
 from taper.core.promotion import promote_types, scalar_type_name
 from taper.core.tensor import Tensor
+from taper.core.user_warning import warn_once
 from taper.ops.declare import composite, operator
 from taper.ops.least_squares import numbers_of, tolerance
 from taper.ops.matrix_checks import check_matrix, check_square
@@ -242,3 +243,37 @@ def matrix_rank(
                 f"torch.linalg.matrix_rank: {name} tensor of complex type is not supported."
             )
     return rank_of(A, *numbers_of(atol, rtol), hermitian)
+
+
+def _warn_about_old_norm(name: str, cure: str) -> None:
+    warn_once(
+        name,
+        f"at::{name} is deprecated and it is just left for JIT compatibility. It will be removed "
+        f"in a future PyTorch release. Please use `{cure}` instead",
+    )
+
+
+@composite(out=True)
+def frobenius_norm(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """The root of the sum of squares, of all elements or along `dim`. Deprecated.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.frobenius_norm(torch.tensor([[3., 4.]]))
+        tensor(5.)
+    """
+    _warn_about_old_norm("frobenius_norm", "linalg.vector_norm(A, 2., dim, keepdim)")
+    return vector_norm(input, 2, dim, keepdim)
+
+
+@composite(out=True)
+def nuclear_norm(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """The sum of the singular values of matrices. Deprecated: use `linalg.matrix_norm`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nuclear_norm(torch.eye(3))
+        tensor(3.)
+    """
+    _warn_about_old_norm("nuclear_norm", "linalg.matrix_norm(A, 'nuc', dim, keepdim)")
+    return matrix_norm.function(input, "nuc", (-2, -1) if dim is None else dim, keepdim)

@@ -32,9 +32,7 @@ def adjoint(matrix: Tensor) -> Tensor:
 # -- inverses ------------------------------------------------------------------------------------
 
 
-@operator(
-    "linalg.inv", method="inverse", out=True, aliases=("inverse",), node="LinalgInvExBackward0"
-)
+@operator("linalg.inv", method="inverse", out=True, node="LinalgInvExBackward0")
 def inv(A: Tensor) -> Tensor:
     """Computes the inverse of each square matrix.
 
@@ -59,6 +57,18 @@ def _(grad, result):
     return -(h @ (grad @ h))
 
 
+@composite("inverse", out=True)
+def inverse(input: Tensor) -> Tensor:
+    """Computes the inverse of each square matrix; see `linalg.inv`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.inverse(torch.tensor([[4.]]))
+        tensor([[0.2500]])
+    """
+    return inv(input)
+
+
 @operator("linalg.inv_ex", out=True, outputs=("inverse", "info"), node="LinalgInvExBackward0")
 def inv_ex(A: Tensor, *, check_errors: bool = False) -> Tensor:
     """Computes inverses, and `info`: 0, or the row in which a matrix is found to be singular.
@@ -71,7 +81,7 @@ def inv_ex(A: Tensor, *, check_errors: bool = False) -> Tensor:
     """
     check_square(A, "linalg.inv")
     try:
-        return np.linalg.inv(A), np.zeros(A.shape[:-2], np.int32)
+        return np.linalg.inv(A), np.zeros_like(A, np.int32, shape=A.shape[:-2])
     except np.linalg.LinAlgError:
         identity = np.broadcast_to(np.eye(A.shape[-1], dtype=A.dtype), A.shape)
         found, info = _solve_with_info(A, identity)

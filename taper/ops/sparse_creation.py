@@ -10,6 +10,7 @@ import numpy as np
 from taper.arrays.sparse import CompressedArray, CoordinateArray
 from taper.arrays.sparse_rules import empty_sparse
 from taper.core import device as devices
+from taper.core import dtype as dtypes
 from taper.core.device import as_device
 from taper.core.dtype import as_dtype, get_default_dtype
 from taper.core.tensor import LEAF, Tensor
@@ -371,3 +372,41 @@ def sparse_bsc_tensor(
         ccol_indices, row_indices, values, size, dtype=dtype, layout=devices.sparse_bsc,
         device=device, requires_grad=requires_grad, check_invariants=check_invariants,
     )
+
+
+# -- typed classes -------------------------------------------------------------------------------
+
+
+class SparseTensorType(type):
+    """The type of ``torch.sparse.FloatTensor`` and its siblings, PyTorch's older way."""
+
+    __module__ = "torch"
+    dtype: Any = None
+    layout = devices.sparse_coo
+    is_cuda = False
+    is_sparse = True
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, Tensor) and instance.dtype is cls.dtype and (
+            instance.layout is devices.sparse_coo
+        )
+
+    def __call__(cls, *args: Any) -> Tensor:
+        if args and isinstance(args[0], Tensor):
+            return sparse_coo_tensor.function(*args, dtype=cls.dtype)
+        sizes = args[0] if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
+        return empty_tensor(tuple(sizes), cls.dtype, devices.sparse_coo, None, False)
+
+
+SparseTensorType.__name__ = SparseTensorType.__qualname__ = "tensortype"
+
+TYPED_CLASSES: dict[str, type] = {
+    f"{name}Tensor": SparseTensorType(
+        f"{name}Tensor", (), {"dtype": d, "__module__": "torch.sparse"}
+    )
+    for name, d in {
+        "Float": dtypes.float32, "Double": dtypes.float64, "Half": dtypes.float16,
+        "BFloat16": dtypes.bfloat16, "Byte": dtypes.uint8, "Char": dtypes.int8,
+        "Short": dtypes.int16, "Int": dtypes.int32, "Long": dtypes.int64,
+    }.items()
+}

@@ -555,6 +555,14 @@ def sparse_resize_(self: Tensor, size: Any, sparse_dim: int, dense_dim: int) -> 
     return self
 
 
+@composite(method=True)
+def resize_as_sparse_(input: Tensor, the_template: Tensor) -> Tensor:
+    """Gives a COO tensor the shape of another, with as many sparse dimensions."""
+    template = _expect_coordinates(the_template, "resize_as_sparse_")
+    dense = template.ndim - template.sparse_dim
+    return sparse_resize_(input, template.shape, template.sparse_dim, dense)
+
+
 @method()
 def sparse_resize_and_clear_(
     self: Tensor, size: Any, sparse_dim: int, dense_dim: int

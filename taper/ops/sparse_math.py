@@ -285,17 +285,17 @@ def _(grad, A, result, needs):
 
 
 @composite("sparse.spsolve")
-def spsolve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
-    """Solves A x = B for a sparse A in the CSR layout, by SuperLU.
+def spsolve(input: Tensor, other: Tensor, *, left: bool = True) -> Tensor:
+    """Solves A x = other for a sparse `input` A in the CSR layout, by SuperLU.
 
     Example:
         >>> import taper as torch
         >>> torch.sparse.spsolve((2 * torch.eye(2)).to_sparse_csr(), torch.ones(2))
         tensor([0.5000, 0.5000])
     """
-    if A.layout is not devices.sparse_csr or not left:
-        raise _unsupported("_spsolve", A)
-    return sparse_solve(A, B)
+    if input.layout is not devices.sparse_csr or not left:
+        raise _unsupported("_spsolve", input)
+    return sparse_solve(input, other)
 
 
 # -- sums ----------------------------------------------------------------------------------------

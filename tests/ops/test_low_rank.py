@@ -21,3 +21,14 @@ def test_errors():
         torch.pca_lowrank(torch.ones(2, 2), q=5)
     with pytest.raises(ValueError, match=r"niter\(=-1\) must be non-negative integer"):
         torch.pca_lowrank(torch.ones(2, 2), niter=-1)
+
+
+def test_generalized_eigenpairs():
+    torch.manual_seed(0)
+    a, b = (torch.randn(6, 6, dtype=torch.float64) for _ in range(2))
+    a, b = a @ a.T, b @ b.T + torch.eye(6, dtype=torch.float64)
+    values, vectors = torch.lobpcg(a, k=2, B=b, largest=False)
+    assert torch.allclose(a @ vectors, b @ vectors * values)
+    assert values.tolist() == sorted(values.tolist())
+    with pytest.raises(ValueError, match="LOBPCG algorithm is not applicable"):
+        torch.lobpcg(a, k=3)
