@@ -92,6 +92,13 @@ def lu_solve(packed: Array, pivots: Array, b: Array, transposed: int) -> Array:
     result = np.empty(b.shape, b.dtype)
     if not result.size:
         return result
+    # LAPACK would swap rows with memory that isn't the matrix's.
+    if pivots.min() < 1 or pivots.max() > packed.shape[-2]:
+        raise RuntimeError(
+            "Pivots given to lu_solve must all be "
+            f"{'greater or equal to 1' if pivots.min() < 1 else 'smaller or equal to LU.size(-2)'}."
+            " Did you properly pass the result of lu_factor?"
+        )
     getrs = routine("getrs", packed.dtype)
     for at in np.ndindex(*lead):
         result[at] = getrs(packed[at], pivots[at] - 1, b[at], transposed)[0]
@@ -105,6 +112,11 @@ def apply_pivots(pivots: Array, m: int) -> Array:
     order = np.broadcast_to(np.arange(m), (*lead, m)).copy()
     rows = np.arange(count).reshape(lead)
     flat = order.reshape(count, m)
+    if pivots.size and (pivots.min() < 1 or pivots.max() > m):
+        raise RuntimeError(
+            "pivots passed to lu_unpack must be between 1 and LU.size(-2) inclusive."
+            "Did you properly pass the result of lu_factor?"
+        )
     for i in range(pivots.shape[-1]):
         j = pivots[..., i] - 1
         first, second = flat[rows, i].copy(), flat[rows, j].copy()

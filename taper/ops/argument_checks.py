@@ -64,7 +64,7 @@ def _is_valid(op: Operator, role: str, value: Any) -> bool:
 
 def _check_value(op: Operator, p: Any, position: int, value: Any) -> None:
     kind = p.kind
-    if kind is None or (value is None and (p.default in (None, ()) or kind == "optional int")):
+    if kind is None or (value is None and kind != "int"):
         return
     if kind == "flag or dims":
         if type(value) is bool:

@@ -90,7 +90,9 @@ def cholesky_ex(
     """
     check_square(A, "linalg.cholesky")
     try:
-        return _factor(A, upper, "linalg.cholesky_ex"), np.zeros(A.shape[:-2], np.int32)
+        return _factor(A, upper, "linalg.cholesky_ex"), np.zeros_like(
+            A, np.int32, shape=A.shape[:-2]
+        )
     except RuntimeError:
         if check_errors:
             raise

@@ -1,0 +1,425 @@
+"""What NumPy's functions would return for arrays without data: one rule for each.
+
+A rule takes the function's arguments and returns a `ShapeArray` for every array it would make;
+ufuncs are asked for their dtypes. taper/arrays/shape.py finds the rules through NumPy's protocols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from taper.arrays.shape import DataNeeded, ShapeArray
+
+__all__ = ["RULES", "UFUNC_METHODS", "reduced_shape", "rule"]
+
+_TINY = np.zeros(1, np.uint8)
+Rule = TypeVar("Rule", bound=Callable[..., Any])
+
+
+# -- ufuncs ----------------------------------------------------------------------------------------
+
+
+def _ufunc_dtypes(ufunc: Any, inputs: Any, dtype: Any = None) -> tuple[Any, ...]:
+    kinds = tuple(
+        type(x) if type(x) in (int, float, complex) else np.dtype(bool) if type(x) is bool
+        else x.dtype
+        for x in inputs
+    )
+    if dtype is not None:
+        return (np.dtype(dtype),) * ufunc.nout
+    return ufunc.resolve_dtypes((*kinds, *(None,) * ufunc.nout))[len(kinds):]
+
+
+def _call(ufunc: Any, inputs: Any, kwargs: Any) -> Any:
+    if ufunc is np.matmul:
+        return _matmul(*inputs)
+    for x in inputs:
+        if isinstance(x, np.ndarray) and x.ndim:
+            raise RuntimeError(
+                "Expected all tensors to be on the same device, but found at least two devices, "
+                "cpu and meta!"
+            )
+    shape = np.broadcast_shapes(*(np.shape(x) if not isinstance(x, ShapeArray) else x.shape
+                                  for x in inputs))
+    strides = _elementwise_strides(inputs, shape)
+    results = tuple(
+        ShapeArray(shape, d, None if strides is None else
+                   tuple(s * np.dtype(d).itemsize for s in strides))
+        for d in _ufunc_dtypes(ufunc, inputs, kwargs.get("dtype"))
+    )
+    return results[0] if len(results) == 1 else results
+
+
+def _elementwise_strides(inputs: Any, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """NumPy keeps the memory order of its operand (K order): strides in elements, if not C."""
+    for x in inputs:
+        if isinstance(x, ShapeArray) and x.shape == shape and x.ndim > 1:
+            order = sorted(range(x.ndim), key=lambda d: -x.strides[d])
+            if order == list(range(x.ndim)):
+                return None
+            strides = [0] * x.ndim
+            step = 1
+            for d in reversed(order):
+                strides[d] = step
+                step *= max(shape[d], 1)
+            return tuple(strides)
+    return None
+
+
+def reduced_shape(shape: tuple[int, ...], axis: Any, keepdims: bool) -> tuple[int, ...]:
+    """The shape after reducing over `axis`: an int, a tuple, or None for all."""
+    ndim = len(shape)
+    if axis is None:
+        axes = set(range(ndim))
+    else:
+        axes = {np.lib.array_utils.normalize_axis_index(a, ndim)
+                for a in (axis if isinstance(axis, tuple) else (axis,))}
+    if keepdims:
+        return tuple(1 if d in axes else n for d, n in enumerate(shape))
+    return tuple(n for d, n in enumerate(shape) if d not in axes)
+
+
+def _reduce_dtype(ufunc: Any, dtype: Any) -> Any:
+    if ufunc in (np.add, np.multiply) and dtype.kind in "biu" and dtype.itemsize < 8:
+        return np.dtype(np.uint64 if dtype.kind == "u" else np.int64)
+    return ufunc.resolve_dtypes((dtype, dtype, None))[2]
+
+
+def _reduce(ufunc: Any, inputs: Any, kwargs: Any) -> ShapeArray:
+    array, *rest = inputs
+    names = ("axis", "dtype", "out", "keepdims")
+    options = {**dict(zip(names, rest, strict=False)), **kwargs}
+    axis = options.get("axis", 0)
+    dtype = options.get("dtype") or _reduce_dtype(ufunc, array.dtype)
+    if ufunc.identity is None and any(
+        array.shape[d] == 0 for d in range(array.ndim)
+        if axis is None or d in np.atleast_1d(axis) % max(array.ndim, 1)
+    ):
+        raise ValueError(
+            f"zero-size array to reduction operation {ufunc.__name__} which has no identity"
+        )
+    return ShapeArray(reduced_shape(array.shape, axis, bool(options.get("keepdims"))), dtype)
+
+
+def _accumulate(ufunc: Any, inputs: Any, kwargs: Any) -> ShapeArray:
+    array = inputs[0]
+    dtype = kwargs.get("dtype") or _reduce_dtype(ufunc, array.dtype)
+    return ShapeArray(array.shape, dtype)
+
+
+def _outer(ufunc: Any, inputs: Any, kwargs: Any) -> ShapeArray:
+    a, b = inputs
+    return ShapeArray((*a.shape, *b.shape), _ufunc_dtypes(ufunc, inputs)[0])
+
+
+def _at(ufunc: Any, inputs: Any, kwargs: Any) -> None:
+    return None
+
+
+UFUNC_METHODS: dict[str, Callable[..., Any]] = {
+    "__call__": _call, "reduce": _reduce, "accumulate": _accumulate, "outer": _outer, "at": _at,
+}
+
+
+# -- functions -------------------------------------------------------------------------------------
+
+RULES: dict[Any, Callable[..., Any]] = {}
+"""One rule per NumPy function: same arguments, a ShapeArray for every array it would make."""
+
+
+def rule(*functions: Any) -> Callable[[Rule], Rule]:
+    """Registers the rule for some NumPy functions."""
+
+    def register(function: Rule) -> Rule:
+        for f in functions:
+            RULES[f] = function
+        return function
+
+    return register
+
+
+def _matmul(a: Any, b: Any) -> ShapeArray:
+    dtype = np.result_type(a.dtype, b.dtype)
+    n, m = a.shape, b.shape
+    inner = n[-1], m[-2] if len(m) > 1 else m[-1]
+    if inner[0] != inner[1]:
+        raise ValueError(f"matmul: inner sizes differ: {inner[0]} and {inner[1]}")
+    batch = np.broadcast_shapes(n[:-2], m[:-2])
+    return ShapeArray((*batch, *n[-2:-1], *(m[-1:] if len(m) > 1 else ())), dtype)
+
+
+RULES[np.matmul] = _matmul
+
+
+@rule(np.dot)
+def _dot(a: Any, b: Any, out: Any = None) -> ShapeArray:
+    if a.ndim == 0 or b.ndim == 0:
+        return ShapeArray(np.broadcast_shapes(a.shape, b.shape), np.result_type(a.dtype, b.dtype))
+    if a.shape[-1] != b.shape[-2 if b.ndim > 1 else -1]:
+        raise ValueError(f"shapes {a.shape} and {b.shape} not aligned")
+    rest = b.shape[:-2] + b.shape[-1:] if b.ndim > 1 else ()
+    return ShapeArray((*a.shape[:-1], *rest), np.result_type(a.dtype, b.dtype))
+
+
+@rule(np.zeros_like, np.empty_like, np.ones_like)
+def _new_like(a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None,
+              **ignored: Any) -> ShapeArray:
+    if shape is None:
+        return ShapeArray(a.shape, dtype or a.dtype)
+    return ShapeArray((shape,) if isinstance(shape, int) else tuple(shape), dtype or a.dtype)
+
+
+@rule(np.full_like)
+def _full_like(a: ShapeArray, fill_value: Any, dtype: Any = None, order: str = "K",
+               subok: bool = True, shape: Any = None, **ignored: Any) -> ShapeArray:
+    return _new_like(a, dtype, shape=shape)
+
+
+@rule(np.where)
+def _where(condition: Any, x: Any, y: Any) -> ShapeArray:
+    shape = np.broadcast_shapes(*(np.shape(v) if not isinstance(v, ShapeArray) else v.shape
+                                  for v in (condition, x, y)))
+    return ShapeArray(shape, np.result_type(*(
+        v if type(v) in (int, float, complex) else v.dtype for v in (x, y)
+    )))
+
+
+@rule(np.concatenate)
+def _concatenate(arrays: Any, axis: int = 0, out: Any = None, dtype: Any = None,
+                 **ignored: Any) -> ShapeArray:
+    first = arrays[0]
+    axis = np.lib.array_utils.normalize_axis_index(axis, first.ndim)
+    for a in arrays[1:]:
+        if a.ndim != first.ndim or any(
+            m != n for d, (m, n) in enumerate(zip(a.shape, first.shape, strict=True)) if d != axis
+        ):
+            raise ValueError(
+                "all the input array dimensions except for the concatenation axis must match "
+                "exactly"
+            )
+    shape = list(first.shape)
+    shape[axis] = sum(a.shape[axis] for a in arrays)
+    return ShapeArray(tuple(shape), dtype or np.result_type(*(a.dtype for a in arrays)))
+
+
+@rule(np.stack)
+def _stack(arrays: Any, axis: int = 0, out: Any = None, **ignored: Any) -> ShapeArray:
+    arrays = list(arrays)
+    shape = list(arrays[0].shape)
+    axis = np.lib.array_utils.normalize_axis_index(axis, len(shape) + 1)
+    shape.insert(axis, len(arrays))
+    return ShapeArray(tuple(shape), np.result_type(*(a.dtype for a in arrays)))
+
+
+@rule(np.take)
+def _take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "raise"
+          ) -> ShapeArray:
+    shape = np.shape(indices) if not isinstance(indices, ShapeArray) else indices.shape
+    if axis is None:
+        return ShapeArray(tuple(shape), a.dtype)
+    axis = np.lib.array_utils.normalize_axis_index(axis, a.ndim)
+    return ShapeArray((*a.shape[:axis], *shape, *a.shape[axis + 1:]), a.dtype)
+
+
+@rule(np.take_along_axis)
+def _take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> ShapeArray:
+    axis = np.lib.array_utils.normalize_axis_index(axis, arr.ndim)
+    others = np.broadcast_shapes(
+        *(tuple(1 if d == axis else n for d, n in enumerate(x.shape)) for x in (arr, indices))
+    )
+    shape = tuple(indices.shape[axis] if d == axis else n for d, n in enumerate(others))
+    return ShapeArray(shape, arr.dtype)
+
+
+@rule(np.put_along_axis, np.copyto, np.put, np.putmask)
+def _writes(*args: Any, **kwargs: Any) -> None:
+    return None
+
+
+@rule(np.repeat)
+def _repeat(a: Any, repeats: Any, axis: Any = None) -> ShapeArray:
+    source = np.broadcast_to(_TINY.reshape(()), a.shape)
+    return ShapeArray(np.repeat(source, repeats, axis).shape, a.dtype)
+
+
+@rule(np.broadcast_to)
+def _broadcast_to(array: ShapeArray, shape: Any, subok: bool = False) -> ShapeArray:
+    return array._like(np.broadcast_to(array._stand_in(), shape))
+
+
+@rule(np.transpose)
+def _transpose(a: ShapeArray, axes: Any = None) -> ShapeArray:
+    return a.transpose(axes) if axes is not None else a.transpose()
+
+
+@rule(np.reshape)
+def _reshape(a: ShapeArray, shape: Any, *args: Any, **kwargs: Any) -> ShapeArray:
+    return a.reshape(shape)
+
+
+@rule(np.expand_dims)
+def _expand_dims(a: ShapeArray, axis: Any) -> ShapeArray:
+    return a._like(np.expand_dims(a._stand_in(), axis))
+
+
+@rule(np.moveaxis)
+def _moveaxis(a: ShapeArray, source: Any, destination: Any) -> ShapeArray:
+    return a._like(np.moveaxis(a._stand_in(), source, destination))
+
+
+@rule(np.swapaxes)
+def _swapaxes(a: ShapeArray, axis1: int, axis2: int) -> ShapeArray:
+    return a.swapaxes(axis1, axis2)
+
+
+@rule(np.squeeze)
+def _squeeze(a: ShapeArray, axis: Any = None) -> ShapeArray:
+    return a.squeeze(axis)
+
+
+@rule(np.diagonal)
+def _diagonal(a: ShapeArray, offset: int = 0, axis1: int = 0, axis2: int = 1) -> ShapeArray:
+    return a.diagonal(offset, axis1, axis2)
+
+
+@rule(np.sort, np.flip, np.roll, np.tril, np.triu, np.copy, np.nan_to_num, np.clip, np.around,
+      np.round, np.fft.fftshift, np.fft.ifftshift)
+def _same(a: Any, *args: Any, **kwargs: Any) -> ShapeArray:
+    return ShapeArray(a.shape, a.dtype)
+
+
+@rule(np.real)
+def _real(val: ShapeArray) -> ShapeArray:
+    return val.real
+
+
+@rule(np.imag)
+def _imag(val: ShapeArray) -> ShapeArray:
+    return val.imag
+
+
+@rule(np.shape)
+def _shape(a: Any) -> tuple[int, ...]:
+    return a.shape
+
+
+@rule(np.ndim)
+def _ndim(a: Any) -> int:
+    return a.ndim
+
+
+@rule(np.size)
+def _size(a: Any, axis: Any = None) -> int:
+    return a.size if axis is None else a.shape[axis]
+
+
+@rule(np.may_share_memory, np.shares_memory)
+def _shares_memory(a: Any, b: Any, max_work: Any = None) -> bool:
+    return a is b
+
+
+@rule(np.broadcast_arrays)
+def _broadcast_arrays(*arrays: Any, subok: bool = False) -> tuple[Any, ...]:
+    shape = np.broadcast_shapes(*(a.shape for a in arrays))
+    return tuple(np.broadcast_to(a, shape) for a in arrays)
+
+
+@rule(np.nonzero, np.flatnonzero, np.argwhere, np.unique)
+def _depends_on_data(*args: Any, **kwargs: Any) -> Any:
+    raise DataNeeded("the shape of this result depends on values, and meta tensors have none")
+
+
+@rule(np.searchsorted)
+def _searchsorted(a: Any, v: Any, side: Any = "left", sorter: Any = None) -> ShapeArray:
+    return ShapeArray(v.shape if isinstance(v, ShapeArray) else np.shape(v), np.intp)
+
+
+@rule(np.iscomplexobj)
+def _iscomplexobj(x: Any) -> bool:
+    return bool(x.dtype.kind == "c")
+
+
+@rule(np.argsort, np.argpartition)
+def _argsort(a: Any, *args: Any, **kwargs: Any) -> ShapeArray:
+    return ShapeArray(a.shape, np.intp)
+
+
+@rule(np.argmax, np.argmin)
+def _argmax(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = False) -> ShapeArray:
+    return ShapeArray(reduced_shape(a.shape, axis, bool(keepdims)), np.intp)
+
+
+def _reduction_rule(dtype_of: Callable[[Any], Any]) -> Callable[..., ShapeArray]:
+    def reduction(a: Any, axis: Any = None, dtype: Any = None, out: Any = None,
+                  keepdims: Any = False, **ignored: Any) -> ShapeArray:
+        found = np.dtype(dtype) if dtype is not None else dtype_of(a.dtype)
+        return ShapeArray(reduced_shape(a.shape, axis, keepdims is True), found)
+
+    return reduction
+
+
+def _inexact(d: Any) -> Any:
+    return d if d.kind not in "biu" else np.dtype(np.float64)
+
+
+RULES[np.sum] = RULES[np.prod] = _reduction_rule(lambda d: _reduce_dtype(np.add, d))
+RULES[np.mean] = _reduction_rule(_inexact)
+RULES[np.var] = RULES[np.std] = _reduction_rule(lambda d: np.zeros(0, _inexact(d)).real.dtype)
+RULES[np.max] = RULES[np.min] = RULES[np.amax] = RULES[np.amin] = _reduction_rule(lambda d: d)
+RULES[np.any] = RULES[np.all] = _reduction_rule(lambda d: np.dtype(bool))
+RULES[np.count_nonzero] = _reduction_rule(lambda d: np.dtype(np.intp))
+
+
+@rule(np.cumsum, np.cumprod)
+def _cumulative(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> ShapeArray:
+    shape = (a.size,) if axis is None else a.shape
+    return ShapeArray(shape, dtype or _reduce_dtype(np.add, a.dtype))
+
+
+@rule(np.pad)
+def _pad(array: Any, pad_width: Any, mode: str = "constant", **ignored: Any) -> ShapeArray:
+    widths = np.broadcast_to(np.asarray(pad_width), (array.ndim, 2))
+    shape = tuple(n + int(w[0]) + int(w[1]) for n, w in zip(array.shape, widths, strict=True))
+    return ShapeArray(shape, array.dtype)
+
+
+@rule(np.tile)
+def _tile(a: Any, reps: Any) -> ShapeArray:
+    reps = (reps,) if isinstance(reps, int) else tuple(reps)
+    ndim = max(a.ndim, len(reps))
+    shape = (1,) * (ndim - a.ndim) + a.shape
+    reps = (1,) * (ndim - len(reps)) + reps
+    return ShapeArray(tuple(n * r for n, r in zip(shape, reps, strict=True)), a.dtype)
+
+
+@rule(np.einsum)
+def _einsum(*operands: Any, **ignored: Any) -> ShapeArray:
+    subscripts, *arrays = operands
+    left, _, right = subscripts.partition("->")
+    sizes: dict[str, int] = {}
+    for term, a in zip(left.split(","), arrays, strict=True):
+        sizes.update(zip(term, a.shape, strict=True))
+    return ShapeArray(tuple(sizes[c] for c in right), np.result_type(*(a.dtype for a in arrays)))
+
+
+@rule(np.linalg.inv, np.linalg.cholesky, np.linalg.matrix_power)
+def _same_matrix(a: Any, *args: Any, **kwargs: Any) -> ShapeArray:
+    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
+        raise np.linalg.LinAlgError("Last 2 dimensions of the array must be square")
+    return ShapeArray(a.shape, a.dtype)
+
+
+@rule(np.linalg.det)
+def _det(a: Any) -> ShapeArray:
+    return ShapeArray(a.shape[:-2], a.dtype)
+
+
+@rule(np.linalg.solve)
+def _solve(a: Any, b: Any) -> ShapeArray:
+    dtype = np.result_type(a.dtype, b.dtype)
+    if b.ndim == 1:
+        return ShapeArray((*a.shape[:-2], b.shape[0]), dtype)
+    return ShapeArray((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *b.shape[-2:]), dtype)

@@ -1,0 +1,87 @@
+"""Operators on tensors without data (device="meta") whose NumPy functions have no rule for shapes.
+
+The rules of taper/arrays/shape_rules.py come first. What they can't answer, a kernel written for
+memory or a function without a rule, is computed once on an example of the same shapes, and only the
+shapes, strides and dtypes of its results are kept. That is exact unless they depend on values;
+operators for which they do are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from taper.arrays.shape import DataNeeded, ShapeArray
+from taper.ops.declare import Operator
+
+__all__ = ["forward_without_data", "lacks_data"]
+
+LARGEST_EXAMPLE = 2**28
+"""In bytes, of all arguments together; the example has to be computed."""
+
+_SHAPED_BY_VALUES = frozenset([
+    "nonzero", "argwhere", "unique", "unique2", "unique_consecutive", "unique_dim",
+    "unique_dim_consecutive", "masked_select", "bincount", "repeat_interleave", "combinations",
+    "histogramdd",
+])
+
+
+def lacks_data(values: Any) -> bool:
+    """Whether there is an array without data among the arguments of a forward."""
+    for value in values:
+        kind = type(value)
+        if kind is ShapeArray or (
+            (kind is list or kind is tuple) and any(type(v) is ShapeArray for v in value)
+        ):
+            return True
+    return False
+
+
+def forward_without_data(op: Operator, call: Callable[[Any], Any], values: tuple[Any, ...]) -> Any:
+    """What ``call(values)`` returns, its arrays without data."""
+    try:
+        return _without(call(values))
+    except DataNeeded:
+        if op.name in _SHAPED_BY_VALUES or op.view:
+            raise
+    except (NotImplementedError, AttributeError, TypeError, ValueError, RuntimeError):
+        if op.name in _SHAPED_BY_VALUES or op.view or _size(values) > LARGEST_EXAMPLE:
+            raise
+    with np.errstate(all="ignore"):
+        try:
+            return _without(call(tuple([_example(v, 0) for v in values])))
+        except (RuntimeError, IndexError):  # pivots and targets count from 1
+            return _without(call(tuple([_example(v, 1) for v in values])))
+
+
+def _size(value: Any) -> int:
+    if type(value) in (list, tuple):
+        return sum(_size(v) for v in value)
+    return value.size * value.itemsize if type(value) is ShapeArray else 0
+
+
+def _example(value: Any, integer: int) -> Any:
+    """An array that functions take: matrices are the identity, other floats 1."""
+    if type(value) in (list, tuple):
+        return type(value)([_example(v, integer) for v in value])
+    if type(value) is not ShapeArray:
+        return value
+    if value.dtype.kind in "biu":
+        return np.full(value.shape, integer, value.dtype)
+    if value.ndim < 2 or value.shape[-1] != value.shape[-2]:
+        return np.ones(value.shape, value.dtype)
+    example = np.zeros(value.shape, value.dtype)
+    example[...] = np.eye(value.shape[-1])
+    return example
+
+
+def _without(result: Any) -> Any:
+    if type(result) in (list, tuple):
+        return type(result)([_without(r) for r in result])
+    if isinstance(result, np.generic):
+        return ShapeArray((), result.dtype)
+    if isinstance(result, np.ndarray):
+        return ShapeArray(result.shape, result.dtype, result.strides)
+    return result

@@ -1,0 +1,227 @@
+"""Asks every operator of the table the same questions, on the samples of operator_samples.py."""
+
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+from operator_samples import (
+    CONSTANT,
+    FINISH,
+    PREPARE,
+    missing_sample,
+    sample,
+    unique_operators,
+)
+
+import taper as torch
+from taper import Tensor
+from taper.autograd import gradcheck, gradgradcheck
+from taper.ops.declare import OPERATORS
+
+UNIQUE = unique_operators()
+ASKED = [path for path in UNIQUE if missing_sample(path) is None]
+
+
+def mapped(change, value):
+    """A structure of arguments with `change` applied to its tensors."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, (tuple, list)):
+        return type(value)([mapped(change, v) for v in value])
+    if isinstance(value, dict):
+        return {k: mapped(change, v) for k, v in value.items()}
+    return value
+
+
+def tensors_in(value):
+    found = []
+    mapped(found.append, value)
+    return found
+
+
+def results_of(value):
+    """The tensors of a result; named tuples are no structures to rebuild."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, (tuple, list)):
+        return [t for v in value for t in results_of(v)]
+    return []
+
+
+def call(path, args, keywords, **more):
+    return OPERATORS[path].function(*args, **keywords, **more)
+
+
+def assert_equal(found, expected):
+    found, expected = results_of(found), results_of(expected)
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        assert a.shape == b.shape and a.dtype is b.dtype
+        torch.testing.assert_close(a, b, equal_nan=True)
+
+
+pytestmark = [pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    with np.errstate(all="ignore"):
+        yield
+
+
+def test_most_operators_are_asked():
+    reasons = Counter(missing_sample(path) for path in UNIQUE)
+    assert len(ASKED) > 600 and reasons["takes what no rule makes"] == 0, reasons
+
+
+# -- documentation --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", UNIQUE)
+def test_says_what_it_does(path):
+    text = UNIQUE[path].forward.__doc__
+    assert text, "no docstring"
+    summary = text.strip().split("\n\n")[0]
+    first = summary.split("\n")[0]
+    assert re.search(r"[.:]$", first) or re.search(r"[.:]$", summary) or ". " in summary, summary
+
+
+# -- derivatives -----------------------------------------------------------------------------------
+
+# PyTorch has no derivative either, and says so in backward().
+WITHOUT_DERIVATIVE = """floor_divide heaviside linalg.ldl_factor linalg.ldl_factor_ex
+    linalg.ldl_solve geqrf unique unique_consecutive histogram histogramdd""".split()
+
+ONCE_ONLY = ["ctc_loss", "nn.functional.ctc_loss"]
+
+
+def differentiable_call(path):
+    """The operator as a function of its floating inputs, and those inputs; None if it has none."""
+    args, keywords = sample(path)
+    tensors = tensors_in((args, keywords))
+    leaves = [t for i, t in enumerate(tensors) if i not in CONSTANT.get(path, ())
+              and (t.is_floating_point() or t.is_complex())]
+    prepare = PREPARE.get(path, lambda *args: args)
+    finish = FINISH.get(path, lambda *results: results)
+    if not leaves:
+        return None
+
+    def results(*values):
+        replacement = dict(zip(map(id, leaves), values, strict=True))
+        new_args, new_keywords = mapped(lambda t: replacement.get(id(t), t), (args, keywords))
+        return finish(*results_of(call(path, prepare(*new_args), new_keywords)))
+
+    inputs = tuple(t.detach().clone().requires_grad_() for t in leaves)
+    try:
+        recorded = [i for i, t in enumerate(results(*inputs)) if t.requires_grad]
+    except RuntimeError as error:
+        if "leaf Variable" in str(error) or "resize variables" in str(error):
+            return None
+        raise
+    if not recorded:
+        return None
+    return lambda *values: tuple(results(*values)[i] for i in recorded), inputs
+
+
+@pytest.mark.parametrize("path", [p for p in ASKED if UNIQUE[p].derivatives])
+def test_records(path):
+    """What has a derivative rule makes results that require grad."""
+    assert differentiable_call(path) is not None
+
+
+@pytest.mark.parametrize("path", ASKED)
+def test_derivatives(path):
+    found = differentiable_call(path)
+    if found is None:
+        return
+    function, inputs = found
+    if path in WITHOUT_DERIVATIVE:
+        with pytest.raises(RuntimeError, match="not implemented"):
+            sum(t.sum() for t in function(*inputs)).backward()
+        return
+    assert gradcheck(function, inputs)
+    if path in ONCE_ONLY:
+        with pytest.raises(RuntimeError, match="not implemented"):
+            gradgradcheck(function, inputs)
+    else:
+        assert gradgradcheck(function, inputs)
+
+
+# -- other forms -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [p for p in ASKED if UNIQUE[p].has_inplace])
+def test_in_place(path):
+    args, keywords = sample(path)
+    expected = call(path, args, keywords)
+    target = args[0].clone()
+    if target.shape != expected.shape or target.dtype is not expected.dtype:
+        return
+    version = target._version
+    assert UNIQUE[path].inplace(target, *args[1:], **keywords) is target
+    assert_equal(target, expected)
+    assert target._version > version
+
+
+@pytest.mark.parametrize("path", [p for p in ASKED if UNIQUE[p].has_out])
+def test_out(path):
+    args, keywords = sample(path)
+    expected = call(path, args, keywords)
+    outs = [torch.empty(0, dtype=t.dtype) for t in results_of(expected)]
+    out = outs[0] if isinstance(expected, Tensor) else tuple(outs)
+    assert_equal(call(path, args, keywords, out=out), expected)
+    assert_equal(outs, expected)
+
+
+def spread_out(t):
+    """The same values with gaps between them in memory, and the first two dimensions swapped."""
+    if t.dim() == 0:
+        return t
+    wide = t.new_zeros((*t.shape[:-1], 2 * t.shape[-1]))
+    if t.dim() > 1:
+        wide = wide.transpose(0, 1).contiguous().transpose(0, 1)
+    view = wide[..., ::2]
+    view.copy_(t)
+    return view
+
+
+# These are about memory; view_as_complex takes pairs that lie together.
+ABOUT_MEMORY = """as_strided as_strided_copy as_strided_scatter as_strided_ view_as_complex
+    view_copy resize_as_""".split()
+
+
+@pytest.mark.parametrize("path", [path for path in ASKED if path not in ABOUT_MEMORY])
+def test_strides_do_not_matter(path):
+    args, keywords = sample(path)
+    expected = call(path, *mapped(torch.clone, (args, keywords)))
+    found = call(path, *mapped(spread_out, (args, keywords)))
+    assert_equal(found, expected)
+
+
+# -- without data ----------------------------------------------------------------------------------
+
+NO_META = {
+    **dict.fromkeys("""masked_select nonzero argwhere unique unique_consecutive bincount histogramdd
+        """.split(), "the result's shape depends on values"),
+    **dict.fromkeys("equal allclose is_nonzero".split(), "the result is a Python value"),
+    **dict.fromkeys("""nn.functional.gaussian_nll_loss embedding_bag nn.functional.embedding_bag
+        nn.functional.ctc_loss ctc_loss cosine_similarity
+        segment_reduce istft nn.functional.max_unpool1d nn.functional.max_unpool2d
+        nn.functional.max_unpool3d""".split(), "checks values before it computes"),
+    "native_layer_norm": "a composite that calls a kernel",
+}
+
+
+@pytest.mark.parametrize("path", ASKED)
+def test_shapes_without_data(path, request):
+    args, keywords = sample(path)
+    expected = results_of(call(path, args, keywords))
+    if not expected or not tensors_in((args, keywords)):
+        return
+    if path in NO_META:
+        request.applymarker(pytest.mark.xfail(reason=NO_META[path], raises=Exception))
+    on_meta = mapped(lambda t: t.to("meta"), (args, keywords))
+    found = results_of(call(path, *on_meta))
+    assert [(t.shape, t.dtype) for t in found] == [(t.shape, t.dtype) for t in expected]
+    assert all(t.device.type == "meta" for t in found)
