@@ -74,7 +74,7 @@ class _AllThreads:
 
 def threads_for(*matrices: Any) -> Any:
     """A context for calls of LAPACK on (batches of) these matrices, one at a time."""
-    largest = max(m.shape[-1] * m.shape[-2] for m in matrices)
+    largest = max((m.shape[-1] * m.shape[-2] for m in matrices), default=0)
     return _OneThread() if largest < _SMALL else _AllThreads()
 
 
