@@ -254,7 +254,7 @@ class ShapeArray(np.lib.mixins.NDArrayOperatorsMixin):
         return np.take(self, indices, axis)  # type: ignore[no-any-return]
 
     def repeat(self, repeats: Any, axis: Any = None) -> ShapeArray:
-        return np.repeat(self, repeats, axis)  # type: ignore[no-any-return]
+        return np.repeat(self, repeats, axis)  # type: ignore[return-value]
 
     def argmax(self, axis: Any = None, *, keepdims: bool = False) -> ShapeArray:
         return np.argmax(self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
@@ -263,7 +263,7 @@ class ShapeArray(np.lib.mixins.NDArrayOperatorsMixin):
         return np.argmin(self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
 
     def argsort(self, axis: int = -1, **ignored: Any) -> ShapeArray:
-        return np.argsort(self, axis)  # type: ignore[no-any-return]
+        return np.argsort(self, axis)  # type: ignore[return-value]
 
     def searchsorted(self, values: Any, side: Any = "left", sorter: Any = None) -> ShapeArray:
         return np.searchsorted(self, values)  # type: ignore[no-any-return]
@@ -271,24 +271,27 @@ class ShapeArray(np.lib.mixins.NDArrayOperatorsMixin):
     def sort(self, axis: int = -1, **ignored: Any) -> None:
         pass
 
+    def _reduced(self, ufunc: Any, axis: Any, dtype: Any, keepdims: bool) -> ShapeArray:
+        result: ShapeArray = ufunc.reduce(self, axis, dtype, keepdims=keepdims)
+        return result
+
     def sum(self, axis: Any = None, dtype: Any = None, *, keepdims: bool = False) -> ShapeArray:
-        return np.add.reduce(self, axis, dtype, keepdims=keepdims)  # type: ignore[no-any-return]
+        return self._reduced(np.add, axis, dtype, keepdims)
 
     def prod(self, axis: Any = None, dtype: Any = None, *, keepdims: bool = False) -> ShapeArray:
-        return np.multiply.reduce(  # type: ignore[no-any-return]
-            self, axis, dtype, keepdims=keepdims)
+        return self._reduced(np.multiply, axis, dtype, keepdims)
 
     def max(self, axis: Any = None, *, keepdims: bool = False) -> ShapeArray:
-        return np.maximum.reduce(self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+        return self._reduced(np.maximum, axis, None, keepdims)
 
     def min(self, axis: Any = None, *, keepdims: bool = False) -> ShapeArray:
-        return np.minimum.reduce(self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+        return self._reduced(np.minimum, axis, None, keepdims)
 
     def any(self, axis: Any = None, *, keepdims: bool = False) -> ShapeArray:
-        return np.logical_or.reduce(self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+        return self._reduced(np.logical_or, axis, None, keepdims)
 
     def all(self, axis: Any = None, *, keepdims: bool = False) -> ShapeArray:
-        return np.logical_and.reduce(self, axis, keepdims=keepdims)  # type: ignore[no-any-return]
+        return self._reduced(np.logical_and, axis, None, keepdims)
 
     # -- NumPy's protocols -----------------------------------------------------------------------
 

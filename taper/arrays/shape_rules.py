@@ -28,9 +28,10 @@ def _ufunc_dtypes(ufunc: Any, inputs: Any, dtype: Any = None) -> tuple[Any, ...]
         else x.dtype
         for x in inputs
     )
+    outputs: int = ufunc.nout
     if dtype is not None:
-        return (np.dtype(dtype),) * ufunc.nout
-    return ufunc.resolve_dtypes((*kinds, *(None,) * ufunc.nout))[len(kinds):]
+        return (np.dtype(dtype),) * outputs
+    return tuple(ufunc.resolve_dtypes((*kinds, *(None,) * outputs))[len(kinds):])
 
 
 def _call(ufunc: Any, inputs: Any, kwargs: Any) -> Any:
@@ -302,17 +303,17 @@ def _imag(val: ShapeArray) -> ShapeArray:
 
 
 @rule(np.shape)
-def _shape(a: Any) -> tuple[int, ...]:
+def _shape(a: ShapeArray) -> tuple[int, ...]:
     return a.shape
 
 
 @rule(np.ndim)
-def _ndim(a: Any) -> int:
+def _ndim(a: ShapeArray) -> int:
     return a.ndim
 
 
 @rule(np.size)
-def _size(a: Any, axis: Any = None) -> int:
+def _size(a: ShapeArray, axis: Any = None) -> int:
     return a.size if axis is None else a.shape[axis]
 
 
