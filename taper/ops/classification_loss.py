@@ -11,12 +11,11 @@ import taper
 from taper.core.promotion import scalar_type_name
 from taper.core.state import active, is_recording
 from taper.core.tensor import Tensor, wrap
-from taper.kernels.row_sums import exponentials_of_rows
+from taper.kernels.row_sums import log_softmax_of_rows, row_starts
 from taper.ops.declare import composite, operator
 from taper.ops.loss import check_reduction, legacy_reduction, reduce_array, reduce_tensor
 
 minimum_of = np.minimum.reduce
-log = np.log
 ndarray = np.ndarray
 F32, F64, I64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 add_reduce = np.add.reduce
@@ -29,10 +28,9 @@ def _positions(count: int) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _row_starts(shape: tuple[int, int], dtype: Any) -> tuple[Any, Any]:
-    """Where each row of a flat matrix begins, and a one for each row; kept."""
-    rows, columns = shape
-    return np.arange(0, rows * columns, columns), np.ones(rows, dtype)
+def _ones_of(rows: int, dtype: Any) -> Any:
+    """A one for each row: the product with them is a sum; kept."""
+    return np.ones(rows, dtype)
 
 
 def _picked(input: Any, target: Any) -> Any:
@@ -267,12 +265,10 @@ def _small_mean(logits: Any, classes: Any) -> Tensor | None:
         min(listed) < 0 or max(listed) >= shape[1]
     ):
         return None
-    found = exponentials_of_rows(logits)
-    if found is None:
+    logs = log_softmax_of_rows(logits)
+    if logs is None:
         return None
-    shifted, _, sums = found
-    starts, units = _row_starts(shape, logits.dtype)
-    total = (log(sums) - shifted).take(classes + starts).dot(units)
+    total = -logs.take(classes + row_starts(shape)).dot(_ones_of(shape[0], logits.dtype))
     return wrap(np.array(float(total) / shape[0], logits.dtype))
 
 

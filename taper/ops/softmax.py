@@ -10,7 +10,7 @@ import numpy as np
 from taper.core.dtype import as_dtype
 from taper.core.errors import normalize_dim
 from taper.core.tensor import Tensor
-from taper.kernels.row_sums import exponentials_of_rows
+from taper.kernels.row_sums import log_softmax_of_rows, softmax_of_rows
 from taper.ops.declare import composite, operator
 
 
@@ -48,9 +48,9 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     axis = _axis(dim, input.ndim)
     input = _contiguous(input)
     if axis == 1 and input.ndim == 2:
-        small = exponentials_of_rows(input)
+        small = softmax_of_rows(input)
         if small is not None:
-            return np.true_divide(small[1], small[2])
+            return small
     if not input.size:
         normalize_dim(dim, input.ndim)
         return input.copy()
@@ -101,9 +101,9 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     axis = _axis(dim, input.ndim)
     input = _contiguous(input)
     if axis == 1 and input.ndim == 2:
-        small = exponentials_of_rows(input)
+        small = log_softmax_of_rows(input)
         if small is not None:
-            return np.subtract(small[0], np.log(small[2]))
+            return small
     if not input.size:
         normalize_dim(dim, input.ndim)
         return input.copy()
