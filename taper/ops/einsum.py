@@ -6,6 +6,7 @@ batched matrix product: permute to (batch, own, summed) x (batch, summed, own), 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -212,6 +213,8 @@ def _contract(
     left = _arranged(a, a_labels, batch, a_own, summed)
     right = _arranged(b, b_labels, batch, summed, b_own)
     product = matmul(left, right)
+    if len(a_own) == 1 and len(b_own) == 1:
+        return product, [*batch, *a_own, *b_own]
     shape = [sizes[k] for k in batch]
     shape += [a.shape[a_labels.index(k)] for k in a_own]
     shape += [b.shape[b_labels.index(k)] for k in b_own]
@@ -236,24 +239,16 @@ def _expand_shared(a: Tensor, labels: list[str], sizes: dict[str, int]) -> Tenso
 def _arranged(
     a: Tensor, labels: list[str], batch: list[str], rows: list[str], columns: list[str]
 ) -> Tensor:
-    """A batch of matrices: each group of labels is one dimension, the batch maybe none."""
+    """A batch of matrices: the batch's dimensions, then one each for the rows and columns."""
     order = [labels.index(k) for k in (*batch, *rows, *columns)]
     if order != list(range(len(order))):
         a = a.permute(order)
-    count, height = len(batch), len(rows)
-    if count <= 1 and height == 1 and len(columns) == 1:
+    if len(rows) == 1 and len(columns) == 1:
         return a
-    shape = tuple(a.shape)
-
-    def product(sizes: Sequence[int]) -> int:
-        total = 1
-        for n in sizes:
-            total *= n
-        return total
-
-    merged = [product(shape[:count])] if count else []
-    merged += [product(shape[count : count + height]), product(shape[count + height:])]
-    return a.reshape(merged)
+    count, height = len(batch), len(rows)
+    shape = a._array.shape
+    inner = (math.prod(shape[count : count + height]), math.prod(shape[count + height :]))
+    return a.reshape((*shape[:count], *inner))
 
 
 def _multiply(
