@@ -343,7 +343,7 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     if self.layout is not src.layout:
         raise RuntimeError("copy_() between dense and sparse Tensors is not implemented!")
     if type(target) is not ndarray:
-        if self.layout is not devices.strided:
+        if self.device.type != "meta":  # sparse, or being recorded
             target[...] = source
         self._bump_version()
         return self

@@ -23,7 +23,6 @@ from taper.autograd.node import (
 )
 from taper.autograd.views import check_inplace, rebase_history, register_view
 from taper.core import overrides
-from taper.core.device import strided
 from taper.core.dtype import REDUCED_FLOATS, dtype, float32
 from taper.core.errors import argument_error, overlap_error
 from taper.core.promotion import (
@@ -49,7 +48,6 @@ from taper.ops.argument_checks import (
 from taper.ops.declare import Operator
 from taper.ops.promoted_call import promoted_call
 from taper.ops.signature import LIST, NUMBER, TENSOR, Signature
-from taper.ops.without_data import forward_without_data, lacks_data
 
 __all__ = ["call", "call_dunder", "call_inplace", "collect_variadic", "renamed_arguments"]
 
@@ -170,7 +168,9 @@ def execute(
         arrays["dtype"] = bound["dtype"]
     values = tuple(arrays[n] for n in signature.names)
     try:
-        if lacks_data(values):
+        if any([type(t._array) is not ndarray and t.is_meta for t in tensors]):
+            from taper.ops.without_data import forward_without_data
+
             raw = forward_without_data(
                 op, lambda v: _call_by_signature(op.forward, signature, v), values)
         else:
@@ -448,7 +448,7 @@ def _write_one(op: Operator, value: Tensor, target: Any) -> None:
         raise overlap_error()
     if target._array.shape != value._array.shape:
         resize_out(target, value._array.shape)
-    if type(target._array) is ndarray:
+    if type(target._array) is ndarray or target.device.type != "meta":
         target._array[...] = cast(value._array, goal)
     _bump(target, op.name)
 
@@ -526,7 +526,7 @@ def overwrite(
         values = cast(result._array, target.dtype)
         if values is not array:
             array[...] = values
-    elif target.layout is not strided:
+    elif target.device.type != "meta":  # sparse, or being recorded
         array[...] = cast(result._array, target.dtype)
     _bump(target, change, where)
     if is_recording() and (edge is not None or target._edge is not None):

@@ -16,7 +16,7 @@ import numpy as np
 from taper.arrays.shape import DataNeeded, ShapeArray
 from taper.ops.declare import Operator
 
-__all__ = ["forward_without_data", "lacks_data"]
+__all__ = ["forward_without_data"]
 
 LARGEST_EXAMPLE = 2**28
 """In bytes, of all arguments together; the example has to be computed."""
@@ -26,17 +26,6 @@ _SHAPED_BY_VALUES = frozenset([
     "unique_dim_consecutive", "masked_select", "bincount", "repeat_interleave", "combinations",
     "histogramdd",
 ])
-
-
-def lacks_data(values: Any) -> bool:
-    """Whether there is an array without data among the arguments of a forward."""
-    for value in values:
-        kind = type(value)
-        if kind is ShapeArray or (
-            (kind is list or kind is tuple) and any(type(v) is ShapeArray for v in value)
-        ):
-            return True
-    return False
 
 
 def forward_without_data(op: Operator, call: Callable[[Any], Any], values: tuple[Any, ...]) -> Any:

@@ -43,6 +43,34 @@ def test_a_training_step_replays():
     np.testing.assert_allclose(found["state.0"], weight.detach().numpy(), rtol=1e-6)
 
 
+def test_a_module_and_an_optimizer_replay():
+    """Two steps of a network with SGD, replayed from one recorded step."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x, y = torch.randn(5, 3), torch.eye(2)[torch.tensor([0, 1, 1, 0, 1])]
+
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    names = [name for name, _ in model.named_parameters()]
+    graph = record(step, x, y, state=model)
+    assert {"result", *names} <= set(graph.outputs)
+    text = str(graph)
+    assert "tanh(" in text and "return result = " in text
+    values = [p.detach().numpy().copy() for p in model.parameters()]
+    for _ in range(2):
+        found = graph.run(x.numpy(), y.numpy(), *values)
+        values = [found[name] for name in names]
+        np.testing.assert_allclose(found["result"], step(x, y).detach().numpy(), rtol=1e-5)
+        for value, parameter in zip(values, model.parameters(), strict=True):
+            np.testing.assert_allclose(value, parameter.detach().numpy(), rtol=1e-4, atol=1e-6)
+
+
 def test_a_branch_on_a_value_is_explained():
     with pytest.raises(NotImplementedError, match="a branch on a tensor needs a value"):
         record(lambda x: x if x.sum() > 0 else -x, torch.ones(2))
