@@ -1,4 +1,4 @@
-"""taper/ops/activation.py: values and slopes by hand, through Python's math module."""
+"""taper/ops/activation.py and rectifier.py: values and slopes by hand, through the math module."""
 
 import math
 
