@@ -54,7 +54,12 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return importlib.import_module(f"taper.{name}")
+        try:
+            return importlib.import_module(f"taper.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"taper.{name}":
+                raise
+            # PyTorch has it and taper not yet: told as for any other name below.
     import taper.namespace
 
     value = taper.namespace.find_public(name, _HOME_OF)
@@ -63,6 +68,9 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
+    import importlib.util
+
     import taper.namespace
 
-    return sorted({*_MODULES, *_HOME_OF, *taper.namespace.public_names(), "__version__"})
+    modules = [name for name in _MODULES if importlib.util.find_spec(f"taper.{name}")]
+    return sorted({*modules, *_HOME_OF, *taper.namespace.public_names(), "__version__"})
