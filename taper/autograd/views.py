@@ -215,11 +215,11 @@ def rebase_history(tensor: Tensor, edge: Any) -> None:
     if whole._edge is None and edge is not None and tensor._storage is not None:
         _register_forgotten_views(whole, tensor)
     if base is None:
-        _hand_on_history(tensor, edge)
+        hand_on_history(tensor, edge)
         base = tensor
     elif edge is not None or base._edge is not None:
         node = _node(CopySlices, (edge_of(base), edge), geometry_of(tensor, base))
-        _hand_on_history(base, node)
+        hand_on_history(base, node)
     else:
         return
     storage = tensor._storage
@@ -253,7 +253,7 @@ def _references_of_this_module() -> int:
 _OWN_REFERENCES = _references_of_this_module()
 
 
-def _hand_on_history(tensor: Tensor, edge: Any) -> None:
+def hand_on_history(tensor: Tensor, edge: Any) -> None:
     """A new history for a tensor; if it retains its gradient, it goes on doing so."""
     old = tensor._edge
     tensor._edge = edge
@@ -285,4 +285,4 @@ def _regenerate_views(storage: Storage, base: Tensor) -> None:
                 view.__class__ = StaleView
         else:
             node = _node(AsStridedBackward0, (history,), geometry_of(view, base))
-            _hand_on_history(view, node)
+            hand_on_history(view, node)

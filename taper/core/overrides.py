@@ -9,12 +9,12 @@ from contextvars import ContextVar
 from typing import Any
 
 from taper.core.state import active
-from taper.core.tensor import Buffer, Parameter, Tensor
+from taper.core.tensor import Buffer, Parameter, StaleView, Tensor
 
 __all__ = ["NOT_INTERCEPTED", "DisableTorchFunction", "has_override", "intercept", "mode_stack"]
 
 NOT_INTERCEPTED = object()
-_PLAIN = (Tensor, Parameter, Buffer)
+_PLAIN = (Tensor, Parameter, Buffer, StaleView)
 
 mode_stack: ContextVar[tuple[Any, ...]] = ContextVar("mode_stack", default=())
 _disabled: ContextVar[bool] = ContextVar("torch_function_disabled", default=False)

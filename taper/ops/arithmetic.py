@@ -313,7 +313,8 @@ def _check_lerp(bound: dict[str, Any]) -> None:
 _CPP_NAMES = {
     "float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16",
     "int64": "long int", "int32": "int", "complex64": "c10::complex<float>",
-    "complex128": "c10::complex<double>",
+    "complex128": "c10::complex<double>", "int16": "short int", "int8": "signed char",
+    "uint8": "unsigned char",
 }
 
 

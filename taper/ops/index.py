@@ -378,6 +378,7 @@ def _without_leading_ones(value: Tensor) -> Tensor:
 def _assign(target: Tensor, value: Tensor) -> None:
     shape, wanted = value._array.shape, target._array.shape
     if not shape and wanted:
+        slow.check_inplace(target)
         if type(target._array) is ndarray and repeats_memory(target._array):
             raise slow.overlap_error()
         target.fill_(value)
@@ -406,7 +407,8 @@ def checked_number(value: Any, dtype: Any) -> Any:
         value = value.real
     if dtype.category == 1 and not isinstance(value, complex):
         info = np.iinfo(dtype.numpy_dtype)
-        low = info.min if dtype.is_signed else -info.max
+        # Negative integers wrap around in unsigned dtypes; negative floats are refused.
+        low = info.min if dtype.is_signed else -info.max if isinstance(value, int) else 0
         if value != value or not low <= value <= info.max:
             raise RuntimeError(
                 f"value cannot be converted to type {_C_NAMES[dtype.name]} without overflow"

@@ -81,7 +81,8 @@ def _write_inplace_short_path(source: Source, op: Operator, signature: Signature
         call = f"ufunc(a, b, {out})"
     else:
         add(2, "if a.dtype is F32 or a.dtype is F64:")
-        call = "ufunc(a, a)"
+        # NumPy 2.4's negative reads the wrong elements where both strides are 16 or 64 bytes.
+        call = "a[...] = ufunc(a)" if op.ufunc is np.negative else "ufunc(a, a)"
     add(3, f"storage = {first}._storage", "if storage is None:",
         f"    storage = {first}._storage = new_storage(a)",
         "try:", "    version = storage.version + 1", f"    {call}", "except Exception:",

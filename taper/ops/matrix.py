@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from taper.autograd.views import check_inplace
-from taper.core.errors import expand_error
+from taper.core.errors import broadcast_error, expand_error
 from taper.core.state import active, is_recording
 from taper.core.tensor import Parameter, Tensor, wrap
 from taper.ops.arithmetic import conj
@@ -210,6 +210,11 @@ def _(grad, input):
 @operator(hidden=True, upcast=True, check=same_dtypes_in_matmul, node="UnsafeViewBackward0")
 def matmul_batched(input: Tensor, other: Tensor) -> Tensor:
     """Matrix products over broadcast batch dimensions."""
+    batches = input.shape[:-2], other.shape[:-2]
+    if batches[0] != batches[1]:
+        problem = broadcast_error(batches)
+        if problem is not None:
+            raise problem
     if input.shape[-1] != other.shape[-2]:
         if other.ndim == 2:
             rows = math.prod(input.shape[:-1])

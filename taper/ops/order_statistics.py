@@ -27,6 +27,8 @@ def _without_dim(x: Any, axis: int, keepdim: bool) -> Any:
 
 def _picked(input: Any, axis: int, index: Any, keepdim: bool) -> tuple[Any, Any]:
     """Values and indices of one element per lane; `index` has size 1 along the axis."""
+    if type(index) is np.ndarray and not index.flags.c_contiguous:
+        index = index.copy()
     return (_without_dim(pick(input, axis, index), axis, keepdim),
             _without_dim(index, axis, keepdim))
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from taper.autograd.node import rename_in_place
-from taper.autograd.views import Geometry
+from taper.autograd.views import Geometry, hand_on_history
 from taper.core.dtype import as_dtype
 from taper.core.errors import normalize_dim
 from taper.core.promotion import scalar_type_name
@@ -342,8 +342,8 @@ def _become(self: Tensor, name: str, make: Any, depth: int = 2) -> Tensor:
     view = make(original)
     self._array = view._array
     if self._edge is not None and is_recording():
-        self._edge = view._edge
         rename_in_place(view._edge)
+        hand_on_history(self, view._edge)
     self._bump_version((name, frame.f_code, frame.f_lasti))
     return self
 

@@ -122,7 +122,10 @@ def _(grad, input_shape):
     return grad.reshape(input_shape)
 
 
-@operator(method=True, view=True, variadic="shape", node="ViewBackward0")
+@operator(
+    method=True, view=True, variadic="shape", node="ViewBackward0",
+    variant=("not input.is_contiguous()", "ReshapeAliasBackward0"),
+)
 def reshape(input: Tensor, shape: Any) -> Tensor:
     """Returns the same elements in another shape: a view where possible, else a copy.
 
