@@ -69,6 +69,68 @@ def report(failures, count):
     return "\n".join(lines)
 
 
+# -- what random programs found, kept ------------------------------------------------------------
+
+FOUND = {
+    "real numbers in a complex base": [
+        "a = torch.tensor([1 + 2j, 3 - 1j], dtype=torch.complex128, requires_grad=True)",
+        "b = a * 2",
+        "b.real[1:].mul_(3)",
+        "loss = (b.real + 0.5 * b.imag).sum()",
+        "loss.backward()",
+    ],
+    "negation of a strided view": [
+        "a = torch.tensor([[1.0, -2.25, 3.0], [4.0, 5.0, 0.75], [7.0, 8.0, 9.0]])",
+        "b = a.diagonal(1).reshape(-1, 2)",
+        "b.neg_()",
+    ],
+    "a promoted operand changed in place": [
+        "a = torch.tensor([1.0, 2.0], dtype=torch.float64, requires_grad=True)",
+        "b = torch.tensor([3, 4])",
+        "c = a * b",
+        "b.add_(1)",
+        "c.sum().backward()",
+    ],
+    "views of many that may no longer be used": [
+        "a = torch.tensor([1.0, 2.0], requires_grad=True)",
+        "b = a * 2",
+        "c, d = b.unbind(0)",
+        "b.mul_(3)",
+        "e = c + 1",
+    ],
+    "a view made without recording is no leaf": [
+        "a = torch.tensor([1.0, 2.0], requires_grad=True)",
+        "with torch.no_grad():\n    b = a.view(2)",
+        "(b * a).sum().backward()",
+    ],
+    "the pow of a number keeps no result": [
+        "a = torch.tensor([1.0, 2.0], requires_grad=True)",
+        "b = a**2",
+        "b.fill_(0.0)",
+        "b.sum().backward()",
+    ],
+    "retained gradients follow their tensor": [
+        "a = torch.tensor([1.0, 2.0], requires_grad=True)",
+        "b = a * 2",
+        "b.retain_grad()",
+        "b.mul_(3)",
+        "b.sum().backward()",
+    ],
+    "integers have no history": [
+        "a = torch.tensor([1.5, -2.5], requires_grad=True)",
+        "b = a.long()",
+        "c, d = a.max(0)",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_programs_that_once_differed(name):
+    statements = FOUND[name]
+    difference = compare(run(statements, torch), run(statements, taper))
+    assert difference is None, explain(statements, difference)
+
+
 # -- the instrument itself -----------------------------------------------------------------------
 
 
