@@ -24,3 +24,9 @@ def test_a_file_does_not_hide_the_function_it_is_named_for(path):
             value = getattr(package, found.name)
             if isinstance(value, ModuleType):
                 assert not callable(getattr(value, found.name, None)), found.name
+
+
+def test_a_module_that_is_missing_is_a_missing_attribute(monkeypatch):
+    monkeypatch.setattr(taper, "_MODULES", frozenset({"made_up", "nn"}))
+    assert not hasattr(taper, "made_up") and "made_up" not in dir(taper)
+    assert "nn" in dir(taper)
