@@ -54,7 +54,7 @@ def _spread(name: str, input: Any, dim: Any, correction: Any, keepdim: bool) -> 
         warnings.warn(
             f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the "
             "reduction factor (input numel divided by output numel).",
-            UserWarning, stacklevel=5,
+            UserWarning, stacklevel=4,
         )
     if input.ndim == 0:
         input = input.reshape(1)
