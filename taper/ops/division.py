@@ -111,15 +111,10 @@ def divide_trunc(input: Tensor, other: Tensor | Number) -> Tensor:
     return _trunc_quotient(input, other)
 
 
-@operator(hidden=True, node="ZerosLikeBackward0")
+@operator(hidden=True, differentiable=False)
 def zero_gradient(grad: Tensor) -> Tensor:
-    """The gradient of functions that are constant almost everywhere."""
+    """The gradient of functions that are constant almost everywhere. It has no history itself."""
     return np.zeros_like(grad)
-
-
-@zero_gradient.derivative("grad")
-def _(grad):
-    return None
 
 
 for _rounded in (divide_floor, divide_trunc):

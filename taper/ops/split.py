@@ -27,6 +27,7 @@ def unbind(input: Tensor, dim: int = 0) -> Any:
         (tensor([1, 2]), tensor([3, 4]))
     """
     if not input.ndim:
+        normalize_dim(dim, 0)
         raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     lead = (_ALL,) * normalize_dim(dim, input.ndim)
     return tuple([input[(*lead, i, ...)] for i in range(input.shape[len(lead)])])
