@@ -236,7 +236,7 @@ def is_same_error(
         return False
     if all(any(words in error[1] for words in ERRORS_OF_BACKWARD) for error in (wanted, got)):
         return True
-    for words in (" is a view and ", " mode and "):
+    for words in (" is a view and ", " created in "):
         if words in wanted[1]:
             # It may not be changed, or not be used since its base was changed: both can be true.
             wanted = (wanted[0], wanted[1].partition(words)[0])

@@ -60,14 +60,14 @@ def change(w: Writer, name: str) -> str:
         f"{name} -= {number}",
         f"{name} *= {number}",
         f"{name}.add_({other})",
-        f"{name}.add_({other}, alpha=0.5)",
+        f"{name}.add_({other}, alpha={0.5 if tensor.is_floating_point() else 2})",
         f"{name}.mul_({number})",
         f"{name}.sub_({other})",
         f"{name}.div_(2)",
         f"{name} /= 2",
         f"{name}.fill_({number})" if 0 not in tensor.stride() else f"{name}.neg_()",
         f"{name}.zero_()" if 0 not in tensor.stride() else f"{name}.cos_()",
-        f"{name}.copy_({other})",
+        f"{name}.copy_({other})" if other != name else f"{name}.cos_()",
         f"{name}.neg_()",
         f"{name}.sin_()",
         f"{name}.tanh_()",
@@ -171,7 +171,8 @@ def loop(w: Writer) -> str | None:
 
 @family(2)
 def hook(w: Writer) -> str | None:
-    name = w.pick(lambda tensor: tensor.requires_grad)
+    # Whether a change in place passes the hooks of the changed view is open.
+    name = w.pick(lambda tensor: tensor.requires_grad and not tensor._is_view())
     if name is None:
         return None
     # PyTorch 2.13 crashes on a hook for a view that may not renew its node; asking for it raises.

@@ -154,9 +154,9 @@ def index(w: Writer, tensor: Any, advanced: bool, wrong: float = 0.03) -> str:
     if with_none:
         items.insert(w.random.randint(0, len(items)), "None")
     if with_dots:
-        # What follows an ellipsis counts from the end: sizes may not fit, which is an error too.
+        # What follows an ellipsis counts from the end: it fits if all dimensions are named.
         at = w.random.randint(0, len(items))
-        if at == len(items) or w.chance(0.3):
+        if at == len(items) or budget == tensor.dim():
             items.insert(at, "...")
     return ", ".join(items) or w.choice(
         ["...", "None", "()", ":"] if tensor.dim() else ["...", "None", "()"]
