@@ -14,9 +14,8 @@ from typing import Any
 from taper.version import __version__ as __version__
 
 _MODULES = frozenset("""
-    amp autograd backends cpu cuda distributed distributions fft func hub jit library linalg masked
-    mps multiprocessing nn onnx optim overrides random return_types serialization signal sparse
-    special storage testing types utils version
+    autograd backends cuda fft linalg masked mps nn optim overrides random serialization signal
+    sparse special testing types utils version
     """.split())
 
 # Where names that are not operators live. A module may list many: "module": "name name …".
@@ -54,12 +53,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        try:
-            return importlib.import_module(f"taper.{name}")
-        except ModuleNotFoundError as error:
-            if error.name != f"taper.{name}":
-                raise
-            # PyTorch has it and taper not yet: told as for any other name below.
+        return importlib.import_module(f"taper.{name}")
     import taper.namespace
 
     value = taper.namespace.find_public(name, _HOME_OF)
@@ -68,9 +62,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    import importlib.util
-
     import taper.namespace
 
-    modules = [name for name in _MODULES if importlib.util.find_spec(f"taper.{name}")]
-    return sorted({*modules, *_HOME_OF, *taper.namespace.public_names(), "__version__"})
+    return sorted({*_MODULES, *_HOME_OF, *taper.namespace.public_names(), "__version__"})

@@ -1,0 +1,72 @@
+"""`torch.overrides`: seeing operator calls from outside, by type or by mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from taper.core.overrides import has_override, mode_stack
+from taper.core.state import active
+from taper.core.tensor import Tensor
+
+__all__ = [
+    "TorchFunctionMode", "handle_torch_function", "has_torch_function", "is_tensor_like",
+    "resolve_name",
+]
+
+
+class TorchFunctionMode:
+    """Sees every operator call inside its ``with`` block: subclass it and write
+    ``__torch_function__(self, func, types, args=(), kwargs=None)``."""
+
+    inner: TorchFunctionMode
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        raise NotImplementedError("a TorchFunctionMode needs a __torch_function__")
+
+    def __enter__(self) -> TorchFunctionMode:
+        self._token = mode_stack.set((*mode_stack.get(), self))
+        active.modes += 1
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        active.modes -= 1
+        mode_stack.reset(self._token)
+
+
+def has_torch_function(relevant_args: Iterable[Any]) -> bool:
+    """Returns whether one of the arguments, or a mode, wants to see operator calls."""
+    return bool(mode_stack.get()) or any(has_override(a) for a in relevant_args)
+
+
+def handle_torch_function(
+    public_api: Callable[..., Any], relevant_args: Iterable[Any], *args: Any, **kwargs: Any
+) -> Any:
+    """Offers a call to the arguments that override, and returns what the first taker answers.
+
+    Raises:   TypeError: if nobody takes it
+    """
+    overriding = [a for a in relevant_args if has_override(a)]
+    types = tuple(type(a) for a in overriding)
+    for a in overriding:
+        result = type(a).__torch_function__(public_api, types, args, kwargs)
+        if result is not NotImplemented:
+            return result
+    name = getattr(public_api, "__name__", public_api)
+    raise TypeError(
+        f"no implementation found for '{name}' on types that implement __torch_function__: "
+        f"{list(types)}"
+    )
+
+
+def is_tensor_like(inp: Any) -> bool:
+    """Returns whether `inp` is a Tensor, or something that takes part in operator calls as one."""
+    return type(inp) is Tensor or hasattr(inp, "__torch_function__")
+
+
+def resolve_name(f: Callable[..., Any]) -> str:
+    """Returns a readable name of a public function."""
+    module = getattr(f, "__module__", "") or "torch"
+    return f"{module}.{getattr(f, '__qualname__', getattr(f, '__name__', str(f)))}"
