@@ -310,7 +310,8 @@ def test_allowed_names_are_loaded():
 
 
 @pytest.mark.parametrize(
-    "location", [None, "cpu", {"cuda:0": "cpu"}, lambda storage, name: storage], ids=str
+    "location", [None, "cpu", {"cuda:0": "cpu"}, lambda storage, name: storage],
+    ids=["none", "device", "map", "function"],
 )
 def test_files_from_a_gpu(location):
     """Both sides refuse, or restore, what was on a device that isn't here."""
