@@ -45,6 +45,11 @@ class Advanced:
             (t, 0 if t._storage is None else t._storage.version) for t in tensors
         ]
 
+    def at_zero(self) -> Advanced:
+        """The same index with positions of 0, which give the same shape."""
+        arrays = [a if a is None or a.dtype == _BOOL else a * 0 for a in self.arrays]
+        return Advanced(arrays, [])
+
     def check_unchanged(self) -> None:
         """Raises if a tensor of the index was changed in place since."""
         for tensor, version in self.versions:

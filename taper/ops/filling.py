@@ -13,6 +13,7 @@ from taper.core.storage import new_storage
 from taper.core.tensor import Parameter, Tensor
 from taper.ops.declare import INPLACE, Operator, operator
 from taper.ops.division import zero_gradient
+from taper.ops.index import checked_number
 
 Number = Any
 
@@ -31,6 +32,8 @@ def _check_fill(bound: dict[str, Any]) -> None:
             )
     elif isinstance(value, complex) and not bound["input"].is_complex():
         raise RuntimeError("value cannot be converted to type float without overflow")
+    else:
+        checked_number(value, bound["input"].dtype)
 
 
 @operator(
@@ -74,6 +77,8 @@ def _(grad):
 def _overwrite(self: Tensor, number: Any, change: str) -> bool:
     """Fills a plain tensor that has no history to record; says whether it did."""
     array = self._array
+    if type(number) is float and array.dtype.kind in "iu":
+        return False
     if (
         active.modes or (type(self) is not Tensor and type(self) is not Parameter)
         or type(array) is not np.ndarray or (self._edge is not None and is_recording())

@@ -257,7 +257,13 @@ def _getitem_in_full(self: Tensor, index: Any) -> Tensor:
     try:
         return gather_at(view, advanced)
     except (IndexError, RuntimeError) as error:
-        raise index_error(error, advanced, view._array.shape) from None
+        found = index_error(error, advanced, view._array.shape)
+        if str(found).endswith("with size 0") or view._array.size or (
+            not str(found).startswith("index ")
+        ):
+            raise found from None
+        # Nothing is read from an empty tensor, so no position is out of range.
+        return gather_at(view, advanced.at_zero())
 
 
 def index_error(error: Exception, advanced: Advanced, shape: tuple[int, ...]) -> Exception:
@@ -357,6 +363,8 @@ def _setitem_in_full(self: Tensor, index: Any, value: Any) -> None:
         if type(value).__module__ == "numpy":
             name = "numpy." + name
         raise TypeError(f"can't assign a {name} to a {legacy_type_name(self.dtype)}")
+    if self._created_as is not None:
+        slow.check_inplace(self, (value,))
     target = stepped(self, basic)
     if not isinstance(value, Tensor):
         value = wrap(slow.number_as(checked_number(value, self.dtype), self.dtype))

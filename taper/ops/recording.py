@@ -232,6 +232,8 @@ def node_variant(op: Operator) -> type[Node]:
         members: dict[str, Any] = {"__slots__": (), "__module__": "builtins", "__doc__": None}
         numbers = set(re.findall(r"isinstance\((\w+), ", op.variant[0]))
         members["shown"] = _differentiable_positions(op, numbers)
+        signature = Signature(op.forward, op.variadic)
+        members["saves"] = _keeps_tensors(saved_items(op, signature), numbers)
         found = op._node_variant = type(op.variant[1], (base,), members)
     return found
 
@@ -264,9 +266,7 @@ def _make_node_class(op: Operator) -> type[Node]:
         "__module__": "builtins",
         "backward": backward,
         "operator": op,
-        # An advanced index holds tensors too.
-        "saves": any(item.kind in ("tensor", "list", "result", "aux") or item.name == "advanced"
-                     for item in items),
+        "saves": _keeps_tensors(items, set()),
         "shown": _differentiable_positions(op, set()),
         "__doc__": None,
     }
@@ -276,6 +276,16 @@ def _make_node_class(op: Operator) -> type[Node]:
             lambda node: tuple([function_of(edge) for edge in node.edges if edge is not None])
         )
     return type(op.node if op.derivatives else "NotImplemented", (Node,), members)
+
+
+def _keeps_tensors(items: list[SavedItem], numbers: set[str]) -> bool:
+    """Whether nodes keep what is freed after use; an advanced index holds tensors too."""
+    return any(
+        item.name == "advanced" or (
+            item.kind in ("tensor", "list", "result", "aux") and not item.users <= numbers
+        )
+        for item in items
+    )
 
 
 def _differentiable_positions(op: Operator, numbers: set[str]) -> tuple[int, ...] | None:

@@ -435,13 +435,13 @@ def tensor_expand(input: Tensor, *sizes: Any, size: Any = None, implicit: bool =
             ):
                 if have == want:
                     strides.append(stride)
-                elif have == 1:
+                elif have == 1 and want >= 0:
                     strides.append(0)
                 else:
                     break
             else:
                 try:
-                    # Fails for sizes of -1, as for anything that is no size.
+                    # Fails for anything that is no size.
                     return view_of(input, strided_view(a, given, strides), expand, (shape,))
                 except Exception:
                     pass

@@ -74,13 +74,15 @@ def change(w: Writer, name: str) -> str:
         f"{name}.relu_()",
         f"{name}.clamp_(min=-1.26)" if tensor.is_floating_point() else f"{name}.neg_()",
         f"{name}.addcmul_({other}, {other}, value=0.5)",
-        f"{name}.masked_fill_(torch.zeros_like({name}, dtype=torch.bool), 2)",
+        f"{name}.masked_fill_(torch.zeros_like({name}, dtype=torch.bool), 2)"
+        if 0 not in tensor.stride()
+        else f"{name}.neg_()",
         f"{name}.square_()",
         f"{name}.sigmoid_()",
         f"{name}.lerp_({other}, 0.5)",
         f"{name}.pow_(2)",
     ]
-    if w.chance(0.25) and not shared:
+    if w.chance(0.25) and not shared and not (tensor.requires_grad and tensor.retains_grad):
         options = [
             f"{name}.unsqueeze_({w.dim(tensor, extra=1)})",
             f"{name}.squeeze_()",

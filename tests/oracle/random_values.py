@@ -30,7 +30,7 @@ SMOOTH = (
     "erfc",
 )
 EXPONENTIAL = ("exp", "expm1", "sinh", "cosh", "exp2")
-STEPS = ("sign", "floor", "ceil", "round", "trunc", "frac", "signbit")
+STEPS = ("sign", "floor", "ceil", "round", "trunc", "frac")
 POSITIVE = ("log", "sqrt", "rsqrt", "reciprocal", "log1p", "log2", "log10", "lgamma", "digamma")
 FUNCTIONAL = (
     "softplus",

@@ -189,7 +189,9 @@ def indexing(w: Writer) -> str | None:
     name = w.pick()
     if name is None:
         return None
-    return f"{w.fresh()} = {name}[{index(w, w.value(name), advanced=True)}]"
+    tensor = w.value(name)
+    # How picked elements of what is not contiguous are laid out is open.
+    return f"{w.fresh()} = {name}[{index(w, tensor, advanced=tensor.is_contiguous())}]"
 
 
 @family(8)
@@ -236,7 +238,7 @@ def gathering(w: Writer) -> str | None:
     options = [
         f"{name}.index_select({dim}, torch.tensor({places}))",
         f"({name} + 0).gather({dim}, torch.tensor({places}).reshape({tuple(shape)}))",
-        f"{name}.take(torch.tensor({flat}))",
+        f"({name} + 0).take(torch.tensor({flat}))",
         f"torch.take_along_dim({name} + 0, torch.tensor({places}).reshape({tuple(shape)}), {dim})",
         f"torch.repeat_interleave({name}, 2, {dim})",
         f"{name}.repeat({', '.join(['2'] * tensor.dim())})",
