@@ -133,6 +133,11 @@ def _(grad, input, low, high):
     return between_backward.function(grad, input, low, high)
 
 
+@between_backward.derivative("input")
+def _(grad):
+    return grad * 0  # zero, and as in PyTorch connected to the input all the same
+
+
 @operator(
     "nn.functional.relu6", inplace=True, inplace_flag=True, kinds="if", check=_check_hardtanh,
     node="HardtanhBackward0",
