@@ -190,6 +190,8 @@ def execute(
             if not is_recording():  # as in PyTorch, a leaf of its own
                 t._edge = LEAF
                 t._created_as = t._created_as or ("inference" if is_inference() else "no_grad")
+            elif t._created_as is None and tensors[0]._created_as is not None:
+                t._created_as = tensors[0]._created_as
             register_view(t._storage, t)
     if is_inference() and not (op.view and not tensors[0]._inference):
         for t in wrapped:

@@ -141,7 +141,8 @@ class Writer:
         # Changes that are not recorded give all views of that memory new nodes in PyTorch, or
         # forbid them; taper does so for changes that it records.
         known = self.tensors()
-        if mixes_ghosts([t for n, t in known.items() if n in re.findall(r"\w+", statement)]):
+        mentioned = [known[name] for name in re.findall(r"\w+", statement) if name in known]
+        if is_unsafe(statement, mentioned):
             return False
         target = known.get(re.split(r"\W", statement)[0])
         recorded = target is None or target.requires_grad
@@ -302,7 +303,7 @@ class Writer:
         """A scalar made of everything differentiable, and its backward pass."""
         terms = []
         for name, tensor in self.tensors().items():
-            if not tensor.requires_grad:
+            if not tensor.requires_grad or is_ghost(tensor):
                 continue
             if tensor.is_complex():
                 terms.append(f"({name}.real + 0.5 * {name}.imag).sum()")
@@ -337,14 +338,19 @@ def is_changeable(tensor: Any) -> bool:
     return not overlaps(tensor) and not tensor.is_inference()
 
 
-def mixes_ghosts(tensors: list[Any]) -> bool:
-    """Whether views that were made without recording meet tensors that do have a history.
+def is_unsafe(statement: str, tensors: list[Any]) -> bool:
+    """Whether what is kept or raised is open, by what the statement reads."""
+    if statement.startswith("with "):
+        # Without recording, PyTorch takes no notice that a view may no longer be used.
+        return any("its base or another view" in history(tensor) for tensor in tensors)
+    changes = re.search(r"_\(|\] =|[-+*/]=", statement)
+    return not changes and any(is_ghost(tensor) for tensor in tensors)
 
-    They require grad and have no node. What is saved for their sake is open.
-    """
-    ghosts = [t.requires_grad and t._is_view() and is_leaf(t) for t in tensors]
-    pairs = zip(tensors, ghosts, strict=True)
-    return any(ghosts) and any(t.requires_grad and not ghost for t, ghost in pairs)
+
+def is_ghost(tensor: Any) -> bool:
+    """A view that was made without recording: it requires grad, and has no node. What is saved for
+    its sake is open."""
+    return bool(tensor.requires_grad and tensor._is_view() and is_leaf(tensor))
 
 
 def is_row_major(tensor: Any) -> bool:

@@ -82,7 +82,12 @@ def change(w: Writer, name: str) -> str:
         f"{name}.lerp_({other}, 0.5)",
         f"{name}.pow_(2)",
     ]
-    if w.chance(0.25) and not shared and not (tensor.requires_grad and tensor.retains_grad):
+    if (
+        w.chance(0.25)
+        and tensor.numel()
+        and not shared
+        and not (tensor.requires_grad and tensor.retains_grad)
+    ):
         options = [
             f"{name}.unsqueeze_({w.dim(tensor, extra=1)})",
             f"{name}.squeeze_()",
@@ -203,7 +208,6 @@ def python_value(w: Writer) -> str | None:
             "{t}.element_size()",
             "{t}.dtype",
             "float({t}.real.sum())",
-            "{t}.data",
             "bool({t}.is_leaf)",
             "{t}.item()",
             "{t}.nbytes",

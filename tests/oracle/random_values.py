@@ -58,6 +58,8 @@ def smooth_function(w: Writer) -> str | None:
         return None
     tensor = w.value(name)
     op = w.choice(SMOOTH)
+    if tensor.is_complex() and op in ("atan", "arctan"):
+        op = "sin"  # on the branch cut PyTorch's vector loop takes the other side
     call = w.choice([f"{name}.{op}()", f"torch.{op}({name})"])
     if op in EXPONENTIAL and not is_small(tensor):
         call = f"torch.{op}({name} * 0.125)"
@@ -365,7 +367,7 @@ def reduction(w: Writer) -> str | None:
             "nanmean",
         ]
     )
-    if op in ("amax", "amin") and not w.are_apart(tensor):
+    if op in ("amax", "amin") and (not w.are_apart(tensor) or not tensor.numel()):
         return None
     if op in ("any", "all", "count_nonzero") and not w.is_settled(tensor):
         return None
