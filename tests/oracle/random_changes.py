@@ -79,7 +79,7 @@ def change(w: Writer, name: str) -> str:
         else f"{name}.neg_()",
         f"{name}.square_()",
         f"{name}.sigmoid_()",
-        f"{name}.lerp_({other}, 0.5)",
+        f"{name}.lerp_({other}, 0.5)" if tensor.is_floating_point() else f"{name}.neg_()",
         f"{name}.pow_(2)",
     ]
     if (
