@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+import taper
 from taper.core.tensor import Tensor, wrap
 from taper.kernels.selection import zero_where
 from taper.ops.conditional import where
@@ -58,6 +59,12 @@ def threshold_backward(grad_output: Tensor, input: Tensor, threshold: float) -> 
 @threshold_backward.derivative("grad_output")
 def _(grad, input, threshold):
     return threshold_backward.function(grad, input, threshold)
+
+
+# Zero, and as in PyTorch connected to the input all the same; so below.
+@threshold_backward.derivative("input")
+def _(grad):
+    return taper.zeros_like(grad)
 
 
 @operator(
@@ -135,7 +142,7 @@ def _(grad, input, low, high):
 
 @between_backward.derivative("input")
 def _(grad):
-    return grad * 0  # zero, and as in PyTorch connected to the input all the same
+    return taper.zeros_like(grad)
 
 
 @operator(
@@ -193,6 +200,11 @@ def leaky_relu_backward(grad_output: Tensor, input: Tensor, negative_slope: floa
 @leaky_relu_backward.derivative("grad_output")
 def _(grad, input, negative_slope):
     return leaky_relu_backward.function(grad, input, negative_slope)
+
+
+@leaky_relu_backward.derivative("input")
+def _(grad):
+    return taper.zeros_like(grad)
 
 
 @operator(hidden=True, promote="result_type", upcast=True, kinds="f", node="PreluKernelBackward0")
@@ -382,7 +394,25 @@ def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
 
 @hardshrink.derivative("input")
 def _(grad, input, lambd):
-    return where.forward((input >= -lambd) & (input <= lambd), 0, grad)
+    return shrink_backward.function(grad, input, lambd)
+
+
+@operator(hidden=True)
+def shrink_backward(grad_output: Tensor, input: Tensor, lambd: float) -> Tensor:
+    """The gradient outside of [-lambd, lambd], 0 within."""
+    bound = constant(lambd, input.dtype)
+    within = (input >= -bound) & (input <= bound)
+    return np.where(within, constant(0, grad_output.dtype), grad_output)
+
+
+@shrink_backward.derivative("grad_output")
+def _(grad, input, lambd):
+    return shrink_backward.function(grad, input, lambd)
+
+
+@shrink_backward.derivative("input")
+def _(grad):
+    return taper.zeros_like(grad)
 
 
 def _check_softshrink(bound: dict[str, Any]) -> None:
@@ -416,4 +446,4 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
 
 @softshrink.derivative("input")
 def _(grad, input, lambd):
-    return where.forward((input >= -lambd) & (input <= lambd), 0, grad)
+    return shrink_backward.function(grad, input, lambd)

@@ -129,3 +129,14 @@ def test_what_is_refused():
         F.softshrink(torch.ones(1), -1)
     with pytest.raises(NotImplementedError, match="\"silu_cpu\" not implemented for 'Long'"):
         F.silu(torch.tensor([1]))
+
+
+@pytest.mark.parametrize("name", ["relu", "hardtanh", "leaky_relu", "hardshrink", "softshrink"])
+def test_slopes_of_straight_pieces_have_zero_slope(name):
+    """They stay connected to the input: asking for the second derivative is no error."""
+    x = torch.tensor([-1.5, 0.25, 2.0], requires_grad=True)
+    (slope,) = torch.autograd.grad(
+        getattr(torch.nn.functional, name)(x).sum(), x, create_graph=True
+    )
+    (second,) = torch.autograd.grad(slope.sum(), x)
+    assert second.tolist() == [0.0, 0.0, 0.0]
