@@ -15,7 +15,7 @@ from taper.core.dtype import dtype as dtype_class
 from taper.core.errors import normalize_dim, normalize_dims
 from taper.core.state import active
 from taper.core.storage import strided_view
-from taper.core.tensor import Parameter, Tensor
+from taper.core.tensor import Parameter, Tensor, wrap
 from taper.ops import slow
 from taper.ops.connect_views import view_of
 from taper.ops.declare import composite, method, operator
@@ -155,13 +155,16 @@ def _(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
             pass
         else:
             base = r.base
-            if (base is a or (base is not None and base is a.base)) and (
+            if (
                 (found := r.shape) == sizes or (first := sizes[0]) == -1 or found == first
                 or min(sizes) == -1
             ):
-                if input._edge is None or a.flags.c_contiguous:
-                    return view_of(input, r, view, (a.shape,))
-                return view_of(input, r, reshape_alias, (a.shape,))
+                if base is a or (base is not None and base is a.base):
+                    if input._edge is None or a.flags.c_contiguous:
+                        return view_of(input, r, view, (a.shape,))
+                    return view_of(input, r, reshape_alias, (a.shape,))
+                if input._edge is None and type(r) is ndarray:
+                    return wrap(r)  # NumPy had to copy, and nothing is to be recorded
     return _reshape(input, slow.collect_variadic(reshape, sizes, shape))
 
 
