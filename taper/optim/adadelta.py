@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import taper
 from taper import Tensor
 from taper.optim.elementwise import apply_rule
 from taper.optim.optimizer import (
     Optimizer,
     ParamsT,
-    advance,
     check_lr,
     check_not_negative,
-    new_step,
     number,
     set_group_defaults,
 )
@@ -60,15 +57,7 @@ class Adadelta(Optimizer):
         """Performs one step; `closure`, if given, recomputes and returns the loss."""
         loss = self._evaluate(closure)
         for group in self.param_groups:
-            rows = []
-            for param, grad in self._gradients(group):
-                state = self.state[param]
-                if not state:
-                    state["step"] = new_step()
-                    state["square_avg"] = taper.zeros_like(param)
-                    state["acc_delta"] = taper.zeros_like(param)
-                advance(state["step"])
-                rows.append((param, grad, state["square_avg"], state["acc_delta"]))
+            rows = self._rows_whatever_step(group, square_avg=0, acc_delta=0)
             apply_rule(
                 adadelta_rule, rows, differentiable=group["differentiable"],
                 lr=number(group["lr"], group["differentiable"]), rho=group["rho"],

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import taper
 from taper import Tensor
 from taper.optim.elementwise import apply_rule
 from taper.optim.optimizer import (
     Optimizer,
     ParamsT,
-    advance,
     check_fused,
     check_lr,
     check_not_negative,
-    new_step,
     number,
     set_group_defaults,
 )
@@ -57,17 +54,7 @@ class Adagrad(Optimizer):
         check_fused(fused, foreach, differentiable)
         for group in self.param_groups:
             for param in group["params"]:
-                self._start(param, group)
-
-    def _start(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
-        """Makes the state of a parameter."""
-        value = group["initial_accumulator_value"]
-        state: dict[str, Any] = self.state[param]
-        state["step"] = new_step()
-        state["sum"] = taper.full_like(
-            param, complex(value, value) if param.is_complex() else value
-        )
-        return state
+                self._state_of(param, {"sum": group["initial_accumulator_value"]})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -83,15 +70,12 @@ class Adagrad(Optimizer):
         """Performs one step; `closure`, if given, recomputes and returns the loss."""
         loss = self._evaluate(closure)
         for group in self.param_groups:
-            rows: dict[Any, list[tuple[Tensor, ...]]] = {}
-            for param, grad in self._gradients(group):
-                state = self.state[param] or self._start(param, group)
-                rows.setdefault(advance(state["step"]), []).append((param, grad, state["sum"]))
+            by_step = self._rows_by_step(group, sum=group["initial_accumulator_value"])
             differentiable = group["differentiable"]
             lr = number(group["lr"], differentiable)
-            for count, same_step in rows.items():
+            for count, rows in by_step.items():
                 apply_rule(
-                    adagrad_rule, same_step, differentiable=differentiable,
+                    adagrad_rule, rows, differentiable=differentiable,
                     lr=lr / (1 + (count - 1) * group["lr_decay"]), eps=group["eps"],
                     weight_decay=group["weight_decay"], maximize=group["maximize"],
                 )

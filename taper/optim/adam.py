@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import taper
 from taper import Tensor
 from taper.optim.elementwise import apply_rule, maximum
 from taper.optim.optimizer import (
     Optimizer,
     ParamsT,
-    advance,
     check_betas,
     check_fused,
     check_lr,
     check_not_negative,
-    new_step,
     number,
     set_group_defaults,
 )
@@ -86,7 +83,10 @@ class Adam(Optimizer):
         loss = self._evaluate(closure)
         for group in self.param_groups:
             differentiable = group["differentiable"]
-            for count, rows in self._rows_by_step(group).items():
+            averages: dict[str, float] = {"exp_avg": 0, "exp_avg_sq": 0}
+            if group["amsgrad"]:
+                averages["max_exp_avg_sq"] = 0
+            for count, rows in self._rows_by_step(group, **averages).items():
                 apply_rule(
                     adam_rule, rows, differentiable=differentiable, step=count,
                     lr=number(group["lr"], differentiable),
@@ -96,24 +96,6 @@ class Adam(Optimizer):
                     maximize=group["maximize"], decoupled=group["decoupled_weight_decay"],
                 )
         return loss
-
-    def _rows_by_step(self, group: dict[str, Any]) -> dict[Any, list[list[Tensor]]]:
-        """The rows of the rule, by the step count they have reached."""
-        amsgrad = group["amsgrad"]
-        rows: dict[Any, list[list[Tensor]]] = {}
-        for param, grad in self._gradients(group):
-            state = self.state[param]
-            if not state:
-                state["step"] = new_step()
-                state["exp_avg"] = taper.zeros_like(param)
-                state["exp_avg_sq"] = taper.zeros_like(param)
-                if amsgrad:
-                    state["max_exp_avg_sq"] = taper.zeros_like(param)
-            row = [param, grad, state["exp_avg"], state["exp_avg_sq"]]
-            if amsgrad:
-                row.append(state["max_exp_avg_sq"])
-            rows.setdefault(advance(state["step"]), []).append(row)
-        return rows
 
     def _dense_gradient(self, grad: Tensor, group: dict[str, Any]) -> Tensor:
         raise RuntimeError(

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import taper
 from taper import Tensor
 from taper.optim.elementwise import absolute, apply_rule, maximum
 from taper.optim.optimizer import (
     Optimizer,
     ParamsT,
-    advance,
     check_betas,
     check_lr,
     check_not_negative,
-    new_step,
     number,
     set_group_defaults,
 )
@@ -60,20 +57,11 @@ class Adamax(Optimizer):
         """Performs one step; `closure`, if given, recomputes and returns the loss."""
         loss = self._evaluate(closure)
         for group in self.param_groups:
-            rows: dict[Any, list[tuple[Tensor, ...]]] = {}
-            for param, grad in self._gradients(group):
-                state = self.state[param]
-                if not state:
-                    state["step"] = new_step()
-                    state["exp_avg"] = taper.zeros_like(param)
-                    state["exp_inf"] = taper.zeros_like(param)
-                row = (param, grad, state["exp_avg"], state["exp_inf"])
-                rows.setdefault(advance(state["step"]), []).append(row)
             beta1, beta2 = group["betas"]
             lr = number(group["lr"], group["differentiable"])
-            for count, same_step in rows.items():
+            for count, rows in self._rows_by_step(group, exp_avg=0, exp_inf=0).items():
                 apply_rule(
-                    adamax_rule, same_step, differentiable=group["differentiable"],
+                    adamax_rule, rows, differentiable=group["differentiable"],
                     lr=lr / (1 - beta1**count), beta1=beta1, beta2=beta2, eps=group["eps"],
                     weight_decay=group["weight_decay"], maximize=group["maximize"],
                 )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import taper
 from taper import Tensor
 from taper.optim.elementwise import apply_rule
 from taper.optim.optimizer import (
     Optimizer,
     ParamsT,
+    Row,
     advance,
     check_lr,
     check_not_negative,
@@ -65,16 +65,12 @@ class ASGD(Optimizer):
         loss = self._evaluate(closure)
         for group in self.param_groups:
             lr, lambd = number(group["lr"]), group["lambd"]
-            rows: dict[Any, list[tuple[Tensor, ...]]] = {}
-            for param, grad in self._gradients(group):
-                state = self.state[param]
-                if not state:
-                    state["step"] = new_step()
-                    state["eta"] = new_step(lr)
-                    state["mu"] = new_step(1.0)
-                    state["ax"] = taper.zeros_like(param)
+            rows: dict[Any, list[Row]] = {}
+            for state, row in self._rows(group, ax=0):
+                if "eta" not in state:
+                    state["eta"], state["mu"] = new_step(lr), new_step(1.0)
                 eta, mu = number(state["eta"]), number(state["mu"])
-                rows.setdefault((eta, mu), []).append((param, grad, state["ax"]))
+                rows.setdefault((eta, mu), []).append(row)
                 count = advance(state["step"])
                 # By way of a new tensor: both are kept in single precision, also after reloading.
                 state["eta"].copy_(new_step(lr / (1 + lambd * lr * count) ** group["alpha"]))

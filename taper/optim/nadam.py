@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import taper
 from taper import Tensor
 from taper.optim.elementwise import apply_rule
 from taper.optim.optimizer import (
     Optimizer,
     ParamsT,
+    Row,
     advance,
     check_betas,
     check_lr,
@@ -71,23 +71,18 @@ class NAdam(Optimizer):
         """Performs one step; `closure`, if given, recomputes and returns the loss."""
         loss = self._evaluate(closure)
         for group in self.param_groups:
-            rows: dict[Any, list[tuple[Tensor, ...]]] = {}
+            rows: dict[Any, list[Row]] = {}
             beta1, beta2 = group["betas"]
 
             def momentum(count: Any, beta1: float = beta1, group: Any = group) -> Any:
                 return beta1 * (1.0 - 0.5 * 0.96 ** (count * group["momentum_decay"]))
 
-            for param, grad in self._gradients(group):
-                state = self.state[param]
-                if not state:
-                    state["step"] = new_step()
+            for state, row in self._rows(group, exp_avg=0, exp_avg_sq=0):
+                if "mu_product" not in state:
                     state["mu_product"] = new_step(1.0)
-                    state["exp_avg"] = taper.zeros_like(param)
-                    state["exp_avg_sq"] = taper.zeros_like(param)
                 count = advance(state["step"])
                 state["mu_product"].mul_(momentum(count))
                 product = number(state["mu_product"])
-                row = (param, grad, state["exp_avg"], state["exp_avg_sq"])
                 rows.setdefault((count, product), []).append(row)
             lr = number(group["lr"], group["differentiable"])
             for (count, product), same_step in rows.items():

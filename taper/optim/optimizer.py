@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from itertools import chain
 from typing import Any, TypeAlias
@@ -22,6 +22,7 @@ ParamsT: TypeAlias = (
     Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 )
 StateDict: TypeAlias = dict[str, Any]
+Row: TypeAlias = tuple[Tensor, ...]
 
 
 class _RequiredParameter:
@@ -161,6 +162,43 @@ class Optimizer:
                     grad = self._dense_gradient(grad, group)
                 found.append((param, grad))
         return found
+
+    def _state_of(self, param: Tensor, initial: dict[str, float]) -> dict[str, Any]:
+        """The state of a parameter; a new one counts steps and is filled as `initial` says."""
+        state: dict[str, Any] = self.state[param]
+        if not state:
+            state["step"] = new_step()
+            for name, value in initial.items():
+                state[name] = taper.full_like(
+                    param, complex(value, value) if param.is_complex() else value
+                )
+        return state
+
+    def _rows(
+        self, group: dict[str, Any], **initial: float
+    ) -> Iterator[tuple[dict[str, Any], Row]]:
+        """Yields the state and the row of each parameter that has a gradient, for `apply_rule`.
+
+        A row is (param, grad, *those entries of the state that `initial` names, in its order).
+        """
+        for param, grad in self._gradients(group):
+            state = self._state_of(param, initial)
+            yield state, (param, grad, *[state[name] for name in initial])
+
+    def _rows_by_step(self, group: dict[str, Any], **initial: float) -> dict[Any, list[Row]]:
+        """Takes a step: the rows of the group, by the step count that they have reached."""
+        rows: dict[Any, list[Row]] = {}
+        for state, row in self._rows(group, **initial):
+            rows.setdefault(advance(state["step"]), []).append(row)
+        return rows
+
+    def _rows_whatever_step(self, group: dict[str, Any], **initial: float) -> list[Row]:
+        """Takes a step: the rows of the group, for rules that don't ask how many there were."""
+        rows = []
+        for state, row in self._rows(group, **initial):
+            advance(state["step"])
+            rows.append(row)
+        return rows
 
     def _dense_gradient(self, grad: Tensor, group: dict[str, Any]) -> Tensor:
         """What to do with a sparse gradient: most optimizers refuse it."""

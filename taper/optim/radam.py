@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import taper
 from taper import Tensor
 from taper.optim.elementwise import apply_rule
 from taper.optim.optimizer import (
     Optimizer,
     ParamsT,
-    advance,
     check_betas,
     check_lr,
     check_not_negative,
-    new_step,
     number,
     set_group_defaults,
 )
@@ -67,19 +64,10 @@ class RAdam(Optimizer):
         """Performs one step; `closure`, if given, recomputes and returns the loss."""
         loss = self._evaluate(closure)
         for group in self.param_groups:
-            rows: dict[Any, list[tuple[Tensor, ...]]] = {}
-            for param, grad in self._gradients(group):
-                state = self.state[param]
-                if not state:
-                    state["step"] = new_step()
-                    state["exp_avg"] = taper.zeros_like(param)
-                    state["exp_avg_sq"] = taper.zeros_like(param)
-                row = (param, grad, state["exp_avg"], state["exp_avg_sq"])
-                rows.setdefault(advance(state["step"]), []).append(row)
             beta1, beta2 = group["betas"]
-            for count, same_step in rows.items():
+            for count, rows in self._rows_by_step(group, exp_avg=0, exp_avg_sq=0).items():
                 apply_rule(
-                    radam_rule, same_step, differentiable=group["differentiable"],
+                    radam_rule, rows, differentiable=group["differentiable"],
                     lr=number(group["lr"], group["differentiable"]),
                     bias_correction1=1 - beta1**count, scale=rectified_scale(count, beta2),
                     beta1=beta1, beta2=beta2, eps=group["eps"],

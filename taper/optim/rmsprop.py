@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import taper
 from taper import Tensor
 from taper.optim.elementwise import apply_rule
 from taper.optim.optimizer import (
     Optimizer,
     ParamsT,
-    advance,
     check_lr,
     check_not_negative,
-    new_step,
     number,
     set_group_defaults,
 )
@@ -61,20 +58,12 @@ class RMSprop(Optimizer):
         """Performs one step; `closure`, if given, recomputes and returns the loss."""
         loss = self._evaluate(closure)
         for group in self.param_groups:
-            names = ["square_avg"]
+            averages: dict[str, float] = {"square_avg": 0}
             if group["momentum"] > 0:
-                names.append("momentum_buffer")
+                averages["momentum_buffer"] = 0
             if group["centered"]:
-                names.append("grad_avg")
-            rows = []
-            for param, grad in self._gradients(group):
-                state = self.state[param]
-                if not state:
-                    state["step"] = new_step()
-                    for name in names:
-                        state[name] = taper.zeros_like(param)
-                advance(state["step"])
-                rows.append((param, grad, *[state[name] for name in names]))
+                averages["grad_avg"] = 0
+            rows = self._rows_whatever_step(group, **averages)
             apply_rule(
                 rmsprop_rule, rows, differentiable=group["differentiable"],
                 lr=number(group["lr"], group["differentiable"]), alpha=group["alpha"],

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import taper
 from taper import Tensor
 from taper.optim.elementwise import apply_rule, clip, sign, where
 from taper.optim.optimizer import (
     Optimizer,
     ParamsT,
-    advance,
     check_lr,
-    new_step,
     number,
     set_group_defaults,
 )
@@ -58,18 +55,7 @@ class Rprop(Optimizer):
         """Performs one step; `closure`, if given, recomputes and returns the loss."""
         loss = self._evaluate(closure)
         for group in self.param_groups:
-            rows = []
-            for param, grad in self._gradients(group):
-                state = self.state[param]
-                if not state:
-                    first = number(group["lr"])
-                    state["step"] = new_step()
-                    state["prev"] = taper.zeros_like(param)
-                    state["step_size"] = taper.full_like(
-                        param, complex(first, first) if param.is_complex() else first
-                    )
-                advance(state["step"])
-                rows.append((param, grad, state["prev"], state["step_size"]))
+            rows = self._rows_whatever_step(group, prev=0, step_size=number(group["lr"]))
             apply_rule(
                 rprop_rule, rows, differentiable=group["differentiable"], etas=group["etas"],
                 step_sizes=group["step_sizes"], maximize=group["maximize"],
