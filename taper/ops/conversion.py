@@ -18,6 +18,7 @@ from taper.ops import slow
 from taper.ops.connect_views import result_of
 from taper.ops.declare import composite, method, operator
 from taper.ops.options import copy_in_format, has_format, preserved_copy, uninitialized
+from taper.ops.reduction import sum_to
 
 ndarray = np.ndarray
 dtype_class = dtypes.dtype
@@ -319,8 +320,6 @@ def _(grad, input_shape):
 
 @copy_into.derivative("src")
 def _(grad, src_shape, src_dtype):
-    from taper.ops.reduction import sum_to
-
     if grad.is_complex() and not src_dtype.is_complex:
         grad = grad.real
     return sum_to(grad, src_shape).to(src_dtype)

@@ -20,6 +20,7 @@ from taper.core.tensor import Parameter, Tensor, wrap
 from taper.ops import slow
 from taper.ops.connect_views import result_of, view_of
 from taper.ops.declare import composite, operator
+from taper.ops.reduction import sum_to
 
 ndarray = np.ndarray
 _BOOL, _INT64 = np.dtype(bool), np.dtype(np.int64)
@@ -450,8 +451,6 @@ def _(grad, advanced, accumulate):
 
 @put_into.derivative("values")
 def _(grad, values_shape, advanced):
-    from taper.ops.reduction import sum_to
-
     advanced.check_unchanged()
     found = gather_at(grad, advanced)
     lead = len(values_shape) - found._array.ndim

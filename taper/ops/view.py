@@ -19,6 +19,7 @@ from taper.core.tensor import Parameter, Tensor, wrap
 from taper.ops import slow
 from taper.ops.connect_views import view_of
 from taper.ops.declare import composite, method, operator
+from taper.ops.reduction import sum_to
 from taper.ops.sizes import as_sizes, inferred_shape
 
 ndarray = np.ndarray
@@ -477,9 +478,3 @@ def sum_to_size(input: Tensor, *size: Any) -> Tensor:
             f"size {{{list(sizes)}}} is not expandable to size {{{list(shape)}}}."
         )
     return sum_to(input, sizes) if sizes else input.sum()
-
-
-def sum_to(input: Tensor, shape: tuple[int, ...]) -> Tensor:
-    from taper.ops.reduction import sum_to as reduce_to
-
-    return reduce_to(input, shape)
