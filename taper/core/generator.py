@@ -6,7 +6,7 @@ distribution is in `kernels/random.py`; operators wrap states into tensors. What
     generator.draw(n)        the next n raw draws, a uint32 array (read it, never write to it)
     generator.draw64(n)      n 64-bit numbers of two draws each, the first draw the high half
     generator.next_normal    None, or the second value of a Box-Muller pair kept for the next call
-    generator.ahead(name, period, n, make)    `make` of buffered draws, computed ahead (see there)
+    generator.take(kind, n)  the next n numbers of a kind that is computed ahead (see `Ahead`)
 
 Note [draws ahead]: `_buffer[:_end]` holds whole 624-word blocks of output, of which the first
 `_position` were handed out; the bit generator stands at the end of the buffer. The state that
@@ -25,7 +25,7 @@ import numpy as np
 from taper.core.device import CPU, device
 from taper.core.tensor import Tensor, wrap
 
-__all__ = ["DEFAULT_SEED", "STATE_BYTES", "Generator", "default_generator"]
+__all__ = ["DEFAULT_SEED", "STATE_BYTES", "Ahead", "Generator", "default_generator"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -39,6 +39,20 @@ _STATE = np.dtype(
      ("pad", "<i4"), ("next_float", "<f4"), ("float_valid", "<i4")]
 )
 _NOTHING = np.empty(0, np.uint32)
+_NONE_AHEAD = -1, _NOTHING
+
+
+class Ahead:
+    """A kind of random numbers that is computed ahead of small calls.
+
+    `make` maps draws to numbers, `period` draws at a time and each such group on its own; `each`
+    draws make a number.
+    """
+
+    __slots__ = ("each", "make", "period")
+
+    def __init__(self, make: Callable[[Array], Array], each: int, period: int) -> None:
+        self.make, self.each, self.period = make, each, period
 
 
 class Generator:
@@ -89,7 +103,7 @@ class Generator:
         self._position = self._end = 0
         self._batch = 1
         self.next_normal: float | None = None
-        self._ahead: dict[Any, tuple[int, Array]] = {}
+        self._ahead: dict[Ahead, tuple[int, Array]] = {}
 
     def seed(self) -> int:
         """Seeds from the operating system's randomness and returns that seed."""
@@ -141,27 +155,28 @@ class Generator:
         result |= pairs[1::2]
         return result
 
-    def ahead(
-        self, name: str, period: int, taken: int, make: Callable[[Array], Array]
-    ) -> tuple[Array, int] | None:
-        """Takes `taken` draws and returns (`make` of buffered draws, index of the first taken one).
+    def take(self, kind: Ahead, count: int) -> Array | None:
+        """The next `count` numbers of `kind`, or None, and nothing drawn, where the buffer doesn't
+        hold as many draws: use `draw` then.
 
-        `make` maps draws to numbers, `period` draws at a time and each group on its own. It is
-        called once for what is buffered, so that many small calls cost one large one. Returns None,
-        and takes nothing, where the buffer doesn't hold that many draws: use `draw` then.
+        All that is buffered is converted at once, so that many small calls cost one large one.
+        Written for speed: a few random numbers cost as much as this method.
         """
+        each = kind.each
         with self._lock:
             start = self._position
-            stop = start + taken
+            stop = start + count * each
             if stop > self._end:
                 return None
+            first, numbers = self._ahead.get(kind, _NONE_AHEAD)
+            if first < 0 or (start - first) % kind.period:
+                first = start
+                whole = (self._end - start) // kind.period * kind.period
+                numbers = kind.make(self._buffer[start : start + whole])
+                self._ahead[kind] = start, numbers
             self._position = stop
-            key = (name, start % period)
-            found = self._ahead.get(key)
-            if found is None:
-                groups = (self._end - start) // period * period
-                found = self._ahead[key] = start, make(self._buffer[start : start + groups])
-            return found[1], start - found[0]
+        at = (start - first) // each
+        return numbers[at : at + count].copy()
 
     def _seed_bits(self) -> None:
         if self._bits is None:

@@ -29,7 +29,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from taper.core.generator import Generator
+from taper.core.generator import Ahead, Generator
 from taper.kernels.box_muller import box_muller
 
 __all__ = [
@@ -89,24 +89,25 @@ def _to_uniform64(draws: Array) -> Array:
     return result
 
 
+_UNIFORM32 = Ahead(_to_uniform32, each=1, period=1)
+_UNIFORM64 = Ahead(_to_uniform64, each=2, period=2)
+
+
 def _uniform32(generator: Generator, count: int) -> Array:
     """float32 in [0, 1), one draw each."""
     if count <= _FEW:
-        found = generator.ahead("uniform32", 1, count, _to_uniform32)
+        found = generator.take(_UNIFORM32, count)
         if found is not None:
-            values, start = found
-            return values[start : start + count].copy()
+            return found
     return _in_chunks(generator, count, 1, FLOAT32, _to_uniform32)
 
 
 def _uniform64(generator: Generator, count: int) -> Array:
     """float64 in [0, 1), two draws each."""
     if count <= _FEW:
-        found = generator.ahead("uniform64", 2, 2 * count, _to_uniform64)
+        found = generator.take(_UNIFORM64, count)
         if found is not None:
-            values, start = found
-            start >>= 1
-            return values[start : start + count].copy()
+            return found
     return _in_chunks(generator, count, 2, FLOAT64, _to_uniform64)
 
 
@@ -164,6 +165,15 @@ def _to_normal64(draws: Array) -> Array:
     return result.reshape(-1)
 
 
+def _to_normal64_rounded(draws: Array) -> Array:
+    return _to_normal64(draws).astype(np.float32)
+
+
+_NORMAL64 = Ahead(_to_normal64, each=2, period=4)
+_NORMAL64_ROUNDED = Ahead(_to_normal64_rounded, each=2, period=4)
+_NORMAL32 = Ahead(box_muller, each=1, period=16)
+
+
 def _serial_normal(generator: Generator, count: int) -> Array:
     """float64 normals drawn one by one; the second of a pair is kept for the next call."""
     if count == 0:
@@ -171,40 +181,25 @@ def _serial_normal(generator: Generator, count: int) -> Array:
     kept = generator.next_normal
     missing = count if kept is None else count - 1
     pairs = (missing + 1) >> 1
-    found = None
-    if count <= _FEW:
-        found = generator.ahead("normal64", 4, 4 * pairs, _to_normal64)
-    if found is not None:
-        values, start = found
-        start >>= 1
-    else:
-        values, start = _in_chunks_of_pairs(generator, pairs), 0
-    generator.next_normal = float(values[start + missing]) if missing & 1 else None
+    values = generator.take(_NORMAL64, 2 * pairs) if count <= _FEW else None
+    if values is None:
+        values = _in_chunks(generator, 2 * pairs, 2, FLOAT64, _to_normal64)
+    generator.next_normal = float(values[missing]) if missing & 1 else None
     if kept is None:
-        return values[start : start + count].copy()
+        return values[:count]
     result = np.empty(count)
     result[0] = kept
-    result[1:] = values[start : start + missing]
+    result[1:] = values[:missing]
     return result
-
-
-def _to_normal64_rounded(draws: Array) -> Array:
-    return _to_normal64(draws).astype(np.float32)
 
 
 def few_normals(generator: Generator, count: int) -> Array:
     """A few float32 normals, drawn one by one; whole pairs come straight from those ahead."""
     if not count & 1 and generator.next_normal is None:
-        found = generator.ahead("normal64 rounded", 4, 2 * count, _to_normal64_rounded)
+        found = generator.take(_NORMAL64_ROUNDED, count)
         if found is not None:
-            values, start = found
-            start >>= 1
-            return values[start : start + count].copy()
+            return found
     return _serial_normal(generator, count).astype(np.float32)
-
-
-def _in_chunks_of_pairs(generator: Generator, pairs: int) -> Array:
-    return _in_chunks(generator, 2 * pairs, 2, FLOAT64, _to_normal64)
 
 
 def _to_normal16(draws: Array) -> Array:
@@ -223,10 +218,9 @@ def _blocks_of_16(generator: Generator, count: int, dtype: np.dtype[Any]) -> Arr
     if dtype == FLOAT64:
         return _in_chunks(generator, count, 2, FLOAT64, _to_normal16)
     if count <= _FEW:
-        found = generator.ahead("normal32", 16, count, box_muller)
+        found = generator.take(_NORMAL32, count)
         if found is not None:
-            values, start = found
-            return values[start : start + count].copy()
+            return found
     return _in_chunks(generator, count, 1, FLOAT32, box_muller)
 
 

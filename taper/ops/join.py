@@ -107,40 +107,42 @@ def _check_memory(tensors: Any, out: Any) -> None:
 
 
 def plain_arrays(tensors: Any) -> Any:
-    """The arrays of plain tensors of one dtype of which none is recorded; None for any others."""
+    """The arrays of plain tensors of which nothing is recorded; None for any others.
+
+    Their dtypes may differ, and other arrays than NumPy's be among them: those refuse to become
+    part of one (`__array__` raises).
+    """
     kind = type(tensors)
-    if (kind is not list and kind is not tuple) or not tensors:
+    if kind is not list and kind is not tuple:
         return None
-    arrays = []
-    dtype = None
+    arrays = [t._array for t in tensors if type(t) is Tensor and t._edge is None]
+    if len(arrays) == len(tensors):
+        return arrays
     for t in tensors:
         if (type(t) is not Tensor and type(t) is not Parameter) or (
             t._edge is not None and is_recording()
         ):
             return None
-        a = t._array
-        if a.dtype is not dtype or type(a) is not _ndarray:
-            if dtype is not None or type(a) is not _ndarray:
-                return None
-            dtype = a.dtype
-        arrays.append(a)
-    return arrays
+    return [t._array for t in tensors]
 
 
 @cat.short_path
 def _(tensors: Any = None, dim: int = 0, *, out: Any = None, axis: Any = None) -> Tensor:
     if axis is not None:
         dim = axis
-    if out is None and not active.modes:
-        arrays = plain_arrays(tensors)
-        if arrays is not None:
-            try:
-                array = _concatenate(arrays, dim)
-                if not array.flags.c_contiguous:
+    if out is None and not active.modes and (type(tensors) is list or type(tensors) is tuple):
+        arrays = [t._array for t in tensors if type(t) is Tensor and t._edge is None]
+        if len(arrays) != len(tensors):
+            arrays = plain_arrays(tensors)
+        try:
+            array = _concatenate(arrays, dim)
+        except Exception:  # the full way says what was wrong
+            pass
+        else:
+            # PyTorch's type of the parts is not always NumPy's, unless it is that of the first.
+            if array.dtype is arrays[0].dtype:
+                if array.ndim > 1 and not array.flags.c_contiguous:
                     array = _laid_out(array)
-            except Exception:
-                pass
-            else:
                 result = _new(Tensor)
                 result._array = array
                 result._edge = result._storage = result._base = result._grad = None
@@ -153,7 +155,7 @@ def _(tensors: Any = None, dim: int = 0, *, out: Any = None, axis: Any = None) -
     return _write_joined(slow.call(cat, (tensors, dim)), out)
 
 
-# Without NumPy's search for overriding types, which `plain_arrays` has done.
+# Without NumPy's search for overriding types: see `plain_arrays`.
 _concatenate = getattr(np.concatenate, "_implementation", np.concatenate)
 _array, _ndarray, _new = np.array, np.ndarray, object.__new__
 
@@ -209,11 +211,13 @@ def _(tensors: Any = None, dim: int = 0, *, out: Any = None, axis: Any = None) -
         dim = axis
     if out is None and dim == 0 and not active.modes:
         arrays = plain_arrays(tensors)
-        if arrays is not None:
+        if arrays:
             try:
-                return wrap(_array(arrays))
+                array = _array(arrays)
             except Exception:  # of unequal shapes
-                pass
+                array = None
+            if array is not None and array.dtype is arrays[0].dtype:
+                return wrap(array)
     if isinstance(tensors, (tuple, list)) and not tensors:
         raise RuntimeError("stack expects a non-empty TensorList")
     if out is None:

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from taper.core import dtype as dtypes
-from taper.core.dtype import _default, get_default_dtype
+from taper.core.dtype import _default, float32, get_default_dtype
 from taper.core.generator import default_generator
-from taper.core.promotion import scalar_type_name
+from taper.core.promotion import cpp_type_name, scalar_type_name
 from taper.core.state import active, is_recording
 from taper.core.storage import repeats_memory
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import random as kernels
+from taper.kernels.random import few_normals
 from taper.ops import slow
 from taper.ops.declare import composite, method, operator
 from taper.ops.options import (
@@ -95,7 +96,7 @@ def rand(
     """
     if dtype is device is out is layout is None and len(sizes) == 1 and type(sizes[0]) is int and (
         sizes[0] >= 0 and not requires_grad and not active.modes
-        and _default[0] is dtypes.float32
+        and _default[0] is float32
     ):
         return wrap(kernels.uniform(generator or default_generator, sizes))
     shape = _sizes("rand", sizes, size)
@@ -118,13 +119,14 @@ def randn(
         >>> torch.randn(2)
         tensor([ 1.5410, -0.2934])
     """
-    if dtype is device is out is layout is None and sizes and type(sizes[0]) is int and (
-        not requires_grad and not active.modes and _default[0] is dtypes.float32
-        and (sizes[0] if len(sizes) == 1 else min(sizes)) >= 0
+    if dtype is device is out is layout is None and sizes and not (
+        requires_grad or active.modes or _default[0] is not float32
     ):
-        if len(sizes) == 1 and sizes[0] < 16:
-            return wrap(kernels.few_normals(generator or default_generator, sizes[0]))
-        return wrap(kernels.normal(generator or default_generator, sizes))
+        first = sizes[0]
+        if len(sizes) == 1 and type(first) is int and 0 <= first < 16:
+            return wrap(few_normals(generator or default_generator, first))
+        if type(first) is int and min(sizes) >= 0:
+            return wrap(kernels.normal(generator or default_generator, sizes))
     shape = _sizes("randn", sizes, size)
     return _finished("randn", "normal_kernel_cpu", kernels.normal, shape, generator, out, dtype,
                      layout, device, pin_memory, requires_grad)
@@ -189,14 +191,6 @@ def _bounds(function: str, low: Any, high: Any) -> tuple[int, int]:
     return numbers[0], numbers[1]
 
 
-_C_TYPES = {
-    "bool": "bool", "uint8": "unsigned char", "int8": "signed char", "int16": "short",
-    "int32": "int", "int64": "long", "float32": "float", "float64": "double",
-    "float16": "c10::Half", "bfloat16": "c10::BFloat16", "uint16": "uint16_t",
-    "uint32": "uint32_t", "uint64": "uint64_t",
-}
-
-
 def _check_bounds(low: int, high: int, dtype: Any) -> None:
     if low >= high:
         raise RuntimeError(
@@ -207,7 +201,7 @@ def _check_bounds(low: int, high: int, dtype: Any) -> None:
             int(np.iinfo(dtype.numpy_dtype).min), int(np.iinfo(dtype.numpy_dtype).max))
         for name, value in (("from", low), ("to - 1", high - 1)):
             if not least <= value <= most:
-                raise RuntimeError(f"{name} is out of bounds for {_C_TYPES[dtype.name]}")
+                raise RuntimeError(f"{name} is out of bounds for {cpp_type_name(dtype)}")
 
 
 @composite()
