@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from taper.autograd.node import Node, RemovableHandle, function_of
+from taper.autograd.node import Node, function_of
+from taper.core.removable_handle import RemovableHandle
 from taper.core.tensor import LEAF, Tensor
 
 __all__ = [

@@ -14,6 +14,7 @@ from typing import Any
 
 from numpy import may_share_memory, ndarray
 
+from taper.core.removable_handle import RemovableHandle, register
 from taper.core.storage import new_storage
 from taper.core.tensor import LEAF, Tensor, wrap
 
@@ -90,19 +91,19 @@ class Node:
             self.extras = Extras()
         return self.extras
 
-    def register_hook(self, hook: Any) -> Any:
+    def register_hook(self, hook: Any) -> RemovableHandle:
         """Calls ``hook(grad_inputs, grad_outputs)`` after this node; returns a handle.
 
         A tuple that the hook returns replaces `grad_inputs`.
         """
-        return RemovableHandle(self._extras().hooks, hook)
+        return register(self._extras().hooks, hook)
 
-    def register_prehook(self, hook: Any) -> Any:
+    def register_prehook(self, hook: Any) -> RemovableHandle:
         """Calls ``hook(grad_outputs)`` before this node; returns a handle.
 
         A tuple that the hook returns replaces `grad_outputs`.
         """
-        return RemovableHandle(self._extras().prehooks, hook)
+        return register(self._extras().prehooks, hook)
 
     def __call__(self, *grads: Any) -> Any:
         """Computes the gradients of the inputs from those of the outputs."""
@@ -138,32 +139,6 @@ class AccumulateGrad(Node):
         accumulate = self.variable._grad
         self.variable._grad = grad if accumulate is None else accumulate + grad
         return ()
-
-
-class RemovableHandle:
-    """Removes a hook again, by ``remove()`` or by leaving a ``with`` block."""
-
-    __module__ = "torch.utils.hooks"
-    next_id = count().__next__
-
-    def __init__(self, hooks: OrderedDict[int, Any], hook: Any, *, first: bool = False) -> None:
-        self.hooks_dict_ref = weakref.ref(hooks)
-        self.id = RemovableHandle.next_id()
-        hooks[self.id] = hook
-        if first:
-            hooks.move_to_end(self.id, last=False)
-
-    def remove(self) -> None:
-        """Removes the hook; does nothing if it is gone already."""
-        hooks = self.hooks_dict_ref()
-        if hooks is not None:
-            hooks.pop(self.id, None)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self.remove()
 
 
 # PyTorch numbers derivatives of one name in the order it declares them, in-place forms last.

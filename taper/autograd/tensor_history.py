@@ -10,8 +10,9 @@ from typing import Any
 from numpy import ndarray
 
 from taper.autograd.backward import backward
-from taper.autograd.node import Node, NodeOutput, RemovableHandle, function_of
+from taper.autograd.node import Node, NodeOutput, function_of
 from taper.core.overrides import as_subclass, has_override
+from taper.core.removable_handle import RemovableHandle, register
 from taper.core.storage import new_storage
 from taper.core.tensor import LEAF, Tensor, alias
 
@@ -179,10 +180,10 @@ def register_hook(self: Tensor, hook: Any) -> RemovableHandle:
     if edge is LEAF:
         if self._backward_hooks is None:
             self._backward_hooks = OrderedDict()
-        return RemovableHandle(self._backward_hooks, hook)
+        return register(self._backward_hooks, hook)
     node, index = function_of(edge)
     hooks = node._extras().tensor_hooks.setdefault(index, OrderedDict())
-    return RemovableHandle(hooks, hook)
+    return register(hooks, hook)
 
 
 def register_post_accumulate_grad_hook(self: Tensor, hook: Any) -> RemovableHandle:
@@ -195,7 +196,7 @@ def register_post_accumulate_grad_hook(self: Tensor, hook: Any) -> RemovableHand
         )
     if self._post_accumulate_grad_hooks is None:
         self._post_accumulate_grad_hooks = OrderedDict()
-    return RemovableHandle(self._post_accumulate_grad_hooks, hook)
+    return register(self._post_accumulate_grad_hooks, hook)
 
 
 Tensor.grad_fn = property(grad_fn)  # type: ignore[attr-defined]

@@ -1,0 +1,53 @@
+"""`RemovableHandle`: what registering a hook returns, and what takes the hook away again."""
+
+from __future__ import annotations
+
+import weakref
+from itertools import count
+from typing import Any
+
+__all__ = ["RemovableHandle", "register"]
+
+_next_id = count().__next__
+
+
+class RemovableHandle:
+    """Removes one hook from its registry: call `remove`, or leave a ``with`` block.
+
+    Args:
+        hooks_dict: the ordered dict the hook is registered in, by `id`.
+        extra_dict: a dict, or list of dicts, with more entries of the same id to remove.
+    """
+
+    __module__ = "torch.utils.hooks"
+
+    id: int
+
+    def __init__(self, hooks_dict: Any, *, extra_dict: Any = None) -> None:
+        self.hooks_dict_ref = weakref.ref(hooks_dict)
+        self.id = _next_id()
+        if extra_dict is None:
+            extra_dict = []
+        elif not isinstance(extra_dict, list):
+            extra_dict = [extra_dict]
+        self.extra_dict_ref = tuple(weakref.ref(extra) for extra in extra_dict)
+
+    def remove(self) -> None:
+        """Unregisters the hook; nothing happens the second time."""
+        for reference in (self.hooks_dict_ref, *self.extra_dict_ref):
+            hooks = reference()
+            if hooks is not None:
+                hooks.pop(self.id, None)
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.remove()
+
+
+def register(hooks: Any, hook: Any) -> RemovableHandle:
+    """Adds a hook at the end of an ordered dict of hooks."""
+    handle = RemovableHandle(hooks)
+    hooks[handle.id] = hook
+    return handle
