@@ -77,11 +77,11 @@ def _undefined(first: dtype, second: dtype) -> RuntimeError:
     if any(kind.itemsize == 1 and kind.is_floating_point for kind in (first, second)):
         return RuntimeError(
             f"Promotion for Float8 Types is not supported, attempted to promote "
-            f"{_scalar_name(first)} and {_scalar_name(second)}"
+            f"{scalar_type_name(first)} and {scalar_type_name(second)}"
         )
     return RuntimeError(
         f"Promotion for uint16, uint32, uint64 types is not supported, attempted to promote "
-        f"{_scalar_name(first)} and {_scalar_name(second)}"
+        f"{scalar_type_name(first)} and {scalar_type_name(second)}"
     )
 
 
@@ -96,8 +96,19 @@ _SCALAR_NAMES = {
 }
 
 
-def _scalar_name(d: dtype) -> str:
-    return _SCALAR_NAMES[d.name]
+_CPP_NAMES = {
+    "uint8": "unsigned char", "int8": "signed char", "int16": "short int", "int32": "int",
+    "int64": "long int", "uint16": "short unsigned int", "uint32": "unsigned int",
+    "uint64": "long unsigned int", "float32": "float", "float64": "double",
+    "complex64": "c10::complex<float>", "complex128": "c10::complex<double>",
+}
+
+
+def cpp_type_name(d: dtype) -> str:
+    """The C++ type of a dtype's elements, as other messages have it: ``float``, ``long int`` …"""
+    return _CPP_NAMES.get(d.name) or (
+        d.name if d.name == "bool" else f"c10::{_SCALAR_NAMES[d.name]}"
+    )
 
 
 def scalar_type_name(d: dtype) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from taper.autograd import engine
 from taper.core.dtype import FLOATING
-from taper.core.promotion import scalar_type_name
+from taper.core.promotion import cpp_type_name, scalar_type_name
 from taper.core.tensor import Tensor
 from taper.ops.constants import constant
 from taper.ops.declare import composite, operator
@@ -300,26 +300,14 @@ def _check_lerp(bound: dict[str, Any]) -> None:
             if name == "weight" and not given._array.ndim:
                 continue
             raise RuntimeError(
-                f"expected dtype {_cpp_name(wanted)} for `{name}` but got dtype "
-                f"{_cpp_name(given.dtype)}"
+                f"expected dtype {cpp_type_name(wanted)} for `{name}` but got dtype "
+                f"{cpp_type_name(given.dtype)}"
             )
     if wanted.category < FLOATING:
         form = "tensor" if isinstance(bound["weight"], Tensor) else "scalar"
         raise NotImplementedError(
             f'"lerp_kernel_{form}" not implemented for \'{scalar_type_name(wanted)}\''
         )
-
-
-_CPP_NAMES = {
-    "float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16",
-    "int64": "long int", "int32": "int", "complex64": "c10::complex<float>",
-    "complex128": "c10::complex<double>", "int16": "short int", "int8": "signed char",
-    "uint8": "unsigned char",
-}
-
-
-def _cpp_name(dtype: Any) -> str:
-    return _CPP_NAMES.get(dtype.name, dtype.name)
 
 
 @operator(

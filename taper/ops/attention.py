@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.core.promotion import cpp_type_name
 from taper.core.state import is_recording
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import attention as kernel
@@ -94,22 +95,13 @@ def _weights(query: Tensor, key: Tensor, mask: Any, causal: bool, scale: float) 
     return weights.masked_fill(wrap(hidden), 0.0) if hidden.any() else weights
 
 
-_DTYPE_WORDS = {
-    "float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16",
-    "int64": "long", "int32": "int", "bool": "bool",
-}
-
-
-def _word(tensor: Tensor) -> str:
-    return _DTYPE_WORDS.get(tensor.dtype.name, tensor.dtype.name)
-
-
 def _check(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> None:
     q, k, v = (t._array for t in (query, key, value))
     if not q.dtype == k.dtype == v.dtype:
         raise RuntimeError(
             "Expected query, key, and value to have the same dtype, but got query.dtype: "
-            f"{_word(query)} key.dtype: {_word(key)} and value.dtype: {_word(value)} instead."
+            f"{cpp_type_name(query.dtype)} key.dtype: {cpp_type_name(key.dtype)} and "
+            f"value.dtype: {cpp_type_name(value.dtype)} instead."
         )
     if min(q.ndim, k.ndim, v.ndim) < 2:
         raise RuntimeError(
@@ -121,7 +113,8 @@ def _check(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> No
         if kind.kind != "b" and kind != q.dtype and str(kind) != "float32":
             raise RuntimeError(
                 "Expected attn_mask dtype to be bool or float or to match query dtype, but got "
-                f"attn_mask.dtype: {_word(mask)} and  query.dtype: {_word(query)} instead."
+                f"attn_mask.dtype: {cpp_type_name(mask.dtype)} and  query.dtype: "
+                f"{cpp_type_name(query.dtype)} instead."
             )
     if q.dtype.kind in "iub":
         raise RuntimeError(f"expected scalar type Float but found {query.dtype.name}")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from taper.core.promotion import cpp_type_name
 from taper.core.tensor import Tensor
 from taper.ops.declare import composite
-
-_WORDS = {"float32": "float", "float64": "double", "float16": "c10::Half",
-          "bfloat16": "c10::BFloat16", "int64": "long"}
 
 
 @composite("bilinear", aliases=("nn.functional.bilinear",))
@@ -23,7 +21,7 @@ def bilinear(
     """
     a, b, w = input1._array, input2._array, weight._array
     if not a.dtype == b.dtype == w.dtype:
-        found = [_WORDS.get(str(x.dtype), str(x.dtype)) for x in (a, b, w)]
+        found = [cpp_type_name(x.dtype) for x in (input1, input2, weight)]
         raise RuntimeError(
             "All tensors must have the same dtype, got input1: "
             f"{found[0]}, input2: {found[1]}, weight: {found[2]}"

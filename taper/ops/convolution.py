@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from taper.core.dtype import from_numpy_dtype
-from taper.core.promotion import scalar_type_name
+from taper.core.promotion import cpp_type_name, scalar_type_name
 from taper.core.tensor import Tensor
 from taper.kernels import convolution as kernel
 from taper.ops.arithmetic import conj
@@ -46,29 +46,21 @@ def spread(function: str, name: str, value: Any, count: int) -> Ints:
     return tuple(result * count if len(result) == 1 else result)
 
 
-def _type_name(numpy_dtype: Any) -> str:
-    name = str(numpy_dtype)
-    return {
-        "float32": "float", "float64": "double", "int64": "long int", "int32": "int",
-        "float16": "c10::Half", "bfloat16": "c10::BFloat16", "complex64": "c10::complex<float>",
-        "complex128": "c10::complex<double>", "uint8": "unsigned char", "int8": "signed char",
-        "int16": "short int",
-    }.get(name, name)
-
-
 def _check_dtypes(bound: dict[str, Any]) -> None:
     input, weight, bias = bound["input"], bound["weight"], bound.get("bias")
     a, b = input._array.dtype, weight._array.dtype
     if a == b:
         if bias is not None and bias._array.dtype != a:
             raise RuntimeError(
-                f"Input type ({_type_name(a)}) and bias type ({_type_name(bias._array.dtype)}) "
+                f"Input type ({cpp_type_name(input.dtype)}) and bias type "
+                f"({cpp_type_name(bias.dtype)}) "
                 "should be the same"
             )
         return
     if a.kind == "c" or b.kind == "c":
         raise RuntimeError(
-            f"Input type ({_type_name(a)}) and weight type ({_type_name(b)}) should be the same"
+            f"Input type ({cpp_type_name(input.dtype)}) and weight type "
+            f"({cpp_type_name(weight.dtype)}) should be the same"
         )
     names = [scalar_type_name(from_numpy_dtype(d)) for d in (a, b)]
     raise RuntimeError(f"expected scalar type {names[0]} but found {names[1]}")

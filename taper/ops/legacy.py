@@ -13,6 +13,7 @@ import numpy as np
 from taper.core import device as devices
 from taper.core import dtype as dtypes
 from taper.core.dtype import as_dtype, get_default_dtype
+from taper.core.promotion import cpp_type_name
 from taper.core.storage import UntypedStorage
 from taper.core.tensor import LEAF, Tensor, wrap
 from taper.ops import slow
@@ -145,11 +146,8 @@ def legacy_tensor(dtype: Any, args: tuple[Any, ...], device: Any = None) -> Tens
         if isinstance(first, Tensor):
             if first.dtype is not dtype:
                 raise TypeError(
-                    f"expected TensorOptions(dtype={_c_name(dtype)}, device=cpu, layout=Strided, "
-                    "requires_grad=false (default), pinned_memory=false (default), "
-                    f"memory_format=(nullopt)) (got TensorOptions(dtype={_c_name(first.dtype)}, "
-                    "device=cpu, layout=Strided, requires_grad=false (default), "
-                    "pinned_memory=false (default), memory_format=(nullopt)))"
+                    f"expected TensorOptions(dtype={cpp_type_name(dtype)}, {_DEFAULT_OPTIONS} (got "
+                    f"TensorOptions(dtype={cpp_type_name(first.dtype)}, {_DEFAULT_OPTIONS})"
                 )
             return first.detach()
         if isinstance(first, UntypedStorage) or hasattr(first, "_untyped_storage"):
@@ -163,6 +161,12 @@ def legacy_tensor(dtype: Any, args: tuple[Any, ...], device: Any = None) -> Tens
     return wrap(uninitialized(shape, dtype, where))
 
 
+_DEFAULT_OPTIONS = (
+    "device=cpu, layout=Strided, requires_grad=false (default), pinned_memory=false (default), "
+    "memory_format=(nullopt))"
+)
+
+
 def _from_sequence(dtype: Any, data: Any, where: Any) -> Tensor:
     if isinstance(data, str):
         raise TypeError("new(): invalid data type 'str'")
@@ -172,12 +176,6 @@ def _from_sequence(dtype: Any, data: Any, where: Any) -> Tensor:
     if where.type != "cpu":
         array = uninitialized(array.shape, dtype, where)
     return wrap(array)
-
-
-def _c_name(d: Any) -> str:
-    from taper.ops.strided import _c_name as name_of
-
-    return name_of(d).removesuffix(" int") + (" int" if d.name == "int64" else "")
 
 
 def tensor_new(cls: type, *args: Any, device: Any = None, **named: Any) -> Tensor:

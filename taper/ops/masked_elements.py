@@ -9,7 +9,7 @@ import numpy as np
 
 from taper.core.dtype import from_numpy_dtype
 from taper.core.errors import broadcast_error
-from taper.core.promotion import scalar_type_name
+from taper.core.promotion import cpp_type_name, scalar_type_name
 from taper.core.tensor import Tensor
 from taper.ops.declare import OPERATORS, composite, operator
 from taper.ops.out_argument import set_apart
@@ -19,16 +19,13 @@ from taper.ops.scatter import as_element
 Number = Any
 
 _BOOL = np.dtype("bool")
-_C_NAMES = {"uint8": "unsigned char", "float32": "float", "float64": "double",
-            "int64": "long long", "int32": "int", "int16": "short", "int8": "signed char"}
 
 
 def _require_mask(mask: Any) -> None:
     if mask.dtype is not _BOOL:
-        name = mask.dtype.name
         raise RuntimeError(
             "masked_fill_ only supports boolean masks, but got mask with dtype "
-            f"{_C_NAMES.get(name, name)}"
+            f"{cpp_type_name(from_numpy_dtype(mask.dtype))}"
         )
 
 
@@ -118,7 +115,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     if mask.dtype is not _BOOL:
         raise RuntimeError(
             "masked_scatter_ only supports boolean masks, but got mask with dtype "
-            f"{_C_NAMES.get(mask.dtype.name, mask.dtype.name)}"
+            f"{cpp_type_name(from_numpy_dtype(mask.dtype))}"
         )
     if input.dtype != source.dtype:
         raise RuntimeError(

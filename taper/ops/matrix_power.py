@@ -8,7 +8,7 @@ import numpy as np
 
 import taper
 from taper.core.dtype import FLOATING, from_numpy_dtype
-from taper.core.promotion import scalar_type_name
+from taper.core.promotion import cpp_type_name, scalar_type_name
 from taper.core.tensor import Tensor
 from taper.core.user_warning import warn_once
 from taper.kernels.scipy_threads import threads_for
@@ -137,8 +137,8 @@ def _chain(tensors: list[Any], out: Any) -> Tensor:
             )
     if out is not None and out.dtype is not first.dtype:
         raise RuntimeError(
-            f"multi_dot(): expected out tensor to have dtype {_c_name(first)} but got "
-            f"{_c_name(out)}"
+            f"multi_dot(): expected out tensor to have dtype {cpp_type_name(first.dtype)} but got "
+            f"{cpp_type_name(out.dtype)}"
         )
     sizes = [t.shape[0] for t in tensors] + [tensors[-1].shape[1]]
     split = _cheapest_splits(sizes)
@@ -156,15 +156,6 @@ def _chain(tensors: list[Any], out: Any) -> Tensor:
     return out.copy_(result)
 
 
-_C_NAMES = {"float32": "float", "float64": "double", "complex64": "c10::complex<float>",
-            "complex128": "c10::complex<double>", "int64": "long", "int32": "int",
-            "float16": "c10::Half", "bfloat16": "c10::BFloat16"}
-
-
-def _c_name(tensor: Tensor) -> str:
-    return _C_NAMES.get(tensor.dtype.name, tensor.dtype.name)
-
-
 def _check_chain(tensors: list[Any]) -> None:
     for i, t in enumerate(tensors):
         if i in (0, len(tensors) - 1):
@@ -178,7 +169,7 @@ def _check_chain(tensors: list[Any]) -> None:
         if t.dtype is not tensors[0].dtype:
             raise RuntimeError(
                 "multi_dot(): all tensors must have be the same dtype but tensor 0 is "
-                f"{_c_name(tensors[0])} and tensor {i} {_c_name(t)}"
+                f"{cpp_type_name(tensors[0].dtype)} and tensor {i} {cpp_type_name(t.dtype)}"
             )
 
 

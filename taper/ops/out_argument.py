@@ -7,16 +7,11 @@ from typing import Any
 import numpy as np
 
 from taper.core.dtype import INTEGER
-from taper.core.promotion import scalar_type_name
+from taper.core.promotion import cpp_type_name, scalar_type_name
 from taper.core.tensor import Tensor
 
 __all__ = ["dtype_of_inexact_out", "dtype_of_out", "matching_dtype", "same_dtype",
            "same_dtype_apart", "set_apart"]
-
-_C_NAMES = {"float32": "float", "float64": "double", "int64": "long int", "int32": "int",
-            "int16": "short int", "int8": "signed char", "uint8": "unsigned char",
-            "float16": "c10::Half", "bfloat16": "c10::BFloat16", "complex64": "c10::complex<float>",
-            "complex128": "c10::complex<double>"}
 
 
 def dtype_of_out(bound: dict[str, Any], out: Any) -> None:
@@ -51,8 +46,8 @@ def same_dtype(bound: dict[str, Any], out: Any) -> None:
     for t in out if isinstance(out, (tuple, list)) else (out,):
         if isinstance(t, Tensor) and t.dtype is not wanted:
             raise RuntimeError(
-                f"Expected out tensor to have dtype {_C_NAMES.get(wanted.name, wanted.name)}, but "
-                f"got {_C_NAMES.get(t.dtype.name, t.dtype.name)} instead"
+                f"Expected out tensor to have dtype {cpp_type_name(wanted)}, but "
+                f"got {cpp_type_name(t.dtype)} instead"
             )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from taper.core.promotion import scalar_type_name
+from taper.core.promotion import cpp_type_name, scalar_type_name
 
 __all__ = [
     "same_dtypes_in_addmm", "same_dtypes_in_addmv", "same_dtypes_in_baddbmm",
@@ -18,22 +18,11 @@ __all__ = [
 
 Check = Callable[[dict[str, Any]], None]
 
-_C_NAMES = {
-    "float32": "float", "float64": "double", "int64": "long int", "int32": "int", "int16": "short",
-    "int8": "signed char", "uint8": "unsigned char", "complex64": "c10::complex<float>",
-    "complex128": "c10::complex<double>", "float16": "c10::Half", "bfloat16": "c10::BFloat16",
-}
-
-
-def _c_name(tensor: Any) -> str:
-    return _C_NAMES.get(tensor.dtype.name, tensor.dtype.name)
-
-
 def _raise_unless_factors_agree(first: Any, second: Any) -> None:
     if first.dtype is not second.dtype:
         raise RuntimeError(
             "expected m1 and m2 to have the same dtype, but got: "
-            f"{_c_name(first)} != {_c_name(second)}"
+            f"{cpp_type_name(first.dtype)} != {cpp_type_name(second.dtype)}"
         )
 
 
@@ -116,7 +105,7 @@ def same_dtypes_in_addmm(first: str, second: str) -> Check:
 def same_dtypes_in_baddbmm(bound: dict[str, Any]) -> None:
     """A batch to add to and two batches of factors."""
     tensors = [bound[name] for name in ("input", "batch1", "batch2")]
-    a, b, c = (_c_name(t) for t in tensors)
+    a, b, c = (cpp_type_name(t.dtype) for t in tensors)
     if not a == b == c:
         raise RuntimeError(
             f"Input dtypes must be the same, got: input {a}, batch1: {b}, batch2: {c}"

@@ -13,7 +13,7 @@ from taper.autograd.node import rename_in_place
 from taper.autograd.views import Geometry, hand_on_history
 from taper.core.dtype import as_dtype
 from taper.core.errors import normalize_dim
-from taper.core.promotion import scalar_type_name
+from taper.core.promotion import cpp_type_name, scalar_type_name
 from taper.core.state import is_recording
 from taper.core.storage import (
     UntypedStorage,
@@ -553,8 +553,8 @@ def set_(
     if isinstance(source, Tensor):
         if source.dtype is not self.dtype:
             raise RuntimeError(
-                f"Could not set tensor of type {_c_name(source.dtype)} to a tensor of type "
-                f"{_c_name(self.dtype)}"
+                f"Could not set tensor of type {cpp_type_name(source.dtype)} to a tensor of type "
+                f"{cpp_type_name(self.dtype)}"
             )
         storage = source._shared_storage()
         if size is None:
@@ -573,15 +573,6 @@ def set_(
     self._base = None
     _move_window(self, size, tuple(stride), storage_offset)
     return self
-
-
-def _c_name(d: Any) -> str:
-    names = {
-        "float32": "float", "float64": "double", "float16": "c10::Half", "int64": "long int",
-        "int32": "int", "int16": "short int", "int8": "signed char", "uint8": "unsigned char",
-        "bool": "bool", "bfloat16": "c10::BFloat16",
-    }
-    return names.get(d.name, d.name)
 
 
 @method()
