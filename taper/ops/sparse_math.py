@@ -18,9 +18,9 @@ from taper.core.device import layout_title
 from taper.core.dtype import as_dtype
 from taper.core.errors import normalize_dim
 from taper.core.tensor import Tensor
+from taper.ops.added_product import add_scaled
 from taper.ops.arithmetic import conj
 from taper.ops.declare import composite, operator
-from taper.ops.matrix import add_scaled
 from taper.ops.reduction import sum_to
 from taper.ops.solve import adjoint
 from taper.ops.sparse_creation import sparse_coo_tensor
