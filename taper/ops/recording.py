@@ -6,12 +6,13 @@ import re
 from typing import Any
 
 from taper.autograd.node import Node, check_version, freed_error, function_of, restore_result
+from taper.autograd.saved_tensors import SavedTensor, restored
 from taper.core.tensor import wrap
 from taper.ops.declare import Operator
 from taper.ops.signature import LIST, OPTIONAL, VALUE, Signature
 from taper.ops.source import Source
 
-__all__ = ["node_class", "node_class_for", "saved_items", "write_recording"]
+__all__ = ["node_class", "node_class_for", "saved_items", "saved_layout", "write_recording"]
 
 
 def _recorded_tensors(signature: Signature, numbers: set[str]) -> list[Any]:
@@ -208,6 +209,13 @@ _NOT_SAVED = {"grad", "grads", "needs"}
 
 def saved_items(op: Operator, signature: Signature) -> list[SavedItem]:
     """What the rules of an operator need, each thing once, in the order they name it."""
+    found = op.__dict__.get("_saved_items")
+    if found is None:
+        found = op._saved_items = _find_saved_items(op, signature)
+    return found
+
+
+def _find_saved_items(op: Operator, signature: Signature) -> list[SavedItem]:
     users: dict[str, set[str]] = {}
     for rule in op.derivatives:
         for name in rule.names:
@@ -362,15 +370,17 @@ _PYTORCH_SAVED_NAMES = {"input": "self"}
 
 
 def _saved_properties(items: list[SavedItem]) -> dict[str, property]:
-    """`_saved_self`, `_saved_result` …: what a node keeps, as PyTorch names it."""
+    """`_saved_self`, `_saved_result` …: what a node keeps, as PyTorch names it.
+
+    `_raw_saved_self` … are the same as objects on which hooks can be registered.
+    """
     properties = {}
-    position = 0
-    for item in items:
-        def get(node: Any, item: SavedItem = item, position: int = position) -> Any:
+    for item, layout in zip(items, saved_layout(items), strict=True):
+        def get(node: Any, item: SavedItem = item, position: int = layout[1]) -> Any:
             saved = node.saved
             if saved is None:
                 raise freed_error(node)
-            value = saved[position]
+            value = restored(node, saved[position])
             if item.kind == "tensor" and saved[position + 1] >= 0:
                 check_version(node, value, saved[position + 1])
             elif item.kind == "result" and value is not None:
@@ -381,5 +391,18 @@ def _saved_properties(items: list[SavedItem]) -> dict[str, property]:
 
         name = _PYTORCH_SAVED_NAMES.get(item.name, item.name)
         properties[f"_saved_{name}"] = property(get)
-        position += len(item.unpack())
+        if item.kind in ("tensor", "result", "aux"):
+            properties[f"_raw_saved_{name}"] = property(
+                lambda node, layout=layout, get=get: SavedTensor(node, layout, get)
+            )
     return properties
+
+
+def saved_layout(items: list[SavedItem]) -> list[tuple[str, int, int | None]]:
+    """The kind of each saved thing, its place in the node's `saved`, and the output it is of."""
+    layout = []
+    position = 0
+    for item in items:
+        layout.append((item.kind, position, item.what))
+        position += len(item.unpack())
+    return layout

@@ -8,19 +8,12 @@ is active; or when the short path failed and the error must be told in PyTorch's
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from taper.autograd.node import (
-    NodeOutput,
-    edge_of,
-    next_sequence,
-    rename_in_place,
-    save_result,
-    version_of,
-)
+from taper.autograd.node import NodeOutput, rename_in_place, save_result
 from taper.autograd.views import check_inplace, rebase_history, register_view
 from taper.core import overrides
 from taper.core.dtype import REDUCED_FLOATS, dtype, float32
@@ -47,6 +40,7 @@ from taper.ops.argument_checks import (
 )
 from taper.ops.declare import Operator
 from taper.ops.promoted_call import promoted_call
+from taper.ops.recorded_call import record
 from taper.ops.signature import LIST, NUMBER, TENSOR, Signature
 
 __all__ = ["call", "call_dunder", "call_inplace", "collect_variadic", "renamed_arguments"]
@@ -306,90 +300,7 @@ def _downcast(result: Any, back: Any) -> Any:
     return result.astype(back) if result is not None and result.dtype == _WIDE else result
 
 
-# -- recording ------------------------------------------------------------------------------------
-
-
-def record(
-    op: Operator, signature: Signature, bound: dict[str, Any], outputs: list[Tensor],
-    aux: tuple[Any, ...], where: Any,
-) -> None:
-    """Puts a node behind the outputs, in the layout that the generated `backward` reads."""
-    from taper.ops.recording import node_class_for, saved_items
-
-    differentiable = [t for t in outputs if t._array.dtype.kind not in "biu"]
-    if not differentiable:
-        return
-    node = _new(node_class_for(op, bound))
-    edges: list[Any] = []
-    adjust: list[Any] = []
-    for p in signature.tensors:
-        value = bound[p.name]
-        for item in value if p.role is LIST else (value,):
-            if not isinstance(item, Tensor):
-                edges.append(None)
-                adjust.append(None)
-                continue
-            edges.append(edge_of(item))
-            changes = op.promote is not None and edges[-1] is not None
-            adjust.append((item._array.shape, item.dtype) if changes else None)
-            if not changes or p.role is LIST:
-                adjust[-1] = None if not changes else (None, item.dtype)
-    node.edges = tuple(edges)
-    node.adjust = tuple(adjust) if any(a is not None for a in adjust) else None
-    edge_by_name = _edges_by_name(signature, bound)
-    saved: list[Any] = []
-    for item in saved_items(op, signature):
-        saved.extend(_saved(item, bound, outputs, aux, op, edge_by_name))
-    node.saved = tuple(saved)
-    node.sequence = next_sequence()
-    node.where = where
-    node.extras = None
-    if op.outputs is None:
-        outputs[0]._edge = node
-        return
-    node.outputs = len(outputs)
-    for index, t in enumerate(outputs):
-        if t._array.dtype.kind not in "biu":
-            t._edge = NodeOutput(node, index)
-
-
-def _edges_by_name(signature: Signature, bound: dict[str, Any]) -> dict[str, bool]:
-    needs = {}
-    for p in signature.tensors:
-        value = bound[p.name]
-        items = value if p.role is LIST else (value,)
-        needs[p.name] = any(isinstance(v, Tensor) and v._edge is not None for v in items)
-    return needs
-
-
-def _saved(
-    item: Any, bound: dict[str, Any], outputs: list[Tensor], aux: tuple[Any, ...], op: Operator,
-    needs: dict[str, bool],
-) -> Sequence[Any]:
-    if item.kind == "tensor":
-        value = bound[item.name]
-        if not isinstance(value, Tensor):
-            return (value, -1)
-        if any(needs[user] for user in item.users):
-            return (value, version_of(value))
-        return (None, -1)
-    if item.kind == "list":
-        value = tuple(bound[item.name])
-        return (value, [version_of(t) for t in value])
-    if item.kind == "result":
-        if not item.for_all and not any(needs[user] for user in item.users):
-            return (None,)
-        return (save_result(outputs[item.what or 0]),)
-    if item.kind == "aux":
-        return (aux[op.aux.index(item.name)],)
-    if item.kind in ("shape", "dtype"):
-        value = bound[item.parameter.name]
-        if item.parameter.role is LIST:
-            return ([tuple(t.shape) if item.kind == "shape" else t.dtype for t in value],)
-        if not isinstance(value, Tensor):
-            return (() if item.kind == "shape" and value is not None else None,)
-        return (value._array.shape if item.kind == "shape" else value.dtype,)
-    return (bound[item.name],)
+# -- views -----------------------------------------------------------------------------------------
 
 
 def _connect_views(op: Operator, source: Tensor, views: list[Tensor]) -> None:
