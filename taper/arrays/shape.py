@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.primitive import Primitive, answers
 from taper.core import device as devices
 from taper.core.storage import span_in_bytes
 
@@ -58,6 +59,7 @@ class Flags:
         return self.array._stand_in().flags.forc
 
 
+@answers
 class ShapeArray(np.lib.mixins.NDArrayOperatorsMixin):
     """An array without data: shape, dtype and strides."""
 
@@ -322,12 +324,27 @@ class ShapeArray(np.lib.mixins.NDArrayOperatorsMixin):
         from taper.arrays.shape_rules import RULES
 
         rule = RULES.get(function)
+        if rule is None and type(function) is Primitive and function.shape_rule is not None:
+            return _arrays_of(function.shape_rule(*args, **kwargs))
         if rule is None:
             raise NotImplementedError(
-                f"numpy.{function.__name__} has no rule for shapes without data, so this operator "
-                "does not run on device='meta' yet; use a tensor on the CPU"
+                f"{name_of(function)} has no rule for shapes without data, so this operator does "
+                "not run on device='meta' yet; use a tensor on the CPU"
             )
         return rule(*args, **kwargs)
+
+
+def name_of(function: Any) -> str:
+    """A NumPy function or a primitive, as messages name it."""
+    prefix = "" if type(function) is Primitive else "numpy."
+    return f"{prefix}{function.__name__}"
+
+
+def _arrays_of(found: Any) -> Any:
+    """The arrays that a primitive's rule for shapes describes."""
+    if type(found) is list:
+        return tuple([ShapeArray(*pair) for pair in found])
+    return ShapeArray(*found)
 
 
 def _no_data() -> RuntimeError:

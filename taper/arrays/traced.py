@@ -1,31 +1,97 @@
 """`TracedArray`: records every NumPy call as a node of a graph, and computes nothing.
 
-Shapes and dtypes come from `ShapeArray`, so a function that has a rule there can be recorded.
-A write into an array makes a new node, which the array stands for from then on.
+Shapes and dtypes come from `ShapeArray`, so a function or a primitive that has a rule there can be
+recorded.
+
+Note [writes in a graph]: values in a graph never change, arrays do. An array that owns its memory
+stands for the last value written to it. A view remembers its owner and the steps that lead to it
+(`.transpose(1, 0)[2:]`): a write into it makes a new value of the whole owner, and all other views
+take their steps anew, from that value, when somebody next reads them.
 """
 
 from __future__ import annotations
 
 import operator
-import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from taper.arrays.primitive import answers
 from taper.arrays.shape import ShapeArray
-from taper.compiler.graph import Graph, Reference
+from taper.compiler.graph import Graph, Reference, text_of
 from taper.core import device as devices
 
 __all__ = ["TracedArray"]
 
-_VIEWS = frozenset("reshape transpose swapaxes squeeze diagonal view __getitem__ ravel".split())
+_VIEWS = frozenset("transpose swapaxes squeeze diagonal view".split())
+_VIEW_FUNCTIONS = frozenset([
+    np.broadcast_to, np.diagonal, np.expand_dims, np.moveaxis, np.squeeze, np.swapaxes,
+    np.transpose,
+])
+_WRITERS = frozenset([np.copyto, np.place, np.put, np.put_along_axis, np.putmask])
 
 
+class Step:
+    """One step from an array to a view of it: a call that takes the array first."""
+
+    __slots__ = ("__name__", "args", "function", "kwargs")
+
+    def __init__(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+        name = function.__name__
+        if name == "__getitem__":
+            self.__name__ = f"[{text_of(args[0])}]"
+        else:
+            parts = [text_of(a) for a in args] + [f"{k}={text_of(v)}" for k, v in kwargs.items()]
+            self.__name__ = f".{name}({', '.join(parts)})"
+
+    def __call__(self, array: Any) -> Any:
+        return self.function(array, *self.args, **self.kwargs)
+
+
+def write(array: Any, steps: tuple[Step, ...], value: Any) -> Any:
+    """A copy of an array with `value` in that view of it."""
+    if isinstance(array, ShapeArray):
+        return ShapeArray(array.shape, array.dtype, array.strides)
+    result = view = array.copy("K")
+    for step in steps:
+        view = step(view)
+    if not view.size or np.may_share_memory(view, result):
+        view.flags.writeable = True  # np.diagonal makes views that are not
+        view[...] = value
+        return result
+    # Memory lies otherwise than it did, and reshape() copied: find the places by their numbers.
+    places = np.arange(array.size).reshape(array.shape)
+    for step in steps:
+        places = step(places)
+    result = array.copy()
+    result.reshape(-1)[places] = value
+    return result
+
+
+class Changed:
+    """A function that writes into its first argument, as one that returns the changed copy."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        self.__name__ = getattr(function, "__name__", "write")
+
+    def __call__(self, array: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(array, ShapeArray):
+            return ShapeArray(array.shape, array.dtype, array.strides)
+        array = array.copy("K")
+        self.function(array, *args, **kwargs)
+        return array
+
+
+@answers
 class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     """An array that will be computed by `node` of `graph`."""
 
-    __slots__ = ("__weakref__", "graph", "meta", "reference", "view_of", "views")
+    __slots__ = ("_reference", "graph", "meta", "owner", "seen", "steps", "writes")
     device = devices.CPU
     layout = devices.strided
     base = None
@@ -34,18 +100,36 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
         def astype(self, dtype: Any) -> TracedArray: ...
 
-    def __init__(self, graph: Graph, reference: Reference, meta: ShapeArray) -> None:
+    def __init__(
+        self, graph: Graph, reference: Reference, meta: ShapeArray,
+        owner: TracedArray | None = None, steps: tuple[Step, ...] = (),
+    ) -> None:
         self.graph = graph
-        self.reference = reference
+        self._reference = reference
         self.meta = meta
-        self.view_of: TracedArray | None = None
-        self.views: list[weakref.ref[TracedArray]] = []
+        self.owner = owner  # None if it owns its memory, see Note [writes in a graph]
+        self.steps = steps
+        self.writes = 0  # how often the owner was written to
+        self.seen = 0 if owner is None else owner.writes  # by when a view took its steps
 
     @classmethod
     def as_input(cls, graph: Graph, name: str, array: Any) -> TracedArray:
         """A new input of `graph`, like `array`."""
         node = graph.add_input(name, array.shape, array.dtype)
         return cls(graph, Reference(node), ShapeArray(array.shape, array.dtype, array.strides))
+
+    @property
+    def reference(self) -> Reference:
+        """The value that this array stands for now."""
+        owner = self.owner
+        if owner is not None and self.seen != owner.writes:
+            array = owner
+            for step in self.steps:
+                array = array._record(step.function.__name__, step.function,
+                                      (array, *step.args), step.kwargs)
+            self._reference = array._reference
+            self.seen = owner.writes
+        return self._reference
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -114,11 +198,12 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         kwargs: dict[str, Any],
     ) -> Any:
         shapes = function(*_map(_meta_of, args), **_map(_meta_of, kwargs))
-        return self._result(label, function, args, kwargs, shapes)
+        return self.result_of(label, function, args, kwargs, shapes)
 
-    def _result(
+    def result_of(
         self, label: str, function: Any, args: Any, kwargs: Any, shapes: Any
     ) -> Any:
+        """The arrays, one or a tuple, that a new node of these shapes computes."""
         several = type(shapes) is tuple
         metas = [_as_meta(s) for s in (shapes if several else (shapes,))]
         node = self.graph.add(
@@ -135,62 +220,70 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         out = kwargs.pop("out", None)
         function = ufunc if method == "__call__" else getattr(ufunc, method)
         label = ufunc.__name__ + ("" if method == "__call__" else f".{method}")
+        if any(type(x) is not TracedArray and hasattr(type(x), "__array_ufunc__")
+               and not isinstance(x, (np.ndarray, np.generic)) for x in inputs):
+            return NotImplemented
         if method == "at":
-            return self._record_at(label, function, inputs)
+            return self._record_write(function, inputs[0], inputs[1:], kwargs)
         result = self._record(label, function, inputs, kwargs)
         if out is None:
             return result
-        (target,) = out
+        results = result if type(result) is tuple else (result,)
+        targets = []
+        for target, value in zip(out, results, strict=True):
+            if target is not None and not isinstance(target, TracedArray):
+                raise _untold()
+            if target is not None:
+                target.overwrite(value)
+            targets.append(value if target is None else target)
+        return targets[0] if len(targets) == 1 else tuple(targets)
+
+    def _record_write(
+        self, function: Any, target: Any, rest: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         if not isinstance(target, TracedArray):
-            raise NotImplementedError(
-                "a recorded step writes into a tensor that it was not told of; pass the tensor, "
-                "or the module or optimizer that holds it, as state"
-            )
-        target.overwrite(result)
-        return target
-
-    def _record_at(self, label: str, function: Any, inputs: Any) -> None:
-        def updated(array: Any, *rest: Any) -> Any:
-            if isinstance(array, ShapeArray):
-                return array
-            array = array.copy()
-            function(array, *rest)
-            return array
-
-        target, *rest = inputs
-        target.overwrite(self._record(label, updated, (target, *rest), {}))
+            raise _untold()
+        target.overwrite(self._record(
+            function.__name__, Changed(function), (target, *rest), kwargs
+        ))
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if not all(issubclass(cls, (TracedArray, np.ndarray)) for cls in types):
+            return NotImplemented
+        if function in _WRITERS:
+            return self._record_write(function, args[0], args[1:], kwargs)
+        if function is np.reshape:
+            return args[0].reshape(*args[1:], **kwargs)
+        if function in _VIEW_FUNCTIONS and isinstance(args[0], TracedArray):
+            return args[0]._view(function.__name__, Step(function, tuple(args[1:]), kwargs))
+        if function in (np.may_share_memory, np.shares_memory):
+            first, second = (getattr(a, "owner", None) or a for a in args[:2])
+            return first is second
         return self._record(function.__name__, function, args, kwargs)
 
     def overwrite(self, value: TracedArray) -> None:
         """From here on this array stands for `value`, cast to its own dtype and shape."""
-        if self.view_of is not None or any(r() is not None for r in self.views):
-            raise NotImplementedError(
-                "a recorded step writes in place into memory that views share; this recorder "
-                "can't follow that yet, use an out-of-place operation"
-            )
+        owner = self.owner
+        if owner is not None:
+            changed = owner._record("write", write, (owner, self.steps, value), {})
+            owner._reference = changed._reference
+            owner.writes += 1
+            return
         if value.dtype != self.dtype:
             value = value.astype(self.dtype)
         if value.shape != self.shape:
             value = self._record("broadcast_to", np.broadcast_to, (value, self.shape), {})
-        self.reference = value.reference
-        self.meta = ShapeArray(self.shape, self.dtype, self.strides)
+        self._reference = value.reference
+        self.writes += 1
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if index is Ellipsis or index == slice(None):
-            self.overwrite(value if isinstance(value, TracedArray) else
-                           self._record("full_like", np.full_like, (self, value), {}))
+        if not _is_plain_index(index):
+            self._record_write(operator.setitem, self, (index, value), {})
             return
-
-        def replaced(array: Any, where: Any, new: Any) -> Any:
-            if isinstance(array, ShapeArray):
-                return array
-            array = array.copy()
-            array[where] = new
-            return array
-
-        self.overwrite(self._record("replace", replaced, (self, index, value), {}))
+        target = self if index is Ellipsis or index == slice(None) else self[index]
+        if not isinstance(value, TracedArray):
+            value = self._record("full_like", np.full_like, (target, value), {})
+        target.overwrite(value)
 
     def fill(self, value: Any) -> None:
         self[...] = value
@@ -198,16 +291,41 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     # -- methods -----------------------------------------------------------------------------------
 
     def _method(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        caller = _method_caller(name)
-        result = self._record(name, caller, (self, *args), kwargs)
         if name in _VIEWS:
-            root = self.view_of if self.view_of is not None else self
-            result.view_of = root
-            root.views.append(weakref.ref(result))
-        return result
+            return self._view(name, Step(_method_caller(name), args, kwargs))
+        return self._record(name, _method_caller(name), (self, *args), kwargs)
+
+    def _view(self, label: str, step: Step) -> TracedArray:
+        result = self._record(label, step.function, (self, *step.args), step.kwargs)
+        return self.connected(result, step)
+
+    def connected(self, result: TracedArray, step: Step) -> TracedArray:
+        """A recorded result as the view of this array that `step` leads to."""
+        owner = self if self.owner is None else self.owner
+        return TracedArray(
+            self.graph, result._reference, result.meta, owner, (*self.steps, step)
+        )
 
     def __getitem__(self, index: Any) -> Any:
-        return self._method("__getitem__", (index,), {})
+        if _is_plain_index(index):
+            return self._view("__getitem__", Step(_method_caller("__getitem__"), (index,), {}))
+        return self._record("__getitem__", _method_caller("__getitem__"), (self, index), {})
+
+    def reshape(self, *shape: Any, **kwargs: Any) -> Any:
+        caller = _method_caller("reshape")
+        if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
+            shape = tuple(shape[0])
+        try:
+            np.reshape(self.meta._stand_in(), shape, copy=False)
+        except ValueError:  # a copy, or an error that recording raises
+            return self._record("reshape", caller, (self, shape), {})
+        return self._view("reshape", Step(caller, (shape,), {}))
+
+    def ravel(self, order: str = "C") -> Any:
+        return self.reshape(-1)
+
+    def sort(self, axis: int = -1, **kwargs: Any) -> None:
+        self.overwrite(self._record("sort", np.sort, (self, axis), kwargs))
 
     def __iter__(self) -> Any:
         return (self[i] for i in range(len(self)))
@@ -218,11 +336,50 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     @property
     def real(self) -> Any:
-        return self._record("real", operator.attrgetter("real"), (self,), {})
+        return self._part("real") if self.dtype.kind == "c" else self
+
+    @real.setter
+    def real(self, value: Any) -> None:
+        self._part("real")[...] = value
 
     @property
     def imag(self) -> Any:
-        return self._record("imag", operator.attrgetter("imag"), (self,), {})
+        return self._part("imag")
+
+    @imag.setter
+    def imag(self, value: Any) -> None:
+        self._part("imag")[...] = value
+
+    def _part(self, name: str) -> TracedArray:
+        return self._view(name, Step(_PARTS[name], (), {}))
+
+
+def _real(array: Any) -> Any:
+    return array.real
+
+
+def _imag(array: Any) -> Any:
+    return array.imag
+
+
+_PARTS = {"real": _real, "imag": _imag}
+
+
+def _is_plain_index(index: Any) -> bool:
+    """Whether indexing gives a view: integers, slices, None and Ellipsis."""
+    parts = index if type(index) is tuple else (index,)
+    return all(
+        p is None or p is Ellipsis or type(p) is slice
+        or (isinstance(p, (int, np.integer)) and not isinstance(p, bool))
+        for p in parts
+    )
+
+
+def _untold() -> NotImplementedError:
+    return NotImplementedError(
+        "a recorded step writes into a tensor that it was not told of; pass the tensor, or the "
+        "module or optimizer that holds it, as state"
+    )
 
 
 class _MethodCaller:
@@ -253,8 +410,9 @@ def _add_methods() -> None:
         return method
 
     for name in (
-        "reshape", "transpose", "swapaxes", "squeeze", "diagonal", "view", "astype", "copy",
-        "ravel", "flatten", "conj", "conjugate", "dot", "take", "repeat",
+        "transpose", "swapaxes", "squeeze", "diagonal", "view", "astype", "copy", "flatten",
+        "conj", "conjugate", "dot", "take", "repeat", "argmax", "argmin", "argsort",
+        "searchsorted", "sum", "prod", "max", "min", "any", "all",
     ):
         setattr(TracedArray, name, make(name))
 

@@ -131,9 +131,9 @@ class Graph:
             if isinstance(item, Reference):
                 value = values[item.node.number]
                 return value if item.output is None else value[item.output]
-            if isinstance(item, tuple):
-                return tuple(value_of(i) for i in item)
-            if isinstance(item, list):
+            if type(item) is tuple:  # a named tuple is a setting, not a list of arrays
+                return tuple([value_of(i) for i in item])
+            if type(item) is list:
                 return [value_of(i) for i in item]
             return item
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.primitive import primitive
+
 __all__ = ["attention", "attention_gradient"]
 
 Array = np.ndarray[Any, Any]
@@ -51,6 +53,7 @@ def _scores(
     return scores, seen
 
 
+@primitive
 def attention(
     query: Array, key: Array, value: Array, mask: Array | None, causal: bool, scale: float
 ) -> tuple[Array, Array]:
@@ -84,6 +87,15 @@ def attention(
     return result, logsum
 
 
+@attention.shapes
+def _(
+    query: Array, key: Array, value: Array, mask: Array | None, causal: bool, scale: float
+) -> Any:
+    lead = query.shape[:2]
+    return [((*lead, value.shape[2]), query.dtype), ((*lead, 1), query.dtype)]
+
+
+@primitive
 def attention_gradient(
     grad: Array, query: Array, key: Array, value: Array, mask: Array | None, result: Array,
     logsum: Array, causal: bool, scale: float,
@@ -109,3 +121,11 @@ def attention_gradient(
         for_query[items, rows] = np.matmul(for_weights, key[items, seen])
         for_key[items, seen] += np.matmul(for_weights.swapaxes(1, 2), query[items, rows])
     return for_query, for_key, for_value
+
+
+@attention_gradient.shapes
+def _(
+    grad: Array, query: Array, key: Array, value: Array, mask: Array | None, result: Array,
+    logsum: Array, causal: bool, scale: float,
+) -> Any:
+    return [(x.shape, x.dtype) for x in (query, key, value)]

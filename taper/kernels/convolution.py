@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.primitive import primitive
+
 __all__ = ["convolve", "input_gradient", "output_size", "transposed_size", "weight_gradient"]
 
 Array = np.ndarray[Any, Any]
@@ -121,6 +123,7 @@ def suits_pixels(channels: int, kernel: Ints, dilation: Ints, out: Ints, groups:
     )
 
 
+@primitive
 def convolve(
     x: Array, weight: Array, stride: Ints, padding: Ints, dilation: Ints, groups: int
 ) -> Array:
@@ -160,6 +163,14 @@ def convolve(
         product = np.matmul(matrix, columns)
         result[images, :, :, lines] = product.reshape(count, groups, -1, *part.shape[-len(out):])
     return result.reshape(batch, filters, *out)
+
+
+@convolve.shapes
+def _(
+    x: Array, weight: Array, stride: Ints, padding: Ints, dilation: Ints, groups: int
+) -> Any:
+    out = output_size(x.shape[2:], weight.shape[2:], stride, padding, dilation)
+    return (x.shape[0], weight.shape[0], *out), x.dtype
 
 
 def _pixel_windows(
@@ -279,6 +290,7 @@ def images_of(x: Array) -> Iterator[slice]:
         yield slice(start, start + step)
 
 
+@primitive
 def input_gradient(
     grad: Array, weight: Array, size: Ints, stride: Ints, padding: Ints, dilation: Ints,
     groups: int,
@@ -344,6 +356,15 @@ def input_gradient(
     return result if result.flags.c_contiguous else result.copy()
 
 
+@input_gradient.shapes
+def _(
+    grad: Array, weight: Array, size: Ints, stride: Ints, padding: Ints, dilation: Ints,
+    groups: int,
+) -> Any:
+    return (grad.shape[0], weight.shape[1] * groups, *size), grad.dtype
+
+
+@primitive
 def weight_gradient(
     grad: Array, x: Array, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
 ) -> Array:
@@ -372,6 +393,13 @@ def weight_gradient(
         summed = product[0] if count == 1 else np.add.reduce(product, 0)
         total = summed if total is None else total + summed
     return total.reshape(filters, each, *kernel)
+
+
+@weight_gradient.shapes
+def _(
+    grad: Array, x: Array, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
+) -> Any:
+    return (grad.shape[1], x.shape[1] // groups, *kernel), grad.dtype
 
 
 def _weight_gradient_pixels(

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.primitive import primitive
+
 __all__ = ["ctc_gradient", "ctc_losses"]
 
 Array = np.ndarray[Any, Any]
@@ -53,6 +55,7 @@ def _entered(alpha: Array, skip: Array) -> Array:
     return _log_sum(alpha, one, np.where(skip, two, nothing))
 
 
+@primitive
 def ctc_losses(
     log_probs: Array, targets: Array, input_lengths: Array, target_lengths: Array, blank: int
 ) -> tuple[Array, Array]:
@@ -82,6 +85,16 @@ def ctc_losses(
     return losses, alpha
 
 
+@ctc_losses.shapes
+def _(
+    log_probs: Array, targets: Array, input_lengths: Array, target_lengths: Array, blank: int
+) -> Any:
+    time, batch = log_probs.shape[:2]
+    alpha = (max(time, 1), batch, 2 * targets.shape[1] + 1)
+    return [((batch,), log_probs.dtype), (alpha, log_probs.dtype)]
+
+
+@primitive
 def ctc_gradient(
     grad: Array, log_probs: Array, targets: Array, input_lengths: Array, target_lengths: Array,
     losses: Array, alpha: Array, blank: int, zero_infinity: bool,
@@ -126,3 +139,8 @@ def ctc_gradient(
     if zero_infinity:
         result[:, np.isinf(losses)] = 0
     return result
+
+
+@ctc_gradient.shapes
+def _(grad: Array, log_probs: Array, *rest: Any) -> Any:
+    return log_probs.shape, log_probs.dtype

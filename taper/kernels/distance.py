@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.primitive import primitive
+
 __all__ = ["distance_gradient", "distances", "euclidean_distances"]
 
 Array = np.ndarray[Any, Any]
@@ -39,6 +41,7 @@ def norms(difference: Array, p: float) -> Array:
     return np.add.reduce(size ** number(p), -1) ** number(1 / p)
 
 
+@primitive
 def distances(x1: Array, x2: Array, p: float) -> Array:
     """The distances (batch, n, m) of rows (batch, n, size) and (batch, m, size)."""
     result = np.empty((x1.shape[0], x1.shape[1], x2.shape[1]), x1.dtype)
@@ -47,6 +50,12 @@ def distances(x1: Array, x2: Array, p: float) -> Array:
     return result
 
 
+@distances.shapes
+def _(x1: Array, x2: Array, p: float) -> Any:
+    return (*x1.shape[:2], x2.shape[1]), x1.dtype
+
+
+@primitive
 def euclidean_distances(x1: Array, x2: Array) -> Array:
     """`distances` for p = 2 from one matrix product: quicker for many rows, and less exact."""
     first = np.vecdot(x1, x1)[:, :, None]
@@ -59,6 +68,12 @@ def euclidean_distances(x1: Array, x2: Array) -> Array:
     return np.sqrt(result, result)
 
 
+@euclidean_distances.shapes
+def _(x1: Array, x2: Array) -> Any:
+    return (*x1.shape[:2], x2.shape[1]), x1.dtype
+
+
+@primitive
 def distance_gradient(grad: Array, result: Array, x1: Array, x2: Array, p: float) -> Array:
     """The gradient of `x1`; at distance 0 it is 0."""
     found = np.zeros(x1.shape, x1.dtype)
@@ -82,3 +97,8 @@ def distance_gradient(grad: Array, result: Array, x1: Array, x2: Array, p: float
                 share = np.where(difference == 0, number(0), np.sign(difference) * power)
         found[item, rows] = np.add.reduce(share, 1)
     return found
+
+
+@distance_gradient.shapes
+def _(grad: Array, result: Array, x1: Array, x2: Array, p: float) -> Any:
+    return x1.shape, x1.dtype

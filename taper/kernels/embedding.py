@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.primitive import primitive
+
 __all__ = ["add_rows", "bag_maxima", "bag_numbers", "bag_sums", "limit_row_norms"]
 
 Array = np.ndarray[Any, Any]
@@ -13,6 +15,7 @@ Array = np.ndarray[Any, Any]
 _FEW = 4096  # elements; below, np.add.at is quicker than a sparse product
 
 
+@primitive
 def add_rows(count: int, index: Array, rows: Array) -> Array:
     """A table of `count` rows in which row index[i] holds the sum of all rows[i]."""
     if rows.size <= _FEW or rows.dtype.kind not in "fc" or rows.dtype.itemsize < 4:
@@ -24,6 +27,11 @@ def add_rows(count: int, index: Array, rows: Array) -> Array:
     ones = np.ones(len(index), rows.dtype)
     picks = csc_array((ones, index, np.arange(len(index) + 1)), (count, len(index)))
     return picks @ rows
+
+
+@add_rows.shapes
+def _(count: int, index: Array, rows: Array) -> Any:
+    return (count, *rows.shape[1:]), rows.dtype
 
 
 def limit_row_norms(table: Array, index: Array, max_norm: float, norm_type: float) -> None:

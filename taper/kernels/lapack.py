@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.primitive import primitive
+from taper.core.dtype import from_numpy_dtype
+from taper.core.promotion import scalar_type_name
 from taper.kernels.scipy_threads import with_fitting_threads
 
 __all__ = [
@@ -22,6 +25,7 @@ __all__ = [
 ]
 
 Array = np.ndarray[Any, Any]
+INT32 = np.dtype(np.int32)
 _PREFIX = {"float32": "s", "float64": "d", "complex64": "c", "complex128": "z"}
 
 
@@ -29,25 +33,39 @@ def routine(name: str, dtype: Any) -> Callable[..., Any]:
     """LAPACK's routine for a dtype; `name` without the letter that says the dtype."""
     from scipy.linalg import lapack
 
-    return getattr(lapack, _PREFIX[dtype.name] + name)
+    return getattr(lapack, _prefix(name, dtype) + name)
 
 
 def blas(name: str, dtype: Any) -> Callable[..., Any]:
     """BLAS's routine for a dtype."""
     from scipy.linalg import blas as functions
 
-    return getattr(functions, _PREFIX[dtype.name] + name)
+    return getattr(functions, _prefix(name, dtype) + name)
+
+
+def _prefix(name: str, dtype: Any) -> str:
+    """The letter of a dtype; the others have PyTorch's error."""
+    if dtype.name not in _PREFIX:
+        kind = scalar_type_name(from_numpy_dtype(dtype))
+        raise NotImplementedError(f'"{name}_cpu" not implemented for \'{kind}\'')
+    return _PREFIX[dtype.name]
 
 
 def batches(*arrays: tuple[Array, int]) -> tuple[tuple[int, ...], list[Array]]:
     """The broadcast batch shape of (array, its own dimensions) pairs, and the arrays with it."""
-    lead = np.broadcast_shapes(*(a.shape[: a.ndim - k] for a, k in arrays))
+    lead = lead_of(*arrays)
     return lead, [np.broadcast_to(a, (*lead, *a.shape[a.ndim - k :])) for a, k in arrays]
+
+
+def lead_of(*arrays: tuple[Array, int]) -> tuple[int, ...]:
+    """The broadcast batch shape of (array, its own dimensions) pairs."""
+    return np.broadcast_shapes(*(a.shape[: a.ndim - k] for a, k in arrays))
 
 
 # -- triangular systems --------------------------------------------------------------------------
 
 
+@primitive
 @with_fitting_threads
 def solve_triangular(
     a: Array, b: Array, upper: bool, left: bool = True, unitriangular: bool = False
@@ -65,9 +83,17 @@ def solve_triangular(
     return result
 
 
+@solve_triangular.shapes
+def _(
+    a: Array, b: Array, upper: bool, left: bool = True, unitriangular: bool = False
+) -> Any:
+    return (*lead_of((a, 2), (b, 2)), *b.shape[-2:]), b.dtype
+
+
 # -- LU ------------------------------------------------------------------------------------------
 
 
+@primitive
 @with_fitting_threads
 def lu_factor(a: Array) -> tuple[Array, Array, Array]:
     """L and U in one array, the pivots and `info`."""
@@ -85,6 +111,13 @@ def lu_factor(a: Array) -> tuple[Array, Array, Array]:
     return packed, pivots, info
 
 
+@lu_factor.shapes
+def _(a: Array) -> Any:
+    *lead, m, n = a.shape
+    return [(a.shape, a.dtype), ((*lead, min(m, n)), INT32), (tuple(lead), INT32)]
+
+
+@primitive
 @with_fitting_threads
 def lu_solve(packed: Array, pivots: Array, b: Array, transposed: int) -> Array:
     """X of A X = B from the factors; `transposed`: 1 for A^T, 2 for A^H instead of A."""
@@ -105,6 +138,12 @@ def lu_solve(packed: Array, pivots: Array, b: Array, transposed: int) -> Array:
     return result
 
 
+@lu_solve.shapes
+def _(packed: Array, pivots: Array, b: Array, transposed: int) -> Any:
+    return (*lead_of((packed, 2), (pivots, 1), (b, 2)), *b.shape[-2:]), b.dtype
+
+
+@primitive
 def apply_pivots(pivots: Array, m: int) -> Array:
     """The permutation that the row exchanges make: row i of P^T A is row result[i] of A."""
     lead = pivots.shape[:-1]
@@ -124,9 +163,15 @@ def apply_pivots(pivots: Array, m: int) -> Array:
     return order
 
 
+@apply_pivots.shapes
+def _(pivots: Array, m: int) -> Any:
+    return (*pivots.shape[:-1], m), np.dtype(np.int64)
+
+
 # -- LDL -----------------------------------------------------------------------------------------
 
 
+@primitive
 @with_fitting_threads
 def ldl_factor(a: Array, hermitian: bool) -> tuple[Array, Array, Array]:
     """L and the block-diagonal D in one lower triangle, the pivots and `info`."""
@@ -145,6 +190,12 @@ def ldl_factor(a: Array, hermitian: bool) -> tuple[Array, Array, Array]:
     return packed, pivots, info
 
 
+@ldl_factor.shapes
+def _(a: Array, hermitian: bool) -> Any:
+    return [(a.shape, a.dtype), (a.shape[:-1], INT32), (a.shape[:-2], INT32)]
+
+
+@primitive
 def ldl_solve(packed: Array, pivots: Array, b: Array, hermitian: bool) -> Array:
     """X of A X = B from the factors."""
     lead, (packed, pivots, b) = batches((packed, 2), (pivots, 1), (b, 2))
@@ -152,6 +203,11 @@ def ldl_solve(packed: Array, pivots: Array, b: Array, hermitian: bool) -> Array:
     for at in np.ndindex(*lead):
         _ldl_solve_one(packed[at], pivots[at], result[at], hermitian)
     return result
+
+
+@ldl_solve.shapes
+def _(packed: Array, pivots: Array, b: Array, hermitian: bool) -> Any:
+    return (*lead_of((packed, 2), (pivots, 1), (b, 2)), *b.shape[-2:]), b.dtype
 
 
 def _ldl_solve_one(packed: Array, pivots: Array, x: Array, hermitian: bool) -> None:
@@ -185,6 +241,7 @@ def _ldl_solve_one(packed: Array, pivots: Array, x: Array, hermitian: bool) -> N
 # -- reflectors ----------------------------------------------------------------------------------
 
 
+@primitive
 @with_fitting_threads
 def qr_factor(a: Array) -> tuple[Array, Array]:
     """R in the upper triangle and the reflectors below it; their factors tau."""
@@ -198,6 +255,13 @@ def qr_factor(a: Array) -> tuple[Array, Array]:
     return packed, tau
 
 
+@qr_factor.shapes
+def _(a: Array) -> Any:
+    *lead, m, n = a.shape
+    return [(a.shape, a.dtype), ((*lead, min(m, n)), a.dtype)]
+
+
+@primitive
 @with_fitting_threads
 def householder_product(a: Array, tau: Array) -> Array:
     """The first columns of H_1 H_2 … H_k, the reflectors lying below the diagonal of `a`."""
@@ -213,6 +277,12 @@ def householder_product(a: Array, tau: Array) -> Array:
     return result
 
 
+@householder_product.shapes
+def _(a: Array, tau: Array) -> Any:
+    return a.shape, a.dtype
+
+
+@primitive
 @with_fitting_threads
 def apply_reflectors(a: Array, tau: Array, c: Array, left: bool, transpose: bool) -> Array:
     """Q C, C Q, or with `transpose` Q^H instead of Q = H_1 … H_k."""
@@ -230,9 +300,15 @@ def apply_reflectors(a: Array, tau: Array, c: Array, left: bool, transpose: bool
     return result
 
 
+@apply_reflectors.shapes
+def _(a: Array, tau: Array, c: Array, left: bool, transpose: bool) -> Any:
+    return (*lead_of((a, 2), (tau, 1), (c, 2)), *c.shape[-2:]), c.dtype
+
+
 # -- Cholesky ------------------------------------------------------------------------------------
 
 
+@primitive
 @with_fitting_threads
 def cholesky_solve(factor: Array, b: Array, upper: bool) -> Array:
     """X of A X = B from the Cholesky factor of A."""
@@ -246,6 +322,12 @@ def cholesky_solve(factor: Array, b: Array, upper: bool) -> Array:
     return result
 
 
+@cholesky_solve.shapes
+def _(factor: Array, b: Array, upper: bool) -> Any:
+    return (*lead_of((factor, 2), (b, 2)), *b.shape[-2:]), b.dtype
+
+
+@primitive
 @with_fitting_threads
 def cholesky_inverse(factor: Array, upper: bool) -> Array:
     """The inverse of A from its Cholesky factor."""
@@ -261,9 +343,15 @@ def cholesky_inverse(factor: Array, upper: bool) -> Array:
     return result
 
 
+@cholesky_inverse.shapes
+def _(factor: Array, upper: bool) -> Any:
+    return factor.shape, factor.dtype
+
+
 # -- least squares -------------------------------------------------------------------------------
 
 
+@primitive
 @with_fitting_threads
 def least_squares(
     a: Array, b: Array, rcond: float, driver: str
@@ -296,3 +384,14 @@ def least_squares(
             found = solve(a[at], padded[at], cond=rcond, lwork=sizes[0])
             padded[at], values[at], rank[at] = found[1:4]
     return padded[..., :n, :].copy(), padded[..., n:, :], rank, values
+
+
+@least_squares.shapes
+def _(a: Array, b: Array, rcond: float, driver: str) -> Any:
+    *_, m, n = a.shape
+    lead, columns = lead_of((a, 2), (b, 2)), b.shape[-1]
+    real = np.zeros(0, a.dtype).real.dtype
+    return [
+        ((*lead, n, columns), b.dtype), ((*lead, max(m - n, 0), columns), b.dtype),
+        (lead, np.dtype(np.int64)), ((*lead, min(m, n)), real),
+    ]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.primitive import primitive
 from taper.kernels.summation import as_divisor, sum_over
 
 __all__ = [
@@ -25,7 +26,12 @@ _PART = 1 << 15  # elements of the rows treated at a time: they stay in the cach
 
 def widened(x: Array) -> Array:
     """The array in the dtype that statistics are computed in."""
-    return x if x.dtype.itemsize >= 4 else x.astype(np.float32)
+    return x if x.dtype.itemsize >= 4 else x.astype(wide_dtype(x))
+
+
+def wide_dtype(x: Array) -> Any:
+    """The dtype of `widened(x)`."""
+    return x.dtype if x.dtype.itemsize >= 4 else np.dtype(np.float32)
 
 
 def per_channel(x: Array) -> Array:
@@ -38,6 +44,7 @@ def per_channel_of_product(x: Array, y: Array) -> Array:
     return np.add.reduce(np.vecdot(x, y), 0)
 
 
+@primitive
 def normalize_channels(
     x: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, Array, Array, Array]:
@@ -60,6 +67,12 @@ def normalize_channels(
     return centered.astype(x.dtype, copy=False), mean, variance, inverse
 
 
+@normalize_channels.shapes
+def _(x: Array, weight: Array | None, bias: Array | None, eps: float) -> Any:
+    return [(x.shape, x.dtype), *[((x.shape[1],), wide_dtype(x))] * 3]
+
+
+@primitive
 def scale_channels(
     x: Array, mean: Array, inverse: Array, weight: Array | None, bias: Array | None
 ) -> Array:
@@ -73,6 +86,14 @@ def scale_channels(
     return result.astype(x.dtype, copy=False)
 
 
+@scale_channels.shapes
+def _(
+    x: Array, mean: Array, inverse: Array, weight: Array | None, bias: Array | None
+) -> Any:
+    return x.shape, x.dtype
+
+
+@primitive
 def channel_gradient(
     grad: Array, x: Array, mean: Array, inverse: Array, weight: Array | None, batch_statistics: bool
 ) -> tuple[Array, Array, Array]:
@@ -93,9 +114,17 @@ def channel_gradient(
     return centered.astype(grad.dtype, copy=False), for_weight, for_bias
 
 
+@channel_gradient.shapes
+def _(
+    grad: Array, x: Array, mean: Array, inverse: Array, weight: Array | None, batch_statistics: bool
+) -> Any:
+    return [(grad.shape, grad.dtype), *[((x.shape[1],), wide_dtype(x))] * 2]
+
+
 # -- rows ----------------------------------------------------------------------------------------
 
 
+@primitive
 def normalize_rows(x: Array, eps: float) -> tuple[Array, Array, Array]:
     """Rows brought to mean 0 and variance 1, with their means and 1 / sqrt(variance + eps).
 
@@ -114,6 +143,12 @@ def normalize_rows(x: Array, eps: float) -> tuple[Array, Array, Array]:
     return result, mean, inverse
 
 
+@normalize_rows.shapes
+def _(x: Array, eps: float) -> Any:
+    column = ((x.shape[0], 1), wide_dtype(x))
+    return [(x.shape, wide_dtype(x)), column, column]
+
+
 def _normalize_few_rows(x: Array, eps: float, out: Array | None) -> tuple[Array, Array, Array]:
     wide = widened(x)
     count = as_divisor(x.shape[1], wide.dtype)
@@ -128,6 +163,7 @@ def _normalize_few_rows(x: Array, eps: float, out: Array | None) -> tuple[Array,
     return centered, mean, inverse
 
 
+@primitive
 def row_gradient(grad: Array, normalized: Array, inverse: Array) -> Array:
     """The gradient of the input of `normalize_rows`, from that of its result."""
     rows, size = grad.shape
@@ -148,11 +184,17 @@ def row_gradient(grad: Array, normalized: Array, inverse: Array) -> Array:
     return result
 
 
+@row_gradient.shapes
+def _(grad: Array, normalized: Array, inverse: Array) -> Any:
+    return grad.shape, grad.dtype
+
+
 def affine_gradients(grad: Array, normalized: Array) -> tuple[Array, Array]:
     """Gradients of a weight and a bias that scaled and shifted all rows alike."""
     return sum_over(grad * normalized, 0), sum_over(grad, 0)
 
 
+@primitive
 def normalize_rows_by_rms(x: Array, eps: float) -> tuple[Array, Array]:
     """Rows divided by the root of their mean square, and one over that root."""
     wide = widened(x)
@@ -167,6 +209,12 @@ def normalize_rows_by_rms(x: Array, eps: float) -> tuple[Array, Array]:
     return wide * inverse, inverse
 
 
+@normalize_rows_by_rms.shapes
+def _(x: Array, eps: float) -> Any:
+    return [(x.shape, wide_dtype(x)), ((x.shape[0], 1), wide_dtype(x))]
+
+
+@primitive
 def rms_gradient(grad: Array, normalized: Array, inverse: Array) -> Array:
     """The gradient of the input of `normalize_rows_by_rms`, from that of its result."""
     second = np.vecdot(grad, normalized)[:, None]
@@ -175,3 +223,8 @@ def rms_gradient(grad: Array, normalized: Array, inverse: Array) -> Array:
     result += grad
     result *= inverse
     return result
+
+
+@rms_gradient.shapes
+def _(grad: Array, normalized: Array, inverse: Array) -> Any:
+    return grad.shape, normalized.dtype

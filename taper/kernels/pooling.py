@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from taper.arrays.primitive import primitive
 from taper.kernels.selection import zero_where
 
 __all__ = [
@@ -51,6 +52,11 @@ def pooled_size(size: Ints, windows: Windows) -> Ints:
             count -= 1
         found.append(count + 1)
     return tuple(found)
+
+
+def pooled(x: Array, out: Ints) -> Ints:
+    """The shape of `x` with other sizes of space."""
+    return (*x.shape[: x.ndim - len(out)], *out)
 
 
 def lowest(dtype: Any) -> Any:
@@ -161,6 +167,7 @@ def _reduce_tiles(x: Array, kernel: Ints, out: Ints, ufunc: Any) -> Array:
     return result.reshape(*x.shape[: x.ndim - len(out)], *out)
 
 
+@primitive
 def max_pool(x: Array, windows: Windows, out: Ints) -> Array:
     """The maximum of each window."""
     if windows.is_tiled and x.size and x.flags.c_contiguous:
@@ -169,6 +176,11 @@ def max_pool(x: Array, windows: Windows, out: Ints) -> Array:
     for axis in range(x.ndim - 1, x.ndim - len(out) - 1, -1):
         result = _reduce_axis(result, axis, windows, out, np.maximum)
     return result.copy() if np.may_share_memory(result, x) else result
+
+
+@max_pool.shapes
+def _(x: Array, windows: Windows, out: Ints) -> Any:
+    return pooled(x, out), x.dtype
 
 
 def _choose(x: Array, axis: int, windows: Windows, out: Ints) -> tuple[Array, Array]:
@@ -194,6 +206,7 @@ def _choose(x: Array, axis: int, windows: Windows, out: Ints) -> tuple[Array, Ar
     return best.reshape(shape), choice.reshape(shape)
 
 
+@primitive
 def max_pool_with_indices(x: Array, windows: Windows, out: Ints) -> tuple[Array, Array]:
     """The maximum of each window, and its index in the plane."""
     lead = x.ndim - len(out)
@@ -218,6 +231,12 @@ def max_pool_with_indices(x: Array, windows: Windows, out: Ints) -> tuple[Array,
     return best, index
 
 
+@max_pool_with_indices.shapes
+def _(x: Array, windows: Windows, out: Ints) -> Any:
+    return [(pooled(x, out), x.dtype), (pooled(x, out), np.dtype(np.int64))]
+
+
+@primitive
 def max_pool_gradient(grad: Array, x: Array, windows: Windows, out: Ints) -> Array:
     """The gradient of the input of `max_pool`."""
     lead = x.ndim - len(out)
@@ -233,6 +252,11 @@ def max_pool_gradient(grad: Array, x: Array, windows: Windows, out: Ints) -> Arr
     if grad.shape != x.shape:
         grad = grad[inside(size, windows.padding)].copy()
     return grad
+
+
+@max_pool_gradient.shapes
+def _(grad: Array, x: Array, windows: Windows, out: Ints) -> Any:
+    return x.shape, grad.dtype
 
 
 def _spread(
@@ -283,6 +307,7 @@ def divide(x: Array, by: Any) -> Array:
     return x / (x.dtype.type(by) if isinstance(by, int) else by.astype(x.dtype))
 
 
+@primitive
 def mean_pool(x: Array, windows: Windows, out: Ints, divisor: Any) -> Array:
     """The sum of each window over `divisor`."""
     if windows.is_tiled and x.size and x.flags.c_contiguous:
@@ -293,6 +318,12 @@ def mean_pool(x: Array, windows: Windows, out: Ints, divisor: Any) -> Array:
     return divide(result, divisor)
 
 
+@mean_pool.shapes
+def _(x: Array, windows: Windows, out: Ints, divisor: Any) -> Any:
+    return pooled(x, out), x.dtype
+
+
+@primitive
 def mean_pool_gradient(
     grad: Array, size: Ints, windows: Windows, out: Ints, divisor: Any
 ) -> Array:
@@ -312,6 +343,11 @@ def mean_pool_gradient(
     return grad if grad.flags.c_contiguous else grad.copy()
 
 
+@mean_pool_gradient.shapes
+def _(grad: Array, size: Ints, windows: Windows, out: Ints, divisor: Any) -> Any:
+    return pooled(grad, size), grad.dtype
+
+
 # -- adaptive pooling ----------------------------------------------------------------------------
 
 
@@ -320,6 +356,7 @@ def bounds(size: int, out: int) -> list[tuple[int, int]]:
     return [(i * size // out, -((-(i + 1) * size) // out)) for i in range(out)]
 
 
+@primitive
 def adaptive_mean(x: Array, out: Ints) -> Array:
     """The means of windows that divide each dimension of space into `out` parts."""
     lead = x.ndim - len(out)
@@ -334,6 +371,12 @@ def adaptive_mean(x: Array, out: Ints) -> Array:
     return x
 
 
+@adaptive_mean.shapes
+def _(x: Array, out: Ints) -> Any:
+    return pooled(x, out), x.dtype
+
+
+@primitive
 def adaptive_mean_gradient(grad: Array, size: Ints) -> Array:
     """The gradient of the input of `adaptive_mean`, whose sizes are `size`."""
     lead = grad.ndim - len(size)
@@ -347,6 +390,11 @@ def adaptive_mean_gradient(grad: Array, size: Ints) -> Array:
             result[(*before, slice(start, end))] += share
         grad = result
     return grad
+
+
+@adaptive_mean_gradient.shapes
+def _(grad: Array, size: Ints) -> Any:
+    return pooled(grad, size), grad.dtype
 
 
 def _last_nan(x: Array, axis: int) -> Array:
@@ -382,15 +430,22 @@ def box_max(x: Array, starts: list[Any], ends: list[Any]) -> tuple[Array, Array]
     return x, index
 
 
+@primitive
 def adaptive_max(x: Array, out: Ints) -> tuple[Array, Array]:
     """The maxima, and their indices, of windows that divide each dimension into `out` parts."""
     parts = [bounds(n, m) for n, m in zip(x.shape[x.ndim - len(out) :], out, strict=True)]
     return box_max(x, [[a for a, _ in p] for p in parts], [[b for _, b in p] for p in parts])
 
 
+@adaptive_max.shapes
+def _(x: Array, out: Ints) -> Any:
+    return [(pooled(x, out), x.dtype), (pooled(x, out), np.dtype(np.int64))]
+
+
 # -- by index ------------------------------------------------------------------------------------
 
 
+@primitive
 def gather_planes(x: Array, index: Array, count: int) -> Array:
     """The elements of each plane (the last `count` dimensions) that `index` names."""
     lead = x.shape[: x.ndim - count]
@@ -400,6 +455,12 @@ def gather_planes(x: Array, index: Array, count: int) -> Array:
     return picked.reshape(index.shape)
 
 
+@gather_planes.shapes
+def _(x: Array, index: Array, count: int) -> Any:
+    return index.shape, x.dtype
+
+
+@primitive
 def scatter_planes(x: Array, index: Array, size: Ints) -> Array:
     """Planes of sizes `size` with the elements of `x` added at the places that `index` names."""
     lead = x.shape[: x.ndim - len(size)]
@@ -410,6 +471,11 @@ def scatter_planes(x: Array, index: Array, size: Ints) -> Array:
     places = index.reshape(planes, index.size // planes) + first
     total = np.bincount(places.reshape(-1), x.reshape(-1), planes * each)
     return total.astype(x.dtype).reshape(*lead, *size)
+
+
+@scatter_planes.shapes
+def _(x: Array, index: Array, size: Ints) -> Any:
+    return pooled(x, size), x.dtype
 
 
 # -- windows at random places --------------------------------------------------------------------

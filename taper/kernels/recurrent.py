@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.primitive import primitive
+
 __all__ = [
     "gru", "gru_gradient", "lstm", "lstm_gradient", "rnn", "rnn_gradient",
 ]
@@ -48,6 +50,12 @@ def project(data: Array, weight: Array, *biases: Array | None) -> Array:
     return result
 
 
+def rows_like(data: Array, other: Array) -> Any:
+    """The shape and dtype of a row for each element, as wide as those of `other`."""
+    return (data.shape[0], other.shape[1]), data.dtype
+
+
+@primitive
 def lstm(
     data: Array, hidden: Array, cell: Array, w_ih: Array, w_hh: Array, b_ih: Array | None,
     b_hh: Array | None, sizes: tuple[int, ...], reverse: bool,
@@ -77,6 +85,19 @@ def lstm(
     return outputs, hidden, cell, gates, before, cells_before, cells
 
 
+@lstm.shapes
+def _(
+    data: Array, hidden: Array, cell: Array, w_ih: Array, w_hh: Array, b_ih: Array | None,
+    b_hh: Array | None, sizes: tuple[int, ...], reverse: bool,
+) -> Any:
+    one = rows_like(data, hidden)
+    return [
+        one, (hidden.shape, hidden.dtype), (cell.shape, cell.dtype), rows_like(data, w_ih.T),
+        one, one, one,
+    ]
+
+
+@primitive
 def lstm_gradient(
     grads: tuple[Array, Array, Array], data: Array, w_ih: Array, w_hh: Array, gates: Array,
     before: Array, cells_before: Array, cells: Array, sizes: tuple[int, ...], reverse: bool,
@@ -104,6 +125,18 @@ def lstm_gradient(
     )
 
 
+@lstm_gradient.shapes
+def _(
+    grads: tuple[Array, Array, Array], data: Array, w_ih: Array, w_hh: Array, *rest: Any
+) -> Any:
+    states = [(grad.shape, grad.dtype) for grad in grads[1:]]
+    return [
+        (data.shape, data.dtype), *states, (w_ih.shape, w_ih.dtype), (w_hh.shape, w_hh.dtype),
+        (w_ih.shape[:1], w_ih.dtype),
+    ]
+
+
+@primitive
 def gru(
     data: Array, hidden: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None,
     sizes: tuple[int, ...], reverse: bool,
@@ -136,6 +169,16 @@ def gru(
     return outputs, hidden, gates, before, shares
 
 
+@gru.shapes
+def _(
+    data: Array, hidden: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None,
+    sizes: tuple[int, ...], reverse: bool,
+) -> Any:
+    one = rows_like(data, hidden)
+    return [one, (hidden.shape, hidden.dtype), rows_like(data, w_ih.T), one, one]
+
+
+@primitive
 def gru_gradient(
     grads: tuple[Array, Array], data: Array, w_ih: Array, w_hh: Array, gates: Array,
     before: Array, shares: Array, sizes: tuple[int, ...], reverse: bool,
@@ -164,6 +207,16 @@ def gru_gradient(
     )
 
 
+@gru_gradient.shapes
+def _(grads: tuple[Array, Array], data: Array, w_ih: Array, w_hh: Array, *rest: Any) -> Any:
+    bias = (w_ih.shape[:1], w_ih.dtype)
+    return [
+        (data.shape, data.dtype), (grads[1].shape, grads[1].dtype), (w_ih.shape, w_ih.dtype),
+        (w_hh.shape, w_hh.dtype), bias, bias,
+    ]
+
+
+@primitive
 def rnn(
     data: Array, hidden: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None,
     sizes: tuple[int, ...], reverse: bool, relu: bool,
@@ -185,6 +238,16 @@ def rnn(
     return outputs, hidden, before
 
 
+@rnn.shapes
+def _(
+    data: Array, hidden: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None,
+    sizes: tuple[int, ...], reverse: bool, relu: bool,
+) -> Any:
+    one = rows_like(data, hidden)
+    return [one, (hidden.shape, hidden.dtype), one]
+
+
+@primitive
 def rnn_gradient(
     grads: tuple[Array, Array], data: Array, w_ih: Array, w_hh: Array, outputs: Array,
     before: Array, sizes: tuple[int, ...], reverse: bool, relu: bool,
@@ -201,3 +264,11 @@ def rnn_gradient(
         wanted.dot(w_ih), for_hidden, wanted.T.dot(data), wanted.T.dot(before),
         np.add.reduce(wanted, 0),
     )
+
+
+@rnn_gradient.shapes
+def _(grads: tuple[Array, Array], data: Array, w_ih: Array, w_hh: Array, *rest: Any) -> Any:
+    return [
+        (data.shape, data.dtype), (grads[1].shape, grads[1].dtype), (w_ih.shape, w_ih.dtype),
+        (w_hh.shape, w_hh.dtype), (w_ih.shape[:1], w_ih.dtype),
+    ]

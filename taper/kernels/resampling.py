@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.primitive import primitive
+
 __all__ = ["antialiased", "cubic", "linear", "nearest", "resample", "resample_adjoint"]
 
 Array = np.ndarray[Any, Any]
@@ -124,6 +126,7 @@ def _shaped(weight: Array, axis: int, ndim: int) -> Array:
     return weight.reshape(*[-1 if d == axis else 1 for d in range(ndim)])
 
 
+@primitive
 def resample(x: Array, plans: tuple[Plan, ...]) -> Array:
     """Applies one plan per dimension of space, the last dimensions of `x`."""
     lead = x.ndim - len(plans)
@@ -140,6 +143,13 @@ def resample(x: Array, plans: tuple[Plan, ...]) -> Array:
     return x
 
 
+@resample.shapes
+def _(x: Array, plans: tuple[Plan, ...]) -> Any:
+    lead = x.shape[: x.ndim - len(plans)]
+    return (*lead, *[index.shape[1] for index, _ in plans]), x.dtype
+
+
+@primitive
 def resample_adjoint(grad: Array, plans: tuple[Plan, ...], size: tuple[int, ...]) -> Array:
     """The gradient of the input of `resample`, whose sizes are `size`."""
     lead = grad.ndim - len(plans)
@@ -154,6 +164,11 @@ def resample_adjoint(grad: Array, plans: tuple[Plan, ...], size: tuple[int, ...]
             result[(*before, places[starts])] += np.add.reduceat(part, starts, axis)
         grad = result
     return grad
+
+
+@resample_adjoint.shapes
+def _(grad: Array, plans: tuple[Plan, ...], size: tuple[int, ...]) -> Any:
+    return (*grad.shape[: grad.ndim - len(plans)], *size), grad.dtype
 
 
 def is_identity(plan: Plan, size: int) -> bool:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from taper.core.dtype import from_numpy_dtype
+from taper.core.promotion import scalar_type_name
 from taper.core.state import is_recording
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import recurrent as kernel
@@ -23,9 +25,19 @@ Sizes = tuple[int, ...]
 def _whole(grads: Any, shapes: Any, dtype: Any) -> tuple[Any, ...]:
     """Arrays of gradients, zeros for those that nobody needed."""
     return tuple([
-        np.zeros(shape, dtype) if g is None else np.ascontiguousarray(g._array)
+        np.zeros(shape, dtype) if g is None
+        else g._array if g._array.flags.c_contiguous else g._array.copy()
         for g, shape in zip(grads, shapes, strict=True)
     ])
+
+
+def _check_inexact(data: Any) -> None:
+    """Raises for what has no tanh in its own dtype."""
+    if data.dtype.kind == "b":
+        raise NotImplementedError("\"addmm_impl_cpu_\" not implemented for 'Bool'")
+    if data.dtype.kind in "iu":
+        name = scalar_type_name(from_numpy_dtype(data.dtype))
+        raise RuntimeError(f"result type Float can't be cast to the desired output type {name}")
 
 
 def _chosen(arrays: Any, needs: Any) -> tuple[Tensor | None, ...]:
@@ -34,7 +46,9 @@ def _chosen(arrays: Any, needs: Any) -> tuple[Tensor | None, ...]:
 
 def _is_plain(*tensors: Tensor | None) -> bool:
     """Whether the kernels can compute with these dtypes as they are."""
-    return all(t is None or t._array.dtype.itemsize > 2 for t in tensors)
+    return all(
+        t is None or (t._array.dtype.itemsize > 2 and t._array.dtype.kind != "c") for t in tensors
+    )
 
 
 # -- long short-term memory ------------------------------------------------------------------------
@@ -48,6 +62,7 @@ def lstm_layer(
     data: Tensor, hidden: Tensor, cell: Tensor, w_ih: Tensor, w_hh: Tensor,
     b_ih: Tensor | None, b_hh: Tensor | None, sizes: Any, reverse: bool,
 ) -> Any:
+    _check_inexact(data)
     return kernel.lstm(data, hidden, cell, w_ih, w_hh, b_ih, b_hh, sizes, reverse)
 
 
@@ -110,6 +125,7 @@ def gru_layer(
     data: Tensor, hidden: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None,
     b_hh: Tensor | None, sizes: Any, reverse: bool,
 ) -> Any:
+    _check_inexact(data)
     return kernel.gru(data, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse)
 
 
@@ -152,6 +168,10 @@ def rnn_layer(
     data: Tensor, hidden: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None,
     b_hh: Tensor | None, sizes: Any, reverse: bool, relu: bool,
 ) -> Any:
+    if relu and data.dtype.kind == "c":
+        raise NotImplementedError("clamp is not supported for complex types")
+    if not relu or data.dtype.kind == "b":
+        _check_inexact(data)
     return kernel.rnn(data, hidden, w_ih, w_hh, b_ih, b_hh, sizes, reverse, relu)
 
 

@@ -46,6 +46,7 @@ from taper.ops.signature import LIST, NUMBER, TENSOR, Signature
 __all__ = ["call", "call_dunder", "call_inplace", "collect_variadic", "renamed_arguments"]
 
 ndarray = np.ndarray
+_PLAIN = frozenset([ndarray])
 _new = object.__new__
 
 
@@ -162,11 +163,12 @@ def execute(
         arrays["dtype"] = bound["dtype"]
     values = tuple(arrays[n] for n in signature.names)
     try:
-        if any([type(t._array) is not ndarray and t.is_meta for t in tensors]):
-            from taper.ops.without_data import forward_without_data
+        others = {type(t._array) for t in tensors} - _PLAIN
+        if others:
+            from taper.ops.other_arrays import run_forward
 
-            raw = forward_without_data(
-                op, lambda v: _call_by_signature(op.forward, signature, v), values)
+            raw = run_forward(
+                op, others, lambda v: _call_by_signature(op.forward, signature, v), values)
         else:
             raw = _call_by_signature(op.forward, signature, values)
     except (ValueError, np.exceptions.AxisError, TypeError, OverflowError, MemoryError) as error:

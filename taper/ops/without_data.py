@@ -16,7 +16,10 @@ import numpy as np
 from taper.arrays.shape import DataNeeded, ShapeArray
 from taper.ops.declare import Operator
 
-__all__ = ["forward_without_data"]
+__all__ = ["UNSUITED", "forward_without_data"]
+
+UNSUITED = (NotImplementedError, AttributeError, TypeError, ValueError, RuntimeError, IndexError)
+"""What forwards raise on arrays that they were not written for."""
 
 LARGEST_EXAMPLE = 2**28
 """In bytes, of all arguments together; the example has to be computed."""
@@ -35,7 +38,7 @@ def forward_without_data(op: Operator, call: Callable[[Any], Any], values: tuple
     except DataNeeded:
         if op.name in _SHAPED_BY_VALUES or op.view:
             raise
-    except (NotImplementedError, AttributeError, TypeError, ValueError, RuntimeError):
+    except UNSUITED:
         if op.name in _SHAPED_BY_VALUES or op.view or _size(values) > LARGEST_EXAMPLE:
             raise
     with np.errstate(all="ignore"):

@@ -1,0 +1,97 @@
+"""How a forward runs on arrays that aren't NumPy's: as it is, where their class has rules for all
+that it calls; else in the way that its class has for whole forwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from taper.arrays.shape import ShapeArray
+from taper.arrays.traced import Step, TracedArray
+from taper.ops.declare import Operator
+from taper.ops.without_data import UNSUITED, forward_without_data
+
+__all__ = ["run_forward"]
+
+Call = Callable[[Any], Any]
+
+
+def run_forward(op: Operator, classes: set[type], call: Call, values: tuple[Any, ...]) -> Any:
+    """What ``call(values)``, the forward, returns on arrays of these classes."""
+    if TracedArray in classes:
+        return _recorded(op, call, values)
+    if ShapeArray in classes:
+        return forward_without_data(op, call, values)
+    return call(values)
+
+
+# -- recording ------------------------------------------------------------------------------------
+
+
+def _recorded(op: Operator, call: Call, values: tuple[Any, ...]) -> Any:
+    try:
+        return call(values)
+    except UNSUITED:
+        return _recorded_whole(op, call, values)
+
+
+def _recorded_whole(op: Operator, call: Call, values: tuple[Any, ...]) -> Any:
+    """Records the forward as one node of the graph."""
+    shapes = forward_without_data(op, call, _mapped(_without_data, values))
+    source = next(v for v in _leaves(values) if isinstance(v, TracedArray))
+    found = [leaf for leaf in _leaves(shapes) if isinstance(leaf, ShapeArray)]
+    if op.view and found == [shapes]:
+        step = Step(_Whole(op, call, None), values[1:], {})
+        result = source.result_of(op.name, step.function, values, {}, shapes)
+        return values[0].connected(result, step)
+    flat = source.result_of(op.name, _Whole(op, call, len(found)), values, {}, tuple(found))
+    made = iter(flat)
+    return _mapped(lambda leaf: next(made) if isinstance(leaf, ShapeArray) else leaf, shapes)
+
+
+class _Whole:
+    """A forward as the function of a node: its arrays as a tuple of `count`, or the one it has."""
+
+    def __init__(self, op: Operator, call: Call, count: int | None) -> None:
+        self.__name__ = op.name
+        self.call = call
+        self.count = count
+
+    def __call__(self, *values: Any) -> Any:
+        result = self.call(values)
+        if self.count is None:
+            return result
+        arrays = [
+            np.asarray(x) for x in _leaves(result) if isinstance(x, (np.ndarray, np.generic))
+        ]
+        if len(arrays) != self.count:
+            raise RuntimeError(
+                f"{self.__name__} returned {len(arrays)} arrays where {self.count} were recorded"
+            )
+        return tuple(arrays)
+
+
+def _without_data(value: Any) -> Any:
+    if isinstance(value, TracedArray):
+        return value.meta
+    if isinstance(value, np.ndarray) and value.ndim:
+        return ShapeArray(value.shape, value.dtype, value.strides)
+    return value
+
+
+def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
+    """`function` applied to everything inside nested tuples and lists."""
+    if type(value) in (list, tuple):
+        return type(value)([_mapped(function, v) for v in value])
+    return function(value)
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if type(value) in (list, tuple):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
