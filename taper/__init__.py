@@ -38,6 +38,7 @@ _HOMES = {
         LongStorage ShortStorage TypedStorage""",
     "taper.utils.dlpack": "to_dlpack",
     "taper.core.numeric_limits": "finfo iinfo",
+    "taper.core.settings": "settings",
     "taper.core.threads": """are_deterministic_algorithms_enabled get_deterministic_debug_mode
         get_float32_matmul_precision get_num_interop_threads get_num_threads
         is_deterministic_algorithms_warn_only_enabled is_warn_always_enabled

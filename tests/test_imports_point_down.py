@@ -25,6 +25,7 @@ FLOORS = (
     ("version",),
     ("core",),
     ("compiler",),
+    ("runtime",),
     ("arrays",),
     ("kernels",),
     ("autograd",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 __all__ = [
@@ -21,8 +22,28 @@ def _available() -> int:
     if asked and asked.isdigit() and int(asked) > 0:
         return int(asked)
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    return max(1, min(count, _allowed_by_cgroup(Path("/sys/fs/cgroup")) or count))
+
+
+def _allowed_by_cgroup(root: Path) -> int | None:
+    """How many processors' time this container may use (rounded up); None without a limit.
+
+    With more threads than that, all of them are stopped for the rest of each period.
+    """
+    try:
+        quota, period = (root / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (root / "cpu" / "cpu.cfs_quota_us").read_text()
+            period = (root / "cpu" / "cpu.cfs_period_us").read_text()
+        except OSError:
+            return None
+    if quota == "max" or int(quota) <= 0:
+        return None
+    return -(-int(quota) // int(period))
 
 
 _settings: dict[str, Any] = {

@@ -1,0 +1,167 @@
+"""From LLVM IR to the address of machine code; and what this machine's vectors are like.
+
+Kernels are written as vector IR that needs no optimization passes, only code generation: about
+2 ms for a small one. A kernel refers to nothing outside of itself (no external symbols: they
+crash LLVM's loader on some machines); what it calls comes in by pointer.
+
+Note [one engine]. An engine owns the TargetMachine it was made with, and two engines that share
+one crash. So there is one engine, which only loads objects, and one TargetMachine besides, which
+makes them. Code is never unloaded, as somebody may hold its address; instead the number of kernels
+is bounded, and when it is reached `compile_ir` refuses and NumPy goes on serving.
+
+llvmlite is imported when the first kernel is asked for, and nothing here is called without it:
+see `is_available`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from functools import cache
+from typing import Any, NamedTuple
+
+from taper.compiler.object_cache import ObjectCache
+from taper.core.settings import settings
+
+__all__ = ["Host", "NoNativeCode", "compile_ir", "host", "is_available", "lock"]
+
+_MOST_KERNELS = 4096
+
+# Held while LLVM works and while a process forks, so that no child inherits a half-done LLVM.
+lock = threading.RLock()
+
+
+class NoNativeCode(RuntimeError):
+    """Raised where a kernel can't be had: no llvmlite, no executable memory, too many kernels."""
+
+
+class Host(NamedTuple):
+    """The processor that code is made for."""
+
+    triple: str
+    cpu: str
+    features: str
+    vector_bytes: int  # 64, 32 or 16
+    has_half_conversion: bool  # float16 <-> float32 in vectors
+
+    def lanes(self, itemsize: int) -> int:
+        """How many items of this size a vector register holds."""
+        return self.vector_bytes // itemsize
+
+
+@cache
+def is_available() -> bool:
+    """Whether machine code can be made here. Imports llvmlite (100 ms)."""
+    with lock:
+        try:
+            _llvm()
+        except (ImportError, OSError, RuntimeError):
+            return False
+    return True
+
+
+@cache
+def _llvm() -> Any:
+    """llvmlite's binding, with this machine's target ready."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    llvm.check_jit_execution()
+    return llvm
+
+
+@cache
+def host() -> Host:
+    """The processor's name, features and vector width."""
+    llvm = _llvm()
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f") and features.get("avx512vl") and features.get("avx512dq"):
+        width = 64
+    elif features.get("avx2") and features.get("fma"):
+        width = 32
+    else:  # SSE2, NEON: every 64-bit machine has 16
+        width = 16
+    half = bool(features.get("f16c") or features.get("fullfp16") or features.get("neon"))
+    return Host(
+        llvm.get_process_triple(), llvm.get_host_cpu_name(), features.flatten(), width, half
+    )
+
+
+class _Machine:
+    """LLVM's engine, the kernels it has loaded, and their cache on disk."""
+
+    def __init__(self) -> None:
+        llvm = _llvm()
+        self.llvm = llvm
+        self.objects = ObjectCache(settings.cache_dir)
+        self.addresses: dict[str, int] = {}
+        self.emitter = self._target_machine()
+        # llvmlite's memory manager puts an object's code and constants close together, as the
+        # small code model requires.
+        self.engine = llvm.create_mcjit_compiler(
+            llvm.parse_assembly(""), self._target_machine(), use_lmm=True
+        )
+        # Never freed: threads may still run this code while the interpreter is torn down.
+        self.engine._owned = True
+
+    def _target_machine(self) -> Any:
+        here = host()
+        return self.llvm.Target.from_triple(here.triple).create_target_machine(
+            cpu=here.cpu, features=here.features, opt=2, reloc="pic", codemodel="small"
+        )
+
+    def compile(self, text: str, name: str) -> int:
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        known = self.addresses.get(digest)
+        if known is not None:
+            return known
+        if len(self.addresses) >= _MOST_KERNELS:
+            raise NoNativeCode(f"there are {_MOST_KERNELS} kernels already")
+        # All kernels share the engine's table of names, so each gets one of its own.
+        symbol = f"{name}_{digest[:16]}"
+        key = hashlib.sha256("\0".join([digest, _versions()]).encode()).hexdigest()
+        content = self.objects.load(key)
+        if content is None:
+            module = self.llvm.parse_assembly(text.replace(f"@{name}(", f"@{symbol}("))
+            module.verify()
+            content = self.emitter.emit_object(module)
+            self.objects.store(key, content)
+        self.engine.add_object_file(self.llvm.object_file.ObjectFileRef.from_data(content))
+        self.engine.finalize_object()
+        address = int(self.engine.get_function_address(symbol))
+        self.addresses[digest] = address
+        return address
+
+
+@cache
+def _versions() -> str:
+    """What machine code depends on besides its IR."""
+    import llvmlite
+
+    here = host()
+    return "\0".join([here.triple, here.cpu, here.features, llvmlite.__version__, "1"])
+
+
+@cache
+def _machine() -> _Machine:
+    return _Machine()
+
+
+def compile_ir(text: str, name: str) -> int:
+    """The address of the function `name` of a module in LLVM IR; other functions in it must be
+    `internal` or `private`. Equal modules are compiled once.
+
+    Raises: NoNativeCode: if code can't be made here; RuntimeError: if LLVM rejects the module.
+    """
+    with lock:
+        if not is_available():
+            raise NoNativeCode("llvmlite is missing, or memory can't be made executable")
+        return _machine().compile(text, name)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+    )

@@ -1,0 +1,1 @@
+"""What runs machine code: the worker pool, argument blocks, BLAS by pointer."""

@@ -1,0 +1,303 @@
+"""The machine code of the worker pool: how work is handed out, waited for, and slept on.
+
+Note [the protocol]. All words below are in one block of memory, each group in a cache line of its
+own. A launch writes the job, opens it (OPEN in ENTERED), publishes it (TICKET + 1), wakes who
+sleeps, takes chunks like everybody, closes, and waits until nobody is inside.
+
+- A worker enters by adding 1 to ENTERED, and looks at the job only if it is open then. Thus one
+  that comes late finds a closed door, or the next job, but never half a job.
+- Chunks are taken by adding to NEXT. Who finds NEXT at the end leaves.
+- To sleep, a worker sets PARKED, then looks at TICKET once more, then waits on its semaphore. Who
+  launches publishes first and looks at PARKED then. So one of the two sees the other: no wake-up
+  is lost. Both may; then who turns PARKED from 1 to 0 decides whether the semaphore is posted.
+- The launching thread sleeps in the same way, until the last one to leave wakes it.
+- A second launch meanwhile (BUSY) does all of its work on its own thread.
+
+Everybody spins for some 50 µs before sleeping. Semaphores are the system's, called by pointer.
+"""
+
+from __future__ import annotations
+
+import platform
+from string import Template
+
+__all__ = ["PAUSES", "RUN", "WORK", "WORKER_WORDS", "Word", "text"]
+
+
+class Word:
+    """Where things are in the block, as indices of 64-bit words."""
+
+    TICKET = 0
+    ENTERED = 8
+    NEXT = 16
+    KERNEL, BLOCK, COUNT, CHUNK, ALLOWED = range(24, 29)
+    BUSY = 32
+    LAUNCHER_PARKED, LAUNCHER_SEMAPHORE = 40, 41
+    STOP, SPINS, WAIT, POST = range(48, 52)
+    WORKERS = 56  # then a line for each worker:
+    PARKED, SEMAPHORE = 0, 1
+
+
+WORKER_WORDS = 8
+WORK, RUN, PAUSES = "taper_work", "taper_run", "taper_pauses"
+
+_OPEN = 1 << 32
+
+_INTEL = "declare void @llvm.x86.sse2.pause()", "call void @llvm.x86.sse2.pause()"
+_ARM = "declare void @llvm.aarch64.hint(i32)", "call void @llvm.aarch64.hint(i32 1)"
+_PAUSE_OF = {"x86_64": _INTEL, "amd64": _INTEL, "aarch64": _ARM, "arm64": _ARM}
+
+
+def text(name: str) -> str:
+    """The module (LLVM IR) with the function `name`."""
+    source = {WORK: _SHARED + _WORK, RUN: _SHARED + _RUN, PAUSES: _LOOP}[name]
+    numbers = {key: value for key, value in vars(Word).items() if key.isupper()}
+    declare, pause = _PAUSE_OF.get(platform.machine().lower(), ("", "fence acquire"))
+    return f"{Template(source).substitute(numbers, OPEN=_OPEN, pause=pause)}\n{declare}\n"
+
+
+_SHARED = """
+; Takes chunks of the open job until there are none.
+define internal void @take_chunks(ptr %s) nounwind {
+entry:
+  %kernel.at = getelementptr i64, ptr %s, i64 $KERNEL
+  %kernel.int = load i64, ptr %kernel.at
+  %kernel = inttoptr i64 %kernel.int to ptr
+  %block.at = getelementptr i64, ptr %s, i64 $BLOCK
+  %block = load i64, ptr %block.at
+  %count.at = getelementptr i64, ptr %s, i64 $COUNT
+  %count = load i64, ptr %count.at
+  %chunk.at = getelementptr i64, ptr %s, i64 $CHUNK
+  %chunk = load i64, ptr %chunk.at
+  %next.at = getelementptr i64, ptr %s, i64 $NEXT
+  br label %loop
+loop:
+  %begin = atomicrmw add ptr %next.at, i64 %chunk monotonic
+  %more = icmp slt i64 %begin, %count
+  br i1 %more, label %work, label %done
+work:
+  %beyond = add i64 %begin, %chunk
+  %is.short = icmp slt i64 %beyond, %count
+  %end = select i1 %is.short, i64 %beyond, i64 %count
+  call void %kernel(i64 %block, i64 %begin, i64 %end)
+  br label %loop
+done:
+  ret void
+}
+
+; Waits on a semaphore, through signals.
+define internal void @sleep_on(ptr %s, i64 %semaphore) nounwind {
+entry:
+  %wait.at = getelementptr i64, ptr %s, i64 $WAIT
+  %wait.int = load i64, ptr %wait.at
+  %wait = inttoptr i64 %wait.int to ptr
+  br label %again
+again:
+  %failed = call i32 %wait(i64 %semaphore, i64 -1)
+  %interrupted = icmp ne i32 %failed, 0
+  br i1 %interrupted, label %again, label %done
+done:
+  ret void
+}
+
+; Wakes whoever owns the flag and the semaphore behind it, if it sleeps or is about to.
+define internal void @wake(ptr %s, ptr %parked.at) nounwind {
+entry:
+  %parked = load atomic i64, ptr %parked.at seq_cst, align 8
+  %sleeps = icmp eq i64 %parked, 1
+  br i1 %sleeps, label %claim, label %done
+claim:
+  %claimed = cmpxchg ptr %parked.at, i64 1, i64 0 seq_cst seq_cst
+  %is.ours = extractvalue { i64, i1 } %claimed, 1
+  br i1 %is.ours, label %post, label %done
+post:
+  %semaphore.at = getelementptr i64, ptr %parked.at, i64 1
+  %semaphore = load i64, ptr %semaphore.at
+  %post.at = getelementptr i64, ptr %s, i64 $POST
+  %post.int = load i64, ptr %post.at
+  %post.function = inttoptr i64 %post.int to ptr
+  %ignored = call i32 %post.function(i64 %semaphore, i64 1, i64 0)
+  br label %done
+done:
+  ret void
+}
+"""
+
+_WORK = """
+; The life of one worker.
+define void @taper_work(i64 %state, i64 %number) nounwind {
+entry:
+  %s = inttoptr i64 %state to ptr
+  %ticket.at = getelementptr i64, ptr %s, i64 $TICKET
+  %entered.at = getelementptr i64, ptr %s, i64 $ENTERED
+  %stop.at = getelementptr i64, ptr %s, i64 $STOP
+  %spins.at = getelementptr i64, ptr %s, i64 $SPINS
+  %allowed.at = getelementptr i64, ptr %s, i64 $ALLOWED
+  %launcher.at = getelementptr i64, ptr %s, i64 $LAUNCHER_PARKED
+  %line = mul i64 %number, 8
+  %offset = add i64 %line, $WORKERS
+  %parked.at = getelementptr i64, ptr %s, i64 %offset
+  %semaphore.at = getelementptr i64, ptr %parked.at, i64 1
+  %semaphore = load i64, ptr %semaphore.at
+  br label %outer
+outer:
+  %seen = phi i64 [ 0, %entry ], [ %ticket.new, %leave ], [ %ticket.new, %wake.launcher ],
+                  [ %seen, %awake ], [ %seen, %unpark ]
+  %stop = load atomic i64, ptr %stop.at seq_cst, align 8
+  %stops = icmp ne i64 %stop, 0
+  br i1 %stops, label %finished, label %prepare
+finished:
+  ret void
+prepare:
+  %spins = load i64, ptr %spins.at
+  br label %spin
+spin:
+  %left = phi i64 [ %spins, %prepare ], [ %fewer, %idle ]
+  %ticket.new = load atomic i64, ptr %ticket.at acquire, align 8
+  %is.new = icmp ne i64 %ticket.new, %seen
+  br i1 %is.new, label %work, label %idle
+idle:
+  $pause
+  %fewer = sub i64 %left, 1
+  %is.over = icmp eq i64 %fewer, 0
+  br i1 %is.over, label %park, label %spin
+park:
+  store atomic i64 1, ptr %parked.at seq_cst, align 8
+  %ticket.late = load atomic i64, ptr %ticket.at seq_cst, align 8
+  %stop.late = load atomic i64, ptr %stop.at seq_cst, align 8
+  %same = icmp eq i64 %ticket.late, %seen
+  %goes.on = icmp eq i64 %stop.late, 0
+  %may.sleep = and i1 %same, %goes.on
+  br i1 %may.sleep, label %sleep, label %unpark
+unpark:
+  %unparked = cmpxchg ptr %parked.at, i64 1, i64 0 seq_cst seq_cst
+  %by.us = extractvalue { i64, i1 } %unparked, 1
+  br i1 %by.us, label %outer, label %sleep
+sleep:
+  call void @sleep_on(ptr %s, i64 %semaphore)
+  br label %awake
+awake:
+  br label %outer
+work:
+  %before = atomicrmw add ptr %entered.at, i64 1 seq_cst
+  %is.open = icmp uge i64 %before, $OPEN
+  br i1 %is.open, label %inside, label %leave.closed
+inside:
+  %allowed = load i64, ptr %allowed.at
+  %is.allowed = icmp slt i64 %number, %allowed
+  br i1 %is.allowed, label %take, label %leave.closed
+take:
+  call void @take_chunks(ptr %s)
+  br label %leave.closed
+leave.closed:
+  %inside.before = atomicrmw sub ptr %entered.at, i64 1 seq_cst
+  %is.last = icmp eq i64 %inside.before, 1
+  br i1 %is.last, label %wake.launcher, label %leave
+wake.launcher:
+  call void @wake(ptr %s, ptr %launcher.at)
+  br label %outer
+leave:
+  br label %outer
+}
+"""
+
+_RUN = """
+; Runs kernel(block, 0, count), in chunks, on this thread and on `helpers` workers.
+define void @taper_run(i64 %state, i64 %kernel.int, i64 %block, i64 %count, i64 %chunk,
+                       i64 %helpers) nounwind {
+entry:
+  %s = inttoptr i64 %state to ptr
+  %busy.at = getelementptr i64, ptr %s, i64 $BUSY
+  %claimed = cmpxchg ptr %busy.at, i64 0, i64 1 seq_cst seq_cst
+  %is.ours = extractvalue { i64, i1 } %claimed, 1
+  br i1 %is.ours, label %publish, label %alone
+alone:
+  %is.work = icmp sgt i64 %count, 0
+  br i1 %is.work, label %do.alone, label %none
+none:
+  ret void
+do.alone:
+  %kernel = inttoptr i64 %kernel.int to ptr
+  call void %kernel(i64 %block, i64 0, i64 %count)
+  ret void
+publish:
+  %kernel.at = getelementptr i64, ptr %s, i64 $KERNEL
+  store i64 %kernel.int, ptr %kernel.at
+  %block.at = getelementptr i64, ptr %s, i64 $BLOCK
+  store i64 %block, ptr %block.at
+  %count.at = getelementptr i64, ptr %s, i64 $COUNT
+  store i64 %count, ptr %count.at
+  %chunk.at = getelementptr i64, ptr %s, i64 $CHUNK
+  store i64 %chunk, ptr %chunk.at
+  %allowed.at = getelementptr i64, ptr %s, i64 $ALLOWED
+  store i64 %helpers, ptr %allowed.at
+  %next.at = getelementptr i64, ptr %s, i64 $NEXT
+  store atomic i64 0, ptr %next.at release, align 8
+  %entered.at = getelementptr i64, ptr %s, i64 $ENTERED
+  %opened = atomicrmw add ptr %entered.at, i64 $OPEN seq_cst
+  %ticket.at = getelementptr i64, ptr %s, i64 $TICKET
+  %published = atomicrmw add ptr %ticket.at, i64 1 seq_cst
+  br label %rouse
+rouse:
+  %number = phi i64 [ 0, %publish ], [ %number.next, %rouse.one ]
+  %are.more = icmp slt i64 %number, %helpers
+  br i1 %are.more, label %rouse.one, label %take
+rouse.one:
+  %line = mul i64 %number, 8
+  %offset = add i64 %line, $WORKERS
+  %parked.at = getelementptr i64, ptr %s, i64 %offset
+  call void @wake(ptr %s, ptr %parked.at)
+  %number.next = add i64 %number, 1
+  br label %rouse
+take:
+  call void @take_chunks(ptr %s)
+  %closed = atomicrmw sub ptr %entered.at, i64 $OPEN seq_cst
+  %spins.at = getelementptr i64, ptr %s, i64 $SPINS
+  %spins = load i64, ptr %spins.at
+  %launcher.at = getelementptr i64, ptr %s, i64 $LAUNCHER_PARKED
+  %semaphore.at = getelementptr i64, ptr %launcher.at, i64 1
+  br label %spin
+spin:
+  %left = phi i64 [ %spins, %take ], [ %fewer, %idle ], [ %spins, %sleep ]
+  %inside = load atomic i64, ptr %entered.at acquire, align 8
+  %is.done = icmp eq i64 %inside, 0
+  br i1 %is.done, label %done, label %idle
+idle:
+  $pause
+  %fewer = sub i64 %left, 1
+  %is.over = icmp eq i64 %fewer, 0
+  br i1 %is.over, label %park, label %spin
+park:
+  store atomic i64 1, ptr %launcher.at seq_cst, align 8
+  %inside.late = load atomic i64, ptr %entered.at seq_cst, align 8
+  %is.done.late = icmp eq i64 %inside.late, 0
+  br i1 %is.done.late, label %unpark, label %sleep
+unpark:
+  %unparked = cmpxchg ptr %launcher.at, i64 1, i64 0 seq_cst seq_cst
+  %by.us = extractvalue { i64, i1 } %unparked, 1
+  br i1 %by.us, label %done, label %sleep
+sleep:
+  %semaphore = load i64, ptr %semaphore.at
+  call void @sleep_on(ptr %s, i64 %semaphore)
+  br label %spin
+done:
+  store atomic i64 0, ptr %busy.at release, align 8
+  ret void
+}
+"""
+
+_LOOP = """
+; Spins `count` times, to find out how long that takes.
+define void @taper_pauses(i64 %count) nounwind {
+entry:
+  br label %spin
+spin:
+  %left = phi i64 [ %count, %entry ], [ %fewer, %spin ]
+  $pause
+  %fewer = sub i64 %left, 1
+  %is.over = icmp eq i64 %fewer, 0
+  br i1 %is.over, label %done, label %spin
+done:
+  ret void
+}
+"""
