@@ -15,6 +15,7 @@ from taper.kernels import lapack
 from taper.ops.declare import composite, operator
 from taper.ops.matrix_checks import (
     check_batches,
+    check_kinds,
     check_matrix,
     check_square,
     check_square_sizes,
@@ -107,6 +108,7 @@ def _(grads, result0, upper):
 
 @operator("_cholesky", hidden=True, node="CholeskyBackward0")
 def old_cholesky(input: Tensor, upper: bool) -> Tensor:
+    check_kinds(input, "cholesky_cpu")
     check_square(input, "cholesky")
     return _factor(input, upper, "cholesky")
 
@@ -180,6 +182,7 @@ def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
         >>> torch.cholesky_inverse(torch.tensor([[2.]]))
         tensor([[0.2500]])
     """
+    check_kinds(L, "cholesky_inverse_out_cpu")
     check_matrix(L, "cholesky_inverse")
     check_square_sizes(L, "cholesky_inverse")
     return lapack.cholesky_inverse(L, upper)

@@ -59,7 +59,8 @@ def _check_targets(target: Any, classes: int, ignore_index: int) -> Any:
 
 @operator(
     hidden=True, upcast=True, unpromoted=("target",), aux=("total_weight",),
-    node="NllLossBackward0", variant=("input.ndim > 2", "NllLoss2DBackward0"),
+    node="NllLossBackward0", variant=("input.ndim > 2", "NllLoss2DBackward0"), kinds="f",
+    kernel="nll_loss_out_frame",
 )
 def picked_loss(
     input: Tensor, target: Tensor, weight: Tensor | None, reduction: str, ignore_index: int
@@ -337,7 +338,10 @@ def _smoothed(
     return hard * (1 - label_smoothing) + smooth * (label_smoothing / classes)
 
 
-@operator(hidden=True, upcast=True, node="MultiMarginLossBackward0", aux=("slope",))
+@operator(
+    hidden=True, upcast=True, unpromoted=("target",), node="MultiMarginLossBackward0",
+    aux=("slope",), kinds="f", kernel="multi_margin_loss_cpu_kernel",
+)
 def multi_margin(
     input: Tensor, target: Tensor, weight: Tensor | None, p: int, margin: float, reduction: str
 ) -> Tensor:
@@ -415,7 +419,10 @@ def multi_margin_loss(
     return multi_margin(input, shaped, weight, p, margin, reduction)
 
 
-@operator(hidden=True, upcast=True, node="MultilabelMarginLossBackward0", aux=("slope",))
+@operator(
+    hidden=True, upcast=True, unpromoted=("target",), node="MultilabelMarginLossBackward0",
+    aux=("slope",), kinds="f", kernel="multilabel_margin_loss_forward_out_frame",
+)
 def multilabel_margin(input: Tensor, target: Tensor, reduction: str) -> Tensor:
     """The hinge between every target class and every other one, and its slope in x."""
     flat = input.reshape(-1, input.shape[-1])

@@ -516,11 +516,11 @@ def _(grad, input, weight, input_shape, weight_shape, needs, pad):
     if needs[0]:
         time, batch, channels = input_shape
         for_input = input_gradient(
-            grad_ncl, weight.permute(2, 1, 0), (batch, channels, time), *numbers
+            grad_ncl, conj(weight.permute(2, 1, 0)), (batch, channels, time), *numbers
         ).permute(2, 0, 1)
     if needs[1]:
         for_weight = weight_gradient(
-            grad_ncl, input.permute(1, 2, 0), (weight_shape[0],), *numbers
+            grad_ncl, conj(input.permute(1, 2, 0)), (weight_shape[0],), *numbers
         ).permute(2, 1, 0)
     if needs[2]:
         for_bias = grad.sum((0, 1))

@@ -90,7 +90,7 @@ def logdet(input: Tensor) -> Tensor:
         >>> torch.logdet(torch.eye(2))
         tensor(0.)
     """
-    check_square(input._array, "linalg.det")
+    check_square(input._array, "logdet")
     sign, logabsdet = slogdet(input)
     if input.is_complex():
         return sign.log() + logabsdet

@@ -8,7 +8,7 @@ import numpy as np
 
 from taper.core.dtype import from_numpy_dtype
 from taper.core.errors import broadcast_error, normalize_dim
-from taper.core.promotion import result_dtype, scalar_type_name, to_inexact
+from taper.core.promotion import result_dtype, scalar_type_name
 from taper.core.state import is_recording
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import distance as kernel
@@ -180,7 +180,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
         tensor([0.9600])
     """
     common = result_dtype([x1.dtype, x2.dtype], [], [])
-    if common is not to_inexact(common):
+    if not common.is_floating_point:
         raise RuntimeError(
             f"expected common dtype to be floating point, yet common dtype is "
             f"{scalar_type_name(common)}"

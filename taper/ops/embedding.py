@@ -158,8 +158,19 @@ def _check_padding_index(padding_idx: int, weight: Tensor) -> int:
 # -- bags ----------------------------------------------------------------------------------------
 
 
+def _check_weight_type(bound: dict[str, Any]) -> None:
+    kind = bound["weight"].dtype
+    if not kind.is_floating_point:
+        raise RuntimeError(
+            "Expected tensor for argument #1 'weight' to have one of the following scalar types: "
+            f"Half, BFloat16, Float, Double; but got {bound['weight'].type()} instead (while "
+            "checking arguments for embedding_bag)"
+        )
+
+
 @operator(
     hidden=True, node="EmbeddingBagBackward0", outputs=4, aux=("bags", "sizes"), upcast=True,
+    check=_check_weight_type,
 )
 def pool_bags(
     weight: Tensor, indices: Any, offsets: Any, per_sample_weights: Tensor | None, mode: int,

@@ -92,7 +92,7 @@ def _(grad, input, result, dim, keepdim):
     return _shared_among_equals(grad, input, result, dim, keepdim)
 
 
-@operator(method=True, out=True, outputs=("min", "max"), kinds="bif", kernel="aminmax",
+@operator(method=True, out=True, outputs=("min", "max"), kinds="bif", kernel="aminmax_cpu",
           with_out=same_dtype)
 def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The smallest and the largest element, of all or along `dim`.

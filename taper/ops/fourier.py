@@ -331,6 +331,10 @@ def _rfftn(input: Tensor, s: Any, dim: Any, norm: Any, name: str = "rfftn",
     sizes, dims = _shapes_and_dims(input, s, dim)
     if not dims:
         raise RuntimeError(f"{name} must transform at least one axis")
+    if _checked(input).dtype.is_complex:
+        raise RuntimeError(
+            f"{name} expects a real-valued input tensor, but got {_long_name(input.dtype)}"
+        )
     values = _resize_all(_as_real(input, name), sizes, dims)
     scale = _scale(norm, forward, name)
     return real_to_complex(values, dims, scale)
@@ -369,6 +373,10 @@ def _ihfftn(input: Tensor, s: Any, dim: Any, norm: Any) -> Tensor:
     sizes, dims = _shapes_and_dims(input, s, dim)
     if not dims:
         raise RuntimeError("ihfftn must transform at least one axis")
+    if _checked(input).dtype.is_complex:
+        raise RuntimeError(
+            f"Only supports floating-point dtypes, but found: {_long_name(input.dtype)}"
+        )
     values = _resize_all(_as_real(input, "ihfftn"), sizes, dims)
     scale = _scale(norm, False, "ihfftn")
     half = real_to_complex(values, dims[-1:], scale).conj()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from taper.core.dtype import BOOL
+from taper.core.dtype import BOOL, uint8
 from taper.core.errors import normalize_dim, normalize_dims
 from taper.core.tensor import Tensor
 from taper.ops.declare import OPERATORS, composite
@@ -129,6 +129,8 @@ def gradient(
     else:
         dims = normalize_dims(dim, ndim)
     spaces = _coordinates(spacing, dims, dim is not None)
+    if input.dtype is uint8:
+        raise RuntimeError("torch.gradient does not support uint8 input.")
     if edge_order not in (1, 2):
         raise RuntimeError("torch.gradient only supports edge_order=1 and edge_order=2.")
     for d, space in zip(dims, spaces, strict=True):

@@ -15,7 +15,7 @@ from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
 from taper.kernels import lapack
 from taper.ops.declare import composite, operator
-from taper.ops.matrix_checks import check_batches, check_dtype, check_square
+from taper.ops.matrix_checks import check_batches, check_has_tolerance, check_square
 from taper.ops.reduction import sum_to
 from taper.ops.return_types import named
 from taper.ops.solve import adjoint
@@ -197,7 +197,7 @@ def _check_lstsq(a: Any, b: Any, name: str) -> None:
             f"{name}: Expected input and other to have the same dtype, but got input's dtype "
             f"{first} and other's dtype {second}"
         )
-    check_dtype(a, name)
+    check_has_tolerance(a)
     ahead = a.ndim - b.ndim
     if not 0 <= ahead <= 1 and b.ndim != 1:
         raise RuntimeError(

@@ -294,7 +294,10 @@ def huber_loss(
     return huber(input, target, reduction, delta)
 
 
-@operator(hidden=True, promote="result_type", upcast=True, node="BinaryCrossEntropyBackward0")
+@operator(
+    hidden=True, promote="result_type", upcast=True, node="BinaryCrossEntropyBackward0", kinds="f",
+    kernel="binary_cross_entropy",
+)
 def binary_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None, reduction: str
 ) -> Tensor:
@@ -352,7 +355,8 @@ def binary_cross_entropy(
 
 
 @operator(
-    hidden=True, promote="result_type", upcast=True, node="BinaryCrossEntropyWithLogitsBackward0"
+    hidden=True, promote="result_type", upcast=True, node="BinaryCrossEntropyWithLogitsBackward0",
+    kinds="f", kernel="log_sigmoid_cpu",
 )
 def binary_entropy_of_logits(
     input: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, reduction: str
@@ -435,6 +439,11 @@ def kl_div(
             "release.",
             UserWarning, stacklevel=3,
         )
+    for tensor in (input, target):
+        if tensor.is_complex():
+            raise RuntimeError("kl_div: Complex inputs not supported.")
+        if not tensor.is_floating_point():
+            raise RuntimeError("kl_div: Integral inputs not supported.")
     if log_target:
         losses = target.exp() * (target - input)
     else:

@@ -313,7 +313,7 @@ def linalg_lu_solve(
                 [1.]])
     """
     name = "linalg.lu_solve"
-    check_dtype(LU._array, name)
+    check_dtype(LU._array, f"torch.{name}")
     if LU.dtype is not B.dtype:
         raise RuntimeError(
             f"{name}: Expected LU and B to have the same dtype, but found LU of type "

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 import taper
+from taper.core.dtype import from_numpy_dtype
+from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
 from taper.ops.declare import composite, operator
 from taper.ops.loss import (
@@ -21,12 +23,20 @@ from taper.ops.loss import (
 @operator(hidden=True, promote="result_type", upcast=True, node="SoftMarginLossBackward0")
 def soft_margin(input: Tensor, target: Tensor, reduction: str) -> Tensor:
     """log(1 + exp(-t x))."""
+    if input.dtype.kind == "b":
+        raise RuntimeError(
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to "
+            "invert a mask, use the `~` or `logical_not()` operator instead."
+        )
+    if input.dtype.kind in "iu":
+        name = scalar_type_name(from_numpy_dtype(input.dtype))
+        raise RuntimeError(f"result type Float can't be cast to the desired output type {name}")
     return reduce_array(np.log1p(np.exp(-target * input)), reduction)
 
 
 @soft_margin.derivative("input")
 def _(grad, input, target, reduction):
-    slope = -target * (-target * input).sigmoid()
+    slope = (-target * (-target * input).sigmoid()).conj()
     return slope * per_element(grad, reduction, input.numel())
 
 

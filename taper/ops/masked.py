@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from taper.core.dtype import FLOATING, INTEGER, as_dtype, float32, int64
+from taper.core.dtype import BOOL, FLOATING, INTEGER, as_dtype, float32, int64
 from taper.core.errors import normalize_dim, normalize_dims
 from taper.core.tensor import Tensor
 from taper.ops.declare import OPERATORS, composite
@@ -106,7 +106,7 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None, mask: Tensor | None = 
         >>> torch.masked.cumsum(torch.tensor([1, 2, 4]), 0, mask=torch.tensor([True, False, True]))
         tensor([1, 1, 5])
     """
-    return _masked(input, mask, 0).cumsum(dim, dtype=as_dtype(dtype) or input.dtype)
+    return _masked(input, mask, 0).cumsum(dim, dtype=as_dtype(dtype) or _no_bool(input, "cumsum"))
 
 
 @composite("masked.cumprod")
@@ -118,7 +118,14 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None, mask: Tensor | None =
         >>> torch.masked.cumprod(torch.tensor([2, 3, 4]), 0, mask=torch.tensor([True, False, True]))
         tensor([2, 2, 8])
     """
-    return _masked(input, mask, 1).cumprod(dim, dtype=as_dtype(dtype) or input.dtype)
+    return _masked(input, mask, 1).cumprod(dim, dtype=as_dtype(dtype) or _no_bool(input, "cumprod"))
+
+
+def _no_bool(input: Tensor, name: str) -> Any:
+    """The dtype of the input, which bools are not computed in."""
+    if input.dtype.category == BOOL:
+        raise NotImplementedError(f"\"{name}_out_cpu\" not implemented for 'Bool'")
+    return input.dtype
 
 
 @composite("masked.amax")
@@ -362,7 +369,7 @@ def softmax(input: Tensor, dim: int, *, dtype: Any = None, mask: Tensor | None =
         >>> torch.masked.softmax(torch.zeros(3), 0, mask=torch.tensor([True, False, True]))
         tensor([0.5000, 0.0000, 0.5000])
     """
-    input = _inexact(input, dtype)
+    input = _as(input, dtype)
     return _masked(input, mask, -math.inf).softmax(dim)
 
 
@@ -377,7 +384,7 @@ def log_softmax(
         >>> torch.masked.log_softmax(torch.zeros(2), 0, mask=torch.tensor([True, False]))
         tensor([0., -inf])
     """
-    input = _inexact(input, dtype)
+    input = _as(input, dtype)
     return _masked(input, mask, -math.inf).log_softmax(dim)
 
 
@@ -390,7 +397,7 @@ def softmin(input: Tensor, dim: int, *, dtype: Any = None, mask: Tensor | None =
         >>> torch.masked.softmin(torch.zeros(2), 0, mask=torch.tensor([True, False]))
         tensor([1., 0.])
     """
-    input = _inexact(input, dtype)
+    input = _as(input, dtype)
     return (-_masked(input, mask, math.inf)).softmax(dim)
 
 

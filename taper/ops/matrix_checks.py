@@ -10,6 +10,19 @@ from taper.core.dtype import FLOATING, REDUCED_FLOATS, from_numpy_dtype
 from taper.core.errors import LinAlgError, broadcast_error
 from taper.core.promotion import scalar_type_name
 
+# Functions that let half precision through to a kernel, which has none.
+_KERNELS = {
+    "linalg.cholesky": "cholesky_cpu", "linalg.cond": "svd_cpu", "linalg.det": "lu_cpu",
+    "linalg.qr": "geqrf_cpu", "linalg.solve": "lu_cpu",
+    "linalg.svd": "svd_cpu", "torch.linalg.ldl_factor_ex": "ldl_factor_cpu",
+    "torch.linalg.ldl_solve": "ldl_solve_cpu", "torch.linalg.lu_solve": "linalg.lu_solve_cpu",
+}
+
+
+def missing_kernel(kernel: str, kind: Any) -> NotImplementedError:
+    """The error of a dtype for which PyTorch has no kernel."""
+    return NotImplementedError(f'"{kernel}" not implemented for \'{scalar_type_name(kind)}\'')
+
 
 def check_matrix(array: Any, name: str, argument: str = "A") -> None:
     """Raises unless `array` has at least two dimensions and a dtype that LAPACK computes in."""
@@ -29,9 +42,18 @@ def check_dtype(array: Any, name: str) -> None:
             f"{scalar_type_name(kind)}"
         )
     if kind in REDUCED_FLOATS:
+        if name in _KERNELS:
+            raise missing_kernel(_KERNELS[name], kind)
         raise RuntimeError(
             f"{name}: Low precision dtypes not supported. Got {scalar_type_name(kind)}"
         )
+
+
+def check_has_tolerance(array: Any) -> None:
+    """Raises unless the dtype has the precision that tolerances are made of."""
+    kind = from_numpy_dtype(array.dtype)
+    if kind.category < FLOATING or kind in REDUCED_FLOATS:
+        raise RuntimeError("This function doesn't handle types other than float and double")
 
 
 def check_square(array: Any, name: str, argument: str = "A") -> None:
@@ -44,7 +66,7 @@ def check_kinds(array: Any, kernel: str) -> None:
     """Raises NotImplementedError, in the name of PyTorch's kernel, for what LAPACK has no type."""
     kind = from_numpy_dtype(array.dtype)
     if kind.category < FLOATING or kind in REDUCED_FLOATS:
-        raise NotImplementedError(f'"{kernel}" not implemented for \'{scalar_type_name(kind)}\'')
+        raise missing_kernel(kernel, kind)
 
 
 def check_equation(a: Any, b: Any, name: str, left: bool = True) -> None:

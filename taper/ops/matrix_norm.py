@@ -15,7 +15,7 @@ from taper.core.tensor import Tensor
 from taper.core.user_warning import warn_once
 from taper.ops.declare import composite, operator
 from taper.ops.least_squares import numbers_of, tolerance
-from taper.ops.matrix_checks import check_matrix, check_square
+from taper.ops.matrix_checks import check_has_tolerance, check_matrix, check_square
 from taper.ops.norm import vector_norm
 from taper.ops.spectral import svdvals
 
@@ -182,7 +182,7 @@ def cond(A: Tensor, p: Any = None) -> Tensor:
         >>> torch.linalg.cond(torch.tensor([[2., 0.], [0., 1.]]))
         tensor(2.)
     """
-    check_matrix(A._array, "linalg.cond")
+    check_matrix(A._array, "linalg.svd" if p in (None, 2, -2) else "linalg.cond")
     if (not isinstance(p, str) and p is not None and abs(p) not in (1, 2, math.inf)) or (
         isinstance(p, str) and p not in ("fro", "nuc")
     ):
@@ -234,6 +234,8 @@ def matrix_rank(
         >>> torch.linalg.matrix_rank(torch.ones(2, 2))
         tensor(1)
     """
+    if A.dim() >= 2:
+        check_has_tolerance(A._array)
     check_matrix(A._array, "torch.linalg.matrix_rank", "input")
     if tol is not None:
         atol, rtol = tol, 0.0

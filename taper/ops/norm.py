@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.core.dtype import FLOATING, as_dtype
+from taper.core.dtype import BOOL, FLOATING, as_dtype, from_numpy_dtype
 from taper.core.promotion import promote_types, scalar_type_name
 from taper.core.tensor import Tensor
 from taper.kernels.summation import sum_of_squares, sum_over
@@ -179,8 +179,12 @@ def norm(
     return vector_norm.function(input, p, dim, keepdim, dtype=dtype, out=out)
 
 
-def _distance_check(bound: dict[str, Any]) -> None:
-    d = promote_types(bound["input"].dtype, bound["other"].dtype)
+def _check_difference(d: Any) -> None:
+    if d.category == BOOL:
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
+            "`logical_xor()` operator instead."
+        )
     if d.category < FLOATING:
         raise RuntimeError(
             "norm(): input dtype should be either floating point or complex. Got "
@@ -188,7 +192,7 @@ def _distance_check(bound: dict[str, Any]) -> None:
         )
 
 
-@operator(method=True, promote="result_type", upcast=True, check=_distance_check)
+@operator(method=True, promote="result_type", upcast=True)
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     r"""The norm of order `p` of the difference: :math:`\lVert x - y \rVert_p`.
 
@@ -197,6 +201,8 @@ def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
         >>> torch.dist(torch.tensor([1., 2.]), torch.tensor([4., 6.]))
         tensor(5.)
     """
+    if input.dtype.kind in "biu":
+        _check_difference(from_numpy_dtype(input.dtype))
     difference = np.subtract(input, other)
     if np.size(difference) == 0:
         _require_identity(difference, p, None)

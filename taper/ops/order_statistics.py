@@ -88,7 +88,7 @@ def _shared(grad: Any, input: Tensor, result: Tensor) -> Any:
     return mask * (grad / mask.sum())
 
 
-@operator("median", hidden=True, kinds="bif", kernel="median_out_impl")
+@operator("median", hidden=True, kinds="if", kernel="median_cpu")
 def median_of_all(input: Tensor) -> Tensor:
     """`median` of all elements."""
     return _median_of_all(input, False)
@@ -111,7 +111,7 @@ def _(grad, result1, input_shape, dim, keepdim):
     return scatter_grad(grad, result1, input_shape, dim, keepdim)
 
 
-@operator("nanmedian", hidden=True, kinds="bif", kernel="nanmedian_out_impl")
+@operator("nanmedian", hidden=True, kinds="if", kernel="median_cpu")
 def nanmedian_of_all(input: Tensor) -> Tensor:
     """`nanmedian` of all elements."""
     return _median_of_all(input, True)
@@ -122,8 +122,8 @@ def _(grad, input, result):
     return _shared(grad, input, result)
 
 
-@operator("nanmedian", hidden=True, out=True, outputs=("values", "indices"), kinds="bif",
-          kernel="nanmedian_out_impl", node="NanmedianBackward1")
+@operator("nanmedian", hidden=True, out=True, outputs=("values", "indices"), kinds="if",
+          kernel="median_out", node="NanmedianBackward1")
 def nanmedian_along(input: Tensor, dim: int, keepdim: bool = False) -> Tensor:
     """`nanmedian` along a dimension."""
     return _median_along("nanmedian", input, dim, keepdim, True)
@@ -168,7 +168,7 @@ def nanmedian(
 # -- kthvalue, mode ------------------------------------------------------------------
 
 
-@operator(method=True, out=True, outputs=("values", "indices"), kinds="bif",
+@operator(method=True, out=True, outputs=("values", "indices"), kinds="if",
           kernel="kthvalue_cpu", with_out=set_apart)
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Tensor:
     """The `k`-th smallest element along `dim`, counted from 1, and its index.
@@ -194,7 +194,7 @@ def _(grad, result1, input_shape, dim, keepdim):
     return scatter_grad(grad, result1, input_shape, dim, keepdim)
 
 
-@operator(method=True, out=True, outputs=("values", "indices"), kinds="bif", kernel="mode")
+@operator(method=True, out=True, outputs=("values", "indices"), kinds="bif", kernel="mode_cpu")
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Tensor:
     """The most frequent element along `dim`, the smallest of several, and its last index.
 
@@ -318,7 +318,7 @@ def _quantile(
     if input.numel() == 0:
         raise RuntimeError(f"{name}() input tensor must be non-empty")
     if input.dtype not in (float32, float64):
-        raise RuntimeError(f"{name}() input tensor must be either float or double dtype")
+        raise RuntimeError("quantile() input tensor must be either float or double dtype")
     if not isinstance(q, Tensor):
         if not 0 <= q <= 1:
             raise RuntimeError(f"{name}() q must be in the range [0, 1] but got {q:g}")

@@ -381,7 +381,7 @@ def _mean_pool(input: Tensor, windows: Any, out: Any, divisor: Any) -> Tensor:
 def _declare_mean_pool(count: int) -> Any:
     name = "avg_pool2d" if count == 2 else "avg_pool3d_out_frame"
     pool = operator(
-        f"_avg_pool{count}d", hidden=True, upcast=True, kinds="ifc" if count == 2 else "if",
+        f"_avg_pool{count}d", hidden=True, upcast=True, kinds="if",
         kernel=name, node=f"AvgPool{count}DBackward0",
     )(_mean_pool)
 

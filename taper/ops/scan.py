@@ -128,7 +128,9 @@ def _running_extremum(ufunc: Any, input: Any, dim: int) -> Any:
     return values, np.maximum.accumulate(places, axis)
 
 
-@operator(method=True, out=True, outputs=("values", "indices"), kinds="bif")
+@operator(
+    method=True, out=True, outputs=("values", "indices"), kinds="bif", kernel="cummax_cpu"
+)
 def cummax(input: Tensor, dim: int) -> Tensor:
     """Running largest elements along `dim` and their indices (the last, where equal).
 
@@ -140,7 +142,9 @@ def cummax(input: Tensor, dim: int) -> Tensor:
     return _running_extremum(np.maximum, input, dim)
 
 
-@operator(method=True, out=True, outputs=("values", "indices"), kinds="bif")
+@operator(
+    method=True, out=True, outputs=("values", "indices"), kinds="bif", kernel="cummin_cpu"
+)
 def cummin(input: Tensor, dim: int) -> Tensor:
     """Running smallest elements along `dim` and their indices (the last, where equal).
 

@@ -316,14 +316,13 @@ def reduce_gradient(
     elif reduce == "prod":
         # Dividing the product by a factor gives the product of the others, unless it is zero.
         nonzero = input.masked_fill(input == 0, 1)
-        of_input = grad * again(nonzero, src) / nonzero
+        of_input = grad * (again(nonzero, src) / nonzero).conj()
         zero = src == 0
         zeros = pick(add(input.new_zeros(input.shape), zero.to(input.dtype)))
         only_zero = zero & (zeros == 1)
         without = again(input, src.masked_fill(only_zero, 1))
-        of_src = pick(grad * without).where(
-            only_zero, pick(grad * result) / src.masked_fill(zero, 1)
-        )
+        others = pick(without).where(only_zero, pick(result) / src.masked_fill(zero, 1))
+        of_src = pick(grad) * others.conj()
     else:
         attains = src == pick(result)
         own = input == result

@@ -38,7 +38,7 @@ def _positions(edges: Any, values: Any, right: bool, out_int32: bool) -> Any:
 
 
 @operator("searchsorted", hidden=True, out=True, differentiable=False, promote="result_type",
-          unpromoted=("sorter",), kinds="bif", kernel="searchsorted_out_cpu")
+          unpromoted=("sorter",), kinds="if", kernel="searchsorted_out_cpu")
 def search(
     sorted_sequence: Tensor, input: Tensor, right: bool, out_int32: bool,
     sorter: Tensor | None = None,
@@ -211,14 +211,14 @@ def _require_slices(input: Any, axis: int) -> None:
         )
 
 
-@operator("unique2", hidden=True, outputs=3, node="Unique2Backward0", kinds="bif")
+@operator("unique2", hidden=True, outputs=3, node="Unique2Backward0", kinds="bif", kernel="unique")
 def unique_elements(input: Tensor) -> Tensor:
     """The sorted distinct elements, the place of each element among them, and their counts."""
     values, group, counts = _distinct(input.ravel(), True)
     return values, group.reshape(input.shape), counts
 
 
-@operator("unique2", hidden=True, node="Unique2Backward0", kinds="bif")
+@operator("unique2", hidden=True, node="Unique2Backward0", kinds="bif", kernel="unique")
 def unique_values(input: Tensor) -> Tensor:
     """The sorted distinct elements."""
     flat = input.flatten()

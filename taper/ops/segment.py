@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from taper.core.errors import normalize_dim
+from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor, wrap
 from taper.ops.declare import composite, operator
 from taper.ops.reduction import axes_of
@@ -61,6 +62,10 @@ def segment_reduce(
             f"segment_reduce(): unsupported reduction {reduce}; it must be one of "
             f"{', '.join(_STARTS)}"
         )
+    if not data.is_floating_point():
+        raise NotImplementedError(
+            f"\"_segment_reduce_cpu\" not implemented for '{scalar_type_name(data.dtype)}'"
+        )
     axis = normalize_dim(axis, data.dim())
     ids, sizes = _segments(data, lengths, offsets, axis, unsafe)
     trailing = data.shape[axis + 1:]
@@ -100,7 +105,7 @@ def hash_tensor(
     if mode != 0:
         raise RuntimeError(f"hash_tensor: Unknown mode {mode}")
     if input.dtype.kind == "c":
-        raise NotImplementedError("\"xor_sum\" not implemented for 'ComplexFloat'")
+        raise NotImplementedError("\"xor_sum_cpu\" not implemented for 'ComplexFloat'")
     wide = np.int64 if input.dtype.kind in "biu" else np.float64
     bits = input.astype(wide).view(np.uint64)
     if input.ndim == 0:

@@ -236,5 +236,7 @@ def _check_istft(
         raise RuntimeError(
             "istft(...) : Invalid window shape. window has to be 1D and length of `win_length`"
         )
+    if not return_complex and window is not None and window.is_complex():
+        raise RuntimeError("Complex windows are incompatible with return_complex=False")
     if return_complex and onesided:
         raise RuntimeError("Cannot have onesided output if window or input is complex")

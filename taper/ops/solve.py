@@ -261,7 +261,7 @@ def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
 # -- triangular ----------------------------------------------------------------------------------
 
 
-@operator("linalg.solve_triangular", out=True, promote="result_type", kinds="fc",
+@operator("linalg.solve_triangular", out=True, kinds="fc",
           kernel="triangular_solve_cpu", node="LinalgSolveTriangularBackward0")
 def solve_triangular(
     A: Tensor, B: Tensor, *, upper: bool, left: bool = True,

@@ -163,7 +163,7 @@ def _first_smallest(input: Any, axis: int) -> Any:
     return np.where(np.isnan(input), np.inf, input).argmin(axis, keepdims=True)
 
 
-@operator(method=True, out=True, outputs=("values", "indices"), kinds="bif")
+@operator(method=True, out=True, outputs=("values", "indices"))
 def topk(
     input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
 ) -> Tensor:
@@ -175,6 +175,9 @@ def topk(
         >>> torch.topk(torch.tensor([1., 4., 2.]), 2).values
         tensor([4., 2.])
     """
+    if input.dtype.kind in "bc":
+        kind = "bool" if input.dtype.kind == "b" else "complex"
+        raise RuntimeError(f"topk does not support {kind} dtypes on CPU")
     axis = dim if type(dim) is int and 0 <= dim < input.ndim else normalize_dim(dim, input.ndim)
     k = int(k)
     if k < 0 or k > (input.shape[axis] if input.ndim else 1):

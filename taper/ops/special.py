@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.core.dtype import BOOL
 from taper.core.tensor import Tensor
 from taper.ops.conditional import where
 from taper.ops.declare import composite, operator
@@ -249,6 +250,8 @@ for _name, _function in (("polygamma", _polygamma_method), ("polygamma_", _polyg
 
 
 def _check_mvlgamma(bound: dict[str, Any]) -> None:
+    if bound["input"].dtype.category == BOOL:
+        raise RuntimeError("The input tensor may not be a boolean tensor.")
     if bound["p"] < 1:
         raise RuntimeError("p has to be greater than or equal to 1")
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 import taper
+from taper.core.dtype import from_numpy_dtype
+from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
 from taper.ops.declare import composite, operator
 from taper.ops.matrix_checks import (
@@ -80,6 +82,9 @@ def eig(A: Tensor) -> Tensor:
         tensor([2.+0.j, 3.+0.j])
     """
     _check_sizes(A, "linalg.eig")
+    if A.dtype.kind in "biu":
+        name = scalar_type_name(from_numpy_dtype(A.dtype))
+        raise RuntimeError(f"Unknown Complex ScalarType for {name}")
     check_kinds(A, "linalg_eig_out_cpu")
     if has_non_finite(A):
         raise RuntimeError("torch.linalg.eig: input tensor should not contain infs or NaNs.")

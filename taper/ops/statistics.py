@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from taper.core.dtype import FLOATING, INTEGER
+from taper.core.dtype import FLOATING, INTEGER, from_numpy_dtype
+from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
 from taper.ops.declare import composite, operator
 
@@ -128,7 +129,8 @@ def histogram_of(
 ) -> Tensor:
     """`histogram` with arrays."""
     if input.dtype.kind != "f":
-        raise NotImplementedError(f'"histogramdd" not implemented for \'{input.dtype.name}\'')
+        name = scalar_type_name(from_numpy_dtype(input.dtype))
+        raise NotImplementedError(f'"histogramdd" not implemented for \'{name}\'')
     values = input.reshape(-1, 1)
     edges = _histogram_edges(values, [bins], limits)
     hist = _count(values, edges, False, None if weight is None else weight.ravel(), density)

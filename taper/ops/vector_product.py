@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import taper
-from taper.core.dtype import FLOATING
+from taper.core.dtype import FLOATING, REDUCED_FLOATS
 from taper.core.errors import normalize_dim
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
@@ -109,9 +109,9 @@ def linalg_vander(x: Tensor, *, N: int | None = None) -> Tensor:
         tensor([[1, 2, 4],
                 [1, 3, 9]])
     """
-    if x.dtype is taper.bool:
+    if x.dtype is taper.bool or x.dtype in REDUCED_FLOATS:
         raise RuntimeError("linalg.vander supports floating point, complex, and integer tensors, "
-                           "but got Bool")
+                           f"but got {scalar_type_name(x.dtype)}")
     if x.ndim < 1:
         x = x.unsqueeze(0)
     if N is None:
