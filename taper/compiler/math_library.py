@@ -1,0 +1,389 @@
+"""Mathematical functions as arithmetic: what `exp`, `log`, `tanh` … in an expression stand for.
+
+Each function reduces its argument to a small interval and evaluates a polynomial there. The
+coefficients are our own: interpolation at Chebyshev nodes, in 60 digits, of the function named
+beside them. Bounds on the error in units in the last place (ulp), over the whole range of the type
+with infinities, NaN, subnormal numbers and signed zeros, are in `ULP` and tested. Arguments that a
+conversion to integers would not survive are rounded by adding 1.5 * 2**(mantissa bits), which is
+safe for NaN too. Functions without a bound of their own for float32 compute in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from taper.compiler.expression import Expression, Node
+
+__all__ = ["ULP", "lowered"]
+
+ULP = {
+    "exp": (1.5, 1.5), "exp2": (1.5, 1.5), "expm1": (2, 2), "log": (1.5, 1.5), "log2": (1, 2),
+    "log10": (1, 2), "log1p": (2, 2), "tanh": (2.5, 3), "sinh": (3, 3), "cosh": (2.5, 2.5),
+    "sigmoid": (2.5, 2.5), "erf": (2, 2), "erfc": (2, 6), "rsqrt": (1.5, 1.5),
+}
+"""The largest error of each function in ulp, for float32 and float64."""
+
+# Layouts of the two types: (bits type, mantissa bits, exponent bias).
+_LAYOUT = {"f32": ("i32", 23, 127), "f64": ("i64", 52, 1023)}
+
+# (e^r - 1 - r) / r^2 on [-ln 2 / 2, ln 2 / 2]
+_EXP = {
+    "f32": (0.5, 0.16666576666119928, 0.04166655421298415, 0.008363232883682618,
+            0.0013926250831497611),
+    "f64": (0.5, 0.1666666666666667, 0.04166666666666667, 0.008333333333326084,
+            0.0013888888888883711, 0.0001984126987500228, 2.480158732567746e-05,
+            2.755725517000089e-06, 2.755727347871858e-07, 2.5105312729622103e-08,
+            2.09147553258932e-09),
+}
+# Below the first, the result is 0; above the second, infinity.
+_EXP_RANGE = {"f32": (-104.0, 89.0), "f64": (-746.0, 710.0)}
+# ln 2 as a number with trailing zeros and the rest: n * the first is exact.
+_LN2 = {
+    "f32": (0.693359375, -2.1219444005469058e-4),
+    "f64": (0.6931471803691238, 1.9082149292705877e-10),
+}
+# (log(1 + f) - f + f^2 / 2) / f^3 on [sqrt(1/2) - 1, sqrt(2) - 1]
+_LOG32 = (
+    0.33333333281200334, -0.2499999027237084, 0.2000001003497686, -0.16668001803748264,
+    0.14286525158465885, -0.12450736358856745, 0.11037764778517271, -0.10646234025693226,
+    0.1053101767433568, -0.06201590950942333,
+)
+# (log((1 + s) / (1 - s)) - 2 s) / s^3, in s^2, for the same range
+_LOG64 = (
+    0.6666666666666666, 0.40000000000000885, 0.28571428570799784, 0.22222222392581045,
+    0.18181795547521137, 0.15386244737621665, 0.13268638369266825, 0.13088034850927555,
+)
+# erf(x) / x - 1, in x^2, on [0, 0.93] and [0, 1]
+_ERF_SMALL = {
+    "f32": (0.12837916662064427, -0.3761263351714081, 0.11283691519733097, -0.026859151472438985,
+            0.005200368586864961, -0.0008134709332119056, 8.334718615209905e-05),
+    "f64": (0.1283791670955126, -0.3761263890318375, 0.11283791670954879, -0.026866170645076792,
+            0.0052239776248180145, -0.000854832698083379, 0.0001205533111164271,
+            -1.4925595266831182e-05, 1.6461000484121368e-06, -1.6350312701054695e-07,
+            1.4659775274047436e-08, -1.1372848856791674e-09, 5.957176147748911e-11),
+}
+# log(erfc(x)), in x - 2.4, on [0.92, 4]
+_LOG_ERFC = (
+    -7.280975060003851, -5.16423656335417, -0.9405019408982381, -0.011768271022558117,
+    0.0023875080242251336, -0.0004693899981238535, 8.70294508151165e-05, -1.4621375441206455e-05,
+    1.6435696536038326e-06,
+)
+# (1 + 2 x) exp(x^2) erfc(x), in (x - 4) / (x + 4), on [1, 28]
+_SCALED_ERFC = (
+    1.2329951186255526, -0.13962111684056253, 0.015379652102620517, 0.06809705425469556,
+    -0.10103906603636663, 0.09373283499822639, -0.06633036581022515, 0.03716751553970077,
+    -0.016197734090861556, 0.005031969959955954, -0.0007577729682444181, -0.0001992566557780742,
+    0.0001506197652840239, -2.4398796129808548e-05, -1.1214940454085914e-05,
+    5.706137058391276e-06, 2.779610203474889e-07, -8.132213473308921e-07, 9.378764713111928e-08,
+    8.981761538262737e-08, -2.6490729369178822e-08,
+)
+
+
+def lowered(expression: Expression) -> Expression:
+    """The expression with its mathematical functions replaced by arithmetic."""
+    def rule(function: Callable[[Expression, Node], Node]) -> Callable[..., Node]:
+        return lambda new, node, args: function(new, *args)
+
+    return expression.rewritten({name: rule(f) for name, f in _FUNCTIONS.items()}) \
+        .without_dead_code()
+
+
+def _polynomial(e: Expression, x: Node, coefficients: Sequence[float]) -> Node:
+    """c0 + c1 x + c2 x^2 + …; two chains, of even and odd powers, where it is long."""
+    if len(coefficients) > 7:
+        square = e.mul(x, x)
+        even = _polynomial(e, square, coefficients[::2])
+        return e.fma(x, _polynomial(e, square, coefficients[1::2]), even)
+    result = e.constant(coefficients[-1], x.type)
+    for c in coefficients[-2::-1]:
+        result = e.fma(result, x, e.constant(c, x.type))
+    return result
+
+
+def _to_range(e: Expression, x: Node, low: float, high: float) -> Node:
+    """x limited to [low, high]; NaN stays."""
+    top, bottom = e.constant(high, x.type), e.constant(low, x.type)
+    x = e.select(e.compare("gt", x, top), top, x)
+    return e.select(e.compare("lt", x, bottom), bottom, x)
+
+
+def _round(e: Expression, x: Node) -> tuple[Node, Node]:
+    """The nearest integer to x, |x| < 2**21, as a float and as an integer of the same size."""
+    bits, mantissa, _ = _LAYOUT[x.type]
+    magic = e.constant(1.5 * 2.0**mantissa, x.type)
+    shifted = e.add(x, magic)
+    integer = e.binary("sub", e.bitcast(shifted, bits), e.bitcast(magic, bits))
+    return e.sub(shifted, magic), integer
+
+
+def _power_of_two(e: Expression, n: Node, kind: str) -> Node:
+    """2**n as a float, for n in the range of normal exponents."""
+    bits, mantissa, bias = _LAYOUT[kind]
+    biased = e.add(n, e.constant(bias, bits))
+    return e.bitcast(e.binary("shl", biased, e.constant(mantissa, bits)), kind)
+
+
+def _scale(e: Expression, x: Node, n: Node) -> Node:
+    """x * 2**n in two steps, each of which has a normal exponent: only the last one rounds."""
+    half = e.binary("shr", n, e.constant(1, n.type))
+    rest = e.sub(n, half)
+    x = e.mul(x, _power_of_two(e, half, x.type))
+    return e.mul(x, _power_of_two(e, rest, x.type))
+
+
+def _exp_minus_one_reduced(e: Expression, r: Node) -> Node:
+    """e^r - 1 for |r| < ln 2 / 2."""
+    return e.fma(e.mul(r, r), _polynomial(e, r, _EXP[r.type]), r)
+
+
+def _reduce_exp(e: Expression, x: Node) -> tuple[Node, Node]:
+    """r and n with x = n ln 2 + r."""
+    high, low = _LN2[x.type]
+    n, integer = _round(e, e.mul(x, e.constant(1 / math.log(2), x.type)))
+    r = e.fma(n, e.constant(-high, x.type), x)
+    return e.fma(n, e.constant(-low, x.type), r), integer
+
+
+def _exp(e: Expression, x: Node) -> Node:
+    x = _to_range(e, x, *_EXP_RANGE[x.type])
+    r, n = _reduce_exp(e, x)
+    return _scale(e, e.add(_exp_minus_one_reduced(e, r), e.constant(1, x.type)), n)
+
+
+def _exp2(e: Expression, x: Node) -> Node:
+    low, high = _EXP_RANGE[x.type]
+    x = _to_range(e, x, low * 1.45, high * 1.45)
+    n, integer = _round(e, x)
+    ln2 = math.log(2)
+    r = e.sub(x, n)
+    # r ln 2, with what rounding ln 2 to the type loses
+    r = e.fma(r, e.constant(ln2, x.type), e.mul(r, e.constant(_LN2_REST[x.type], x.type)))
+    return _scale(e, e.add(_exp_minus_one_reduced(e, r), e.constant(1, x.type)), integer)
+
+
+_LN2_REST = {"f32": math.log(2) - 0.693147182464599609375, "f64": 2.3190468138462996e-17}
+
+
+def _expm1(e: Expression, x: Node) -> Node:
+    kind = x.type
+    original = x
+    low, high = {"f32": (-20.0, 89.0), "f64": (-40.0, 710.0)}[kind]
+    x = _to_range(e, x, low, high)
+    r, n = _reduce_exp(e, x)
+    small = _exp_minus_one_reduced(e, r)
+    # 2^n (small + 1) - 1 = 2 (2^(n-1) small + (2^(n-1) - 1/2)): 2^n itself may overflow.
+    power = _power_of_two(e, e.sub(n, e.constant(1, n.type)), kind)
+    half = e.fma(power, small, e.sub(power, e.constant(0.5, kind)))
+    result = e.add(half, half)
+    # Tiny arguments keep their sign and their last bit.
+    tiny = e.compare("lt", e.unary("abs", x), e.constant({"f32": 1e-8, "f64": 1e-17}[kind], kind))
+    return e.select(tiny, original, result)
+
+
+def _split(e: Expression, x: Node) -> tuple[Node, Node]:
+    """m in [sqrt(1/2), sqrt(2)) and n, a float, with x = m 2**n, for positive finite x."""
+    kind = x.type
+    bits, mantissa, bias = _LAYOUT[kind]
+    least = 2.0 ** (1 - bias)
+    is_small = e.compare("lt", x, e.constant(least, kind))
+    x = e.select(is_small, e.mul(x, e.constant(2.0**mantissa, kind)), x)
+    raw = e.bitcast(x, bits)
+    # Counted from sqrt(1/2), the exponent field is that of m.
+    offset = e.constant(_bits_of_root_half(kind), bits)
+    shifted = e.sub(raw, offset)
+    n = e.binary("shr", shifted, e.constant(mantissa, bits))
+    fraction = e.binary("and", shifted, e.constant((1 << mantissa) - 1, bits))
+    m = e.bitcast(e.add(fraction, offset), kind)
+    exponent = _small_integer_as_float(e, n, kind)
+    lowered_by = e.constant(float(mantissa), kind)
+    return m, e.select(is_small, e.sub(exponent, lowered_by), exponent)
+
+
+def _bits_of_root_half(kind: str) -> int:
+    return 0x3F3504F3 if kind == "f32" else 0x3FE6A09E667F3BCD
+
+
+def _small_integer_as_float(e: Expression, n: Node, kind: str) -> Node:
+    """An integer of few digits as a float of its size, without a conversion instruction."""
+    bits, mantissa, _ = _LAYOUT[kind]
+    if kind == "f32":
+        return e.convert(n, kind)
+    magic = e.constant(1.5 * 2.0**mantissa, kind)
+    return e.sub(e.bitcast(e.add(n, e.bitcast(magic, bits)), kind), magic)
+
+
+def _log_of_split(e: Expression, m: Node) -> tuple[Node, Node]:
+    """log(m) as the sum of f = m - 1 and a correction."""
+    kind = m.type
+    f = e.sub(m, e.constant(1, kind))
+    half_square = e.mul(e.mul(f, f), e.constant(0.5, kind))
+    if kind == "f32":
+        cubed = e.mul(e.mul(f, f), f)
+        return f, e.sub(e.mul(cubed, _polynomial(e, f, _LOG32)), half_square)
+    s = e.div(f, e.add(f, e.constant(2, kind)))
+    z = e.mul(s, s)
+    rest = e.mul(z, _polynomial(e, z, _LOG64))
+    # log(1 + f) = f - f^2/2 + s (f^2/2 + R)
+    return f, e.sub(e.mul(s, e.add(half_square, rest)), half_square)
+
+
+def _log_limits(e: Expression, x: Node, result: Node) -> Node:
+    """-inf at 0, NaN below, infinity and NaN as they are."""
+    kind = x.type
+    zero = e.constant(0.0, kind)
+    top = e.constant(math.inf, kind)
+    result = e.select(e.compare("lt", x, top), result, x)  # inf and NaN are their own logarithms
+    result = e.select(e.compare("eq", x, zero), e.constant(-math.inf, kind), result)
+    return e.select(e.compare("lt", x, zero), e.constant(math.nan, kind), result)
+
+
+def _log(e: Expression, x: Node) -> Node:
+    m, n = _split(e, x)
+    f, rest = _log_of_split(e, m)
+    high, low = _LN2[x.type]
+    low_part = e.fma(n, e.constant(low, x.type), rest)
+    result = e.fma(n, e.constant(high, x.type), e.add(f, low_part))
+    return _log_limits(e, x, result)
+
+
+def _log_to_base(base: float) -> Callable[[Expression, Node], Node]:
+    def function(e: Expression, x: Node) -> Node:
+        if x.type == "f32":
+            return e.convert(function(e, e.convert(x, "f64")), "f32")
+        kind = x.type
+        m, n = _split(e, x)
+        f, rest = _log_of_split(e, m)
+        if base == 2:
+            factor = 1 / math.log(2)
+            total = e.add(f, rest)
+            lost = e.add(e.sub(f, total), rest)
+            product = e.mul(total, e.constant(factor, kind))
+            error = e.fma(total, e.constant(factor, kind), e.neg(product))
+            error = e.fma(lost, e.constant(factor, kind), error)
+            result = e.add(n, e.add(product, error))
+        else:
+            factor, ratio = 1 / math.log(10), math.log10(2)
+            result = e.fma(n, e.constant(ratio, kind),
+                           e.mul(e.add(f, rest), e.constant(factor, kind)))
+        return _log_limits(e, x, result)
+
+    return function
+
+
+def _log1p(e: Expression, x: Node) -> Node:
+    kind = x.type
+    one = e.constant(1, kind)
+    u = e.add(x, one)
+    # What the addition lost, relative to u.
+    larger = e.compare("gt", x, one)
+    lost = e.select(larger, e.sub(one, e.sub(u, x)), e.sub(x, e.sub(u, one)))
+    m, n = _split(e, u)
+    f, rest = _log_of_split(e, m)
+    high, low = _LN2[kind]
+    low_part = e.add(e.fma(n, e.constant(low, kind), rest), e.div(lost, u))
+    result = e.fma(n, e.constant(high, kind), e.add(f, low_part))
+    result = e.select(e.compare("lt", x, e.constant(math.inf, kind)), result, x)
+    result = e.select(e.compare("eq", u, e.constant(0.0, kind)), e.constant(-math.inf, kind),
+                      result)
+    # 1 + x rounds to 1 for tiny x, which are their own results, sign of zero included
+    tiny = e.compare("lt", e.unary("abs", x), e.constant({"f32": 3e-8, "f64": 5e-17}[kind], kind))
+    result = e.select(tiny, x, result)
+    return e.select(e.compare("lt", x, e.constant(-1, kind)), e.constant(math.nan, kind), result)
+
+
+def _tanh(e: Expression, x: Node) -> Node:
+    kind = x.type
+    size = e.unary("abs", x)
+    limit = {"f32": 10.0, "f64": 22.0}[kind]
+    bound = e.constant(limit, kind)
+    size = e.select(e.compare("gt", size, bound), bound, size)
+    t = _expm1(e, e.add(size, size))
+    return e.make("copysign", (e.div(t, e.add(t, e.constant(2, kind))), x), kind)
+
+
+def _sinh(e: Expression, x: Node) -> Node:
+    kind = x.type
+    size = e.unary("abs", x)
+    # exp overflows before sinh does, so large arguments go by half.
+    large = e.compare("gt", size, e.constant({"f32": 80.0, "f64": 700.0}[kind], kind))
+    t = _expm1(e, size)
+    half = e.constant(0.5, kind)
+    small = e.mul(half, e.add(t, e.div(t, e.add(t, e.constant(1, kind)))))
+    root = _exp(e, e.mul(size, half))
+    result = e.select(large, e.mul(e.mul(half, root), root), small)
+    return e.make("copysign", (result, x), kind)
+
+
+def _cosh(e: Expression, x: Node) -> Node:
+    kind = x.type
+    size = e.unary("abs", x)
+    half = e.constant(0.5, kind)
+    large = e.compare("gt", size, e.constant({"f32": 80.0, "f64": 700.0}[kind], kind))
+    t = _exp(e, size)
+    small = e.mul(half, e.add(t, e.div(e.constant(1, kind), t)))
+    root = _exp(e, e.mul(size, half))
+    return e.select(large, e.mul(e.mul(half, root), root), small)
+
+
+def _sigmoid(e: Expression, x: Node) -> Node:
+    one = e.constant(1, x.type)
+    return e.div(one, e.add(one, _exp(e, e.neg(x))))
+
+
+def _rsqrt(e: Expression, x: Node) -> Node:
+    return e.div(e.constant(1, x.type), e.unary("sqrt", x))
+
+
+def _erf(e: Expression, x: Node) -> Node:
+    kind = x.type
+    size = e.unary("abs", x)
+    small = e.fma(x, _polynomial(e, e.mul(x, x), _ERF_SMALL[kind]), x)
+    one = e.constant(1, kind)
+    if kind == "f32":
+        bound = e.constant(4.0, kind)
+        near = e.select(e.compare("gt", size, bound), bound, size)
+        near = e.sub(near, e.constant(2.4, kind))
+        large = e.sub(one, _exp(e, _polynomial(e, near, _LOG_ERFC)))
+        limit = 0.93
+    else:
+        large = e.sub(one, _erfc_of_large(e, size))
+        limit = 1.0
+    large = e.make("copysign", (large, x), kind)
+    return e.select(e.compare("gt", size, e.constant(limit, kind)), large,
+                    e.select(e.is_nan(x), x, small))
+
+
+def _erfc_of_large(e: Expression, x: Node) -> Node:
+    """erfc(x) for x >= 1, in float64: exp(-x^2) times a slowly varying factor."""
+    kind = x.type
+    bound = e.constant(28.0, kind)
+    x = e.select(e.compare("gt", x, bound), bound, x)
+    four = e.constant(4, kind)
+    t = e.div(e.sub(x, four), e.add(x, four))
+    factor = e.div(_polynomial(e, t, _SCALED_ERFC), e.fma(e.constant(2, kind), x,
+                                                          e.constant(1, kind)))
+    square = e.mul(x, x)
+    lost = e.fma(x, x, e.neg(square))
+    power = _exp(e, e.neg(square))
+    return e.mul(e.fma(e.neg(power), lost, power), factor)
+
+
+def _erfc(e: Expression, x: Node) -> Node:
+    if x.type == "f32":
+        return e.convert(_erfc(e, e.convert(x, "f64")), "f32")
+    kind = x.type
+    one = e.constant(1, kind)
+    size = e.unary("abs", x)
+    tail = _erfc_of_large(e, size)
+    large = e.select(e.compare("lt", x, e.constant(0.0, kind)),
+                     e.sub(e.constant(2, kind), tail), tail)
+    small = e.sub(one, e.fma(x, _polynomial(e, e.mul(x, x), _ERF_SMALL[kind]), x))
+    return e.select(e.compare("gt", size, one), large, small)
+
+
+_FUNCTIONS: dict[str, Callable[[Expression, Node], Node]] = {
+    "exp": _exp, "exp2": _exp2, "expm1": _expm1, "log": _log, "log2": _log_to_base(2),
+    "log10": _log_to_base(10), "log1p": _log1p, "tanh": _tanh, "sinh": _sinh, "cosh": _cosh,
+    "sigmoid": _sigmoid, "rsqrt": _rsqrt, "erf": _erf, "erfc": _erfc,
+}

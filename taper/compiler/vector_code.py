@@ -1,0 +1,285 @@
+"""Vector code for the nodes of an expression: loads, arithmetic, stores, for any number of lanes.
+
+Values of b1 are vectors of i1 in registers and bytes in memory; bf16 is the upper half of an f32.
+Vectors may be wider than the machine's: LLVM splits them, which interleaves independent chains.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+from taper.compiler.expression import (
+    CONSTANT,
+    SIZE_OF,
+    Expression,
+    Node,
+    is_float,
+    is_signed,
+)
+from taper.compiler.llvm_text import FunctionText, vector
+
+__all__ = ["VectorCode", "largest_size", "llvm_type"]
+
+_LLVM = {
+    "b1": "i1", "f16": "half", "bf16": "i16", "f32": "float", "f64": "double",
+    "i8": "i8", "u8": "i8", "i16": "i16", "u16": "i16", "i32": "i32", "u32": "i32",
+    "i64": "i64", "u64": "i64",
+}
+_SUFFIX = {"half": "f16", "float": "f32", "double": "f64", "i8": "i8", "i16": "i16", "i32": "i32",
+           "i64": "i64", "i1": "i1"}
+_FLOAT_OPS = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
+_INTEGER_OPS = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor",
+                "shl": "shl"}
+_COMPARE_FLOAT = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
+_ROUNDING = {"floor": "floor", "ceil": "ceil", "trunc": "trunc", "round": "rint", "sqrt": "sqrt"}
+
+
+def llvm_type(kind: str) -> str:
+    """The LLVM type of one value in a register."""
+    return _LLVM[kind]
+
+
+def memory_type(kind: str) -> str:
+    """The LLVM type of one value in memory."""
+    return "i8" if kind == "b1" else _LLVM[kind]
+
+
+def largest_size(expression: Expression) -> int:
+    """The size of the widest type that is computed for each element."""
+    return max([SIZE_OF[n.type] for n in expression.nodes if n.level != CONSTANT], default=4)
+
+
+def literal(value: object, kind: str) -> str:
+    """A constant as LLVM reads it."""
+    if kind == "f32":
+        try:
+            value = struct.unpack("<f", struct.pack("<f", value))[0]
+        except OverflowError:
+            value = float("inf") if value > 0 else float("-inf")  # type: ignore[operator]
+    if is_float(kind):
+        return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
+    if kind == "b1":
+        return "true" if value else "false"
+    return str(int(value))  # type: ignore[call-overload]
+
+
+class VectorCode:
+    """Writes the nodes of an expression at one number of lanes.
+
+    `leaf(node)` says what an input or a value of another level is, as a vector of these lanes.
+    """
+
+    def __init__(self, text: FunctionText, lanes: int, leaf: Callable[[Node], str | None]) -> None:
+        self.text = text
+        self.lanes = lanes
+        self.leaf = leaf
+        self.known: dict[int, str] = {}
+
+    def type(self, kind: str) -> str:
+        return vector(_LLVM[kind], self.lanes)
+
+    def constant(self, value: object, kind: str) -> str:
+        text = literal(value, kind)
+        return text if self.lanes == 1 else f"splat ({_LLVM[kind]} {text})"
+
+    def splat(self, value: str, kind: str) -> str:
+        """One value in all lanes."""
+        if self.lanes == 1:
+            return value
+        llvm, whole = _LLVM[kind], self.type(kind)
+        one = self.text.value(f"insertelement {whole} poison, {llvm} {value}, i64 0")
+        zeros = f"<{self.lanes} x i32> zeroinitializer"
+        return self.text.value(f"shufflevector {whole} {one}, {whole} poison, {zeros}")
+
+    # -- memory --------------------------------------------------------------------------------
+
+    def load(self, pointer: str, kind: str, mask: str | None = None) -> str:
+        """Neighbouring values; where a mask is given, only those."""
+        memory = memory_type(kind)
+        whole = vector(memory, self.lanes)
+        size = SIZE_OF[kind]
+        if mask is None:
+            found = self.text.value(f"load {whole}, ptr {pointer}, align {size}")
+        else:
+            found = self.text.intrinsic(
+                whole, f"llvm.masked.load.v{self.lanes}{_SUFFIX[memory]}.p0",
+                [("ptr", pointer), ("i32", str(size)), (f"<{self.lanes} x i1>", mask),
+                 (whole, "zeroinitializer")],
+            )
+        return self._from_memory(found, kind)
+
+    def _from_memory(self, found: str, kind: str) -> str:
+        if kind != "b1":
+            return found
+        zero = "0" if self.lanes == 1 else "zeroinitializer"
+        return self.text.value(f"icmp ne {vector('i8', self.lanes)} {found}, {zero}")
+
+    def gather(self, pointer: str, stride: str, kind: str, mask: str | None) -> str:
+        """Values `stride` bytes apart."""
+        text, lanes = self.text, self.lanes
+        memory = memory_type(kind)
+        if lanes == 1:
+            return self.load(pointer, kind)
+        whole = f"<{lanes} x i64>"
+        steps = VectorCode(text, lanes, self.leaf).splat(stride, "i64")
+        iota = f"<{', '.join(f'i64 {i}' for i in range(lanes))}>"
+        offsets = text.value(f"mul {whole} {steps}, {iota}")
+        places = text.value(f"getelementptr i8, ptr {pointer}, {whole} {offsets}")
+        found = text.intrinsic(
+            f"<{lanes} x {memory}>", f"llvm.masked.gather.v{lanes}{_SUFFIX[memory]}.v{lanes}p0",
+            [(f"<{lanes} x ptr>", places), ("i32", str(SIZE_OF[kind])),
+             (f"<{lanes} x i1>", mask or "splat (i1 true)"),
+             (f"<{lanes} x {memory}>", "zeroinitializer")],
+        )
+        return self._from_memory(found, kind)
+
+    def _to_memory(self, value: str, kind: str) -> str:
+        if kind != "b1":
+            return value
+        return self.text.value(f"zext {self.type(kind)} {value} to {vector('i8', self.lanes)}")
+
+    def store(self, value: str, pointer: str, kind: str, mask: str | None = None) -> None:
+        """Writes neighbouring values; where a mask is given, only those."""
+        memory = memory_type(kind)
+        whole = vector(memory, self.lanes)
+        size = SIZE_OF[kind]
+        value = self._to_memory(value, kind)
+        if mask is None:
+            self.text.add(f"store {whole} {value}, ptr {pointer}, align {size}")
+        else:
+            self.text.intrinsic(
+                "void", f"llvm.masked.store.v{self.lanes}{_SUFFIX[memory]}.p0",
+                [(whole, value), ("ptr", pointer), ("i32", str(size)),
+                 (f"<{self.lanes} x i1>", mask)],
+            )
+
+    # -- nodes ---------------------------------------------------------------------------------
+
+    def of(self, node: Node) -> str:
+        """The vector for a node, written now if it isn't yet. Works without recursion."""
+        waiting = [node]
+        while waiting:
+            last = waiting[-1]
+            if last.number in self.known:
+                waiting.pop()
+                continue
+            if last.op == "constant":
+                self.known[last.number] = self.constant(last.value, last.type)
+                continue
+            given = self.leaf(last)
+            if given is not None:
+                self.known[last.number] = given
+                continue
+            missing = [a for a in last.args if a.number not in self.known]
+            if missing:
+                waiting.extend(reversed(missing))
+                continue
+            self.known[last.number] = self._write(last)
+        return self.known[node.number]
+
+    def _write(self, node: Node) -> str:
+        kind = node.args[0].type if node.args else node.type
+        args = [self.known[a.number] for a in node.args]
+        text, whole, op = self.text, self.type(kind), node.op
+        if op in _COMPARE_FLOAT:
+            return self.compare(op, kind, args[0], args[1])
+        if op == "select":
+            result = self.type(node.type)
+            return text.value(f"select {self.type('b1')} {args[0]}, {result} {args[1]}, "
+                              f"{result} {args[2]}")
+        if op == "convert":
+            return self._convert(args[0], kind, node.type)
+        if op == "bitcast":
+            if _LLVM[kind] == _LLVM[node.type]:
+                return args[0]
+            return text.value(f"bitcast {whole} {args[0]} to {self.type(node.type)}")
+        if is_float(kind):
+            return self._write_float(op, kind, args)
+        return self._write_integer(op, kind, args)
+
+    def compare(self, op: str, kind: str, a: str, b: str) -> str:
+        """A comparison of two vectors, as b1."""
+        if is_float(kind):
+            return self.text.value(f"fcmp {_COMPARE_FLOAT[op]} {self.type(kind)} {a}, {b}")
+        if op not in ("eq", "ne"):
+            op = ("s" if is_signed(kind) else "u") + op
+        return self.text.value(f"icmp {op} {self.type(kind)} {a}, {b}")
+
+    def _write_float(self, op: str, kind: str, args: list[str]) -> str:
+        text, whole = self.text, self.type(kind)
+        if op in _FLOAT_OPS:
+            return text.value(f"{_FLOAT_OPS[op]} {whole} {args[0]}, {args[1]}")
+        if op == "neg":
+            return text.value(f"fneg {whole} {args[0]}")
+        names = {"fma": "fma", "abs": "fabs", "copysign": "copysign", **_ROUNDING}
+        suffix = _SUFFIX[_LLVM[kind]] if self.lanes == 1 else (
+            f"v{self.lanes}{_SUFFIX[_LLVM[kind]]}")
+        return text.intrinsic(whole, f"llvm.{names[op]}.{suffix}", [(whole, a) for a in args])
+
+    def _write_integer(self, op: str, kind: str, args: list[str]) -> str:
+        text, whole = self.text, self.type(kind)
+        if op in _INTEGER_OPS:
+            return text.value(f"{_INTEGER_OPS[op]} {whole} {args[0]}, {args[1]}")
+        if op == "shr":
+            shift = "ashr" if is_signed(kind) else "lshr"
+            return text.value(f"{shift} {whole} {args[0]}, {args[1]}")
+        if op in ("div", "rem"):
+            letter = "s" if is_signed(kind) else "u"
+            return text.value(f"{letter}{op} {whole} {args[0]}, {args[1]}")
+        if op == "neg":
+            return text.value(f"sub {whole} {self.constant(0, kind)}, {args[0]}")
+        if op == "not":
+            ones = self.constant(True if kind == "b1" else -1, kind)
+            return text.value(f"xor {whole} {args[0]}, {ones}")
+        assert op == "abs", op
+        if not is_signed(kind):
+            return args[0]
+        negative = self.compare("lt", kind, args[0], self.constant(0, kind))
+        negated = text.value(f"sub {whole} {self.constant(0, kind)}, {args[0]}")
+        return text.value(f"select {self.type('b1')} {negative}, {whole} {negated}, "
+                          f"{whole} {args[0]}")
+
+    def _convert(self, x: str, source: str, target: str) -> str:
+        text = self.text
+        a, b = self.type(source), self.type(target)
+        if target == "b1":
+            return self.compare("ne", source, x, self.constant(0, source))
+        if source == "bf16":
+            wide = text.value(f"zext {a} {x} to {self.type('i32')}")
+            bits = text.value(f"shl {self.type('i32')} {wide}, {self.constant(16, 'i32')}")
+            return text.value(f"bitcast {self.type('i32')} {bits} to {b}")
+        if target == "bf16":
+            return self._to_bfloat(x)
+        if source in ("f16", "f32", "f64") and target in ("f16", "f32", "f64"):
+            cast = "fpext" if SIZE_OF[source] < SIZE_OF[target] else "fptrunc"
+            return text.value(f"{cast} {a} {x} to {b}")
+        if is_float(source):
+            # Through the signed integer that is wide enough, as C and NumPy do.
+            middle = "i64" if SIZE_OF[target] == 8 or target == "u32" else "i32"
+            found = text.value(f"fptosi {a} {x} to {self.type(middle)}")
+            return self._convert(found, middle, target) if middle != target else found
+        if target in ("f16", "f32", "f64"):
+            cast = "sitofp" if is_signed(source) else "uitofp"
+            return text.value(f"{cast} {a} {x} to {b}")
+        if SIZE_OF[source] == SIZE_OF[target] and source != "b1":
+            return x
+        if source != "b1" and SIZE_OF[source] > SIZE_OF[target]:
+            return text.value(f"trunc {a} {x} to {b}")
+        cast = "sext" if is_signed(source) else "zext"
+        return text.value(f"{cast} {a} {x} to {b}")
+
+    def _to_bfloat(self, x: str) -> str:
+        """The nearest bf16, ties to even; NaN stays NaN."""
+        text, whole = self.text, self.type("i32")
+        bits = text.value(f"bitcast {self.type('f32')} {x} to {whole}")
+        upper = text.value(f"lshr {whole} {bits}, {self.constant(16, 'i32')}")
+        odd = text.value(f"and {whole} {upper}, {self.constant(1, 'i32')}")
+        bias = text.value(f"add {whole} {odd}, {self.constant(0x7FFF, 'i32')}")
+        rounded = text.value(f"add {whole} {bits}, {bias}")
+        shifted = text.value(f"lshr {whole} {rounded}, {self.constant(16, 'i32')}")
+        is_nan = self.compare("ne", "f32", x, x)
+        quiet = text.value(f"or {whole} {upper}, {self.constant(0x40, 'i32')}")
+        chosen = text.value(f"select {self.type('b1')} {is_nan}, {whole} {quiet}, "
+                            f"{whole} {shifted}")
+        return text.value(f"trunc {whole} {chosen} to {self.type('bf16')}")
