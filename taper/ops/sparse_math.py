@@ -503,7 +503,10 @@ def as_sparse_gradcheck(gradcheck: Callable[..., bool]) -> Callable[..., bool]:
                 return with_values(t.detach(), values)
             options = {"blocksize": tuple(t.values().shape[-2:])} if (
                 t.layout in (devices.sparse_bsr, devices.sparse_bsc)) else {}
-            return to_sparse.function(values, layout=t.layout, **options)
+            # All elements are stored, zeros too: each must have a place for its gradient.
+            numbered = values.new_ones(values.numel()).cumsum(0).reshape(values.shape)
+            places = to_sparse.function(numbered, layout=t.layout, **options)
+            return with_values(places, values.reshape(-1)[places.values().real.long() - 1])
 
         def dense(value: Any) -> Any:
             if isinstance(value, Tensor) and isinstance(value._array, SparseArray):
