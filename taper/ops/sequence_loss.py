@@ -149,7 +149,7 @@ def torch_ctc_loss(
     log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any, blank: int = 0,
     reduction: int = 0, zero_infinity: bool = False,
 ) -> Tensor:
-    """`nn.functional.ctc_loss` with the reduction as a number: none 0 (the default), mean 1, sum 2."""
+    """`nn.functional.ctc_loss` with the reduction as a number: none 0, mean 1, sum 2."""
     return ctc_loss(
         log_probs, targets, input_lengths, target_lengths, blank, _NUMBERS[reduction],
         zero_infinity,
