@@ -169,6 +169,11 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
 
     Part i of n elements in m parts reaches from ⌊i n / m⌋ to ⌈(i + 1) n / m⌉.
     Shape:    (N, C, H, W) or (C, H, W) → (N, C, *output_size); None keeps a dimension
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.adaptive_avg_pool2d(torch.arange(16.).view(1, 4, 4), 2)
+        tensor([[[ 2.5000,  4.5000],
+                 [10.5000, 12.5000]]])
     """
     out = _read("adaptive_avg_pool", 2, input, output_size)
     if out == (1, 1) and input._array.dtype.kind != "i":
@@ -181,6 +186,10 @@ def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
     """Means of windows that divide volumes into `output_size` (an int or three) parts.
 
     Shape:    (N, C, D, H, W) or (C, D, H, W) → (N, C, *output_size); None keeps a dimension
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.adaptive_avg_pool3d(torch.arange(8.).view(1, 2, 2, 2), 1).item()
+        3.5
     """
     out = _read("adaptive_avg_pool", 3, input, output_size)
     if out == (1, 1, 1) and input._array.dtype.kind != "i":
@@ -201,6 +210,11 @@ def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = 
     """Maxima of windows that divide sequences into `output_size` parts.
 
     Shape:    (N, C, L) or (C, L) → (N, C, output_size)
+    return_indices: also return where each maximum stands
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.adaptive_max_pool1d(torch.tensor([[1., 3., 2., 0.]]), 2)
+        tensor([[3., 2.]])
     """
     values, indices = _maxima(1, input, output_size)
     return (values, indices) if return_indices else values
@@ -208,7 +222,13 @@ def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = 
 
 @composite("adaptive_max_pool1d")
 def torch_adaptive_max_pool1d(input: Tensor, output_size: Any) -> tuple[Tensor, Tensor]:
-    """`nn.functional.adaptive_max_pool1d` with `return_indices`."""
+    """`nn.functional.adaptive_max_pool1d` with `return_indices`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.adaptive_max_pool1d(torch.tensor([[1., 3., 2., 0.]]), 2)
+        (tensor([[3., 2.]]), tensor([[1, 2]]))
+    """
     return _maxima(1, input, output_size)
 
 
@@ -217,6 +237,11 @@ def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = 
     """Maxima of windows that divide images into `output_size` (an int or two) parts.
 
     Shape:    (N, C, H, W) or (C, H, W) → (N, C, *output_size); None keeps a dimension
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.adaptive_max_pool2d(torch.arange(16.).view(1, 4, 4), 2)
+        tensor([[[ 5.,  7.],
+                 [13., 15.]]])
     """
     values, indices = _maxima(2, input, output_size)
     return (values, indices) if return_indices else values
@@ -227,6 +252,10 @@ def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = 
     """Maxima of windows that divide volumes into `output_size` (an int or three) parts.
 
     Shape:    (N, C, D, H, W) or (C, D, H, W) → (N, C, *output_size); None keeps a dimension
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.adaptive_max_pool3d(torch.arange(8.).view(1, 2, 2, 2), 1).item()
+        7.0
     """
     values, indices = _maxima(3, input, output_size)
     return (values, indices) if return_indices else values

@@ -282,6 +282,13 @@ def multi_head_attention_forward(
     Shape:    query (L, N, E), key (S, N, E), value (S, N, E), without N for a single one,
         attn_mask (L, S) or (N * heads, L, S), key_padding_mask (N, S)
         → (L, N, E), weights (N, L, S)
+    Example:
+        >>> import taper as torch
+        >>> x, eye = torch.ones(3, 1, 2), torch.eye(2)
+        >>> out, weights = torch.nn.functional.multi_head_attention_forward(
+        ...     x, x, x, 2, 1, eye.repeat(3, 1), None, None, None, False, 0., eye, None)
+        >>> out.shape, weights[0, 0]
+        (torch.Size([3, 1, 2]), tensor([0.3333, 0.3333, 0.3333]))
     """
     is_batch = _check_batch(query, key, value, key_padding_mask, attn_mask, num_heads)
     if is_causal and attn_mask is None:

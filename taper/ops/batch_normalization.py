@@ -161,7 +161,14 @@ def torch_batch_norm(
     input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None,
     running_var: Tensor | None, training: bool, momentum: float, eps: float, cudnn_enabled: bool,
 ) -> Tensor:
-    """`nn.functional.batch_norm` with its arguments in another order."""
+    """`nn.functional.batch_norm` with its arguments in another order.
+
+    Example:
+        >>> import taper as torch
+        >>> x = torch.tensor([[1.], [3.]])
+        >>> torch.batch_norm(x, None, None, None, None, True, 0.1, 1e-5, False).flatten()
+        tensor([-1.0000,  1.0000])
+    """
     return _batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
 
 
@@ -170,7 +177,14 @@ def native_batch_norm(
     input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None,
     running_var: Tensor | None, training: bool, momentum: float, eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`batch_norm`, with the batch's means and 1 / sqrt(variance + eps) (empty if not training)."""
+    """`batch_norm`, with the batch's means and 1 / sqrt(variance + eps) (empty if not training).
+
+    Example:
+        >>> import taper as torch
+        >>> x = torch.tensor([[1.], [3.]])
+        >>> torch.native_batch_norm(x, None, None, None, None, True, 0.1, 1e-5)[1]
+        tensor([2.])
+    """
     result = _batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
     if not training:
         empty = wrap(kernel.widened(input._array[:0].reshape(-1)[:0]).copy())
@@ -190,7 +204,14 @@ def torch_instance_norm(
     running_var: Tensor | None, use_input_stats: bool, momentum: float, eps: float,
     cudnn_enabled: bool,
 ) -> Tensor:
-    """`nn.functional.instance_norm` with its arguments in another order."""
+    """`nn.functional.instance_norm` with its arguments in another order.
+
+    Example:
+        >>> import taper as torch
+        >>> x = torch.tensor([[[1., 3.]]])
+        >>> torch.instance_norm(x, None, None, None, None, True, 0.1, 1e-5, False)
+        tensor([[[-1.0000,  1.0000]]])
+    """
     return _instance_norm(
         input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps
     )

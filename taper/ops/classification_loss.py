@@ -467,6 +467,11 @@ def multilabel_margin_loss(
     r"""Measures :math:`\frac1C \sum_{t} \sum_{c \notin T} \max(0, 1 - (x_t - x_c))`.
 
     Shape:    input (N, C) or (C); target the same, class indices first, then -1
+    Example:
+        >>> import taper as torch
+        >>> x, target = torch.tensor([0.1, 0.9, 0.5]), torch.tensor([1, -1, -1])
+        >>> torch.nn.functional.multilabel_margin_loss(x, target)
+        tensor(0.2667)
     """
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction(reduction)

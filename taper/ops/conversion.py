@@ -83,13 +83,25 @@ def is_contiguous(input: Tensor, memory_format: Any = devices.contiguous_format)
 
 @composite(method=True)
 def resolve_conj(input: Tensor) -> Tensor:
-    """Returns the tensor itself: taper conjugates at once."""
+    """Returns the tensor itself: taper conjugates at once.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.resolve_conj(torch.tensor([1 + 2j]).conj())
+        tensor([1.-2.j])
+    """
     return input
 
 
 @composite(method=True)
 def resolve_neg(input: Tensor) -> Tensor:
-    """Returns the tensor itself: taper negates at once."""
+    """Returns the tensor itself: taper negates at once.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.resolve_neg(-torch.tensor([1., 2.]))
+        tensor([-1., -2.])
+    """
     return input
 
 

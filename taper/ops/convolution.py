@@ -406,6 +406,10 @@ def conv3d(
     """Slides filters over volumes; `conv1d` explains the arguments, here ints or triples of them.
 
     Shape:    input (N, C, D, H, W) or (C, D, H, W), weight (F, C / groups, KD, KH, KW)
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.conv3d(torch.ones(1, 2, 2, 2), torch.ones(1, 1, 2, 2, 2)).item()
+        8.0
     """
     return _convolve("conv3d", 3, input, weight, bias, stride, padding, dilation, groups)
 
@@ -459,6 +463,11 @@ def conv_transpose2d(
     """The transpose of `conv2d`; `conv_transpose1d` explains the arguments.
 
     Shape:    input (N, C, H, W) or (C, H, W), weight (C, F / groups, KH, KW)
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.conv_transpose2d(torch.tensor([[[2.]]]), torch.ones(1, 1, 2, 2))
+        tensor([[[2., 2.],
+                 [2., 2.]]])
     """
     return _transpose(
         "conv_transpose2d", 2, input, weight, bias, stride, padding, output_padding, groups,
@@ -474,6 +483,11 @@ def conv_transpose3d(
     """The transpose of `conv3d`; `conv_transpose1d` explains the arguments.
 
     Shape:    input (N, C, D, H, W) or (C, D, H, W), weight (C, F / groups, KD, KH, KW)
+    Example:
+        >>> import taper as torch
+        >>> x, weight = torch.ones(1, 1, 1, 1), torch.ones(1, 1, 2, 2, 2)
+        >>> torch.nn.functional.conv_transpose3d(x, weight).shape
+        torch.Size([1, 2, 2, 2])
     """
     return _transpose(
         "conv_transpose3d", 3, input, weight, bias, stride, padding, output_padding, groups,
@@ -486,6 +500,11 @@ def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tenso
     """Slides filters over sequences laid out (time, batch, channels).
 
     Shape:    input (T, N, C), weight (K, C, F), bias (F) → (T + 2 pad - K + 1, N, F)
+    Example:
+        >>> import taper as torch
+        >>> x = torch.tensor([1., 2., 3.]).view(3, 1, 1)
+        >>> torch.conv_tbc(x, torch.ones(2, 1, 1), torch.zeros(1)).flatten()
+        tensor([3., 5.])
     """
     if input.ndim != 3:
         raise RuntimeError("Input must have 3 dims: time, batch, in_channel")

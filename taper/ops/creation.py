@@ -231,7 +231,13 @@ def zeros_like(
     input: Tensor, *, dtype: Any = None, layout: Any = None, device: Any = None,
     pin_memory: bool = False, requires_grad: bool = False, memory_format: Any = None,
 ) -> Tensor:
-    """Makes a tensor of zeros with the shape, dtype and layout in memory of `input`."""
+    """Makes a tensor of zeros with the shape, dtype and layout in memory of `input`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.zeros_like(torch.tensor([1, 2]))
+        tensor([0, 0])
+    """
     if dtype is None and device is None and type(input) is Tensor and not active.modes:
         a = input._array
         if type(a) is np.ndarray and a.flags.c_contiguous and memory_format is None and (
@@ -247,7 +253,13 @@ def ones_like(
     input: Tensor, *, dtype: Any = None, layout: Any = None, device: Any = None,
     pin_memory: bool = False, requires_grad: bool = False, memory_format: Any = None,
 ) -> Tensor:
-    """Makes a tensor of ones with the shape, dtype and layout in memory of `input`."""
+    """Makes a tensor of ones with the shape, dtype and layout in memory of `input`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.ones_like(torch.tensor([[3., 4.]]))
+        tensor([[1., 1.]])
+    """
     return _like("ones_like", input, 1, dtype, layout, device, pin_memory, requires_grad,
                  memory_format)
 
@@ -257,7 +269,13 @@ def empty_like(
     input: Tensor, *, dtype: Any = None, layout: Any = None, device: Any = None,
     pin_memory: bool = False, requires_grad: bool = False, memory_format: Any = None,
 ) -> Tensor:
-    """Makes an uninitialised tensor with the shape, dtype and layout in memory of `input`."""
+    """Makes an uninitialised tensor with the shape, dtype and layout in memory of `input`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.empty_like(torch.tensor([[3, 4]])).shape
+        torch.Size([1, 2])
+    """
     return _like("empty_like", input, None, dtype, layout, device, pin_memory, requires_grad,
                  memory_format)
 
@@ -268,7 +286,13 @@ def full_like(
     device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
     memory_format: Any = None,
 ) -> Tensor:
-    """Makes a tensor filled with `fill_value`, with the shape, dtype and layout of `input`."""
+    """Makes a tensor filled with `fill_value`, with the shape, dtype and layout of `input`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.full_like(torch.tensor([1., 2.]), 7)
+        tensor([7., 7.])
+    """
     if isinstance(fill_value, Tensor):
         fill_value = fill_value.item()
     return _like("full_like", input, fill_value, dtype, layout, device, pin_memory,
@@ -400,7 +424,13 @@ def range(
     *bounds: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
     pin_memory: bool = False, requires_grad: bool = False, **named: Any,
 ) -> Tensor:
-    """Makes a vector from `start` to `end`, both included. Deprecated: use arange."""
+    """Makes a vector from `start` to `end`, both included. Deprecated: use arange.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.range(1, 2, 0.5)
+        tensor([1.0000, 1.5000, 2.0000])
+    """
     warnings.warn(
         "torch.range is deprecated and will be removed in a future release because its behavior "
         "is inconsistent with Python's range builtin. Instead, use torch.arange, which produces "

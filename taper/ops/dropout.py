@@ -85,6 +85,13 @@ def alpha_dropout(
     """Dropout that keeps mean 0 and variance 1, for networks of selu.
 
     Source: Klambauer et al., Self-Normalizing Neural Networks, 2017.
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.alpha_dropout(torch.tensor([1., 2.]), 0.5)
+        tensor([1., 2.])
+        >>> _ = torch.manual_seed(0)
+        >>> torch.nn.functional.alpha_dropout(torch.ones(4), 0.5, training=True)
+        tensor([-0.7792, -0.7792,  1.6656, -0.7792])
     """
     _check(p)
     return _dropped(input, p, training, inplace, False, True)
@@ -94,7 +101,14 @@ def alpha_dropout(
 def feature_alpha_dropout(
     input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
 ) -> Tensor:
-    """`alpha_dropout` of whole channels.  Shape: (N, C, *) → the same."""
+    """`alpha_dropout` of whole channels.  Shape: (N, C, *) → the same.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.feature_alpha_dropout(torch.ones(1, 2, 2), 0.5)
+        tensor([[[1., 1.],
+                 [1., 1.]]])
+    """
     _check(p)
     return _dropped(input, p, training, inplace, True, True)
 
@@ -103,7 +117,17 @@ def feature_alpha_dropout(
 def dropout1d(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
-    """Dropout of whole channels.  Shape: (N, C, L) or (C, L) → the same."""
+    """Dropout of whole channels.  Shape: (N, C, L) or (C, L) → the same.
+
+    Example:
+        >>> import taper as torch
+        >>> _ = torch.manual_seed(0)
+        >>> torch.nn.functional.dropout1d(torch.ones(4, 2), 0.5)
+        tensor([[0., 0.],
+                [0., 0.],
+                [2., 2.],
+                [0., 0.]])
+    """
     _check(p)
     ndim = input._array.ndim
     if ndim not in (2, 3):
@@ -143,7 +167,13 @@ def _warn_of_dims(count: int, ndim: int) -> None:
 def dropout2d(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
-    """Dropout of whole channels.  Shape: (N, C, H, W) → the same."""
+    """Dropout of whole channels.  Shape: (N, C, H, W) → the same.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.dropout2d(torch.ones(1, 3, 2, 2), 0.5).shape
+        torch.Size([1, 3, 2, 2])
+    """
     _check(p)
     ndim = input._array.ndim
     if ndim not in (3, 4):
@@ -164,7 +194,13 @@ def dropout2d(
 def dropout3d(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
-    """Dropout of whole channels.  Shape: (N, C, D, H, W) or (C, D, H, W) → the same."""
+    """Dropout of whole channels.  Shape: (N, C, D, H, W) or (C, D, H, W) → the same.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.dropout3d(torch.ones(1, 3, 1, 2, 2), 0.5).shape
+        torch.Size([1, 3, 1, 2, 2])
+    """
     _check(p)
     ndim = input._array.ndim
     if ndim not in (4, 5):
@@ -206,7 +242,13 @@ for _name, _feature, _alpha in (
 
 @operator(outputs=2, differentiable=True, node="NativeDropoutBackward0")
 def native_dropout(input: Tensor, p: float, train: bool | None) -> Any:
-    """`dropout`, with the mask of what was kept."""
+    """`dropout`, with the mask of what was kept.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.native_dropout(torch.ones(3), 0.5, False)
+        (tensor([1., 1., 1.]), tensor([True, True, True]))
+    """
     if train is False or p == 0:
         return input.copy(), np.ones(input.shape, np.bool_)
     kept = bernoulli(default_generator, input.shape, np.dtype(np.float32), 1 - p) != 0

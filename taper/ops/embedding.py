@@ -44,6 +44,11 @@ def embedding(
     """Looks up rows: `nn.functional.embedding` with its arguments in another order.
 
     Shape:    weight (V, D), indices (*) → (*, D)
+    Example:
+        >>> import taper as torch
+        >>> torch.embedding(torch.tensor([[1., 2.], [3., 4.]]), torch.tensor([1, 0]))
+        tensor([[3., 4.],
+                [1., 2.]])
     """
     if weight.ndim != 2:
         raise RuntimeError("'weight' must be 2-D")
@@ -111,7 +116,15 @@ def _(grad, indices, rows, padding_idx, scale_grad_by_freq):
 def embedding_renorm_(
     input: Tensor, indices: Tensor, max_norm: float, norm_type: float
 ) -> Tensor:
-    """Scales the named rows of a table, in place, to norms of at most `max_norm`."""
+    """Scales the named rows of a table, in place, to norms of at most `max_norm`.
+
+    Example:
+        >>> import taper as torch
+        >>> table = torch.tensor([[3., 4.], [6., 8.]])
+        >>> torch.embedding_renorm_(table, torch.tensor([1]), 1., 2.)
+        tensor([[3.0000, 4.0000],
+                [0.6000, 0.8000]])
+    """
     if input._array.ndim != 2:
         raise RuntimeError("'self' must be 2-D")
     _check_indices(indices._array.reshape(-1).astype(np.int64), input._array.shape[0])
@@ -234,6 +247,12 @@ def embedding_bag(
     """Sums (mode 0), averages (1) or maximizes (2) the rows of bags; see the functional form.
 
     Returns a tuple: the pooled rows, the bag of each index, the bags' sizes, the chosen indices.
+    Example:
+        >>> import taper as torch
+        >>> table = torch.tensor([[1., 2.], [3., 4.]])
+        >>> torch.embedding_bag(table, torch.tensor([0, 1, 1]), torch.tensor([0, 2]))[0]
+        tensor([[4., 6.],
+                [3., 4.]])
     """
     _check_index_type("embedding_bag", input._array)
     starts = offsets._array

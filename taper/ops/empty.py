@@ -55,7 +55,13 @@ def empty_permuted(
     size: Any, physical_layout: Any, *, dtype: Any = None, layout: Any = None, device: Any = None,
     pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:
-    """Makes an uninitialised tensor whose dimensions lie in memory in the given order."""
+    """Makes an uninitialised tensor whose dimensions lie in memory in the given order.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.empty_permuted((2, 3), (1, 0)).stride()
+        (1, 2)
+    """
     size, order = as_sizes("empty_permuted", size), as_sizes("empty_permuted", physical_layout)
     if len(size) != len(order):
         raise RuntimeError(

@@ -205,7 +205,14 @@ _SAMPLERS = {2: _declare(2), 3: _declare(3)}
 def grid_sampler(
     input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, align_corners: bool
 ) -> Tensor:
-    """`nn.functional.grid_sample` with modes as numbers."""
+    """`nn.functional.grid_sample` with modes as numbers.
+
+    Example:
+        >>> import taper as torch
+        >>> grid = torch.zeros(1, 1, 1, 2)
+        >>> torch.grid_sampler(torch.arange(4.).view(1, 1, 2, 2), grid, 0, 0, True).item()
+        1.5
+    """
     ndim = input._array.ndim
     if ndim == 5 and interpolation_mode == _BICUBIC:
         raise RuntimeError("grid_sampler(): bicubic interpolation only supports 4D input")
@@ -278,7 +285,14 @@ def _base(size: Any, align_corners: bool, dtype: Any) -> Any:
 
 @operator(upcast=True)
 def affine_grid_generator(theta: Tensor, size: Any, align_corners: bool) -> Tensor:
-    """`nn.functional.affine_grid` without checks."""
+    """`nn.functional.affine_grid` without checks.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.affine_grid_generator(torch.eye(2, 3)[None], (1, 1, 1, 2), True)[0, 0]
+        tensor([[-1.,  0.],
+                [ 1.,  0.]])
+    """
     base = _base(tuple(size)[2:], align_corners, theta.dtype)
     result = np.matmul(base, theta.swapaxes(1, 2))
     return result.reshape(theta.shape[0], *tuple(size)[2:], theta.shape[1])

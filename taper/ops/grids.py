@@ -22,7 +22,14 @@ def _given(tensors: tuple[Any, ...]) -> tuple[Any, ...]:
 
 @composite()
 def broadcast_tensors(*tensors: Any) -> Any:
-    """Expands tensors to their common shape, as views."""
+    """Expands tensors to their common shape, as views.
+
+    Example:
+        >>> import taper as torch
+        >>> x, y = torch.broadcast_tensors(torch.tensor([1, 2]), torch.tensor([[3]]))
+        >>> y
+        tensor([[3, 3]])
+    """
     tensors = _given(tensors)
     shapes = [t._array.shape for t in tensors]
     if all(s == shapes[0] for s in shapes):

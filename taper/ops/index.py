@@ -547,7 +547,14 @@ def index_put(
 
 @composite(method=True)
 def index_put_(input: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
-    """The in-place form of `index_put`."""
+    """The in-place form of `index_put`.
+
+    Example:
+        >>> import taper as torch
+        >>> x = torch.zeros(3)
+        >>> x.index_put_((torch.tensor([0, 2]),), torch.tensor([1., 2.]))
+        tensor([1., 0., 2.])
+    """
     advanced = from_tensors(indices, input._array.ndim)
     put(input, advanced, values, accumulate, "index_put_", sys._getframe(2))
     return input

@@ -247,26 +247,54 @@ def _joined(tensors: Any, dim: int, out: Any) -> Tensor:
 
 @composite()
 def hstack(tensors: Any, *, out: Any = None) -> Tensor:
-    """Joins tensors along their second dimension; vectors along their only one."""
+    """Joins tensors along their second dimension; vectors along their only one.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.hstack((torch.tensor([1, 2]), torch.tensor([3])))
+        tensor([1, 2, 3])
+    """
     tensors = [atleast_1d(t) for t in _tensors("hstack", tensors)]
     return _joined(tensors, 0 if tensors[0]._array.ndim == 1 else 1, out)
 
 
 @composite(aliases=("row_stack",))
 def vstack(tensors: Any, *, out: Any = None) -> Tensor:
-    """Joins tensors along their first dimension; vectors become rows."""
+    """Joins tensors along their first dimension; vectors become rows.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.vstack((torch.tensor([1, 2]), torch.tensor([3, 4])))
+        tensor([[1, 2],
+                [3, 4]])
+    """
     return _joined([atleast_2d(t) for t in _tensors("vstack", tensors)], 0, out)
 
 
 @composite()
 def dstack(tensors: Any, *, out: Any = None) -> Tensor:
-    """Joins tensors along their third dimension."""
+    """Joins tensors along their third dimension.
+
+    Shape: (n) → (1, n, k) from k tensors; (n, m) → (n, m, k)
+    Example:
+        >>> import taper as torch
+        >>> torch.dstack((torch.tensor([1, 2]), torch.tensor([3, 4])))
+        tensor([[[1, 3],
+                 [2, 4]]])
+    """
     return _joined([atleast_3d(t) for t in _tensors("dstack", tensors)], 2, out)
 
 
 @composite()
 def column_stack(tensors: Any, *, out: Any = None) -> Tensor:
-    """Joins tensors along their second dimension; vectors become columns."""
+    """Joins tensors along their second dimension; vectors become columns.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.column_stack((torch.tensor([1, 2]), torch.tensor([3, 4])))
+        tensor([[1, 3],
+                [2, 4]])
+    """
     columns = [
         t.reshape(-1, 1) if t._array.ndim <= 1 else t for t in _tensors("column_stack", tensors)
     ]
@@ -288,13 +316,26 @@ def _each(function: Any, tensors: tuple[Any, ...]) -> Any:
 
 @composite()
 def atleast_1d(*tensors: Any) -> Any:
-    """Gives 0-d tensors one dimension; takes one tensor or several."""
+    """Gives 0-d tensors one dimension; takes one tensor or several.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.atleast_1d(torch.tensor(1.), torch.tensor([2.]))
+        (tensor([1.]), tensor([2.]))
+    """
     return _each(lambda t: t if t._array.ndim else t.reshape(1), tensors)
 
 
 @composite()
 def atleast_2d(*tensors: Any) -> Any:
-    """Gives tensors of fewer dimensions two; takes one tensor or several."""
+    """Gives tensors of fewer dimensions two; takes one tensor or several.
+
+    Shape: () → (1, 1); (n) → (1, n)
+    Example:
+        >>> import taper as torch
+        >>> torch.atleast_2d(torch.tensor([1., 2.]))
+        tensor([[1., 2.]])
+    """
 
     def convert(t: Any) -> Any:
         ndim = t._array.ndim
@@ -305,7 +346,14 @@ def atleast_2d(*tensors: Any) -> Any:
 
 @composite()
 def atleast_3d(*tensors: Any) -> Any:
-    """Gives tensors of fewer dimensions three; takes one tensor or several."""
+    """Gives tensors of fewer dimensions three; takes one tensor or several.
+
+    Shape: () → (1, 1, 1); (n) → (1, n, 1); (n, m) → (n, m, 1)
+    Example:
+        >>> import taper as torch
+        >>> torch.atleast_3d(torch.tensor([1., 2.])).shape
+        torch.Size([1, 2, 1])
+    """
 
     def convert(t: Any) -> Any:
         ndim = t._array.ndim

@@ -172,7 +172,15 @@ def triplet_margin_with_distance_loss(
     anchor: Tensor, positive: Tensor, negative: Tensor, *, distance_function: Any = None,
     margin: float = 1.0, swap: bool = False, reduction: str = "mean",
 ) -> Tensor:
-    r"""`triplet_margin_loss` with any distance: a function of two tensors."""
+    r"""`triplet_margin_loss` with any distance: a function of two tensors.
+
+    Args: distance_function: by default the Euclidean distance.
+    Example:
+        >>> import taper as torch
+        >>> x, y, z = torch.tensor([[0.], [3.], [2.]]).unsqueeze(1)
+        >>> torch.nn.functional.triplet_margin_with_distance_loss(x, y, z)
+        tensor(2.)
+    """
     if margin <= 0:
         raise ValueError(f"margin must be greater than 0, got {margin}")
     distance = distance_function or taper.nn.functional.pairwise_distance

@@ -90,7 +90,14 @@ def tril_indices(
     row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None,
     layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:
-    """Returns the row and column indices on and below a diagonal, as two rows."""
+    """Returns the row and column indices on and below a diagonal, as two rows.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.tril_indices(2, 2)
+        tensor([[0, 1, 1],
+                [0, 0, 1]])
+    """
     return _triangle_indices("tril_indices", row, col, offset, False, dtype, device, layout)
 
 
@@ -99,7 +106,14 @@ def triu_indices(
     row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None,
     layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:
-    """Returns the row and column indices on and above a diagonal, as two rows."""
+    """Returns the row and column indices on and above a diagonal, as two rows.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.triu_indices(2, 2)
+        tensor([[0, 0, 1],
+                [0, 1, 1]])
+    """
     return _triangle_indices("triu_indices", row, col, offset, True, dtype, device, layout)
 
 
@@ -149,7 +163,13 @@ def _(grad, input_shape, offset, dim1, dim2):
 
 @composite(out=True)
 def diagonal_copy(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """Takes a copy of a diagonal of two dimensions; see `diagonal`."""
+    """Takes a copy of a diagonal of two dimensions; see `diagonal`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.diagonal_copy(torch.tensor([[1, 2], [3, 4]]))
+        tensor([1, 4])
+    """
     return diagonal_copied(input, offset, dim1, dim2)
 
 
@@ -171,5 +191,12 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
 
 @composite(method=True)
 def diagflat(input: Tensor, offset: int = 0) -> Tensor:
-    """Makes a diagonal matrix of all elements, in order."""
+    """Makes a diagonal matrix of all elements, in order.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.diagflat(torch.tensor([[1], [2]]))
+        tensor([[1, 0],
+                [0, 2]])
+    """
     return diag_embed(input.contiguous().view(-1), offset)

@@ -16,13 +16,27 @@ from taper.ops.options import finish
 
 @composite()
 def detach(input: Tensor) -> Tensor:
-    """Returns a tensor with the same memory and no history."""
+    """Returns a tensor with the same memory and no history.
+
+    Example:
+        >>> import taper as torch
+        >>> x = torch.ones(2, requires_grad=True)
+        >>> torch.detach(x * 2)
+        tensor([2., 2.])
+    """
     return input.detach()
 
 
 @composite()
 def detach_(input: Tensor) -> Tensor:
-    """Forgets the tensor's history; returns the tensor."""
+    """Forgets the tensor's history; returns the tensor.
+
+    Example:
+        >>> import taper as torch
+        >>> x = torch.ones(2, requires_grad=True)
+        >>> torch.detach_(x * 2)
+        tensor([2., 2.])
+    """
     return input.detach_()
 
 
@@ -31,7 +45,15 @@ def from_file(
     filename: str, shared: bool | None = None, size: int | None = 0, *, dtype: Any = None,
     layout: Any = None, device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:
-    """Makes a vector that reads a file's memory; with ``shared=True`` changes are written back."""
+    """Makes a vector that reads a file's memory; with ``shared=True`` changes are written back.
+
+    Args: size: the number of elements; a missing or short file is extended if shared.
+    Example:
+        >>> import taper as torch
+        >>> torch.tensor([1., 2.]).numpy().tofile("numbers.bin")
+        >>> torch.from_file("numbers.bin", size=2)
+        tensor([1., 2.])
+    """
     wanted = as_dtype(dtype, "from_file") or get_default_dtype()
     count = int(size or 0)
     if shared:

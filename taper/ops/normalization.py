@@ -169,7 +169,13 @@ def torch_layer_norm(
     input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None,
     eps: float = 1e-5, cudnn_enable: bool = True,
 ) -> Tensor:
-    """`nn.functional.layer_norm`."""
+    """`nn.functional.layer_norm`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.layer_norm(torch.tensor([[1., 3.]]), (2,))
+        tensor([[-1.0000,  1.0000]])
+    """
     return layer_norm(input, normalized_shape, weight, bias, eps)
 
 
@@ -177,7 +183,13 @@ def torch_layer_norm(
 def native_layer_norm(
     input: Tensor, normalized_shape: Any, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`layer_norm`, with the means and 1 / sqrt(variance + eps)."""
+    """`layer_norm`, with the means and 1 / sqrt(variance + eps).
+
+    Example:
+        >>> import taper as torch
+        >>> torch.native_layer_norm(torch.tensor([[1., 3.]]), (2,), None, None, 1e-5)[1]
+        tensor([[2.]])
+    """
     shape = _read_normalized_shape("layer_norm", input, normalized_shape, weight, bias)
     elements = math.prod(shape)
     result = normalize_layer(input, weight, bias, elements, eps)
@@ -304,7 +316,14 @@ def torch_group_norm(
     input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None,
     eps: float = 1e-5, cudnn_enabled: bool = True,
 ) -> Tensor:
-    """`nn.functional.group_norm`."""
+    """`nn.functional.group_norm`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.group_norm(torch.tensor([[[1.], [3.]]]), 1)
+        tensor([[[-1.0000],
+                 [ 1.0000]]])
+    """
     return _group_norm(input, num_groups, weight, bias, eps)
 
 
@@ -313,7 +332,14 @@ def native_group_norm(
     input: Tensor, weight: Tensor | None, bias: Tensor | None, N: int, C: int, HxW: int,
     group: int, eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`group_norm`, with the means and 1 / sqrt(variance + eps)."""
+    """`group_norm`, with the means and 1 / sqrt(variance + eps).
+
+    Example:
+        >>> import taper as torch
+        >>> x = torch.tensor([[[1.], [3.]]])
+        >>> torch.native_group_norm(x, None, None, 1, 2, 1, 1, 1e-5)[1]
+        tensor([[2.]])
+    """
     if input._array.size != N * C * HxW:
         raise RuntimeError(
             f"Expected input to have {N * C * HxW} elements, but got {input._array.size}"
@@ -401,6 +427,11 @@ def local_response_norm(
     r"""Divides by the mean square of `size` neighbouring channels: :math:`x / (k+\alpha m)^\beta`.
 
     Shape:    (N, C, *) → the same
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.local_response_norm(torch.ones(1, 2, 1), 2, alpha=1.)
+        tensor([[[0.7378],
+                 [0.5946]]])
     """
     from taper.ops.pad import constant_pad_nd
     from taper.ops.pooling import avg_pool2d

@@ -338,6 +338,10 @@ def max_pool3d(
     """The maximum of each window of volumes; `max_pool2d` explains the arguments.
 
     Shape:    (N, C, D, H, W) or (C, D, H, W) → (N, C, D', H', W')
+    Example:
+        >>> import taper as torch
+        >>> torch.max_pool3d(torch.arange(8.).view(1, 2, 2, 2), 2).item()
+        7.0
     """
     return _max_pooled(
         3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices
@@ -349,7 +353,13 @@ def max_pool1d_with_indices(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False, return_indices: bool = False,
 ) -> Any:
-    """`max_pool1d` with `return_indices`."""
+    """`max_pool1d` with `return_indices`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.max_pool1d_with_indices(torch.tensor([[1., 3., 2., 0.]]), 2)
+        (tensor([[3., 2.]]), tensor([[1, 2]]))
+    """
     return _max_pooled(1, input, kernel_size, stride, padding, dilation, ceil_mode, True)
 
 
@@ -358,7 +368,15 @@ def max_pool2d_with_indices(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False, return_indices: bool = False,
 ) -> Any:
-    """`max_pool2d` with `return_indices`."""
+    """`max_pool2d` with `return_indices`.
+
+    Example:
+        >>> import taper as torch
+        >>> x = torch.arange(16.).view(1, 4, 4)
+        >>> torch.nn.functional.max_pool2d_with_indices(x, 2)[1]
+        tensor([[[ 5,  7],
+                 [13, 15]]])
+    """
     return _max_pooled(2, input, kernel_size, stride, padding, dilation, ceil_mode, True)
 
 
@@ -367,7 +385,14 @@ def max_pool3d_with_indices(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False, return_indices: bool = False,
 ) -> Any:
-    """`max_pool3d` with `return_indices`."""
+    """`max_pool3d` with `return_indices`.
+
+    Example:
+        >>> import taper as torch
+        >>> x = torch.arange(8.).view(1, 2, 2, 2)
+        >>> torch.nn.functional.max_pool3d_with_indices(x, 2)[1].item()
+        7
+    """
     return _max_pooled(3, input, kernel_size, stride, padding, dilation, ceil_mode, True)
 
 
@@ -480,6 +505,10 @@ def avg_pool3d(
     """The mean of each window of volumes; `avg_pool2d` explains the arguments.
 
     Shape:    (N, C, D, H, W) or (C, D, H, W) → (N, C, D', H', W')
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.avg_pool3d(torch.arange(8.).view(1, 2, 2, 2), 2).item()
+        3.5
     """
     return _mean_pooled(
         "avg_pool3d", input, kernel_size, stride, padding, ceil_mode, count_include_pad,
@@ -505,6 +534,10 @@ def lp_pool1d(
     r"""The p-norm of each window of sequences: :math:`(\sum x^p)^{1/p}`.
 
     Shape:    (N, C, L) or (C, L) → (N, C, L')
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.lp_pool1d(torch.tensor([[3., 4., 6., 8.]]), 2, 2)
+        tensor([[ 5., 10.]])
     """
     (k,), stride, _, _ = read_sizes("lp_pool1d", 1, kernel_size, stride, 0, 1)
     return _power_pool(
@@ -519,6 +552,10 @@ def lp_pool2d(
     r"""The p-norm of each window of images: :math:`(\sum x^p)^{1/p}`.
 
     Shape:    (N, C, H, W) or (C, H, W) → (N, C, H', W')
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.lp_pool2d(torch.ones(1, 2, 4), 1, 2)
+        tensor([[[4., 4.]]])
     """
     size = spread("lp_pool2d", "kernel_size", kernel_size, 2)
     return _power_pool(
@@ -534,6 +571,10 @@ def lp_pool3d(
     r"""The p-norm of each window of volumes: :math:`(\sum x^p)^{1/p}`.
 
     Shape:    (N, C, D, H, W) or (C, D, H, W) → (N, C, D', H', W')
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.lp_pool3d(torch.ones(1, 2, 2, 2), 1, 2).item()
+        8.0
     """
     size = spread("lp_pool3d", "kernel_size", kernel_size, 3)
     return _power_pool(

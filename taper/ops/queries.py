@@ -36,43 +36,87 @@ def is_tensor(obj: Any) -> bool:
 
 @composite()
 def is_storage(obj: Any) -> bool:
-    """Returns whether `obj` is a storage."""
+    """Returns whether `obj` is a storage.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.is_storage(torch.ones(2).untyped_storage()), torch.is_storage(torch.ones(2))
+        (True, False)
+    """
     return isinstance(obj, UntypedStorage) or hasattr(obj, "_untyped_storage")
 
 
 @composite()
 def is_floating_point(input: Tensor) -> bool:
-    """Returns whether the dtype is a floating point one."""
+    """Returns whether the dtype is a floating point one.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.is_floating_point(torch.ones(2)), torch.is_floating_point(torch.tensor([1j]))
+        (True, False)
+    """
     return _tensor("is_floating_point", input).dtype.is_floating_point
 
 
 @composite()
 def is_complex(input: Tensor) -> bool:
-    """Returns whether the dtype is a complex one."""
+    """Returns whether the dtype is a complex one.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.is_complex(torch.tensor([1j]))
+        True
+    """
     return _tensor("is_complex", input).dtype.is_complex
 
 
 @composite()
 def is_signed(input: Tensor) -> bool:
-    """Returns whether the dtype holds negative numbers."""
+    """Returns whether the dtype holds negative numbers.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.is_signed(torch.ones(2)), torch.is_signed(torch.tensor([True]))
+        (True, False)
+    """
     return _tensor("is_signed", input).dtype.is_signed
 
 
 @composite()
 def is_conj(input: Tensor) -> bool:
-    """Returns False: taper conjugates at once."""
+    """Returns False: taper conjugates at once.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.is_conj(torch.tensor([1j]))
+        False
+    """
     return _tensor("is_conj", input).is_conj()
 
 
 @composite()
 def is_neg(input: Tensor) -> bool:
-    """Returns False: taper negates at once."""
+    """Returns False: taper negates at once.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.is_neg(torch.ones(2))
+        False
+    """
     return _tensor("is_neg", input).is_neg()
 
 
 @composite()
 def is_inference(input: Tensor) -> bool:
-    """Returns whether the tensor was made in inference mode."""
+    """Returns whether the tensor was made in inference mode.
+
+    Example:
+        >>> import taper as torch
+        >>> with torch.inference_mode():
+        ...     x = torch.ones(2)
+        >>> torch.is_inference(x)
+        True
+    """
     return _tensor("is_inference", input).is_inference()
 
 
@@ -81,31 +125,59 @@ def is_nonzero(input: Tensor) -> bool:
     """Returns whether the only element is not zero.
 
     Raises: RuntimeError: if there is not exactly one element
+    Example:
+        >>> import taper as torch
+        >>> torch.is_nonzero(torch.tensor([0.5]))
+        True
     """
     return bool(_tensor("is_nonzero", input))
 
 
 @composite()
 def numel(input: Tensor) -> int:
-    """Returns the number of elements."""
+    """Returns the number of elements.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.numel(torch.ones(2, 3))
+        6
+    """
     return _tensor("numel", input).numel()
 
 
 @composite(method=True)
 def is_same_size(input: Tensor, other: Tensor) -> bool:
-    """Returns whether two tensors have the same shape."""
+    """Returns whether two tensors have the same shape.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.is_same_size(torch.ones(2, 3), torch.zeros(3, 2))
+        False
+    """
     return _tensor("is_same_size", input).shape == other.shape
 
 
 @composite()
 def get_device(input: Tensor) -> int:
-    """Returns -1: the tensor is on the CPU."""
+    """Returns -1: the tensor is on the CPU.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.get_device(torch.ones(2))
+        -1
+    """
     return _tensor("get_device", input).get_device()
 
 
 @composite()
 def typename(obj: Any) -> str:
-    """Returns the name of a type as PyTorch has it: ``torch.FloatTensor`` for a float32 tensor."""
+    """Returns the name of a type as PyTorch has it: ``torch.FloatTensor`` for a float32 tensor.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.typename(torch.ones(2))
+        'torch.FloatTensor'
+    """
     if isinstance(obj, Tensor):
         return legacy_type_name(obj.dtype)
     kind = obj if isinstance(obj, type) else type(obj)

@@ -158,7 +158,14 @@ def rand_like(
     device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
     memory_format: Any = None,
 ) -> Tensor:
-    """Makes a tensor of uniform random numbers in [0, 1) with the shape and dtype of `input`."""
+    """Makes a tensor of uniform random numbers in [0, 1) with the shape and dtype of `input`.
+
+    Example:
+        >>> import taper as torch
+        >>> _ = torch.manual_seed(0)
+        >>> torch.rand_like(torch.ones(2))
+        tensor([0.4963, 0.7682])
+    """
     made = _blank_like("rand_like", input, dtype, layout, device, pin_memory, memory_format)
     return uniform_(made, generator=generator).requires_grad_(requires_grad)
 
@@ -169,7 +176,14 @@ def randn_like(
     device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
     memory_format: Any = None,
 ) -> Tensor:
-    """Makes a tensor of normal random numbers with the shape and dtype of `input`."""
+    """Makes a tensor of normal random numbers with the shape and dtype of `input`.
+
+    Example:
+        >>> import taper as torch
+        >>> _ = torch.manual_seed(0)
+        >>> torch.randn_like(torch.ones(2))
+        tensor([ 1.5410, -0.2934])
+    """
     made = _blank_like("randn_like", input, dtype, layout, device, pin_memory, memory_format)
     return normal_(made, generator=generator).requires_grad_(requires_grad)
 
@@ -261,6 +275,11 @@ def randint_like(
     """Makes a tensor of random whole numbers with the shape and dtype of `input`.
 
     Call it as ``randint_like(input, high)`` or ``randint_like(input, low, high)``.
+    Example:
+        >>> import taper as torch
+        >>> _ = torch.manual_seed(0)
+        >>> torch.randint_like(torch.ones(4), 10)
+        tensor([4., 9., 3., 0.])
     """
     low = named.get("low", bounds[0] if len(bounds) == 2 else 0)
     high = named.get("high", bounds[-1] if bounds else None)

@@ -101,6 +101,11 @@ def normal(
     """Draws normal random numbers whose mean and deviation are tensors or numbers.
 
     Args: size: the shape, if `mean` and `std` are both numbers.
+    Example:
+        >>> import taper as torch
+        >>> _ = torch.manual_seed(0)
+        >>> torch.normal(torch.tensor([0., 100.]), 1.)
+        tensor([ 1.5410, 99.7066])
     """
     source = generator or default_generator
     if not isinstance(mean, Tensor) and not isinstance(std, Tensor):
@@ -165,7 +170,14 @@ def _(grad):
 
 @composite()
 def poisson(input: Tensor, generator: Any = None) -> Tensor:
-    """Draws Poisson counts with the rates that the tensor holds."""
+    """Draws Poisson counts with the rates that the tensor holds.
+
+    Example:
+        >>> import taper as torch
+        >>> _ = torch.manual_seed(0)
+        >>> torch.poisson(torch.tensor([1., 10., 100.]))
+        tensor([  2.,  15., 109.])
+    """
     check_float("poisson_cpu", input.dtype)
     return poisson_of(input, generator or default_generator)
 
@@ -202,7 +214,13 @@ def _binomial(generator: Any, count: float, p: float) -> float:
 
 @composite()
 def binomial(count: Tensor, prob: Tensor, generator: Any = None) -> Tensor:
-    """Draws how many of `count` trials succeed, each with probability `prob`."""
+    """Draws how many of `count` trials succeed, each with probability `prob`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.binomial(torch.tensor([5., 5.]), torch.tensor([0., 1.]))
+        tensor([0., 5.])
+    """
     return binomial_of(count, prob, generator or default_generator)
 
 

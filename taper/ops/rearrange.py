@@ -176,7 +176,14 @@ def tensor_flip(input: Tensor, *dims: Any, **named: Any) -> Tensor:
 
 @composite(method=True)
 def fliplr(input: Tensor) -> Tensor:
-    """Reverses the second dimension. The result is a copy."""
+    """Reverses the second dimension. The result is a copy.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.fliplr(torch.tensor([[1, 2], [3, 4]]))
+        tensor([[2, 1],
+                [4, 3]])
+    """
     if input._array.ndim < 2:
         raise RuntimeError("Input must be >= 2-d.")
     return flip(input, (1,))
@@ -184,7 +191,14 @@ def fliplr(input: Tensor) -> Tensor:
 
 @composite(method=True)
 def flipud(input: Tensor) -> Tensor:
-    """Reverses the first dimension. The result is a copy."""
+    """Reverses the first dimension. The result is a copy.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.flipud(torch.tensor([[1, 2], [3, 4]]))
+        tensor([[3, 4],
+                [1, 2]])
+    """
     if input._array.ndim < 1:
         raise RuntimeError("Input must be >= 1-d.")
     return flip(input, (0,))

@@ -313,25 +313,51 @@ def lstm(input: Tensor, *args: Any, **named: Any) -> tuple[Tensor, Tensor, Tenso
     or packed sequences as (data, batch_sizes, hx, params, …, bidirectional). Returns the outputs,
     the last hidden states and the last cell states.
     Shape:    input (L, N, I), hx two of (layers * directions, N, H) → (L, N, directions * H)
+    Example:
+        >>> import taper as torch
+        >>> params, h = [torch.ones(4, 1), torch.ones(4, 1)], torch.zeros(1, 1, 1)
+        >>> torch.lstm(torch.ones(2, 1, 1), (h, h), params, False, 1, 0., False, False, False)[0].flatten()
+        tensor([0.3696, 0.6505])
     """
     return _network("lstm", input, args, named)
 
 
 @composite()
 def gru(input: Tensor, *args: Any, **named: Any) -> tuple[Tensor, Tensor]:
-    """Runs a network of gated recurrent units; `lstm` explains the arguments; hx is one tensor."""
+    """Runs a network of gated recurrent units; `lstm` explains the arguments; hx is one tensor.
+
+    Example:
+        >>> import taper as torch
+        >>> params, h = [torch.ones(3, 1), torch.ones(3, 1)], torch.zeros(1, 1, 1)
+        >>> torch.gru(torch.ones(2, 1, 1), h, params, False, 1, 0., False, False, False)[0].flatten()
+        tensor([0.2048, 0.3468])
+    """
     return _network("gru", input, args, named)
 
 
 @composite()
 def rnn_tanh(input: Tensor, *args: Any, **named: Any) -> tuple[Tensor, Tensor]:
-    """Runs an Elman network with tanh; `lstm` explains the arguments; hx is one tensor."""
+    """Runs an Elman network with tanh; `lstm` explains the arguments; hx is one tensor.
+
+    Example:
+        >>> import taper as torch
+        >>> params, h = [torch.ones(1, 1), torch.ones(1, 1)], torch.zeros(1, 1, 1)
+        >>> torch.rnn_tanh(torch.ones(2, 1, 1), h, params, False, 1, 0., False, False, False)[0].flatten()
+        tensor([0.7616, 0.9427])
+    """
     return _network("rnn_tanh", input, args, named)
 
 
 @composite()
 def rnn_relu(input: Tensor, *args: Any, **named: Any) -> tuple[Tensor, Tensor]:
-    """Runs an Elman network with relu; `lstm` explains the arguments; hx is one tensor."""
+    """Runs an Elman network with relu; `lstm` explains the arguments; hx is one tensor.
+
+    Example:
+        >>> import taper as torch
+        >>> params, h = [torch.ones(1, 1), torch.ones(1, 1)], torch.zeros(1, 1, 1)
+        >>> torch.rnn_relu(torch.ones(2, 1, 1), h, params, False, 1, 0., False, False, False)[0].flatten()
+        tensor([1., 2.])
+    """
     return _network("rnn_relu", input, args, named)
 
 
@@ -366,6 +392,11 @@ def lstm_cell(
     """One step of a long short-term memory: the new hidden state and cell state.
 
     Shape:    input (N, I), hx two of (N, H), w_ih (4 H, I), w_hh (4 H, H); gates i, f, g, o
+    Example:
+        >>> import taper as torch
+        >>> h = torch.zeros(1, 1)
+        >>> torch.lstm_cell(torch.ones(1, 1), (h, h), torch.ones(4, 1), torch.ones(4, 1))
+        (tensor([[0.3696]]), tensor([[0.5568]]))
     """
     hidden, cell = hx
     _check_cell(input, (hidden, cell), w_ih, w_hh, 4)
@@ -383,6 +414,10 @@ def gru_cell(
     """One step of a gated recurrent unit: the new hidden state.
 
     Shape:    input (N, I), hx (N, H), w_ih (3 H, I), w_hh (3 H, H); gates r, z, n
+    Example:
+        >>> import taper as torch
+        >>> torch.gru_cell(torch.ones(1, 1), torch.zeros(1, 1), torch.ones(3, 1), torch.ones(3, 1))
+        tensor([[0.2048]])
     """
     _check_cell(input, (hx,), w_ih, w_hh, 3)
     return gru_layer(
@@ -395,7 +430,14 @@ def rnn_tanh_cell(
     input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None,
     b_hh: Tensor | None = None,
 ) -> Tensor:
-    """One step of an Elman network with tanh.  Shape: input (N, I), hx (N, H), w_ih (H, I)."""
+    """One step of an Elman network with tanh.  Shape: input (N, I), hx (N, H), w_ih (H, I).
+
+    Example:
+        >>> import taper as torch
+        >>> x = torch.ones(1, 1)
+        >>> torch.rnn_tanh_cell(x, x, x, x)
+        tensor([[0.9640]])
+    """
     _check_cell(input, (hx,), w_ih, w_hh, 1)
     return rnn_layer(
         input, hx, w_ih, w_hh, b_ih, b_hh, (input._array.shape[0],), False, False
@@ -407,7 +449,14 @@ def rnn_relu_cell(
     input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None,
     b_hh: Tensor | None = None,
 ) -> Tensor:
-    """One step of an Elman network with relu.  Shape: input (N, I), hx (N, H), w_ih (H, I)."""
+    """One step of an Elman network with relu.  Shape: input (N, I), hx (N, H), w_ih (H, I).
+
+    Example:
+        >>> import taper as torch
+        >>> x = torch.ones(1, 1)
+        >>> torch.rnn_relu_cell(x, x, x, x)
+        tensor([[2.]])
+    """
     _check_cell(input, (hx,), w_ih, w_hh, 1)
     return rnn_layer(
         input, hx, w_ih, w_hh, b_ih, b_hh, (input._array.shape[0],), False, True

@@ -195,7 +195,13 @@ def upsample(
     input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
     align_corners: bool | None = None,
 ) -> Tensor:
-    """`interpolate` under its old name."""
+    """`interpolate` under its old name.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.upsample(torch.tensor([[[1., 2.]]]), scale_factor=2)
+        tensor([[[1., 1., 2., 2.]]])
+    """
     warnings.warn(
         "`nn.functional.upsample` is deprecated. Use `nn.functional.interpolate` instead.",
         UserWarning, stacklevel=3,
@@ -205,7 +211,13 @@ def upsample(
 
 @composite("nn.functional.upsample_nearest")
 def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
-    """`interpolate` with mode "nearest"."""
+    """`interpolate` with mode "nearest".
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.upsample_nearest(torch.tensor([[[1., 2.]]]), 4)
+        tensor([[[1., 1., 2., 2.]]])
+    """
     warnings.warn(
         "`nn.functional.upsample_nearest` is deprecated. Use `nn.functional.interpolate` instead.",
         UserWarning, stacklevel=3,
@@ -215,7 +227,13 @@ def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) 
 
 @composite("nn.functional.upsample_bilinear")
 def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
-    """`interpolate` with mode "bilinear" and aligned corners."""
+    """`interpolate` with mode "bilinear" and aligned corners.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.upsample_bilinear(torch.tensor([[[[0., 2.]]]]), (1, 3))
+        tensor([[[[0., 1., 2.]]]])
+    """
     warnings.warn(
         "`nn.functional.upsample_bilinear` is deprecated. Use `nn.functional.interpolate` instead.",
         UserWarning, stacklevel=3,

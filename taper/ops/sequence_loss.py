@@ -115,6 +115,11 @@ def ctc_loss(
     Shape:    log_probs (T, N, C) or (T, C), from log_softmax; targets (N, S), or all in one row;
         lengths (N)
     Source:   Graves et al., Connectionist Temporal Classification, 2006
+    Example:
+        >>> import taper as torch
+        >>> log_probs = torch.zeros(2, 1, 3).log_softmax(-1)
+        >>> torch.nn.functional.ctc_loss(log_probs, torch.tensor([[1]]), (2,), (1,))
+        tensor(1.0986)
     """
     check_reduction(reduction)
     shape = log_probs._array.shape
@@ -149,7 +154,14 @@ def torch_ctc_loss(
     log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any, blank: int = 0,
     reduction: int = 0, zero_infinity: bool = False,
 ) -> Tensor:
-    """`nn.functional.ctc_loss` with the reduction as a number: none 0, mean 1, sum 2."""
+    """`nn.functional.ctc_loss` with the reduction as a number: none 0, mean 1, sum 2.
+
+    Example:
+        >>> import taper as torch
+        >>> log_probs = torch.zeros(2, 1, 3).log_softmax(-1)
+        >>> torch.ctc_loss(log_probs, torch.tensor([[1]]), (2,), (1,))
+        tensor([1.0986])
+    """
     return ctc_loss(
         log_probs, targets, input_lengths, target_lengths, blank, _NUMBERS[reduction],
         zero_infinity,

@@ -54,6 +54,10 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """Moves squares of pixels into channels: the inverse of `pixel_shuffle`.
 
     Shape:    (*, C, H r, W r) → (*, C r², H, W)
+    Example:
+        >>> import taper as torch
+        >>> torch.pixel_unshuffle(torch.arange(4).view(1, 2, 2), 2).flatten()
+        tensor([0, 1, 2, 3])
     """
     _check("pixel_unshuffle", input, "downscale_factor", downscale_factor)
     r = downscale_factor
@@ -113,5 +117,11 @@ def _(grad, groups, input_shape):
 
 @composite("native_channel_shuffle", aliases=("nn.functional.native_channel_shuffle",))
 def native_channel_shuffle(input: Tensor, groups: int) -> Tensor:
-    """`channel_shuffle`."""
+    """`channel_shuffle`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.native_channel_shuffle(torch.arange(4.).view(1, 4, 1), 2).flatten()
+        tensor([0., 2., 1., 3.])
+    """
     return channel_shuffle(input, groups)

@@ -341,7 +341,14 @@ def sparse_csc_tensor(
     device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
     check_invariants: bool | None = None,
 ) -> Tensor:
-    """Makes a sparse matrix with compressed columns; see `sparse_compressed_tensor`."""
+    """Makes a sparse matrix with compressed columns; see `sparse_compressed_tensor`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.sparse_csc_tensor([0, 1, 2], [1, 0], [3., 4.]).to_dense()
+        tensor([[0., 4.],
+                [3., 0.]])
+    """
     return sparse_compressed_tensor(
         ccol_indices, row_indices, values, size, dtype=dtype, layout=devices.sparse_csc,
         device=device, requires_grad=requires_grad, check_invariants=check_invariants,
@@ -354,7 +361,14 @@ def sparse_bsr_tensor(
     device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
     check_invariants: bool | None = None,
 ) -> Tensor:
-    """Makes a sparse matrix with compressed rows of blocks; see `sparse_compressed_tensor`."""
+    """Makes a sparse matrix with compressed rows of blocks; see `sparse_compressed_tensor`.
+
+    Shape: values (blocks, block rows, block columns)
+    Example:
+        >>> import taper as torch
+        >>> torch.sparse_bsr_tensor([0, 1], [1], torch.ones(1, 1, 2), (1, 4)).to_dense()
+        tensor([[0., 0., 1., 1.]])
+    """
     return sparse_compressed_tensor(
         crow_indices, col_indices, values, size, dtype=dtype, layout=devices.sparse_bsr,
         device=device, requires_grad=requires_grad, check_invariants=check_invariants,
@@ -367,7 +381,14 @@ def sparse_bsc_tensor(
     device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
     check_invariants: bool | None = None,
 ) -> Tensor:
-    """Makes a sparse matrix with compressed columns of blocks; see `sparse_compressed_tensor`."""
+    """Makes a sparse matrix with compressed columns of blocks; see `sparse_compressed_tensor`.
+
+    Shape: values (blocks, block rows, block columns)
+    Example:
+        >>> import taper as torch
+        >>> torch.sparse_bsc_tensor([0, 0, 1], [0], torch.ones(1, 1, 2), (1, 4)).to_dense()
+        tensor([[0., 0., 1., 1.]])
+    """
     return sparse_compressed_tensor(
         ccol_indices, row_indices, values, size, dtype=dtype, layout=devices.sparse_bsc,
         device=device, requires_grad=requires_grad, check_invariants=check_invariants,

@@ -557,7 +557,14 @@ def sparse_resize_(self: Tensor, size: Any, sparse_dim: int, dense_dim: int) -> 
 
 @composite(method=True)
 def resize_as_sparse_(input: Tensor, the_template: Tensor) -> Tensor:
-    """Gives a COO tensor the shape of another, with as many sparse dimensions."""
+    """Gives a COO tensor the shape of another, with as many sparse dimensions.
+
+    Example:
+        >>> import taper as torch
+        >>> x = torch.sparse_coo_tensor((2, 2))
+        >>> torch.resize_as_sparse_(x, torch.sparse_coo_tensor((3, 4))).shape
+        torch.Size([3, 4])
+    """
     template = _expect_coordinates(the_template, "resize_as_sparse_")
     dense = template.ndim - template.sparse_dim
     return sparse_resize_(input, template.shape, template.sparse_dim, dense)

@@ -487,6 +487,12 @@ def as_sparse_gradcheck(gradcheck: Callable[..., bool]) -> Callable[..., bool]:
     """Lets a `gradcheck` take functions of sparse tensors: it varies their stored elements.
 
     With ``masked=False`` it varies all elements.
+    Example:
+        >>> import taper as torch
+        >>> check = torch.sparse.as_sparse_gradcheck(torch.autograd.gradcheck)
+        >>> x = torch.eye(2, dtype=torch.float64).to_sparse().requires_grad_()
+        >>> check(lambda t: (t * 3).to_dense(), (x,))
+        True
     """
 
     def check(func: Callable[..., Any], inputs: Any, **options: Any) -> bool:

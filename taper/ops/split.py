@@ -177,7 +177,13 @@ def split(tensor: Tensor, split_size_or_sections: Any = None, dim: int = 0, **na
 def split_with_sizes(
     input: Tensor, split_sizes: Any = None, dim: int = 0, *, split_size_or_sections: Any = None
 ) -> Any:
-    """Cuts a dimension into parts of the given sizes, as views."""
+    """Cuts a dimension into parts of the given sizes, as views.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.split_with_sizes(torch.arange(3), [1, 2])
+        (tensor([0]), tensor([1, 2]))
+    """
     split_sizes = split_size_or_sections if split_sizes is None else split_sizes
     at = _checked_dim("split_with_sizes", input, dim)
     return _split_with_sizes(input, _checked_sizes(input, split_sizes, at), at)
@@ -229,21 +235,39 @@ def _unsafely(input: Tensor, sizes: list[int], dim: int) -> Any:
 
 @composite(method=True)
 def unsafe_split(tensor: Tensor, split_size: int, dim: int = 0) -> Any:
-    """Like `split`, but the parts may be changed in place, at your own risk."""
+    """Like `split`, but the parts may be changed in place, at your own risk.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.unsafe_split(torch.arange(3), 2)
+        (tensor([0, 1]), tensor([2]))
+    """
     at = _checked_dim("split", tensor, dim)
     return _unsafely(tensor, equal_sizes(tensor._array.shape[at], split_size), at)
 
 
 @composite(method=True)
 def unsafe_split_with_sizes(input: Tensor, split_sizes: Any, dim: int = 0) -> Any:
-    """Like `split_with_sizes`, but the parts may be changed in place, at your own risk."""
+    """Like `split_with_sizes`, but the parts may be changed in place, at your own risk.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.unsafe_split_with_sizes(torch.arange(3), [1, 2])
+        (tensor([0]), tensor([1, 2]))
+    """
     at = _checked_dim("split_with_sizes", input, dim)
     return _unsafely(input, _checked_sizes(input, split_sizes, at), at)
 
 
 @composite(method=True)
 def unsafe_chunk(input: Tensor, chunks: int, dim: int = 0) -> Any:
-    """Like `chunk`, but the parts may be changed in place, at your own risk."""
+    """Like `chunk`, but the parts may be changed in place, at your own risk.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.unsafe_chunk(torch.arange(4), 2)
+        (tensor([0, 1]), tensor([2, 3]))
+    """
     at = _checked_dim("chunk", input, dim)
     return _unsafely(input, chunk_sizes(input._array.shape[at], chunks), at)
 
@@ -356,20 +380,38 @@ def _one(given: tuple[Any, ...], named: dict[str, Any]) -> Any:
 
 @composite(method=True)
 def hsplit(input: Tensor, *indices_or_sections: Any, **named: Any) -> Any:
-    """Cuts a tensor along its second dimension, a vector along its only one; see tensor_split."""
+    """Cuts a tensor along its second dimension, a vector along its only one; see tensor_split.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.hsplit(torch.arange(4), 2)
+        (tensor([0, 1]), tensor([2, 3]))
+    """
     how = _one(indices_or_sections, named)
     return _checked_split("hsplit", input, how, 1, 0 if input._array.ndim == 1 else 1)
 
 
 @composite(method=True)
 def vsplit(input: Tensor, *indices_or_sections: Any, **named: Any) -> Any:
-    """Cuts a tensor along its first dimension; see tensor_split."""
+    """Cuts a tensor along its first dimension; see tensor_split.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.vsplit(torch.tensor([[1, 2], [3, 4]]), 2)
+        (tensor([[1, 2]]), tensor([[3, 4]]))
+    """
     return _checked_split("vsplit", input, _one(indices_or_sections, named), 2, 0)
 
 
 @composite(method=True)
 def dsplit(input: Tensor, *indices_or_sections: Any, **named: Any) -> Any:
-    """Cuts a tensor along its third dimension; see tensor_split."""
+    """Cuts a tensor along its third dimension; see tensor_split.
+
+    Example:
+        >>> import taper as torch
+        >>> [part.shape for part in torch.dsplit(torch.zeros(1, 2, 4), (1, 3))]
+        [torch.Size([1, 2, 1]), torch.Size([1, 2, 2]), torch.Size([1, 2, 1])]
+    """
     return _checked_split("dsplit", input, _one(indices_or_sections, named), 3, 2)
 
 

@@ -132,7 +132,14 @@ strided_scatter.name = "as_strided_scatter"
 def as_strided_scatter(
     input: Tensor, src: Tensor, size: Any, stride: Any, storage_offset: int | None = None
 ) -> Tensor:
-    """Returns a copy of `input` with `src` written where ``as_strided(size, stride)`` looks."""
+    """Returns a copy of `input` with `src` written where ``as_strided(size, stride)`` looks.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.as_strided_scatter(torch.zeros(2, 2), torch.ones(2), (2,), (3,))
+        tensor([[1., 0.],
+                [0., 1.]])
+    """
     size, stride, offset = checked_window(input, size, stride, storage_offset or 0)
     if src._array.shape != size:
         raise RuntimeError(
@@ -207,7 +214,14 @@ def _(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
 def diagonal_scatter(
     input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1
 ) -> Tensor:
-    """Returns a copy of `input` with `src` written on a diagonal."""
+    """Returns a copy of `input` with `src` written on a diagonal.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.diagonal_scatter(torch.zeros(2, 2), torch.tensor([1., 2.]))
+        tensor([[1., 0.],
+                [0., 2.]])
+    """
     return _written(input, src, lambda a: _writeable_diagonal(a, offset, dim1, dim2))
 
 
@@ -236,7 +250,14 @@ def _written(input: Any, src: Any, region_of: Any) -> Any:
 
 @operator(method=True)
 def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
-    """Returns a copy of `input` with `src` written at position `index` of a dimension."""
+    """Returns a copy of `input` with `src` written at position `index` of a dimension.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.select_scatter(torch.zeros(2, 2), torch.tensor([1., 2.]), 0, 1)
+        tensor([[0., 0.],
+                [1., 2.]])
+    """
     from taper.ops.index import select
 
     return _written(input, src, lambda a: select.forward(a, dim, index))
@@ -256,7 +277,13 @@ def _(grad, dim, index):
 def slice_scatter(
     input: Tensor, src: Tensor, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
 ) -> Tensor:
-    """Returns a copy of `input` with `src` written at the positions ``start:end:step``."""
+    """Returns a copy of `input` with `src` written at the positions ``start:end:step``.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.slice_scatter(torch.zeros(4), torch.ones(2), 0, 0, 4, 2)
+        tensor([1., 0., 1., 0.])
+    """
     if step <= 0:
         raise RuntimeError("slice step must be positive")
     lead = (_ALL,) * normalize_dim(dim, input.ndim)
@@ -392,7 +419,13 @@ def t_(self: Tensor) -> Tensor:
 def as_strided_(
     input: Tensor, size: Any, stride: Any, storage_offset: int | None = None
 ) -> Tensor:
-    """The in-place form of `as_strided`."""
+    """The in-place form of `as_strided`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.arange(4).as_strided_((2,), (2,))
+        tensor([0, 2])
+    """
     return _become(input, "as_strided_",
                    lambda x: as_strided.forward(x, size, stride, storage_offset), depth=3)
 
@@ -515,7 +548,14 @@ def grow(storage: Any, nbytes: int, numpy_dtype: Any) -> None:
 
 @composite(method=True)
 def resize_as_(input: Tensor, the_template: Tensor, *, memory_format: Any = None) -> Tensor:
-    """Gives the tensor the shape of another in place."""
+    """Gives the tensor the shape of another in place.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.arange(4).resize_as_(torch.zeros(2, 2))
+        tensor([[0, 1],
+                [2, 3]])
+    """
     return resize_(input, tuple(the_template.shape), memory_format=memory_format)
 
 

@@ -339,6 +339,11 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """Makes a tensor of `data`, without copying where that is possible.
 
     Tensors stay themselves, NumPy arrays share their memory, if dtype and device fit.
+    Example:
+        >>> import taper as torch
+        >>> x = torch.ones(2)
+        >>> torch.as_tensor(x) is x, torch.as_tensor([1, 2])
+        (True, tensor([1, 2]))
     """
     if isinstance(data, Tensor):
         if dtype is None and device is None:
@@ -363,6 +368,10 @@ def asarray(
 
     Args:     copy: True always copies, False never, None only where needed
     Raises:   ValueError: if `copy=False` and a copy is needed.
+    Example:
+        >>> import taper as torch
+        >>> torch.asarray([1.5, 2])
+        tensor([1.5000, 2.0000])
     """
     wanted = as_dtype(dtype, "asarray")
     shares = True
@@ -465,7 +474,15 @@ def frombuffer(
 
 @composite()
 def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
-    """Makes a tensor that shares the memory of anything with ``__dlpack__``, such as an array."""
+    """Makes a tensor that shares the memory of anything with ``__dlpack__``, such as an array.
+
+    Example:
+        >>> import taper as torch
+        >>> x = torch.zeros(2)
+        >>> torch.from_dlpack(x)[0] = 1
+        >>> x
+        tensor([1., 0.])
+    """
     if isinstance(ext_tensor, Tensor):
         result = ext_tensor.detach()
         return result.clone() if copy else result
@@ -495,7 +512,13 @@ def scalar_tensor(
     s: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Makes a 0-d tensor of a number, in the default dtype unless told."""
+    """Makes a 0-d tensor of a number, in the default dtype unless told.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.scalar_tensor(2)
+        tensor(2.)
+    """
     wanted = as_dtype(dtype, "scalar_tensor")
     if isinstance(s, Tensor):
         s = s.item()

@@ -49,7 +49,14 @@ def _(input: Tensor, dim0: Any = None, dim1: Any = None, **axes: Any) -> Tensor:
 
 @operator(method=True, view=True)
 def t(input: Tensor) -> Tensor:
-    """Transposes a matrix; vectors and 0-d tensors stay as they are. The result is a view."""
+    """Transposes a matrix; vectors and 0-d tensors stay as they are. The result is a view.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.t(torch.tensor([[1, 2]]))
+        tensor([[1],
+                [2]])
+    """
     if input.ndim > 2:
         raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {input.ndim}D")
     return input.transpose() if input.ndim == 2 else input[...]
@@ -158,7 +165,14 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
 
 @composite(method=True)
 def adjoint(input: Tensor) -> Tensor:
-    """Transposes the last two dimensions and conjugates, as `Tensor.mH` does."""
+    """Transposes the last two dimensions and conjugates, as `Tensor.mH` does.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.adjoint(torch.tensor([[1j, 2]]))
+        tensor([[0.-1.j],
+                [2.-0.j]])
+    """
     if input._array.ndim == 1:
         raise RuntimeError("tensor.adjoint() is only supported on matrices or batches of matrices. "
                            "Got 1-D tensor.")

@@ -151,7 +151,14 @@ def max_unpool2d(
     input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0,
     output_size: Any = None,
 ) -> Tensor:
-    """Puts maxima back to where `max_pool2d` found them.  Shape: (N, C, H, W) or (C, H, W)."""
+    """Puts maxima back to where `max_pool2d` found them.  Shape: (N, C, H, W) or (C, H, W).
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.max_unpool2d(torch.tensor([[[5.]]]), torch.tensor([[[3]]]), 2)
+        tensor([[[0., 0.],
+                 [0., 5.]]])
+    """
     return _unpool(2, input, indices, kernel_size, stride, padding, output_size)
 
 
@@ -160,7 +167,14 @@ def max_unpool3d(
     input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0,
     output_size: Any = None,
 ) -> Tensor:
-    """Puts maxima back to where `max_pool3d` found them.  Shape: (N, C, D, H, W), or without N."""
+    """Puts maxima back to where `max_pool3d` found them.  Shape: (N, C, D, H, W), or without N.
+
+    Example:
+        >>> import taper as torch
+        >>> y = torch.tensor([5.]).view(1, 1, 1, 1)
+        >>> torch.nn.functional.max_unpool3d(y, torch.tensor(6).view(1, 1, 1, 1), 2).flatten()
+        tensor([0., 0., 0., 0., 0., 0., 5., 0.])
+    """
     return _unpool(3, input, indices, kernel_size, stride, padding, output_size)
 
 
@@ -266,6 +280,10 @@ def fractional_max_pool2d(
     Args:     output_size, or output_ratio of the input's size
     Shape:    (N, C, H, W) or (C, H, W) → (N, C, *output_size)
     Source:   Graham, Fractional Max-Pooling, 2014
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.fractional_max_pool2d(torch.ones(1, 5, 5), 2, output_size=3).shape
+        torch.Size([1, 3, 3])
     """
     values, indices = _fractional_pool(
         2, input, kernel_size, output_size, output_ratio, _random_samples
@@ -278,7 +296,13 @@ def fractional_max_pool3d(
     input: Tensor, kernel_size: Any, output_size: Any = None, output_ratio: Any = None,
     return_indices: bool = False, _random_samples: Tensor | None = None,
 ) -> Any:
-    """`fractional_max_pool2d` of volumes.  Shape: (N, C, D, H, W) or (C, D, H, W)."""
+    """`fractional_max_pool2d` of volumes.  Shape: (N, C, D, H, W) or (C, D, H, W).
+
+    Example:
+        >>> import taper as torch
+        >>> torch.nn.functional.fractional_max_pool3d(torch.ones(1, 5, 5, 5), 2, output_size=3).shape
+        torch.Size([1, 3, 3, 3])
+    """
     values, indices = _fractional_pool(
         3, input, kernel_size, output_size, output_ratio, _random_samples
     )

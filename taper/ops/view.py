@@ -192,7 +192,14 @@ def _contiguous() -> Any:
 
 @composite(method=True)
 def reshape_as(input: Tensor, other: Tensor) -> Tensor:
-    """Returns the same elements in the shape of `other`."""
+    """Returns the same elements in the shape of `other`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.arange(4).reshape_as(torch.zeros(2, 2))
+        tensor([[0, 1],
+                [2, 3]])
+    """
     return input.reshape(other._array.shape)
 
 
@@ -220,7 +227,13 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 @composite(method=True)
 def ravel(input: Tensor) -> Tensor:
-    """Returns the elements in one dimension: a view where possible, else a copy."""
+    """Returns the elements in one dimension: a view where possible, else a copy.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.ravel(torch.tensor([[1, 2], [3, 4]]))
+        tensor([1, 2, 3, 4])
+    """
     return input.contiguous().view(-1)
 
 
@@ -463,7 +476,14 @@ def expand_as(input: Tensor, other: Tensor) -> Tensor:
 
 @composite(method=True)
 def broadcast_to(input: Tensor, size: Any = None, *, shape: Any = None) -> Tensor:
-    """Expands the tensor to `size`, as `Tensor.expand` does."""
+    """Expands the tensor to `size`, as `Tensor.expand` does.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.broadcast_to(torch.tensor([1, 2]), (2, 2))
+        tensor([[1, 2],
+                [1, 2]])
+    """
     return input.expand(shape if size is None else size)
 
 

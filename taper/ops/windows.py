@@ -106,7 +106,13 @@ def general_hamming(
     M: Any, *, alpha: float = 0.54, sym: bool = True, dtype: Any = None, layout: Any = strided,
     device: Any = None, requires_grad: bool = False,
 ) -> Tensor:
-    r"""Makes a window :math:`\alpha - (1 - \alpha) \cos(2\pi n / (M - 1))`."""
+    r"""Makes a window :math:`\alpha - (1 - \alpha) \cos(2\pi n / (M - 1))`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.signal.windows.general_hamming(3, alpha=0.6)
+        tensor([0.2000, 1.0000, 0.2000])
+    """
     return general_cosine(
         M, a=[alpha, 1.0 - alpha], sym=sym, dtype=dtype, layout=layout, device=device,
         requires_grad=requires_grad,
@@ -159,6 +165,10 @@ def exponential(
     r"""Makes a window :math:`e^{-|n - c| / \tau}`.
 
     Raises:   ValueError: if `tau` is not positive, or `center` is given for a symmetric window
+    Example:
+        >>> import taper as torch
+        >>> torch.signal.windows.exponential(3)
+        tensor([0.3679, 1.0000, 0.3679])
     """
     dtype = _check("exponential", M, dtype, layout)
     if tau <= 0:
@@ -181,6 +191,10 @@ def gaussian(
     r"""Makes a window :math:`e^{-(n - c)^2 / 2\sigma^2}`.
 
     Raises:   ValueError: if `std` is not positive
+    Example:
+        >>> import taper as torch
+        >>> torch.signal.windows.gaussian(3)
+        tensor([0.6065, 1.0000, 0.6065])
     """
     dtype = _check("gaussian", M, dtype, layout)
     if std <= 0:
@@ -201,6 +215,10 @@ def kaiser(
     r"""Makes a window :math:`I_0(\beta \sqrt{1 - x^2}) / I_0(\beta)`, x from -1 to 1.
 
     Raises:   ValueError: if `beta` is negative
+    Example:
+        >>> import taper as torch
+        >>> torch.signal.windows.kaiser(5, beta=2.)
+        tensor([0.4387, 0.8348, 1.0000, 0.8348, 0.4387])
     """
     dtype = _check("kaiser", M, dtype, layout)
     if beta < 0:
@@ -271,7 +289,13 @@ def hamming_window(
     dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
     requires_grad: bool = False,
 ) -> Tensor:
-    r"""Makes a window :math:`\alpha - \beta \cos(2\pi n / N)`, by default one period of it."""
+    r"""Makes a window :math:`\alpha - \beta \cos(2\pi n / N)`, by default one period of it.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.hamming_window(4)
+        tensor([0.0800, 0.5400, 1.0000, 0.5400])
+    """
     return _older_cosine(
         "hamming_window", window_length, periodic, (alpha, beta), dtype, requires_grad
     )
@@ -282,7 +306,13 @@ def blackman_window(
     window_length: int, periodic: bool = True, *, dtype: Any = None, layout: Any = None,
     device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:
-    """Makes a Blackman window, by default one period of it."""
+    """Makes a Blackman window, by default one period of it.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.blackman_window(4)[1:]
+        tensor([0.3400, 1.0000, 0.3400])
+    """
     return _older_cosine(
         "blackman_window", window_length, periodic, (0.42, 0.5, 0.08), dtype, requires_grad
     )
@@ -293,7 +323,13 @@ def bartlett_window(
     window_length: int, periodic: bool = True, *, dtype: Any = None, layout: Any = None,
     device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:
-    """Makes a Bartlett window, by default one period of it."""
+    """Makes a Bartlett window, by default one period of it.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.bartlett_window(4)
+        tensor([0.0000, 0.5000, 1.0000, 0.5000])
+    """
     dtype = _check_older("bartlett_window", window_length, dtype)
     if window_length <= 1:
         return taper.ones(window_length, dtype=dtype, requires_grad=requires_grad)
@@ -308,7 +344,13 @@ def kaiser_window(
     window_length: int, periodic: bool = True, beta: float = 12.0, *, dtype: Any = None,
     layout: Any = None, device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:
-    """Makes a Kaiser window, by default one period of it."""
+    """Makes a Kaiser window, by default one period of it.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.kaiser_window(4, periodic=False, beta=2.)
+        tensor([0.4387, 0.9243, 0.9243, 0.4387])
+    """
     dtype = _check_older("kaiser_window", window_length, dtype)
     if window_length <= 1:
         return taper.ones(window_length, dtype=dtype, requires_grad=requires_grad)
