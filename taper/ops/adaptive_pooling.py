@@ -266,7 +266,15 @@ def _declare_with_indices(count: int) -> None:
         return _maxima(count, input, output_size)
 
     with_indices.__name__ = f"adaptive_max_pool{count}d_with_indices"
-    with_indices.__doc__ = f"`adaptive_max_pool{count}d` with `return_indices`."
+    with_indices.__doc__ = f"""`adaptive_max_pool{count}d` with `return_indices`.
+
+    Example:
+        >>> import taper as torch
+        >>> x = torch.arange({2**count}.).view(1, {", ".join("2" * count)})
+        >>> y, at = torch.nn.functional.adaptive_max_pool{count}d_with_indices(x, 1)
+        >>> y.item(), at.item()
+        ({2**count - 1}.0, {2**count - 1})
+    """
     composite(f"nn.functional.adaptive_max_pool{count}d_with_indices")(with_indices)
 
 

@@ -221,9 +221,23 @@ def _declare(name: str, feature: bool, alpha: bool) -> None:
         return _dropped(input, p, train, True, feature, alpha)
 
     plain.__name__ = plain.__qualname__ = name
-    plain.__doc__ = f"`nn.functional.{name}` without defaults."
+    plain.__doc__ = f"""`nn.functional.{name}` without defaults.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.{name}(torch.ones(2, 3), 0.5, False)
+        tensor([[1., 1., 1.],
+                [1., 1., 1.]])
+    """
     inplace.__name__ = inplace.__qualname__ = name + "_"
-    inplace.__doc__ = f"The in-place form of `{name}`."
+    inplace.__doc__ = f"""The in-place form of `{name}`.
+
+    Example:
+        >>> import taper as torch
+        >>> x = torch.ones(2, 3)
+        >>> torch.{name}_(x, 0.5, True) is x
+        True
+    """
     composite(name)(plain)
     composite(name + "_")(inplace)
 

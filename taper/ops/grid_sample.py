@@ -194,7 +194,15 @@ def _named(function: Any, name: str, count: int) -> Any:
 
     made = types.FunctionType(function.__code__, function.__globals__, name)
     made.__annotations__ = function.__annotations__
-    made.__doc__ = f"`nn.functional.grid_sample` in {count} dimensions, with modes as numbers."
+    made.__doc__ = f"""`nn.functional.grid_sample` in {count} dimensions, with modes as numbers.
+
+    Example:
+        >>> import taper as torch
+        >>> x = torch.arange({2**count}.).view(1, 1, {", ".join("2" * count)})
+        >>> middle = torch.zeros({"1, " * (count + 1)}{count})
+        >>> torch.grid_sampler_{count}d(x, middle, 0, 0, True).item()
+        {(2**count - 1) / 2}
+    """
     return made
 
 

@@ -316,8 +316,8 @@ def lstm(input: Tensor, *args: Any, **named: Any) -> tuple[Tensor, Tensor, Tenso
     Example:
         >>> import taper as torch
         >>> params, h = [torch.ones(4, 1), torch.ones(4, 1)], torch.zeros(1, 1, 1)
-        >>> torch.lstm(torch.ones(2, 1, 1), (h, h), params, False, 1, 0., False, False, False)[0].flatten()
-        tensor([0.3696, 0.6505])
+        >>> torch.lstm(torch.ones(2, 1, 1), (h, h), params, False, 1, 0., False, False, False)[0][1]
+        tensor([[0.6505]])
     """
     return _network("lstm", input, args, named)
 
@@ -329,8 +329,8 @@ def gru(input: Tensor, *args: Any, **named: Any) -> tuple[Tensor, Tensor]:
     Example:
         >>> import taper as torch
         >>> params, h = [torch.ones(3, 1), torch.ones(3, 1)], torch.zeros(1, 1, 1)
-        >>> torch.gru(torch.ones(2, 1, 1), h, params, False, 1, 0., False, False, False)[0].flatten()
-        tensor([0.2048, 0.3468])
+        >>> torch.gru(torch.ones(2, 1, 1), h, params, False, 1, 0., False, False, False)[0][1]
+        tensor([[0.3468]])
     """
     return _network("gru", input, args, named)
 
@@ -342,8 +342,8 @@ def rnn_tanh(input: Tensor, *args: Any, **named: Any) -> tuple[Tensor, Tensor]:
     Example:
         >>> import taper as torch
         >>> params, h = [torch.ones(1, 1), torch.ones(1, 1)], torch.zeros(1, 1, 1)
-        >>> torch.rnn_tanh(torch.ones(2, 1, 1), h, params, False, 1, 0., False, False, False)[0].flatten()
-        tensor([0.7616, 0.9427])
+        >>> torch.rnn_tanh(torch.ones(2, 1, 1), h, params, False, 1, 0., False, False, False)[0][1]
+        tensor([[0.9427]])
     """
     return _network("rnn_tanh", input, args, named)
 
@@ -355,8 +355,8 @@ def rnn_relu(input: Tensor, *args: Any, **named: Any) -> tuple[Tensor, Tensor]:
     Example:
         >>> import taper as torch
         >>> params, h = [torch.ones(1, 1), torch.ones(1, 1)], torch.zeros(1, 1, 1)
-        >>> torch.rnn_relu(torch.ones(2, 1, 1), h, params, False, 1, 0., False, False, False)[0].flatten()
-        tensor([1., 2.])
+        >>> torch.rnn_relu(torch.ones(2, 1, 1), h, params, False, 1, 0., False, False, False)[0][1]
+        tensor([[2.]])
     """
     return _network("rnn_relu", input, args, named)
 

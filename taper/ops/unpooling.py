@@ -300,7 +300,8 @@ def fractional_max_pool3d(
 
     Example:
         >>> import taper as torch
-        >>> torch.nn.functional.fractional_max_pool3d(torch.ones(1, 5, 5, 5), 2, output_size=3).shape
+        >>> x = torch.ones(1, 5, 5, 5)
+        >>> torch.nn.functional.fractional_max_pool3d(x, 2, output_size=3).shape
         torch.Size([1, 3, 3, 3])
     """
     values, indices = _fractional_pool(
@@ -319,7 +320,15 @@ def _declare_with_indices(count: int) -> None:
         )
 
     with_indices.__name__ = f"fractional_max_pool{count}d_with_indices"
-    with_indices.__doc__ = f"`fractional_max_pool{count}d` with `return_indices`."
+    with_indices.__doc__ = f"""`fractional_max_pool{count}d` with `return_indices`.
+
+    Example:
+        >>> import taper as torch
+        >>> x = torch.ones(1, {", ".join("5" * count)})
+        >>> pool = torch.nn.functional.fractional_max_pool{count}d_with_indices
+        >>> [found.shape for found in pool(x, 2, output_size=1)]
+        [torch.Size([1, {", ".join("1" * count)}]), torch.Size([1, {", ".join("1" * count)}])]
+    """
     composite(f"nn.functional.fractional_max_pool{count}d_with_indices")(with_indices)
 
 

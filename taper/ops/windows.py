@@ -96,9 +96,22 @@ _cosine_window("hamming", [0.54, 0.46], """Makes a Hamming window: 0.54 minus 0.
         >>> torch.signal.windows.hamming(3)
         tensor([0.0800, 1.0000, 0.0800])
     """)
-_cosine_window("blackman", [0.42, 0.5, 0.08], "Makes a Blackman window: three cosine terms.")
-_cosine_window("nuttall", [0.3635819, 0.4891775, 0.1365995, 0.0106411],
-               "Makes a Nuttall window: four cosine terms with low side lobes.")
+_cosine_window("blackman", [0.42, 0.5, 0.08], """Makes a Blackman window: three cosine terms.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.signal.windows.blackman(4)[1:3]
+        tensor([0.6300, 0.6300])
+    """)
+_cosine_window(
+    "nuttall", [0.3635819, 0.4891775, 0.1365995, 0.0106411],
+    """Makes a Nuttall window: four cosine terms with low side lobes.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.signal.windows.nuttall(4)[1:3]
+        tensor([0.5292, 0.5292])
+    """)
 
 
 @composite("signal.windows.general_hamming")
