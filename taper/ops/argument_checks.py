@@ -130,6 +130,11 @@ def tensors_of(signature: Signature, bound: dict[str, Any]) -> list[Tensor]:
     return found
 
 
+def values_known(*tensors: Tensor) -> bool:
+    """Whether values may be looked at: not of meta tensors, nor of a step that is recorded."""
+    return all([type(t._array) is np.ndarray for t in tensors])
+
+
 def check_devices(op: Operator, tensors: list[Tensor]) -> None:
     """Raises unless all tensors live on one device; 0-d CPU tensors go anywhere."""
     kinds = {t.device for t in tensors if t._array.ndim or type(t._array) is not ndarray}

@@ -9,6 +9,7 @@ import numpy as np
 import taper
 from taper.core.tensor import Tensor
 from taper.ops.arithmetic import conj
+from taper.ops.argument_checks import values_known
 from taper.ops.declare import composite, operator
 from taper.ops.matrix_checks import check_square
 from taper.ops.solve import adjoint, solve_left
@@ -36,7 +37,7 @@ def _(grad, result, A):
 def _cofactor_gradient(scaled: Tensor, A: Tensor, grad: Tensor, result: Tensor) -> Tensor:
     """grad * conj(det) * inverse(A)^H; for singular matrices by the cofactors' singular values."""
     with taper.no_grad():
-        singular = bool((result == 0).any()) if result.numel() else False
+        singular = not values_known(result) or bool((result == 0).any())
     if not singular:
         identity = taper.eye(A.shape[-1], dtype=A.dtype).expand(A.shape)
         return scaled * solve_left(adjoint(A), identity)

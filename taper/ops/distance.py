@@ -12,6 +12,7 @@ from taper.core.promotion import result_dtype, scalar_type_name
 from taper.core.state import is_recording
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import distance as kernel
+from taper.ops.argument_checks import values_known
 from taper.ops.declare import composite, operator
 
 _FEW_ROWS = 25  # from more rows on, PyTorch takes the matrix product
@@ -198,6 +199,6 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
 def _unit(x: Tensor, dim: int, eps: float) -> Tensor:
     """The vectors divided by their norms, those below `eps` by `eps`; gradients know no bound."""
     size = x.norm(2, dim, True)
-    if (size._array < eps).any():
+    if not values_known(size) or (size._array < eps).any():
         size = size + (size.detach().clamp(min=eps) - size.detach())
     return x / size

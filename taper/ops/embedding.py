@@ -9,6 +9,7 @@ import numpy as np
 
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import embedding as kernel
+from taper.ops.argument_checks import values_known
 from taper.ops.declare import composite, operator
 
 
@@ -186,14 +187,13 @@ def _check_weight_type(bound: dict[str, Any]) -> None:
     check=_check_weight_type,
 )
 def pool_bags(
-    weight: Tensor, indices: Any, offsets: Any, per_sample_weights: Tensor | None, mode: int,
-    padding_idx: int, scale_grad_by_freq: bool,
+    weight: Tensor, indices: Tensor, offsets: Tensor, per_sample_weights: Tensor | None,
+    mode: int, padding_idx: int, scale_grad_by_freq: bool,
 ) -> Any:
-    index = indices._array.reshape(-1)
-    starts = offsets._array
-    _check_indices(np.ascontiguousarray(index), weight.shape[0])
-    count = len(starts)
-    bags = kernel.bag_numbers(starts, index.size)
+    index = indices.reshape(-1)
+    _check_indices(index if index.flags.c_contiguous else index.copy(), weight.shape[0])
+    count = len(offsets)
+    bags = kernel.bag_numbers(offsets, index.size)
     kept = index != padding_idx if padding_idx >= 0 else None
     rows = weight.take(index, 0)
     if per_sample_weights is not None:
@@ -255,17 +255,7 @@ def embedding_bag(
                 [3., 4.]])
     """
     _check_index_type("embedding_bag", input._array)
-    starts = offsets._array
-    if starts.size and int(starts[0]) != 0:
-        raise RuntimeError(
-            "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from "
-            f"position 0. However, got {int(starts[0])}"
-        )
-    if starts.size and int(starts[-1]) > input._array.size:
-        raise RuntimeError(
-            f"offsets[-1] can not be greater than input's length {input._array.size} but got "
-            f"offsets[-1] of {int(starts[-1])}"
-        )
+    _check_offsets(offsets, input._array.size)
     if per_sample_weights is not None and per_sample_weights.dtype is not weight.dtype:
         types = [_TENSOR_TYPES[t.dtype.name] for t in (weight, per_sample_weights)]
         raise RuntimeError(
@@ -274,16 +264,32 @@ def embedding_bag(
             "(while checking arguments for embedding_bag)"
         )
     if include_last_offset:
-        if not starts.size:
+        if not offsets._array.size:
             raise RuntimeError("include_last_offset: number of offsets should be at least 1")
-        offsets = wrap(starts[:-1])
-    if (starts[1:] < starts[:-1]).any():
-        raise RuntimeError("offsets must not decrease")
+        offsets = offsets[:-1]
     return pool_bags(
         weight, input, offsets, per_sample_weights, mode,
         -1 if padding_idx is None else _check_padding_index(padding_idx, weight),
         scale_grad_by_freq,
     )
+
+
+def _check_offsets(offsets: Tensor, length: int) -> None:
+    starts = offsets._array
+    if not starts.size or not values_known(offsets):
+        return
+    if int(starts[0]) != 0:
+        raise RuntimeError(
+            "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from "
+            f"position 0. However, got {int(starts[0])}"
+        )
+    if int(starts[-1]) > length:
+        raise RuntimeError(
+            f"offsets[-1] can not be greater than input's length {length} but got offsets[-1] of "
+            f"{int(starts[-1])}"
+        )
+    if (starts[1:] < starts[:-1]).any():
+        raise RuntimeError("offsets must not decrease")
 
 
 _MODES = {"sum": 0, "mean": 1, "max": 2}
@@ -355,7 +361,8 @@ def _read_offsets(input: Tensor, offsets: Tensor | None) -> Tensor:
                 f"of fixed length sequences. However, found offsets of type {type(offsets)}"
             )
         rows, columns = input._array.shape
-        return wrap(np.arange(rows, dtype=input._array.dtype) * columns)
+        starts: Tensor = wrap(np.arange(rows, dtype=input._array.dtype) * columns)
+        return starts.to(input.device)
     if ndim != 1:
         raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {ndim}")
     if offsets is None:

@@ -62,8 +62,8 @@ def _picked(input: Tensor, places: list[Any]) -> Tensor:
         flat = flat * n + np.clip(place, 0, n - 1)
     batch, channels = input._array.shape[:2]
     index = np.broadcast_to(flat[:, None], (batch, channels, flat.shape[1]))
-    values = input.flatten(2).gather(2, wrap(np.ascontiguousarray(index)))
-    if inside.all():
+    values = input.flatten(2).gather(2, wrap(index.copy()))
+    if type(inside) is np.ndarray and inside.all():
         return values
     return values.masked_fill(wrap(~inside[:, None]), 0)
 

@@ -14,6 +14,7 @@ import numpy as np
 import taper
 from taper.core.errors import broadcast_error
 from taper.core.tensor import Tensor
+from taper.ops.argument_checks import values_known
 from taper.ops.declare import composite, operator
 
 REDUCTIONS = ("none", "mean", "sum")
@@ -496,7 +497,7 @@ def gaussian_nll_loss(
         if var < 0:
             raise ValueError("var has negative entry/entries")
         var = var * taper.ones_like(input)
-    elif (var < 0).any():
+    elif values_known(var) and (var < 0).any():
         raise ValueError("var has negative entry/entries")
     if var.size() != input.size():
         if input.size()[:-1] == var.size():

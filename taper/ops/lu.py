@@ -12,9 +12,10 @@ import numpy as np
 import taper
 from taper.core.dtype import from_numpy_dtype
 from taper.core.promotion import scalar_type_name
-from taper.core.tensor import Tensor
+from taper.core.tensor import Tensor, wrap
 from taper.core.user_warning import warn_once
 from taper.kernels import lapack
+from taper.ops.argument_checks import values_known
 from taper.ops.declare import composite, operator
 from taper.ops.matrix_checks import (
     batch_words,
@@ -123,8 +124,8 @@ def _factors_gradient(
 def permutation_of(pivots: Tensor, m: int, dtype: Any) -> Tensor:
     """The matrix P of A = P L U."""
     order = lapack.apply_pivots(pivots._array, m)
-    identity = np.eye(m, dtype=dtype.numpy_dtype)
-    return taper.from_numpy(np.ascontiguousarray(identity[order].swapaxes(-1, -2)))
+    columns = np.arange(m, dtype=order.dtype)[:, None]
+    return wrap((order[..., None, :] == columns).astype(dtype.numpy_dtype))
 
 
 @composite("linalg.lu_factor", out=True)
@@ -140,7 +141,7 @@ def lu_factor(A: Tensor, *, pivot: bool = True) -> Any:
                 [0.5000, 2.0000]])
     """
     packed, pivots, info = lu_factor_ex(A, pivot=pivot)
-    if not info.is_meta and bool((info != 0).any()):
+    if values_known(info) and bool((info != 0).any()):
         raise _zero_in_u("torch.linalg.lu_factor", info._array)
     return named("linalg_lu_factor", ("LU", "pivots"))((packed, pivots))
 
@@ -165,7 +166,7 @@ def lu(
         "LU, pivots, info = torch.linalg.lu_factor_ex(A, compute_pivots)",
     )
     packed, pivots, info = lu_factor_ex(A, pivot=pivot)
-    if not get_infos and not info.is_meta and bool((info != 0).any()):
+    if not get_infos and values_known(info) and bool((info != 0).any()):
         raise _zero_in_u("torch.linalg.lu_factor_ex", info._array)
     if get_infos:
         fields = ("LU", "pivots", "info")
@@ -404,7 +405,7 @@ def ldl_factor(A: Tensor, *, hermitian: bool = False) -> Any:
                 [0.5000, 2.0000]])
     """
     packed, pivots, info = ldl_factor_ex(A, hermitian=hermitian)
-    if not info.is_meta and bool((info != 0).any()):
+    if values_known(info) and bool((info != 0).any()):
         raise _zero_in_d("torch.linalg.ldl_factor", info._array)
     return named("linalg_ldl_factor", ("LD", "pivots"))((packed, pivots))
 

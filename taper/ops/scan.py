@@ -10,6 +10,7 @@ from taper.core.dtype import INTEGER, as_dtype, bfloat16, int64
 from taper.core.errors import normalize_dim
 from taper.core.state import is_recording
 from taper.core.tensor import Tensor
+from taper.ops.argument_checks import values_known
 from taper.ops.declare import OPERATORS, operator
 from taper.ops.out_argument import dtype_of_out
 
@@ -90,7 +91,7 @@ def _(grad, input, result, dim):
     before_zero = zero.cumsum(dim) == 0
     conj_input = input.conj()
     plain = reversed_cumsum(grad * result.conj(), dim) / conj_input.masked_fill(zero, 1)
-    if not bool(zero.any()):
+    if values_known(zero) and not bool(zero.any()):
         return plain
     if is_recording() and (input.requires_grad or grad.requires_grad):
         return _cumprod_gradient(grad, input, dim)

@@ -10,6 +10,7 @@ import numpy as np
 from taper.core.errors import normalize_dim
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor, wrap
+from taper.ops.argument_checks import values_known
 from taper.ops.declare import composite, operator
 from taper.ops.reduction import axes_of
 
@@ -29,6 +30,8 @@ def _segments(data: Tensor, lengths: Any, offsets: Any, axis: int, unsafe: bool)
     array = given._array
     sizes = array if lengths is not None else np.diff(array, axis=-1)
     n = data.shape[axis]
+    if not values_known(given):
+        return _segments_by_comparing(sizes, n, lengths is not None or given.is_meta), sizes
     if not unsafe and lengths is not None:
         if sizes.size and sizes.min() < 0:
             raise RuntimeError("lengths contains negative value!")
@@ -41,6 +44,18 @@ def _segments(data: Tensor, lengths: Any, offsets: Any, axis: int, unsafe: bool)
     ids = np.stack([np.repeat(np.arange(len(row)), row) for row in rows]) if len(rows) else (
         np.zeros((0, n), np.int64))
     return ids.reshape((*sizes.shape[:-1], -1)), sizes
+
+
+def _segments_by_comparing(sizes: Any, n: int, covers_all: bool) -> Any:
+    """The numbers of the segments of `n` elements, by operations that keep their shape."""
+    if not covers_all:
+        raise NotImplementedError(
+            "segment_reduce(offsets=...) takes as many elements as the offsets' values say, so it "
+            "can't be recorded; give lengths="
+        )
+    ends = np.add.accumulate(sizes, -1)
+    places = np.add.accumulate(np.ones_like(sizes, shape=(n, 1)), 0) - 1
+    return np.add.reduce((places >= ends[..., None, :]).astype(np.int64), -1)
 
 
 @composite(aliases=("_segment_reduce",))

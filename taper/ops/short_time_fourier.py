@@ -8,6 +8,7 @@ from typing import Any
 import taper
 from taper.core.dtype import FLOATING, legacy_type_name
 from taper.core.tensor import Tensor
+from taper.ops.argument_checks import values_known
 from taper.ops.declare import composite
 from taper.ops.fourier import complex_to_complex, complex_to_real, real_to_complex
 
@@ -186,7 +187,7 @@ def istft(
         end = start + length
     stop = min(end, samples)
     signal, envelope = signal[:, start:stop], envelope[:, start:stop]
-    if float(envelope.abs().min()) < 1e-11:
+    if values_known(envelope) and float(envelope.abs().min()) < 1e-11:
         raise RuntimeError(
             f"istft(...) window overlap add min: {float(envelope.abs().min()):g}: the windows "
             "leave samples uncovered"
@@ -205,8 +206,10 @@ def istft(
 def _overlap_add(frames: Tensor, samples: int, hop_length: int) -> Tensor:
     """(batch, windows, n) → (batch, samples): each window added at its place."""
     batch, windows, n = frames.shape
-    places = taper.arange(windows).unsqueeze(-1) * hop_length + taper.arange(n)
-    total = taper.zeros(batch, samples, dtype=frames.dtype)
+    device = frames.device
+    starts = taper.arange(windows, device=device).unsqueeze(-1) * hop_length
+    places = starts + taper.arange(n, device=device)
+    total = frames.new_zeros(batch, samples)
     return total.index_add(1, places.reshape(-1), frames.reshape(batch, windows * n))
 
 

@@ -12,6 +12,7 @@ from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import pooling as kernel
 from taper.kernels.random import uniform
+from taper.ops.argument_checks import values_known
 from taper.ops.convolution import spread
 from taper.ops.declare import composite, operator
 from taper.ops.pooling import gather_planes, scatter_planes
@@ -76,7 +77,9 @@ def _check(count: int, input: Tensor, indices: Tensor, stride: Ints, size: Ints)
                 f"for non-batch dimensions, but got {list(shape)} with dimension {dim} being empty."
             )
     flat = indices._array
-    if flat.size and (int(flat.min()) < 0 or int(flat.max()) >= math.prod(size)):
+    if not flat.size or not values_known(indices):
+        return
+    if int(flat.min()) < 0 or int(flat.max()) >= math.prod(size):
         wrong = flat[(flat < 0) | (flat >= math.prod(size))].reshape(-1)[0]
         raise RuntimeError(
             f"Found an invalid max index: {int(wrong)} (output volumes are of size "

@@ -27,7 +27,6 @@ LARGEST_EXAMPLE = 2**28
 _SHAPED_BY_VALUES = frozenset([
     "nonzero", "argwhere", "unique", "unique2", "unique_consecutive", "unique_dim",
     "unique_dim_consecutive", "masked_select", "bincount", "repeat_interleave", "combinations",
-    "histogramdd",
 ])
 
 
@@ -35,11 +34,13 @@ def forward_without_data(op: Operator, call: Callable[[Any], Any], values: tuple
     """What ``call(values)`` returns, its arrays without data."""
     try:
         return _without(call(values))
-    except DataNeeded:
-        if op.name in _SHAPED_BY_VALUES or op.view:
-            raise
-    except UNSUITED:
-        if op.name in _SHAPED_BY_VALUES or op.view or _size(values) > LARGEST_EXAMPLE:
+    except UNSUITED as failure:
+        if op.name in _SHAPED_BY_VALUES and not isinstance(failure, (ValueError, IndexError)):
+            raise DataNeeded(
+                f"{op.name}(): the shape of the result depends on values, which meta tensors, and "
+                "tensors of a step that is recorded, don't have"
+            ) from failure
+        if op.view or _size(values) > LARGEST_EXAMPLE:
             raise
     with np.errstate(all="ignore"):
         try:
