@@ -401,7 +401,7 @@ def _declare_many(name: str, body: Any, default_dim: Any, doc: str) -> None:
 
 
 # What is transformed, and the two rows that come out.
-_MANY = {
+_OVER_SEVERAL = {
     "fft": (_fftn, "[1., 2.], [3., 4.]", ("[10.+0.j, -2.+0.j]", "[-4.+0.j,  0.+0.j]")),
     "ifft": (_ifftn, "[10., -2.], [-4., 0.]", ("[1.+0.j, 2.+0.j]", "[3.+0.j, 4.+0.j]")),
     "rfft": (_rfftn, "[1., 2.], [3., 4.]", ("[10.+0.j, -2.+0.j]", "[-4.+0.j,  0.+0.j]")),
@@ -409,7 +409,7 @@ _MANY = {
     "hfft": (_hfftn, "[1., 2.], [3., 4.]", ("[10., -2.]", "[-4.,  0.]")),
     "ihfft": (_ihfftn, "[10., -2.], [-4., 0.]", ("[1.-0.j, 2.-0.j]", "[3.+0.j, 4.+0.j]")),
 }
-_MANY_DOC = """Computes `{base}` over {which}.
+_SEVERAL_DOC = """Computes `{base}` over {which}.
 
     Args:     s: sizes to cut or pad to first, one per dimension.
     Raises:   RuntimeError: if a dimension is named twice, or `s` and `dim` differ in length.
@@ -419,12 +419,12 @@ _MANY_DOC = """Computes `{base}` over {which}.
         tensor([{rows[0]},
                 {rows[1]}])
     """
-for _name, (_body, _given, _rows) in _MANY.items():
-    _declare_many(f"{_name}2", _body, (-2, -1), _MANY_DOC.format(
+for _name, (_body, _given, _rows) in _OVER_SEVERAL.items():
+    _declare_many(f"{_name}2", _body, (-2, -1), _SEVERAL_DOC.format(
         base=_name, name=_name + "2", which="two dimensions, by default the last two",
         given=_given, rows=_rows,
     ))
-    _declare_many(f"{_name}n", _body, None, _MANY_DOC.format(
+    _declare_many(f"{_name}n", _body, None, _SEVERAL_DOC.format(
         base=_name, name=_name + "n", which="several dimensions, by default all", given=_given,
         rows=_rows,
     ))
