@@ -14,7 +14,7 @@ from typing import Any
 from taper.version import __version__ as __version__
 
 _MODULES = frozenset("""
-    autograd backends cuda fft linalg masked mps nn optim overrides random serialization signal
+    autograd backends cuda fft func linalg masked mps nn optim overrides random serialization signal
     sparse special testing types utils version
     """.split())
 
@@ -47,6 +47,7 @@ _HOMES = {
     "taper.autograd.modes": """enable_grad inference_mode is_grad_enabled
         is_inference_mode_enabled no_grad set_grad_enabled""",
     "taper.serialization": "save load",
+    "taper.func.vectorization": "vmap",
     "taper.interop.torch_alias": "as_torch",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -382,8 +382,10 @@ def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
 # -- back to the shape before broadcasting ----------------------------------------
 
 
-def _cast_and_reduce(grad: Tensor, how: Any) -> Tensor:
+def cast_and_reduce(grad: Tensor, how: Any) -> Tensor:
     """Brings a gradient to the shape and dtype of the input it belongs to."""
+    if type(how) is not tuple:  # out of a vmap, see ops/batch_dims.py
+        return how(grad)  # type: ignore[no-any-return]
     shape, dtype = how
     if shape is not None and grad._array.shape != shape:
         grad = sum_to(grad, shape)
@@ -407,4 +409,4 @@ def sum_to(grad: Tensor, shape: tuple[int, ...]) -> Tensor:
     return grad.reshape(shape) if lead else grad
 
 
-engine.cast_and_reduce = _cast_and_reduce
+engine.cast_and_reduce = cast_and_reduce

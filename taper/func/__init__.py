@@ -1,0 +1,30 @@
+"""Transforms of functions: derivatives, vectorization, and modules as functions (torch.func)."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "taper.func.vectorization": "vmap",
+    "taper.func.gradients": "grad grad_and_value jacrev vjp",
+    "taper.func.forward": "hessian jacfwd jvp linearize",
+    "taper.func.modules": "functional_call replace_all_batch_norm_modules_ stack_module_state",
+    "taper.func.functionalize": "functionalize",
+    "taper.func.unwrap": "debug_unwrap",
+    "taper.func.rearrange": "rearrange",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+__all__ = sorted(_HOME_OF)  # pyright: ignore
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'torch.func' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

@@ -1,0 +1,138 @@
+"""How a tensor enters a vmap and leaves it: two operators, and what the tape must know of them.
+
+Note [gradients of vmap]. Inside a vmap, nodes are recorded whose results are batched, and after it
+the tape runs them on batched gradients; a gradient there is that of one sample. What flows into
+the vmap as an argument is entered by `enter`, whose derivative leaves. A tensor that the function
+merely uses, such as a parameter, is the same for all samples: its gradient is the sum over them,
+like that of any operand which was broadcast, and `adjust` (see autograd/node.py) says so for the
+edges that lead out of the vmap. Those edges are found when a result leaves it: they go from nodes
+younger than the vmap to older ones, or to leaves that are not batched. Backward passes that are
+recorded make further such nodes, and their results leave as well.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from taper.arrays.batched import BatchedArray
+from taper.arrays.levels import Level
+from taper.autograd.node import Node, NodeOutput
+from taper.core.tensor import LEAF, Tensor
+from taper.ops.declare import operator
+from taper.ops.reduction import cast_and_reduce
+
+__all__ = ["enter", "has_level", "leave"]
+
+
+def has_level(array: Any, level: Level) -> bool:
+    """Whether an array has an axis for the samples of a level."""
+    while type(array) is BatchedArray:
+        if array.level is level:
+            return True
+        array = array.inner
+    return False
+
+
+def with_level(array: Any, dim: int, level: Level) -> Any:
+    """The array with its axis `dim` hidden, for a level."""
+    if type(array) is BatchedArray and array.level.number > level.number:
+        return BatchedArray(with_level(array.inner, dim + 1, level), array.level)
+    return BatchedArray(array if dim == 0 else np.moveaxis(array, dim, 0), level)
+
+
+def without_level(array: Any, dim: int, level: Level) -> Any:
+    """The array with the hidden axis of a level shown as its axis `dim`."""
+    if type(array) is not BatchedArray or array.level.number < level.number:
+        found = np.broadcast_to(array, (level.size, *array.shape))
+    elif array.level is level:
+        found = array.inner
+    else:
+        return BatchedArray(without_level(array.inner, dim + 1, level), array.level)
+    return found if dim == 0 else np.moveaxis(found, 0, dim)
+
+
+@operator("_add_batch_dim", hidden=True, node="AddBatchDimBackward0")
+def add_batch_dim(input: Tensor, dim: int, level: Any) -> Tensor:
+    return with_level(input, dim, level)
+
+
+@add_batch_dim.derivative("input")
+def _(grad, dim, level):
+    return leave(grad, dim, level)
+
+
+@operator("_remove_batch_dim", hidden=True, node="RemoveBatchDimBackward0")
+def remove_batch_dim(input: Tensor, dim: int, level: Any) -> Tensor:
+    return without_level(input, dim, level)
+
+
+@remove_batch_dim.derivative("input")
+def _(grad, dim, level):
+    return enter(grad, dim, level)
+
+
+def enter(input: Tensor, dim: int, level: Level) -> Tensor:
+    """The tensor as one sample sees it; `dim`, not negative, runs along the samples."""
+    result: Tensor = add_batch_dim(input, dim, level)
+    result._storage = input._shared_storage()  # changes in place are seen outside
+    edge = result._edge
+    if edge is not None and edge is not LEAF:
+        level.seen.add(edge.sequence)
+    return result
+
+
+def leave(input: Tensor, dim: int, level: Level) -> Tensor:
+    """The tensor of all samples, which lie along `dim`."""
+    result: Tensor = remove_batch_dim(input, dim, level)
+    edge = result._edge
+    if edge is not None and edge is not LEAF:
+        _sum_where_edges_lead_out(edge, level)
+    return result
+
+
+class SumOverLevel:
+    """An entry of `adjust`: the gradient of what is the same for all samples of a level."""
+
+    __slots__ = ("before", "level")
+
+    def __init__(self, level: Level, before: Any) -> None:
+        self.level = level
+        self.before = before
+
+    def __call__(self, grad: Tensor) -> Tensor:
+        if self.before is not None:
+            grad = cast_and_reduce(grad, self.before)
+        if not has_level(grad._array, self.level):  # the same for each sample
+            return grad * self.level.size
+        return leave(grad, 0, self.level).sum(0)
+
+
+def _sum_where_edges_lead_out(last: Node, level: Level) -> None:
+    """Marks the edges that lead out of the vmap, from `last` down; each node is seen once."""
+    seen = level.seen
+    waiting = [last]
+    while waiting:
+        node = waiting.pop()
+        if node.sequence in seen:
+            continue
+        seen.add(node.sequence)
+        outward = []
+        for i, edge in enumerate(node.edges):
+            if edge is None:
+                continue
+            if isinstance(edge, Tensor):
+                if not has_level(edge._array, level):
+                    outward.append(i)
+                continue
+            below = edge.node if type(edge) is NodeOutput else edge
+            if below.sequence <= level.start:
+                outward.append(i)
+            else:
+                waiting.append(below)
+        if outward:
+            adjust = list(node.adjust or [None] * len(node.edges))
+            for i in outward:
+                adjust[i] = SumOverLevel(level, adjust[i])
+            node.adjust = tuple(adjust)
