@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from taper.autograd import engine
+from taper.autograd.node import GradientEdge
 from taper.core.overrides import has_override
 from taper.core.tensor import LEAF, Tensor, wrap
 
@@ -17,7 +18,7 @@ __all__ = ["backward", "grad"]
 def _as_tuple(value: Any) -> tuple[Any, ...]:
     if value is None:
         return ()
-    return (value,) if isinstance(value, Tensor) else tuple(value)
+    return (value,) if isinstance(value, (Tensor, GradientEdge)) else tuple(value)
 
 
 def backward(
@@ -96,7 +97,7 @@ def grad(
         )
     outputs_tuple, inputs_tuple = _as_tuple(outputs), _as_tuple(inputs)
     for t in inputs_tuple:
-        if not isinstance(t, Tensor):
+        if not isinstance(t, (Tensor, GradientEdge)):
             raise TypeError(f"grad(): argument 'inputs' must be Tensors, not {type(t).__name__}")
     for t in (*outputs_tuple, *inputs_tuple):
         if has_override(t):
@@ -138,7 +139,14 @@ def _gradients_for(outputs: Sequence[Tensor], given: Any) -> list[Tensor]:
     return [_gradient_for(o, g, i) for i, (o, g) in enumerate(zip(outputs, gradients, strict=True))]
 
 
-def _gradient_for(output: Tensor, given: Any, index: int) -> Tensor:
+def _gradient_for(output: Any, given: Any, index: int) -> Tensor:
+    if isinstance(output, GradientEdge):
+        if given is None:
+            raise RuntimeError(
+                "grad can be implicitly created only for scalar outputs: a GradientEdge needs its "
+                "gradient to be given"
+            )
+        return given  # type: ignore[no-any-return]
     if given is None:
         if output._edge is None:
             return None  # type: ignore[return-value] # reported by _run
@@ -177,7 +185,7 @@ def _run(
 ) -> list[Tensor | None] | None:
     roots = []
     for index, (output, gradient) in enumerate(zip(outputs, gradients, strict=True)):
-        edge = output._edge
+        edge = output.edge() if isinstance(output, GradientEdge) else output._edge
         if edge is None:
             raise RuntimeError(
                 f"element {index} of tensors does not require grad and does not have a grad_fn"
@@ -187,6 +195,9 @@ def _run(
     if inputs is not None:
         targets = []
         for t in inputs:
+            if isinstance(t, GradientEdge):
+                targets.append(t.edge())
+                continue
             if t._edge is None:
                 raise RuntimeError("One of the differentiated Tensors does not require grad")
             if accumulate and t._edge is not LEAF:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from heapq import heappop, heappush
 from typing import Any
 
@@ -78,8 +79,9 @@ def run_backward(
     with `accumulate`, added to `.grad` of those leaves.
     """
     token = grad_mode.set(create_graph)
+    walk = Walk(retain_graph, create_graph, roots)
+    within = current_walk.set(walk)
     try:
-        walk = Walk(retain_graph, create_graph)
         if inputs is not None:
             walk.restrict_to(inputs, roots)
         for edge, grad in roots:
@@ -90,6 +92,7 @@ def run_backward(
         walk.store_leaf_gradients()
         return None
     finally:
+        current_walk.reset(within)
         grad_mode.reset(token)
 
 
@@ -97,11 +100,15 @@ class Walk:
     """One backward pass: gradients on their way, and what is wanted at the end."""
 
     __slots__ = (
-        "captures", "create_graph", "gradients", "heap", "leaves", "needed", "nodes",
-        "retain_graph",
+        "captures", "create_graph", "gradients", "heap", "leaves", "needed", "nodes", "notes",
+        "retain_graph", "roots",
     )
 
-    def __init__(self, retain_graph: bool, create_graph: bool) -> None:
+    def __init__(
+        self, retain_graph: bool, create_graph: bool, roots: Sequence[tuple[Any, Tensor]]
+    ) -> None:
+        self.roots = roots
+        self.notes: dict[Any, Any] | None = None  # what hooks remember during this pass
         self.retain_graph = retain_graph
         self.create_graph = create_graph
         self.heap: list[int] = []  # negated sequence numbers of the nodes that wait
@@ -212,18 +219,7 @@ class Walk:
                 self.captures[(id(node), index)] = None
         # Nodes point to older ones only, so from the oldest on one pass over those reachable tells
         # which of them lead to a target.
-        reachable: dict[int, Node] = {}
-        stack = [e for e in (function_of(edge)[0] if type(edge) is NodeOutput else edge
-                             for edge, _ in roots) if not isinstance(e, Tensor)]
-        while stack:
-            node = stack.pop()
-            sequence = node.sequence
-            if sequence in reachable:
-                continue
-            reachable[sequence] = node
-            for edge in node.edges:
-                if edge is not None and not isinstance(edge, Tensor):
-                    stack.append(edge.node if type(edge) is NodeOutput else edge)
+        reachable = nodes_from([edge for edge, _ in roots])
         needed: set[Any] = targets  # grows from the targets up
         for sequence in sorted(reachable):
             node = reachable[sequence]
@@ -305,6 +301,46 @@ class Walk:
             if leaf._post_accumulate_grad_hooks:
                 for hook in list(leaf._post_accumulate_grad_hooks.values()):
                     hook(leaf)
+
+
+    # -- what hooks ask --------------------------------------------------------------------------
+
+    def notes_of(self, owner: Any) -> dict[Any, Any]:
+        """What `owner`, a hook, remembers until the end of this pass."""
+        if self.notes is None:
+            self.notes = {}
+        return self.notes.setdefault(owner, {})  # type: ignore[no-any-return]
+
+    def will_reach(self, edge: Any) -> bool:
+        """Whether this pass runs the node, or fills the leaf, that `edge` leads to."""
+        target = edge.node if type(edge) is NodeOutput else edge
+        if self.needed is not None:
+            return target in self.needed
+        notes = self.notes_of(self)
+        if "reached" not in notes:
+            edges = [edge for edge, _ in self.roots]
+            nodes = nodes_from(edges).values()
+            notes["reached"] = {*nodes, *edges, *(e for node in nodes for e in node.edges)}
+        return target in notes["reached"]
+
+
+current_walk: ContextVar[Walk | None] = ContextVar("current_walk", default=None)
+"""The backward pass that runs now, in this thread."""
+
+
+def nodes_from(edges: Sequence[Any]) -> dict[int, Node]:
+    """All nodes that can be reached from `edges`, by their sequence numbers."""
+    reachable: dict[int, Node] = {}
+    stack = list(edges)
+    while stack:
+        edge = stack.pop()
+        if edge is None or isinstance(edge, Tensor):
+            continue
+        node = edge.node if type(edge) is NodeOutput else edge
+        if node.sequence not in reachable:
+            reachable[node.sequence] = node
+            stack.extend(node.edges)
+    return reachable
 
 
 def has_layout_of(array: Any, leaf: Any) -> bool:

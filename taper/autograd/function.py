@@ -21,6 +21,7 @@ from taper.autograd.node import (
     save_result,
     version_of,
 )
+from taper.autograd.saved_tensors import Packed, hooks
 from taper.autograd.views import check_inplace, rebase_history, register_view
 from taper.core import overrides
 from taper.core.state import is_recording
@@ -95,6 +96,8 @@ class BackwardCFunction(Node, FunctionCtx):
 
     def _restore(self, item: Any) -> Any:
         kind, value, detail = item
+        if kind == "packed":
+            return value.unpack(self)
         if kind == "output":
             return restore_result(self, value, detail)
         if value is not None:
@@ -104,12 +107,17 @@ class BackwardCFunction(Node, FunctionCtx):
     def _finish_saving(self, outputs: list[Tensor]) -> None:
         """Turns what was saved into versioned form; own outputs are kept without a cycle."""
         saved: list[Any] = []
+        pair = hooks()
         for t in self._to_save:
             if t is None:
                 saved.append(("none", None, 0))
                 continue
             index = next((i for i, o in enumerate(outputs) if o is t), None)
-            if index is None:
+            if pair is not None:
+                output = index if self.outputs > 1 else None
+                kind = "tensor" if index is None else "result"
+                saved.append(("packed", Packed(pair, t, kind, output), 0))
+            elif index is None:
                 saved.append(("input", t, version_of(t)))
             else:
                 saved.append(("output", save_result(t), index))

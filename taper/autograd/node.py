@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 from collections import OrderedDict
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy import may_share_memory, ndarray
 
@@ -18,7 +18,10 @@ from taper.core.removable_handle import RemovableHandle, register
 from taper.core.storage import new_storage
 from taper.core.tensor import LEAF, Tensor, wrap
 
-__all__ = ["AccumulateGrad", "Node", "NodeOutput", "accumulator_of", "edge_of", "next_sequence"]
+__all__ = [
+    "AccumulateGrad", "GradientEdge", "Node", "NodeOutput", "accumulator_of", "edge_of",
+    "next_sequence",
+]
 
 next_sequence = count().__next__
 _new = object.__new__
@@ -122,6 +125,20 @@ class NodeOutput:
     def __init__(self, node: Node, index: int) -> None:
         self.node = node
         self.index = index
+
+
+class GradientEdge(NamedTuple):
+    """A place in the graph where a gradient arrives: a node and the number of its output."""
+
+    node: Any
+    output_nr: int
+    ownership_token: Any = None
+
+    def edge(self) -> Any:
+        """The same as the engine has it, see Note [edges] in core/tensor.py."""
+        if isinstance(self.node, AccumulateGrad):
+            return self.node.variable
+        return self.node if self.node.outputs == 1 else NodeOutput(self.node, self.output_nr)
 
 
 class AccumulateGrad(Node):

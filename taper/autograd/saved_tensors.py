@@ -252,15 +252,15 @@ class SavedTensor:
         if not callable(pack_hook) or not callable(unpack_hook):
             raise TypeError("register_hooks(): incompatible function arguments: two functions are "
                             "needed, pack_hook and unpack_hook")
+        if self.node.saved is not None and type(self.node.saved[self.layout[1]]) is Packed:
+            raise RuntimeError(
+                "Calling register_hooks on a saved tensor whose hooks have already been set. Hint: "
+                "only one pair of hooks is allowed at a time."
+            )
         tensor = self.unpack()
         if tensor is None:
             raise RuntimeError(
                 "Calling register_hooks on a saved tensor with value None is forbidden."
-            )
-        if type(self.node.saved[self.layout[1]]) is Packed:
-            raise RuntimeError(
-                "Calling register_hooks on a saved tensor whose hooks have already been set. Hint: "
-                "only one pair of hooks is allowed at a time."
             )
         pack_saved(self.node, [self.layout], (pack_hook, unpack_hook), (tensor,))
 

@@ -56,6 +56,10 @@ class Geometry(NamedTuple):
     as_real: bool = False
 
 
+# Called with each tensor that is about to be changed in place, while `active.modes` is raised.
+watchers: list[Callable[[Tensor], None]] = []
+
+
 def geometry_of(view: Tensor, base: Tensor) -> Geometry:
     """The place of `view` in the memory of `base`, in elements."""
     array, whole = view._array, base._array
@@ -140,6 +144,8 @@ def _node(cls: type[Node], edges: tuple[Any, ...], geometry: Geometry) -> Node:
 
 def check_inplace(tensor: Tensor, others: Sequence[Any] = ()) -> None:
     """Raises PyTorch's error if `tensor` must not be changed in place now, by means of `others`."""
+    for watcher in watchers:
+        watcher(tensor)
     if tensor._inference and not is_inference():
         raise RuntimeError(
             "Inplace update to inference tensor outside InferenceMode is not allowed.You can make "

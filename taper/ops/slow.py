@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from taper.autograd.node import NodeOutput, rename_in_place, save_result
+from taper.autograd.saved_tensors import hooks
 from taper.autograd.views import check_inplace, rebase_history, register_view
 from taper.core import overrides
 from taper.core.dtype import REDUCED_FLOATS, dtype, float32
@@ -420,6 +421,9 @@ def alias_with_history(target: Tensor) -> Tensor:
     original._edge = target._edge if target._edge is not LEAF else LEAF
     original._storage = target._storage
     original._base = target._base
+    if hooks() is not None:  # they get the values as they are before the change
+        original._array = target._array.copy()
+        original._storage = None
     return original
 
 
