@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.batched import BatchedArray
 from taper.arrays.shape import ShapeArray
 from taper.arrays.traced import Step, TracedArray
 from taper.ops.declare import Operator
+from taper.ops.over_samples import forward_over_samples
 from taper.ops.without_data import UNSUITED, forward_without_data
 
 __all__ = ["run_forward"]
@@ -25,6 +27,8 @@ def run_forward(op: Operator, classes: set[type], call: Call, values: tuple[Any,
         return _recorded(op, call, values)
     if ShapeArray in classes:
         return forward_without_data(op, call, values)
+    if BatchedArray in classes:
+        return forward_over_samples(op, call, values)
     return call(values)
 
 

@@ -24,7 +24,7 @@ UNSUITED = (NotImplementedError, AttributeError, TypeError, ValueError, RuntimeE
 LARGEST_EXAMPLE = 2**28
 """In bytes, of all arguments together; the example has to be computed."""
 
-_SHAPED_BY_VALUES = frozenset([
+SHAPED_BY_VALUES = frozenset([
     "nonzero", "argwhere", "unique", "unique2", "unique_consecutive", "unique_dim",
     "unique_dim_consecutive", "masked_select", "bincount", "repeat_interleave", "combinations",
 ])
@@ -35,7 +35,7 @@ def forward_without_data(op: Operator, call: Callable[[Any], Any], values: tuple
     try:
         return _without(call(values))
     except UNSUITED as failure:
-        if op.name in _SHAPED_BY_VALUES and not isinstance(failure, (ValueError, IndexError)):
+        if op.name in SHAPED_BY_VALUES and not isinstance(failure, (ValueError, IndexError)):
             raise DataNeeded(
                 f"{op.name}(): the shape of the result depends on values, which meta tensors, and "
                 "tensors of a step that is recorded, don't have"
