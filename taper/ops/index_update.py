@@ -36,6 +36,14 @@ def _require_slices(name: str, input: Any, dim: int, index: Any, source: Any, er
         )
 
 
+def _require_vector(name: str, index: Any) -> None:
+    if index.ndim > 1:
+        raise IndexError(
+            f"{name}(): Index is supposed to be a vector, but got dim: {index.ndim} with type: "
+            f"{_type(index)} and size: {list(index.shape)}"
+        )
+
+
 def _vectors(*arrays: Any) -> list[Any]:
     return [a.reshape(1) if a.ndim == 0 else a for a in arrays]
 
@@ -68,6 +76,7 @@ def index_add(
                 np.add.at(result.reshape(-1), positions.ravel(), source.ravel())
             return result
     dim = normalize_dim(dim, input.ndim)
+    _require_vector("index_add_", index)
     if index.dtype.kind != "i" or index.dtype.itemsize < 4:
         raise RuntimeError(
             f"index_add_(): Expected dtype int32/int64 for index but got: {_type(index)}"
@@ -131,6 +140,8 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
             "index_copy_(): self and source expected to have the same dtype, but got (self) "
             f"{_type(input)} and (source) {_type(source)}"
         )
+    if index.ndim > 1:
+        raise IndexError(f"index_copy_(): Index should have dimension 1 or 0 (got {index.ndim})")
     shape = input.shape
     input, index, source = _vectors(input, index, source)
     rest, given = input.shape[:dim] + input.shape[dim + 1:], source.shape[:dim] + (
@@ -169,7 +180,7 @@ def _filled(input: Any, dim: int, index: Any, value: Any) -> Any:
     if index.dtype != np.int64:
         raise IndexError("index_fill_(): Expected dtype int64 for index.")
     if index.ndim > 1:
-        raise IndexError("index_fill_(): Index is supposed to be a vector")
+        raise RuntimeError("Index has to be a vector/scalar")
     shape = input.shape
     input, index = _vectors(input, index)
     size = input.shape[dim]
@@ -257,6 +268,7 @@ def index_reduce(
         )
     warnings.warn("index_reduce() is in beta and the API may change at any time.", UserWarning,
                   stacklevel=3)
+    _require_vector("index_reduce_", index)
     shape = input.shape
     input, index, source = _vectors(input, index, source)
     _require_slices("index_reduce_", input, dim, index, source, RuntimeError)
