@@ -37,7 +37,7 @@ def _elu(input: Any, alpha: float, scale: float, input_scale: float) -> Any:
     return np.add(above if scale == 1 else np.multiply(above, constant(scale, dtype)), bent)
 
 
-@operator(hidden=True)
+@operator(hidden=True, elementwise=True)
 def elu_backward(
     grad_output: Tensor, input: Tensor, alpha: float, scale: float, input_scale: float
 ) -> Tensor:
@@ -63,6 +63,7 @@ def _(grad, grad_output, input, alpha, scale, input_scale):
 
 @operator(
     "nn.functional.elu", inplace=True, inplace_flag=True, kinds="f", upcast=True, kernel="elu_cpu",
+    elementwise=True,
 )
 def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
     r"""Bends negative elements: :math:`y_i = x_i` if positive, else :math:`\alpha(e^{x_i} - 1)`.
@@ -87,7 +88,7 @@ SELU_SCALE = 1.0507009873554804934193349852946
 
 @operator(
     inplace=True, inplace_flag=True, kinds="f", upcast=True, aliases=("nn.functional.selu",),
-    kernel="elu_cpu", node="EluBackward0",
+    kernel="elu_cpu", node="EluBackward0", elementwise=True,
 )
 def selu(input: Tensor) -> Tensor:
     """`elu`, scaled so that activations keep mean 0 and variance 1 from layer to layer.
@@ -107,7 +108,7 @@ def _(grad, input):
 
 @operator(
     inplace=True, inplace_flag=True, kinds="f", upcast=True, aliases=("nn.functional.celu",),
-    kernel="elu_cpu",
+    kernel="elu_cpu", elementwise=True,
 )
 def celu(input: Tensor, alpha: float = 1.0) -> Tensor:
     r"""`elu` with slope 1 at 0 for every :math:`\alpha`: :math:`\alpha(e^{x_i/\alpha} - 1)` below.
@@ -143,7 +144,7 @@ def _check_gelu(bound: dict[str, Any]) -> None:
 
 @operator(
     "nn.functional.gelu", kinds="f", upcast=True, kernel="GeluKernelImpl", check=_check_gelu,
-    out=True,
+    out=True, elementwise=True,
 )
 def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
     r"""Weighs elements by the normal distribution: :math:`y_i = x_i \Phi(x_i)`.
@@ -177,7 +178,7 @@ def _(grad, input, approximate):
     return gelu_backward.function(grad, input, approximate)
 
 
-@operator(hidden=True, promote="result_type", upcast=True)
+@operator(hidden=True, promote="result_type", upcast=True, elementwise=True)
 def gelu_backward(grad_output: Tensor, input: Tensor, approximate: str) -> Tensor:
     """The gradient of `gelu`."""
     def number(value: float) -> Any:
@@ -218,7 +219,7 @@ def _(grad, grad_output, input, approximate):
 
 @operator(
     "nn.functional.silu", inplace=True, inplace_flag=True, kinds="fc", upcast=True,
-    kernel="silu_cpu",
+    kernel="silu_cpu", elementwise=True,
 )
 def silu(input: Tensor) -> Tensor:
     r"""Weighs elements by the logistic function: :math:`y_i = x_i / (1 + e^{-x_i})`; "swish".
@@ -236,7 +237,7 @@ def _(grad, input):
     return silu_backward.function(grad, input)
 
 
-@operator(hidden=True, promote="result_type", upcast=True)
+@operator(hidden=True, promote="result_type", upcast=True, elementwise=True)
 def silu_backward(grad_output: Tensor, input: Tensor) -> Tensor:
     """The gradient of `silu`."""
     one = _one(input)
@@ -259,7 +260,7 @@ def _(grad, grad_output, input):
 
 @operator(
     "nn.functional.mish", inplace=True, inplace_flag=True, kinds="f", upcast=True,
-    kernel="mish_cpu",
+    kernel="mish_cpu", elementwise=True,
 )
 def mish(input: Tensor) -> Tensor:
     r""":math:`y_i = x_i \tanh(\ln(1 + e^{x_i}))`.
@@ -279,7 +280,9 @@ def _(grad, input):
     return grad * (bell + input * weight * (1 - bell * bell))
 
 
-@operator("nn.functional.softplus", kinds="f", upcast=True, kernel="softplus_cpu", out=True)
+@operator(
+    "nn.functional.softplus", kinds="f", upcast=True, kernel="softplus_cpu", out=True, elementwise=True,
+)
 def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     r"""A smooth `relu`: :math:`y_i = \ln(1 + e^{\beta x_i}) / \beta`; :math:`x_i` if
     :math:`\beta x_i` exceeds the threshold.
@@ -307,7 +310,7 @@ def _(grad, input, beta, threshold):
 
 @operator(
     "nn.functional.logsigmoid", kinds="f", upcast=True, kernel="log_sigmoid_cpu",
-    node="LogSigmoidBackward0", out=True,
+    node="LogSigmoidBackward0", out=True, elementwise=True,
 )
 def logsigmoid(input: Tensor) -> Tensor:
     r"""Logarithms of the logistic function: :math:`y_i = -\ln(1 + e^{-x_i})`.

@@ -18,6 +18,7 @@ np_where = np.where
 
 @operator(
     "where", hidden=True, out=True, promote="result_type", unpromoted=("condition",),
+    elementwise=True,
 )
 def select(condition: Tensor, input: Tensor | Number, other: Tensor | Number) -> Tensor:
     """`where` with all three arguments."""

@@ -81,6 +81,9 @@ class Operator:
         unpromoted: tensors that take no part in promotion, such as the condition of `where`.
         upcast: compute float16 and bfloat16 in float32 and round the result back.
         ufunc: a NumPy ufunc equal to `forward`, which the short path may call directly.
+        elementwise: each element of the result depends on the same elements of the operands only,
+            so that many elements may be computed by a native kernel; default: if a `ufunc`.
+        rowwise: the parameter that names a dimension whose rows don't depend on each other.
         view: the result shares the input's memory. aux: names of hidden extra outputs.
         outputs: None for one output; names of the fields (a named tuple) or a number, for more;
             "list" for a list or tuple of outputs as the forward returns it.
@@ -108,6 +111,8 @@ class Operator:
         self.takes_numbers: bool = options.pop("takes_numbers", False)
         self.unpromoted: tuple[str, ...] = options.pop("unpromoted", ())
         self.ufunc = options.pop("ufunc", None)
+        self.elementwise: bool = options.pop("elementwise", self.ufunc is not None)
+        self.rowwise: str | None = options.pop("rowwise", None)
         self.view = options.pop("view", False)
         self.aux: tuple[str, ...] = options.pop("aux", ())
         self.outputs = options.pop("outputs", None)
@@ -122,6 +127,7 @@ class Operator:
         self.samples = options.pop("samples", None)
         self.is_composite = options.pop("is_composite", False)
         self.derivatives: list[Derivative] = []
+        self.shape_rule: Callable[..., Any] | None = None
         self._dunder: dict[str, Callable[..., Any]] = {}
         if options:
             raise TypeError(f"unknown options of operator {path}: {sorted(options)}")
@@ -135,6 +141,17 @@ class Operator:
             return function
 
         return declare
+
+    def shapes(self, rule: Callable[..., Any]) -> Callable[..., Any]:
+        """Declares the shape and dtype of the result, or a list of such pairs, for forwards that
+        can't be asked because they look at values.
+
+        The rule names the arguments that it needs. It is asked only once the forward has made its
+        checks and failed for want of values; see ops/without_data.py.
+        """
+        rule.__name__ = rule.__qualname__ = f"{self.name}.shapes"
+        self.shape_rule = rule
+        return rule
 
     def short_path(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Takes a public function written by hand where the generated one would be too slow.
@@ -159,6 +176,18 @@ class Operator:
         """What ops/promoted_call.py remembers; None for operators that it does not know."""
         simple = self.promote in ("result_type", "float") and self.outputs is None
         return {} if simple and not (self.view or self.is_composite or self.unpromoted) else None
+
+    @property
+    def has_native(self) -> bool:
+        """Whether many elements may be computed by native kernels."""
+        return (self.elementwise or self.rowwise is not None) and not self.is_composite
+
+    @cached_property
+    def native(self) -> Any:
+        """The forward by native kernels, for large arrays."""
+        from taper.ops.native_forward import make_native
+
+        return make_native(self)
 
     @cached_property
     def node_class(self) -> Any:

@@ -113,7 +113,7 @@ def _(grad, input):
     return grad / conj(input * LN2)
 
 
-@operator(method=True, inplace=True, out=True, promote="float")
+@operator(method=True, inplace=True, out=True, promote="float", elementwise=True)
 def log10(input: Tensor) -> Tensor:
     r"""Logarithms to base 10: :math:`y_i = \log_{10} x_i`.
 
@@ -156,6 +156,7 @@ def _(grad, input):
 
 @operator(
     method=True, out=True, promote="result_type", upcast=True, kinds="fc", kernel="logaddexp_cpu",
+    elementwise=True,
 )
 def logaddexp(input: Tensor, other: Tensor) -> Tensor:
     r"""Adds what is given by logarithms: :math:`y_i = \ln(e^{x_i} + e^{z_i})`, without overflow.
@@ -220,7 +221,7 @@ def _(grad, input, other):
 
 @operator(
     method=True, inplace=True, out=True, promote="float",
-    aliases=("special.expit", "nn.functional.sigmoid"),
+    aliases=("special.expit", "nn.functional.sigmoid"), elementwise=True,
 )
 def sigmoid(input: Tensor) -> Tensor:
     r"""The logistic function: :math:`y_i = 1 / (1 + e^{-x_i})`.
@@ -246,7 +247,7 @@ def _(grad, result):
     return sigmoid_backward.function(grad, result)
 
 
-@operator(hidden=True, promote="result_type")
+@operator(hidden=True, promote="result_type", elementwise=True)
 def sigmoid_backward(grad_output: Tensor, output: Tensor) -> Tensor:
     """The gradient of `sigmoid`, from its result."""
     slope = np.multiply(output, np.subtract(_one(output), output))
@@ -265,7 +266,7 @@ def _(grad, grad_output, output):
 
 @operator(
     method=True, inplace=True, out=True, promote="float", kinds="f", kernel="logit_cpu",
-    aliases=("special.logit",),
+    aliases=("special.logit",), elementwise=True,
 )
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
     r"""The inverse of `sigmoid`: :math:`y_i = \ln(x_i / (1 - x_i))`.

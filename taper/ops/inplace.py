@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from taper.ops.declare import Operator
+from taper.ops.native_forward import LARGE, FirstNative
 from taper.ops.signature import NUMBER, TENSOR, Signature
 from taper.ops.source import Source, default_text, is_plain, signature_text
 from taper.ops.wrap import array_line, dtype_guard, forward_call
@@ -83,6 +84,10 @@ def _write_inplace_short_path(source: Source, op: Operator, signature: Signature
         add(2, "if a.dtype is F32 or a.dtype is F64:")
         # NumPy 2.4's negative reads the wrong elements where both strides are 16 or 64 bytes.
         call = "a[...] = ufunc(a)" if op.ufunc is np.negative else "ufunc(a, a)"
+    if op.has_native:
+        source.scope["native"] = FirstNative(source)
+        operands = "a, b" if len(tensors) == 2 else "a"
+        call = f"if a.size <= {LARGE} or not native.into(a, {operands}): {call}"
     add(3, f"storage = {first}._storage", "if storage is None:",
         f"    storage = {first}._storage = new_storage(a)",
         "try:", "    version = storage.version + 1", f"    {call}", "except Exception:",

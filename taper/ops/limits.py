@@ -157,7 +157,7 @@ def _check_clamp(bound: dict[str, Any]) -> None:
 
 @operator(
     hidden=True, out=True, inplace=True, promote=_clamp_dtype, node="ClampBackward1",
-    check=_check_clamp,
+    check=_check_clamp, elementwise=True,
 )
 def clamp_between(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """`clamp` between Python numbers."""
@@ -173,7 +173,7 @@ def _(grad, input, min, max):
 
 @operator(
     hidden=True, out=True, inplace=True, promote="result_type", kinds="bif",
-    node="ClampBackward0", check=_check_clamp, kernel="clamp",
+    node="ClampBackward0", check=_check_clamp, kernel="clamp", elementwise=True,
 )
 def clamp_tensors(input: Tensor, min: Tensor | None = None, max: Tensor | None = None) -> Tensor:
     """`clamp` between tensors."""
@@ -300,7 +300,7 @@ def _(grad, input, max):
 # -- replacing -------------------------------------------------------------------------------------
 
 
-@operator(method=True, inplace=True, out=True)
+@operator(method=True, inplace=True, out=True, elementwise=True)
 def nan_to_num(
     input: Tensor, nan: float | None = None, posinf: float | None = None,
     neginf: float | None = None,
@@ -355,7 +355,7 @@ def _check_heaviside(bound: dict[str, Any]) -> None:
 
 @operator(
     method=True, inplace=True, out=True, promote="result_type", node="NotImplemented",
-    check=_check_heaviside, kinds="bif",
+    check=_check_heaviside, kinds="bif", elementwise=True,
 )
 def heaviside(input: Tensor, values: Tensor) -> Tensor:
     """The step function: 0 below zero, 1 above, and `values` at zero.

@@ -222,7 +222,7 @@ def _(grad, result):
     return grad / (conj(result) * 2)
 
 
-@operator(method=True, inplace=True, out=True, promote="float")
+@operator(method=True, inplace=True, out=True, promote="float", elementwise=True)
 def rsqrt(input: Tensor) -> Tensor:
     r"""Takes reciprocals of square roots: :math:`y_i = 1 / \sqrt{x_i}`.
 

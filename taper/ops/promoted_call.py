@@ -18,6 +18,7 @@ from taper.core.promotion import dtype_of_number, number_as, result_dtype, to_in
 from taper.core.state import active
 from taper.core.tensor import Parameter, Tensor, wrap
 from taper.ops.declare import Operator
+from taper.ops.native_forward import LARGE
 from taper.ops.signature import TENSOR, Signature
 
 __all__ = ["promoted_call"]
@@ -55,6 +56,10 @@ def promoted_call(op: Operator, signature: Signature, args: tuple[Any, ...]) -> 
     target, back, keeps_numbers = plan
     if target is None:
         return None
+    if back is not None and op.has_native:
+        found = _in_reduced_floats(op, signature, args)
+        if found is not None:
+            return found
     cast = list(args)
     history = False
     for position in signature.operand_positions:
@@ -86,6 +91,28 @@ def promoted_call(op: Operator, signature: Signature, args: tuple[Any, ...]) -> 
         frame = _getframe(3)
         result._edge.where = (frame.f_code, frame.f_lasti)
     return result
+
+
+def _in_reduced_floats(op: Operator, signature: Signature, args: tuple[Any, ...]) -> Any:
+    """Half precision by a native kernel, which widens and rounds as it goes; None for few elements,
+    other dtypes beside it, and where something is to be recorded."""
+    values = list(args)
+    dtype = None
+    for position in signature.operand_positions:
+        value = args[position]
+        if not isinstance(value, Tensor) or value._edge is not None:
+            return None
+        array = values[position] = value._array
+        if dtype is None:
+            dtype = array.dtype
+            if array.size <= LARGE:
+                return None
+        elif array.dtype is not dtype:
+            return None
+    count = signature.positional_count
+    keywords = dict(zip(signature.names[count:], values[count:], strict=True))
+    result = op.native.compute(values[:count], keywords)
+    return None if result is None else wrap(result)
 
 
 def _plan(op: Operator, signature: Signature, args: tuple[Any, ...]) -> tuple[Any, Any, bool]:

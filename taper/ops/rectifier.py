@@ -29,7 +29,7 @@ def _check_relu(bound: dict[str, Any]) -> None:
 
 @operator(
     method=True, inplace=True, inplace_flag=True, aliases=("nn.functional.relu",), kinds="if",
-    check=_check_relu,
+    check=_check_relu, elementwise=True,
 )
 def relu(input: Tensor) -> Tensor:
     r"""Replaces negative elements by 0: :math:`y_i = \max(0, x_i)`. The derivative at 0 is 0.
@@ -47,7 +47,7 @@ def _(grad, result):
     return threshold_backward.function(grad, result, 0)
 
 
-@operator(hidden=True)
+@operator(hidden=True, elementwise=True)
 def threshold_backward(grad_output: Tensor, input: Tensor, threshold: float) -> Tensor:
     """The gradient where `input` exceeds a threshold, 0 elsewhere."""
     is_dropped = np.less_equal(input, constant(threshold, input.dtype))
@@ -69,7 +69,7 @@ def _(grad):
 
 @operator(
     "threshold", inplace=True, inplace_flag=True, aliases=("nn.functional.threshold",), kinds="if",
-    kernel="threshold_cpu",
+    kernel="threshold_cpu", elementwise=True,
 )
 def threshold(input: Tensor, threshold: float, value: float) -> Tensor:
     """Replaces elements that don't exceed `threshold` by `value`.
@@ -103,6 +103,7 @@ def _check_hardtanh(bound: dict[str, Any]) -> None:
 
 @operator(
     "nn.functional.hardtanh", inplace=True, inplace_flag=True, kinds="if", check=_check_hardtanh,
+    elementwise=True,
 )
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """Limits elements to a range; the derivative is 1 inside and 0 at and beyond its ends.
@@ -125,7 +126,7 @@ def _(grad, input, min_val, max_val):
     return between_backward.function(grad, input, min_val, max_val)
 
 
-@operator(hidden=True)
+@operator(hidden=True, elementwise=True)
 def between_backward(grad_output: Tensor, input: Tensor, low: float, high: float) -> Tensor:
     """The gradient where `input` lies within limits, 0 at them and beyond."""
     dtype = input.dtype
@@ -147,7 +148,7 @@ def _(grad):
 
 @operator(
     "nn.functional.relu6", inplace=True, inplace_flag=True, kinds="if", check=_check_hardtanh,
-    node="HardtanhBackward0",
+    node="HardtanhBackward0", elementwise=True,
 )
 def relu6(input: Tensor) -> Tensor:
     r"""Limits elements to the range from 0 to 6: :math:`y_i = \min(\max(0, x_i), 6)`.
@@ -168,7 +169,7 @@ def _(grad, input):
 
 @operator(
     "nn.functional.leaky_relu", inplace=True, inplace_flag=True, kinds="f", upcast=True,
-    kernel="leaky_relu_cpu",
+    kernel="leaky_relu_cpu", elementwise=True,
 )
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     r"""Scales negative elements down: :math:`y_i = x_i` if positive, else :math:`a\,x_i`.
@@ -189,7 +190,7 @@ def _(grad, input, negative_slope):
     return leaky_relu_backward.function(grad, input, negative_slope)
 
 
-@operator(hidden=True, upcast=True)
+@operator(hidden=True, upcast=True, elementwise=True)
 def leaky_relu_backward(grad_output: Tensor, input: Tensor, negative_slope: float) -> Tensor:
     """The gradient, scaled where `input` is not positive."""
     positive = np.greater(input, constant(0, input.dtype))
@@ -207,7 +208,9 @@ def _(grad):
     return taper.zeros_like(grad)
 
 
-@operator(hidden=True, promote="result_type", upcast=True, kinds="f", node="PreluKernelBackward0")
+@operator(
+    hidden=True, promote="result_type", upcast=True, kinds="f", node="PreluKernelBackward0", elementwise=True,
+)
 def prelu_kernel(input: Tensor, weight: Tensor) -> Tensor:
     """`prelu` with a weight that broadcasts."""
     return np.where(np.greater(input, 0), input, np.multiply(input, weight))
@@ -261,7 +264,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     return prelu_kernel.function(input, weight.reshape(shape))
 
 
-@operator(hidden=True, upcast=True, kinds="f", node="RreluWithNoiseBackward0")
+@operator(hidden=True, upcast=True, kinds="f", node="RreluWithNoiseBackward0", elementwise=True)
 def scale_by_noise(input: Tensor, noise: Tensor) -> Tensor:
     """Elements times the noise drawn for them."""
     return np.multiply(input, noise)
@@ -333,7 +336,7 @@ SIXTH = float(np.float32(1 / 6))  # PyTorch multiplies by a float32 constant, in
 
 @operator(
     "nn.functional.hardsigmoid", inplace=True, inplace_flag=True, kinds="f", upcast=True,
-    kernel="hardsigmoid_cpu",
+    kernel="hardsigmoid_cpu", elementwise=True,
 )
 def hardsigmoid(input: Tensor) -> Tensor:
     r"""A straight-line sigmoid: :math:`y_i = \min(\max(0, x_i + 3), 6) / 6`.
@@ -354,7 +357,7 @@ def _(grad, input):
 
 @operator(
     "nn.functional.hardswish", inplace=True, inplace_flag=True, kinds="f", upcast=True,
-    kernel="hardswish_cpu",
+    kernel="hardswish_cpu", elementwise=True,
 )
 def hardswish(input: Tensor) -> Tensor:
     r"""Weighs elements by `hardsigmoid`: :math:`y_i = x_i \min(\max(0, x_i + 3), 6) / 6`.
@@ -376,7 +379,7 @@ def _(grad, input):
 
 @operator(
     method=True, aliases=("nn.functional.hardshrink",), kinds="f", upcast=True, out=True,
-    kernel="hardshrink_cpu",
+    kernel="hardshrink_cpu", elementwise=True,
 )
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     r"""Replaces elements within :math:`[-\lambda, \lambda]` by 0.
@@ -397,7 +400,7 @@ def _(grad, input, lambd):
     return shrink_backward.function(grad, input, lambd)
 
 
-@operator(hidden=True)
+@operator(hidden=True, elementwise=True)
 def shrink_backward(grad_output: Tensor, input: Tensor, lambd: float) -> Tensor:
     """The gradient outside of [-lambd, lambd], 0 within."""
     bound = constant(lambd, input.dtype)
@@ -425,7 +428,7 @@ def _check_softshrink(bound: dict[str, Any]) -> None:
 
 
 @operator("nn.functional.softshrink", kinds="f", upcast=True, kernel="softshrink_check",
-          check=_check_softshrink, out=True)
+          check=_check_softshrink, out=True, elementwise=True)
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     r"""Moves elements towards 0 by :math:`\lambda`, but not beyond.
 

@@ -26,7 +26,7 @@ TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
 
 @operator(
     method=True, inplace=True, out=True, promote="float", kinds="f", kernel="erf_vml_cpu",
-    aliases=("special.erf",),
+    aliases=("special.erf",), elementwise=True,
 )
 def erf(input: Tensor) -> Tensor:
     r"""The error function: :math:`y_i = \frac{2}{\sqrt\pi} \int_0^{x_i} e^{-t^2} dt`.
@@ -46,7 +46,7 @@ def _(grad, input):
 
 @operator(
     method=True, inplace=True, out=True, promote="float", kinds="f", kernel="erfc_vml_cpu",
-    aliases=("special.erfc",),
+    aliases=("special.erfc",), elementwise=True,
 )
 def erfc(input: Tensor) -> Tensor:
     r"""The complement of the error function: :math:`y_i = 1 - \mathrm{erf}(x_i)`.
@@ -270,7 +270,7 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
         tensor([0.4516])
     """
     shifts = np.arange(0, p, dtype=input.dtype) * input.dtype.type(-0.5)
-    terms = scipy_special("gammaln")(np.add(input[..., None], shifts))
+    terms = np.stack([scipy_special("gammaln")(np.add(input, shift)) for shift in shifts], -1)
     constant = input.dtype.type(p * (p - 1) * math.log(math.pi) / 4)
     return np.add(np.add.reduce(terms, -1), constant)
 
@@ -317,14 +317,14 @@ def igammac(input: Tensor, other: Tensor) -> Tensor:
 def _no_order_gradient(name: str) -> Any:
     def refuse(grad):
         raise NotImplementedError(
-            f"the derivative for 'self' of '{name}' is not implemented; detach() that argument"
+            f"the derivative for '{name}' is not implemented; detach() that argument"
         )
 
     return refuse
 
 
-igamma.derivative("input")(_no_order_gradient("igamma"))
-igammac.derivative("input")(_no_order_gradient("igammac"))
+igamma.derivative("input")(_no_order_gradient("igamma: input"))
+igammac.derivative("input")(_no_order_gradient("igammac: input"))
 
 
 def _gamma_density(input: Any, other: Any) -> Any:

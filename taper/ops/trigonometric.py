@@ -245,7 +245,7 @@ def _(grad, input):
     return grad / conj(1 - input * input)
 
 
-@operator(hidden=True, promote="result_type")
+@operator(hidden=True, promote="result_type", elementwise=True)
 def tanh_backward(grad_output: Tensor, output: Tensor) -> Tensor:
     """The gradient of `tanh`, from its result."""
     slope = np.subtract(_one(output), np.multiply(output, output))

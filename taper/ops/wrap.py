@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from taper.ops.declare import Operator
+from taper.ops.native_forward import LARGE, FirstNative
 from taper.ops.recording import write_recording
 from taper.ops.signature import LIST, NUMBER, OPTIONAL, REQUIRED, TENSOR, VALUE, Signature
 from taper.ops.source import Source, default_text, is_plain, signature_text
@@ -250,16 +251,24 @@ def _write_branch(
         )
         short = "ufunc(" + ", ".join(f"a_{p.name}" for p in signature.tensors) + ")"
         call = f"{short} if {plain} else {call}" if plain else short
+    if op.has_native:
+        source.scope["native"] = FirstNative(source)
+        large = f"a_{signature.tensors[0].name}.size > {LARGE}"
+        call = f"native({forward_arguments(signature)}) if {large} else {call}"
     source.add(indent, "try:", f"    r = {call}", "except Exception:", f"    {leave}")
     _write_result(source, op, signature, indent, numbers)
 
 
 def forward_call(signature: Signature) -> str:
-    return "forward(" + ", ".join(
+    return f"forward({forward_arguments(signature)})"
+
+
+def forward_arguments(signature: Signature) -> str:
+    return ", ".join(
         (f"{p.name}=" if p.keyword_only else "")
         + (f"a_{p.name}" if p.role is not VALUE else p.name)
         for p in signature.parameters
-    ) + ")"
+    )
 
 
 _FILL = (

@@ -1,0 +1,348 @@
+"""Native kernels for definitions on arrays: traced once, compiled aside, run on all cores.
+
+`elementwise(forward, …)` gives a function of the same arguments. It traces `forward` on
+ElementArrays for each combination of dtypes and layouts, asks for a kernel, and answers with NumPy
+until there is one, or for good where there can't be one. Kernels depend on dtypes, layouts and
+the values of plain arguments, not on sizes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from ctypes import addressof, c_int64
+from typing import Any
+
+import numpy as np
+
+from taper.arrays.element import ElementArray, NotElementwise, kind_of
+from taper.compiler.background import request
+from taper.compiler.expression import ELEMENT, ROW, Expression
+from taper.core.storage import address_of
+from taper.runtime.large_arrays import new_array
+from taper.runtime.pool import launch
+
+__all__ = ["Elementwise", "Kernel", "inner_layout", "merged_dims"]
+
+ndarray = np.ndarray
+
+GRAIN = 16384  # elements that are worth a thread of their own
+_SHORTEST_ROW = 16  # NumPy is better at shorter ones
+_ROW = 4096  # how long, long strided lines are cut
+_MOST_SIGNATURES = 64  # of one definition; more come from values that change all the time
+_I32, _F32 = np.dtype(np.int32), np.dtype(np.float32)
+
+
+class Kernel:
+    """One kernel: how its text is made, and the argument blocks of its launches."""
+
+    __slots__ = ("_blocks", "_pack", "build", "dtypes", "extra")
+
+    def __init__(self, build: Callable[[], tuple[str, str]], words: int, dtypes: Any = ()) -> None:
+        self.build = build
+        self.dtypes = dtypes  # of the results
+        self.extra: Any = None
+        self._pack = struct.Struct(f"{words}q").pack_into
+        self._blocks: list[Any] = []
+
+    def address(self) -> int | None:
+        """The machine code, if it is ready."""
+        return request(self, self.build)
+
+    def run(self, address: int, words: Sequence[int], count: int, grain: int) -> None:
+        """Runs the kernel on an argument block of these words."""
+        try:
+            block = self._blocks.pop()
+        except IndexError:  # all are in use by other threads
+            memory = (c_int64 * max(1, len(words)))()
+            block = memory, addressof(memory)
+        self._pack(block[0], 0, *words)
+        launch(address, block[1], count, grain)
+        self._blocks.append(block)
+
+
+def merged_dims(
+    shape: Sequence[int], strides: Sequence[Sequence[int]]
+) -> tuple[list[int], list[list[int]]]:
+    """The fewest dimensions that walk all operands in the same order.
+
+    `strides` holds one sequence for each operand; so does the result.
+    """
+    sizes: list[int] = []
+    kept: list[list[int]] = [[] for _ in strides]
+    for d, size in enumerate(shape):
+        if size == 1:
+            continue
+        if sizes and all(k[-1] == s[d] * size for k, s in zip(kept, strides, strict=True)):
+            sizes[-1] *= size
+            for k, s in zip(kept, strides, strict=True):
+                k[-1] = s[d]
+        else:
+            sizes.append(size)
+            for k, s in zip(kept, strides, strict=True):
+                k.append(s[d])
+    return sizes, kept
+
+
+def inner_layout(stride: int, itemsize: int) -> str:
+    """How a kernel meets an operand along its innermost loop."""
+    return "same" if stride == 0 else "contiguous" if stride == itemsize else "strided"
+
+
+def _broadcast_strides(array: Any, ndim: int, shape: Sequence[int]) -> list[int]:
+    lead = ndim - array.ndim
+    return [0] * lead + [
+        0 if n == 1 and full != 1 else s
+        for n, s, full in zip(array.shape, array.strides, shape[lead:], strict=True)
+    ]
+
+
+class Elementwise:
+    """A definition whose results at each place need only the operands at that place.
+
+    Args:
+        forward: the definition, on arrays.      positions: which of its arguments are arrays.
+        upcast: float16 and bfloat16 are computed in float32 and rounded once, at the end.
+    """
+
+    def __init__(
+        self, forward: Callable[..., Any], positions: Sequence[int], upcast: bool = False
+    ) -> None:
+        self.forward = forward
+        self.positions = tuple(positions)
+        self.upcast = upcast
+        self._flat: dict[Any, Kernel | None] = {}
+        self._rows: dict[Any, Kernel | None] = {}
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        result = self.compute(args, named)
+        return self.forward(*args, **named) if result is None else result
+
+    def into(self, out: Any, *args: Any) -> bool:
+        """Computes into `out`, which may be one of the operands; False if that can't be done."""
+        if not out.flags.writeable:
+            return False
+        for a in args:
+            if a is not out and type(a) is ndarray and np.may_share_memory(a, out):
+                return False
+        return self.compute(args, {}, out) is not None
+
+    def compute(
+        self, args: Sequence[Any], named: dict[str, Any], out: Any = None
+    ) -> Any:
+        """The result by a native kernel, or None. `out`: an array to write it into."""
+        arrays = []
+        key: list[Any] = []
+        shape = None
+        for p in self.positions:
+            a = args[p]
+            if type(a) is not ndarray:
+                if a is None:
+                    key.append(None)
+                    continue
+                return None
+            arrays.append(a)
+            if not a.ndim:
+                key.append(a.dtype)
+                key.append(0)
+                continue
+            if shape is None:
+                shape = a.shape
+            elif a.shape != shape:
+                return self._compute_strided(args, named, out)
+            if not a.flags.c_contiguous:
+                return self._compute_strided(args, named, out)
+            key.append(a.dtype)
+            key.append(1)
+        if shape is None or (out is not None and not (
+                out.flags.c_contiguous and out.shape == shape)):
+            return self._compute_strided(args, named, out)
+        if len(args) > len(self.positions) or named:
+            key.append(self._values(args, named))
+        found = tuple(key)
+        try:
+            kernel = self._flat[found]
+        except KeyError:
+            kernel = self._new(self._flat, found, args, named, None)
+        except TypeError:  # a value that can't be a key
+            return None
+        if kernel is None:
+            return None
+        address = request(kernel, kernel.build)
+        if address is None:
+            return None
+        size = max([a.size for a in arrays])
+        if out is None:
+            out = new_array(shape, kernel.dtypes[0], size)
+        elif out.dtype is not kernel.dtypes[0]:
+            return None
+        kernel.run(address, [*map(address_of, arrays), address_of(out)], size, GRAIN)
+        return out
+
+    def _values(self, args: Sequence[Any], named: dict[str, Any]) -> Any:
+        values = [v for i, v in enumerate(args) if i not in self.positions]
+        return tuple([(type(v), v) for v in (*values, *named.values())])
+
+    # -- new kernels ---------------------------------------------------------------------------
+
+    def _new(
+        self, known: dict[Any, Kernel | None], key: Any, args: Sequence[Any],
+        named: dict[str, Any], layouts: Any,
+    ) -> Kernel | None:
+        if len(known) >= _MOST_SIGNATURES:
+            return None
+        try:
+            kernel = self._make(args, named, layouts)
+        except NotElementwise:
+            kernel = None
+        known[key] = kernel
+        return kernel
+
+    def _make(
+        self, args: Sequence[Any], named: dict[str, Any], layouts: Any
+    ) -> Kernel:
+        arrays = [args[p] for p in self.positions if args[p] is not None]
+        if layouts is None:
+            levels = [ELEMENT if a.ndim else ROW for a in arrays]
+        else:
+            levels = [ROW if name == "same" else ELEMENT for name in layouts[:-1]]
+        expression, dtype = self.trace(args, named, levels)
+        kinds = [*[kind_of(a.dtype) for a in arrays], kind_of(dtype)]
+        count = len(kinds)
+        if layouts is None:
+            shown = ["contiguous" if level == ELEMENT else "same" for level in levels]
+            return Kernel(lambda: _flat_text(expression, kinds, [*shown, "contiguous"]), count,
+                          (dtype,))
+        outer = layouts[-1]
+        return Kernel(lambda: _row_text(expression, kinds, [*layouts[:-1], "contiguous"], outer),
+                      count + 1 + outer + count * (outer + 1), (dtype,))
+
+    def trace(
+        self, args: Sequence[Any], named: dict[str, Any], levels: Sequence[int]
+    ) -> tuple[Expression, Any]:
+        """The definition as an expression, and the dtype of its result."""
+        e = Expression()
+        traced = list(args)
+        back = None
+        remaining = iter(enumerate(levels))
+        for p in self.positions:
+            a = args[p]
+            if a is None:
+                continue
+            index, level = next(remaining)
+            kind = kind_of(a.dtype)
+            node = e.input(index, kind, level)
+            dtype = a.dtype
+            if kind in ("f16", "bf16"):
+                if not self.upcast:
+                    raise NotElementwise(kind)
+                back = dtype
+                dtype = _F32
+                node = e.convert(node, "f32")
+            traced[p] = ElementArray(e, node, dtype, 1)
+        try:
+            result = self.forward(*traced, **named)
+        except NotElementwise:
+            raise
+        except (TypeError, AttributeError, ValueError, NotImplementedError) as error:
+            raise NotElementwise(str(error)) from error
+        if not isinstance(result, ElementArray):
+            raise NotElementwise("a result that is no array")
+        dtype = result.dtype
+        node = result.node
+        if back is not None and dtype == _F32:
+            dtype = back
+            node = e.convert(node, kind_of(back))
+        e.results.append(node)
+        if node.level != ELEMENT:
+            raise NotElementwise("a result that needs no elements")
+        return e.without_dead_code(), dtype
+
+    # -- any layout ----------------------------------------------------------------------------
+
+    def _compute_strided(
+        self, args: Sequence[Any], named: dict[str, Any], out: Any
+    ) -> Any:
+        arrays = [args[p] for p in self.positions if args[p] is not None]
+        if any(type(a) is not ndarray for a in arrays):
+            return None
+        try:
+            template = np.nditer(
+                [*arrays, out], ["zerosize_ok", "multi_index"],
+                [*[["readonly"]] * len(arrays), ["writeonly", "allocate"]],
+                [*[a.dtype for a in arrays], np.dtype(np.int8) if out is None else out.dtype],
+                order="K", casting="unsafe",
+            ).operands[-1] if out is None else out
+        except ValueError:
+            return None  # NumPy will say what is wrong
+        shape = template.shape
+        size = template.size
+        if size == 0:
+            return None
+        order = sorted(range(len(shape)), key=lambda d: -template.strides[d])
+        strides = [_broadcast_strides(a, len(shape), shape) for a in arrays]
+        strides.append(list(template.strides))
+        # Strides of one-byte elements, where they aren't an array's own yet.
+        units = [1] * len(arrays) + [1 if out is None else out.itemsize]
+        if out is not None and 0 in out.strides:
+            return None
+        sizes, merged = merged_dims(
+            [shape[d] for d in order], [[s[d] for d in order] for s in strides])
+        if not sizes or merged[-1][-1] != units[-1]:
+            return None
+        if len(sizes) == 1 and sizes[0] > _ROW and sizes[0] % _ROW == 0:
+            merged = [[m[0] * _ROW, m[0]] for m in merged]
+            sizes = [sizes[0] // _ROW, _ROW]
+        if sizes[-1] < _SHORTEST_ROW:
+            return None
+        layouts = (*[inner_layout(m[-1], a.itemsize)
+                     for m, a in zip(merged[:-1], arrays, strict=True)], len(sizes) - 1)
+        key = (*[a.dtype for a in arrays], layouts, self._values(args, named),
+               *[args[p] is None for p in self.positions])
+        try:
+            kernel = self._rows[key]
+        except KeyError:
+            kernel = self._new(self._rows, key, args, named, layouts)
+        except TypeError:
+            return None
+        if kernel is None:
+            return None
+        address = request(kernel, kernel.build)
+        if address is None:
+            return None
+        dtype = kernel.dtypes[0]
+        if out is None:
+            item = dtype.itemsize
+            out = new_array(shape, dtype, size, [s * item for s in template.strides])
+            merged[-1] = [s * item for s in merged[-1]]
+        elif out.dtype is not dtype:
+            return None
+        words = [*map(address_of, arrays), address_of(out), sizes[-1], *sizes[:-1]]
+        for own in merged:
+            words.extend(own)
+        rows = size // sizes[-1]
+        kernel.run(address, words, rows, max(1, GRAIN // sizes[-1]))
+        return out
+
+
+def _flat_text(expression: Expression, kinds: Any, layouts: Any) -> tuple[str, str]:
+    from taper.compiler import machine
+    from taper.compiler.math_library import lowered
+    from taper.compiler.passes import Operand
+    from taper.compiler.row_kernels import flat_kernel
+
+    operands = [Operand(k, name) for k, name in zip(kinds, layouts, strict=True)]
+    name = "elementwise"
+    return flat_kernel(name, machine.host().vector_bytes, lowered(expression), operands), name
+
+
+def _row_text(expression: Expression, kinds: Any, layouts: Any, outer: int) -> tuple[str, str]:
+    from taper.compiler import machine
+    from taper.compiler.math_library import lowered
+    from taper.compiler.passes import Operand
+    from taper.compiler.row_kernels import row_kernel
+
+    operands = [Operand(k, name) for k, name in zip(kinds, layouts, strict=True)]
+    name = "rows"
+    text = row_kernel(name, machine.host().vector_bytes, lowered(expression), operands, outer)
+    return text, name

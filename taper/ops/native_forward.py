@@ -1,0 +1,47 @@
+"""Where operators meet native kernels: the size from which they are asked, and how.
+
+Short paths compare one size with `LARGE` and then call `native` in place of the forward, with the
+same arguments; it answers with the same result, computed by a kernel or, where there is none (yet),
+by the forward itself. What kernels are is the business of kernels/native.py, which is loaded when
+the first large array comes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taper.ops.declare import Operator
+from taper.ops.signature import LIST, VALUE, Signature
+
+__all__ = ["LARGE", "FirstNative", "make_native"]
+
+LARGE = 32767
+"""Elements from which on a native kernel beats one NumPy call."""
+
+
+class FirstNative:
+    """Stands for an operator's native form until its first use in a generated function."""
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+
+    def _find(self) -> Any:
+        found = self.source.scope["native"] = self.source.op.native
+        return found
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        return self._find()(*args, **named)
+
+    def into(self, *arrays: Any) -> bool:
+        return self._find().into(*arrays)  # type: ignore[no-any-return]
+
+
+def make_native(op: Operator) -> Any:
+    """The forward of an operator by native kernels, as its declaration allows."""
+    signature = Signature(op.forward, op.variadic)
+    positions = [i for i, p in enumerate(signature.parameters) if p.role is not VALUE]
+    if not op.has_native or any(p.role is LIST for p in signature.tensors):
+        raise TypeError(f"operator {op.path} has no native form")
+    from taper.kernels.native import Elementwise
+
+    return Elementwise(op.forward, positions, op.upcast)
