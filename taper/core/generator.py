@@ -4,6 +4,7 @@ Here: where raw 32-bit draws come from and how their state is kept. How draws be
 distribution is in `kernels/random.py`; operators wrap states into tensors. What kernels use:
 
     generator.draw(n)        the next n raw draws, a uint32 array (read it, never write to it)
+    generator.peek(n)        the same draws, left in the stream
     generator.draw64(n)      n 64-bit numbers of two draws each, the first draw the high half
     generator.next_normal    None, or the second value of a Box-Muller pair kept for the next call
     generator.take(kind, n)  the next n numbers of a kind that is computed ahead (see `Ahead`)
@@ -146,6 +147,21 @@ class Generator:
         self._buffer, self._position, self._end = fresh, missing, len(fresh)
         self._ahead = {}
         return result
+
+    def peek(self, count: int) -> Array:
+        """The next `count` 32-bit draws, which stay in the stream; don't write to the array."""
+        with self._lock:
+            missing = self._position + count - self._end
+            if missing > 0:
+                if not self._end:
+                    self._seed_bits()
+                first = max(self._position - 1, 0) // BLOCK * BLOCK  # get_state needs that block
+                fresh = self._bits.random_raw(-(-missing // BLOCK) * BLOCK).astype(np.uint32)
+                self._buffer = np.concatenate((self._buffer[first : self._end], fresh))
+                self._position -= first
+                self._end = len(self._buffer)
+                self._ahead = {}
+            return self._buffer[self._position : self._position + count]
 
     def draw64(self, count: int) -> Array:
         """The next `count` 64-bit numbers, each made of two draws, high half first."""

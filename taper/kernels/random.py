@@ -14,7 +14,8 @@ the caller has checked, and returns a fresh array in C order. An operator is the
     dropout   bernoulli(generator, shape, dtype, 1 - p)        as mask, scaled by 1 / (1 - p)
 
 The remaining names are PyTorch's. Dtypes are NumPy's (`dtype.numpy_dtype`). Raw draws, and how
-small calls are served from numbers computed ahead, are in `core/generator.py`.
+small calls are served from numbers computed ahead, are in `core/generator.py`;
+what takes a varying number of them (Poisson, binomial, gamma) is in `rejection.py`.
 
 Note [rounding once]: PyTorch's kernels are compiled with fused multiply-add. A float32 `x * a + b`
 is computed in float64 here and a float64 one in long double, and rounded to the type afterwards.
@@ -34,9 +35,8 @@ from taper.kernels.box_muller import box_muller
 
 __all__ = [
     "any_integers", "bernoulli", "bernoulli_of", "cauchy", "exponential", "few_normals", "fill",
-    "fill_normal",
-    "geometric", "integers", "log_normal", "multinomial", "normal", "normal_around", "permutation",
-    "poisson", "rrelu_noise", "uniform",
+    "fill_normal", "geometric", "integers", "log_normal", "multinomial", "normal", "normal_around",
+    "permutation", "rrelu_noise", "uniform",
 ]
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -507,52 +507,6 @@ def multinomial(
         for row, bounds in zip(chosen, sums, strict=True):
             row[...] = bounds.searchsorted(_uniform64(generator, num_samples))
     return np.ascontiguousarray(chosen.reshape(*weights.shape[:-1], num_samples))
-
-
-def poisson(generator: Generator, rates: Array) -> Array:
-    """Poisson counts with the given rates, one element after the other.
-
-    Source: multiplication of uniforms below a rate of 10; from there W. Hörmann's transformed
-    rejection, "The transformed rejection method for generating Poisson random variables" (1993).
-    """
-    values = [_poisson(generator, rate) for rate in rates.reshape(-1).astype(FLOAT64).tolist()]
-    return np.array(values, FLOAT64).astype(rates.dtype).reshape(rates.shape)
-
-
-def _next_uniform(generator: Generator) -> float:
-    high, low = map(int, generator.draw(2))
-    return ((high << 32 | low) & (1 << 53) - 1) * 2.0**-53
-
-
-def _poisson(generator: Generator, rate: float) -> int:
-    if rate < 10:
-        if rate == 0:
-            return 0
-        limit, product, count = math.exp(-rate), 1.0, 0
-        while True:
-            product *= _next_uniform(generator)
-            if product <= limit:
-                return count
-            count += 1
-    root, log_rate = math.sqrt(rate), math.log(rate)
-    b = 0.931 + 2.53 * root
-    a = -0.059 + 0.02483 * b
-    inverse_alpha = 1.1239 + 1.1328 / (b - 3.4)
-    bound = 0.9277 - 3.6224 / (b - 2)
-    while True:
-        u = _next_uniform(generator) - 0.5
-        v = _next_uniform(generator)
-        distance = 0.5 - abs(u)
-        if distance == 0:
-            continue
-        count = math.floor((2 * a / distance + b) * u + rate + 0.43)
-        if distance >= 0.07 and v <= bound:
-            return count
-        if count < 0 or (distance < 0.013 and v > distance) or v == 0:
-            continue
-        left = math.log(v) + math.log(inverse_alpha) - math.log(a / (distance * distance) + b)
-        if left <= -rate + count * log_rate - math.lgamma(count + 1):
-            return count
 
 
 def rrelu_noise(generator: Generator, x: Array, lower: float, upper: float) -> Array:

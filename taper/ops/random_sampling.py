@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from taper.core import dtype as dtypes
 from taper.core.dtype import get_default_dtype
 from taper.core.errors import broadcast_error
@@ -16,6 +14,7 @@ from taper.core.generator import default_generator
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
 from taper.kernels import random as kernels
+from taper.kernels import rejection
 from taper.ops.declare import composite, operator
 from taper.ops.options import check_out_dtype, finish, read_options, uninitialized
 from taper.ops.random import check_float, check_std, into, zeros_like_grad
@@ -160,7 +159,7 @@ def normal(
 def poisson_of(input: Tensor, generator: Any) -> Tensor:
     if input.size and not bool((input >= 0).all()):
         raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
-    return kernels.poisson(generator, input)
+    return rejection.poisson(generator, input)
 
 
 @poisson_of.derivative("input")
@@ -184,32 +183,12 @@ def poisson(input: Tensor, generator: Any = None) -> Tensor:
 
 @operator("_binomial", node="BinomialBackward0", hidden=True)
 def binomial_of(count: Tensor, prob: Tensor, generator: Any) -> Tensor:
-    count, prob = np.broadcast_arrays(count, prob)
-    draws = [
-        _binomial(generator, c, p)
-        for c, p in zip(count.reshape(-1).tolist(), prob.reshape(-1).tolist(), strict=True)
-    ]
-    return np.array(draws, np.float64).astype(count.dtype).reshape(count.shape)
+    return rejection.binomial(generator, count, prob)
 
 
-@binomial_of.derivative("count")
-def _(grad, count_shape):
-    return grad.new_zeros(count_shape)
-
-
-@binomial_of.derivative("prob")
-def _(grad, prob_shape):
-    return grad.new_zeros(prob_shape)
-
-
-def _binomial(generator: Any, count: float, p: float) -> float:
-    """Successes among `count` trials: how many of as many uniform numbers lie below `p`."""
-    if not count > 0 or not p > 0:
-        return 0.0 if count == count and p == p else float("nan")
-    if p >= 1:
-        return count
-    trials = kernels.uniform(generator, (int(count),), np.dtype(np.float64))
-    return float(np.count_nonzero(trials < p))
+@binomial_of.derivative("count", "prob")
+def _(grad):
+    raise RuntimeError("derivative for aten::binomial is not implemented")
 
 
 @composite()
@@ -221,6 +200,17 @@ def binomial(count: Tensor, prob: Tensor, generator: Any = None) -> Tensor:
         >>> torch.binomial(torch.tensor([5., 5.]), torch.tensor([0., 1.]))
         tensor([0., 5.])
     """
+    for name, given in (("count", count), ("prob", prob)):
+        if not given.dtype.is_floating_point:
+            raise ValueError(
+                f"binomial only supports floating-point dtypes for {name}, got: "
+                f"{scalar_type_name(given.dtype)}"
+            )
+    if prob.dtype is not count.dtype:
+        raise RuntimeError(
+            f"Found dtype {scalar_type_name(prob.dtype)} but expected "
+            f"{scalar_type_name(count.dtype)}"
+        )
     return binomial_of(count, prob, generator or default_generator)
 
 

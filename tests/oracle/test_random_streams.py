@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 
 from taper.core.dtype import DTYPE_NAMES  # noqa: E402
 from taper.core.generator import Generator  # noqa: E402
-from taper.kernels import random  # noqa: E402
+from taper.kernels import random, rejection  # noqa: E402
 
 SIZES = (0, 1, 2, 15, 16, 17, 31, 32, 33, 1000, 100003)
 FLOATS = ("float32", "float64", "float16", "bfloat16", "complex64", "complex128")
@@ -216,8 +216,36 @@ def test_poisson():
     rates = torch.tensor([0.0, 0.5, 3.0, 9.9, 10.0, 25.0, 1000.0] * 200)
     for dtype in ("float32", "float64"):
         r = rates.to(getattr(torch, dtype))
-        check(torch.poisson(r, generator=both.theirs), random.poisson(both.ours, r.numpy()))
+        check(torch.poisson(r, generator=both.theirs), rejection.poisson(both.ours, r.numpy()))
         both.check_state()
+
+
+def test_gamma():
+    both = Both()
+    shapes = torch.logspace(-3, 4, 500)
+    for dtype in ("float32", "float64"):
+        a = shapes.to(getattr(torch, dtype))
+        theirs = torch._standard_gamma(a, generator=both.theirs)
+        check(theirs, rejection.gamma(both.ours, a.numpy()))
+        both.check_state()
+
+
+def test_dirichlet():
+    both = Both()
+    for dtype in ("float32", "float64"):
+        a = torch.logspace(-1, 2, 300, dtype=getattr(torch, dtype)).reshape(100, 3)
+        theirs = torch._sample_dirichlet(a, generator=both.theirs)
+        check(theirs, rejection.dirichlet(both.ours, a.numpy()), exact=False)
+        both.check_state()
+
+
+def test_binomial():
+    both = Both()
+    counts = torch.tensor([0.0, 3.0, 17.0, 400.0, 10000.0] * 60)
+    p = torch.linspace(0, 1, 300)
+    theirs = torch.binomial(counts, p, generator=both.theirs)
+    check(theirs, rejection.binomial(both.ours, counts.numpy(), p.numpy()))
+    both.check_state()
 
 
 def test_normal_around():
