@@ -68,6 +68,7 @@ def _(grad, grad_output, input, alpha, scale, input_scale):
 def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
     r"""Bends negative elements: :math:`y_i = x_i` if positive, else :math:`\alpha(e^{x_i} - 1)`.
 
+    Source:   Clevert, Unterthiner and Hochreiter, Exponential Linear Units, 2016.
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.elu(torch.tensor([-1., 2.]))
@@ -93,6 +94,7 @@ SELU_SCALE = 1.0507009873554804934193349852946
 def selu(input: Tensor) -> Tensor:
     """`elu`, scaled so that activations keep mean 0 and variance 1 from layer to layer.
 
+    Source:   Klambauer et al., Self-Normalizing Neural Networks, 2017.
     Example:
         >>> import taper as torch
         >>> torch.selu(torch.tensor([-1., 1.]))
@@ -114,6 +116,7 @@ def celu(input: Tensor, alpha: float = 1.0) -> Tensor:
     r"""`elu` with slope 1 at 0 for every :math:`\alpha`: :math:`\alpha(e^{x_i/\alpha} - 1)` below.
 
     Raises: RuntimeError: if `alpha` is 0.
+    Source:   Barron, Continuously Differentiable Exponential Linear Units, 2017.
     Example:
         >>> import taper as torch
         >>> torch.celu(torch.tensor([-1., 2.]), 2)
@@ -151,6 +154,7 @@ def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
 
     Args:     approximate: "tanh" for :math:`\Phi(x) \approx (1 + \tanh(\sqrt{2/\pi}
               (x + 0.044715 x^3))) / 2`
+    Source:   Hendrycks and Gimpel, Gaussian Error Linear Units, 2016.
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.gelu(torch.tensor([-1., 1.]))
@@ -265,6 +269,7 @@ def _(grad, grad_output, input):
 def mish(input: Tensor) -> Tensor:
     r""":math:`y_i = x_i \tanh(\ln(1 + e^{x_i}))`.
 
+    Source:   Misra, Mish: A Self Regularized Non-Monotonic Activation Function, 2020.
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.mish(torch.tensor([-1., 1.]))
@@ -360,6 +365,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     r"""Halves the input along `dim` and lets one half gate the other: :math:`a\,\sigma(b)`.
 
     Raises: RuntimeError: if the size of `dim` is odd.
+    Source:   Dauphin et al., Language Modeling with Gated Convolutional Networks, 2017.
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.glu(torch.tensor([2., 0.]))

@@ -138,6 +138,7 @@ def scaled_dot_product_attention(
         to their own place;  scale: default :math:`1 / \sqrt{E}`;  enable_gqa: several heads of
         the query share one of the key
     Shape:    query (*, L, E), key (*, S, E), value (*, S, F), attn_mask (*, L, S) → (*, L, F)
+    Source:   Vaswani et al., Attention Is All You Need, 2017.
     Example:
         >>> import taper as torch
         >>> q = torch.tensor([[1., 0.]])

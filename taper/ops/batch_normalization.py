@@ -133,6 +133,7 @@ def batch_norm(
     `momentum` (the running variance is the unbiased one); otherwise they are the running ones.
     Shape:    input (N, C, *), everything else (C) → (N, C, *)
     Raises:   ValueError: in training, if there is only one value per channel.
+    Source:   Ioffe and Szegedy, Batch Normalization, 2015.
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.batch_norm(torch.tensor([[1.], [3.]]), None, None, training=True)
@@ -163,6 +164,7 @@ def torch_batch_norm(
 ) -> Tensor:
     """`nn.functional.batch_norm` with its arguments in another order.
 
+    Shape:    (N, C, *) → the same
     Example:
         >>> import taper as torch
         >>> x = torch.tensor([[1.], [3.]])
@@ -179,6 +181,7 @@ def native_batch_norm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`batch_norm`, with the batch's means and 1 / sqrt(variance + eps) (empty if not training).
 
+    Shape:    (N, C, *) → the same, (C), (C)
     Example:
         >>> import taper as torch
         >>> x = torch.tensor([[1.], [3.]])
@@ -249,6 +252,7 @@ def instance_norm(
     """Normalizes each channel of each element of the batch on its own.
 
     Shape:    input (N, C, *), everything else (C) → (N, C, *)
+    Source:   Ulyanov, Vedaldi and Lempitsky, Instance Normalization, 2016.
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.instance_norm(torch.tensor([[[1., 3.]]]))

@@ -84,6 +84,8 @@ def cholesky_ex(
 ) -> Tensor:
     """Factors as `linalg.cholesky` does, and tells `info`: 0, or which leading minor is at fault.
 
+    Shape:    (*, n, n) → (*, n, n), info (*)
+    Raises:   torch.linalg.LinAlgError: if `check_errors` and a matrix is not positive definite.
     Example:
         >>> import taper as torch
         >>> torch.linalg.cholesky_ex(torch.tensor([[-1.]])).info
@@ -122,6 +124,7 @@ def _(grad, result, upper):
 def deprecated_cholesky(input: Tensor, upper: bool = False) -> Tensor:
     """Factors a positive definite matrix. Deprecated: use `linalg.cholesky`.
 
+    Shape:    (*, n, n) → the same
     Example:
         >>> import taper as torch
         >>> torch.cholesky(torch.tensor([[4.]]))

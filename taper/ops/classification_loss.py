@@ -497,6 +497,7 @@ def multilabel_soft_margin_loss(
 ) -> Tensor:
     r"""Measures the binary cross entropy of each class's logit, averaged over the classes.
 
+    Shape:    input (N, C), target the same, of zeros and ones → () or (N)
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.multilabel_soft_margin_loss(torch.zeros(1, 2), torch.ones(1, 2))

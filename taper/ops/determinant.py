@@ -102,6 +102,7 @@ def logdet(input: Tensor) -> Tensor:
 def trace(input: Tensor) -> Tensor:
     """Adds up the diagonal of a matrix.
 
+    Shape:    (m, n) → ()
     Example:
         >>> import taper as torch
         >>> torch.trace(torch.eye(3))
@@ -124,6 +125,7 @@ def linalg_diagonal(
 ) -> Tensor:
     """The diagonals of matrices, as a view; see `torch.diagonal`.
 
+    Shape:    (*, m, n) → (*, k)
     Example:
         >>> import taper as torch
         >>> torch.linalg.diagonal(torch.eye(2))

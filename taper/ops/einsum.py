@@ -316,6 +316,7 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
 def kron(input: Tensor, other: Tensor) -> Tensor:
     """Computes the Kronecker product: every element of `input` times all of `other`.
 
+    Shape:    (a, b, …), (c, d, …) → (a c, b d, …)
     Example:
         >>> import taper as torch
         >>> torch.kron(torch.tensor([1, 2]), torch.tensor([1, 10]))
@@ -334,6 +335,7 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
 def inner(input: Tensor, other: Tensor) -> Tensor:
     """Sums products over the last dimensions of both.
 
+    Shape:    (*a, n), (*b, n) → (*a, *b)
     Example:
         >>> import taper as torch
         >>> torch.inner(torch.tensor([1, 2]), torch.tensor([3, 4]))

@@ -247,6 +247,7 @@ def embedding_bag(
     """Sums (mode 0), averages (1) or maximizes (2) the rows of bags; see the functional form.
 
     Returns a tuple: the pooled rows, the bag of each index, the bags' sizes, the chosen indices.
+    Shape:    weight (V, D), input (n), offsets (bags) → (bags, D), …
     Example:
         >>> import taper as torch
         >>> table = torch.tensor([[1., 2.], [3., 4.]])

@@ -204,6 +204,8 @@ def take(input: Tensor, index: Tensor) -> Tensor:
     """Picks elements of the flattened `input`, in the shape of `index`.
 
     Negative indices count from the end.
+    Shape:    index (*) → the same
+    Raises:   IndexError: if a position is out of range.
     Example:
         >>> import taper as torch
         >>> torch.take(torch.tensor([[1, 2], [3, 4]]), torch.tensor([0, -1]))

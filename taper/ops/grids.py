@@ -82,6 +82,7 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> Any:
 
     Args: indexing ("ij" or "xy"): whether the first vector runs along the first dimension, or the
         second, as in NumPy. Default "ij", with a warning.
+    Shape:    (a), (b) → (a, b), (a, b), or (b, a) with indexing "xy"
     Example:
         >>> import taper as torch
         >>> torch.meshgrid(torch.tensor([1, 2]), torch.tensor([3, 4]), indexing="ij")[0]
@@ -135,6 +136,7 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> Any:
 def cartesian_prod(*tensors: Any) -> Tensor:
     """Lists all ways to pick one element of each vector, one a row.
 
+    Shape:    (a), (b) → (a b, 2)
     Example:
         >>> import taper as torch
         >>> torch.cartesian_prod(torch.tensor([1, 2]), torch.tensor([3, 4]))
@@ -160,6 +162,7 @@ def cartesian_prod(*tensors: Any) -> Tensor:
 def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
     """Lists all ways to pick `r` elements of a vector, one a row.
 
+    Shape:    (n) → (n choose r, r)
     Example:
         >>> import taper as torch
         >>> torch.combinations(torch.tensor([1, 2, 3]))

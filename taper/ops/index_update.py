@@ -54,6 +54,7 @@ def index_add(
 ) -> Tensor:
     """Adds the slices of `source`, times `alpha`, to those slices along `dim` that `index` names.
 
+    Raises:   IndexError: if `index` is no vector.  RuntimeError: if `source` does not fit.
     Example:
         >>> import taper as torch
         >>> torch.zeros(3, 2).index_add(0, torch.tensor([0, 0]), torch.ones(2, 2))

@@ -181,6 +181,8 @@ def _(grad, tensors_shape, dim, needs):
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Joins tensors of equal shape along a new dimension.
 
+    Shape:    k tensors (a, b) → (k, a, b) with dim 0
+    Raises:   RuntimeError: if the shapes differ.
     Example:
         >>> import taper as torch
         >>> torch.stack([torch.zeros(2), torch.ones(2)])

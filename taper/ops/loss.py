@@ -338,6 +338,7 @@ def binary_cross_entropy(
     r"""Measures :math:`-w\,(t \log x + (1 - t) \log(1 - x))` for probabilities x.
 
     Raises:   RuntimeError: if an element of `input` is not in [0, 1];  ValueError: if sizes differ
+    Shape:    input (*), target the same → () or (*) with reduction "none"
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.binary_cross_entropy(torch.tensor([0.5]), torch.tensor([1.]))

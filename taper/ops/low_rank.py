@@ -71,6 +71,7 @@ def pca_lowrank(
     """Approximates the `q` main components of rows of data: U, S, V of A less its columns' means.
 
     Args: q: default min(6, m, n);  center: whether to subtract the means
+    Shape:    (*, m, n) → U (*, m, q), S (*, q), V (*, n, q)
     Example:
         >>> import taper as torch
         >>> A = torch.tensor([[1., 5.], [3., 5.]])
@@ -104,6 +105,7 @@ def lobpcg(
     taper computes them all by `linalg.eigh` and hands out `k`: what only steers PyTorch's
     iteration (`X` but for its number of columns, `iK`, `niter`, `tol`, `method` …) has no effect.
 
+    Shape:    A (*, m, m), B the same, X (*, m, k) → eigenvalues (*, k), eigenvectors (*, m, k)
     Example:
         >>> import taper as torch
         >>> torch.lobpcg(torch.diag(torch.arange(6.)), k=2)[0]

@@ -49,6 +49,7 @@ def lu_factor_ex(
 ) -> Tensor:
     """Factors as `linalg.lu_factor` does, and tells `info`: 0, or where U has a zero.
 
+    Shape:    (*, m, n) → LU (*, m, n), pivots (*, min(m, n)), info (*)
     Example:
         >>> import taper as torch
         >>> torch.linalg.lu_factor_ex(torch.tensor([[0.]])).info
@@ -152,6 +153,7 @@ def lu(
 ) -> Any:
     """Factors A = P L U in compact form. Deprecated: use `linalg.lu_factor`.
 
+    Shape:    (*, m, n) → LU (*, m, n), pivots (*, min(m, n))
     Example:
         >>> import taper as torch
         >>> torch.lu(torch.tensor([[4.]]))[0]
@@ -197,6 +199,7 @@ def _(grads, result1, result2, pivots):
 def linalg_lu(A: Tensor, *, pivot: bool = True) -> Any:
     """Factors A = P L U: a permutation, a lower triangular matrix with ones, an upper one.
 
+    Shape:    (*, m, n) → P (*, m, m), L (*, m, k), U (*, k, n) with k = min(m, n)
     Example:
         >>> import taper as torch
         >>> torch.linalg.lu(torch.tensor([[1., 2.], [2., 0.]])).U
@@ -228,6 +231,7 @@ def lu_unpack(
     """Unpacks what `linalg.lu_factor` returns into P, L and U.
 
     Args: unpack_data: whether to make L and U (else empty);  unpack_pivots: the same for P
+    Shape:    LU (*, m, n), pivots (*, k) → P (*, m, m), L (*, m, k), U (*, k, n)
     Example:
         >>> import taper as torch
         >>> torch.lu_unpack(*torch.linalg.lu_factor(torch.tensor([[1., 2.], [2., 0.]]))).L
@@ -306,6 +310,7 @@ def linalg_lu_solve(
     """Solves A X = B (X A = B with `left=False`) from what `linalg.lu_factor` returned of A.
 
     Args: adjoint: take A^H for A
+    Shape:    LU (*, n, n), pivots (*, n), B (*, n, k) → (*, n, k)
     Example:
         >>> import taper as torch
         >>> LU, pivots = torch.linalg.lu_factor(torch.tensor([[0., 2.], [4., 0.]]))
@@ -342,6 +347,7 @@ def linalg_lu_solve(
 def lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
     """Solves A X = b from the factors of A. Deprecated: use `linalg.lu_solve`.
 
+    Shape:    b (*, n, k), LU (*, n, n), pivots (*, n) → (*, n, k)
     Example:
         >>> import taper as torch
         >>> torch.lu_solve(torch.tensor([[2.]]), *torch.linalg.lu_factor(torch.tensor([[4.]])))
@@ -367,6 +373,7 @@ def ldl_factor_ex(
 ) -> Tensor:
     """Factors as `linalg.ldl_factor` does, and tells `info`: 0, or where D has a zero.
 
+    Shape:    (*, n, n) → LD (*, n, n), pivots (*, n), info (*)
     Example:
         >>> import taper as torch
         >>> torch.linalg.ldl_factor_ex(torch.tensor([[0.]])).info
@@ -398,6 +405,7 @@ def ldl_factor(A: Tensor, *, hermitian: bool = False) -> Any:
 
     D has blocks of 1 x 1 and 2 x 2; the lower triangle is read.
 
+    Shape:    (*, n, n) → LD (*, n, n), pivots (*, n)
     Example:
         >>> import taper as torch
         >>> torch.linalg.ldl_factor(torch.tensor([[4., 2.], [2., 3.]])).LD
@@ -416,6 +424,7 @@ def ldl_solve(
 ) -> Tensor:
     """Solves A X = B from what `linalg.ldl_factor` returned of A.
 
+    Shape:    LD (*, n, n), pivots (*, n), B (*, n, k) → (*, n, k)
     Example:
         >>> import taper as torch
         >>> torch.linalg.ldl_solve(*torch.linalg.ldl_factor(torch.eye(1)), torch.tensor([[3.]]))

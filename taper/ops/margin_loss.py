@@ -47,6 +47,7 @@ def soft_margin_loss(
 ) -> Tensor:
     r"""Measures :math:`\log(1 + e^{-t x})` for targets of 1 and -1.
 
+    Shape:    input (*), target the same → () or (*) with reduction "none"
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.soft_margin_loss(torch.zeros(1), torch.ones(1))
@@ -84,6 +85,7 @@ def margin_ranking_loss(
 ) -> Tensor:
     r"""Measures :math:`\max(0, -t (x_1 - x_2) + m)`: which of two should rank higher.
 
+    Shape:    input1 (N), input2, target the same → () or (N)
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.margin_ranking_loss(
@@ -107,6 +109,7 @@ def cosine_embedding_loss(
 ) -> Tensor:
     r"""Measures :math:`1 - \cos` for pairs of target 1, :math:`\max(0, \cos - m)` for -1.
 
+    Shape:    input1 (N, D) or (D), input2 the same, target (N) or () → () or (N)
     Example:
         >>> import taper as torch
         >>> x = torch.tensor([[1., 0.]])
@@ -144,6 +147,7 @@ def triplet_margin_loss(
 
     Args:     swap: use the smaller of d(a, n) and d(p, n)
     Source: Balntas et al., Learning local feature descriptors with triplets (2016).
+    Shape:    anchor (N, D) or (D), positive, negative the same → () or (N)
     Example:
         >>> import taper as torch
         >>> x = torch.zeros(1, 2)

@@ -219,6 +219,7 @@ def nonzero(input: Tensor, *, out: Any = None, as_tuple: bool = False) -> Any:
 def argwhere(input: Tensor) -> Tensor:
     """The indices of the elements that are not zero, one row each.
 
+    Shape:    (*) of n dimensions → (matches, n)
     Example:
         >>> import taper as torch
         >>> torch.argwhere(torch.tensor([0, 3, 4]))

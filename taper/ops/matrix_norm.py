@@ -177,6 +177,7 @@ def cond(A: Tensor, p: Any = None) -> Tensor:
 
     It is infinite where A is singular.
 
+    Shape:    (*, m, n) → (*)
     Example:
         >>> import taper as torch
         >>> torch.linalg.cond(torch.tensor([[2., 0.], [0., 1.]]))
@@ -229,6 +230,7 @@ def matrix_rank(
 
     Args:     rtol: default eps * max(m, n), or 0 if `atol` is given
         hermitian: A is Hermitian: use eigenvalues;  tol: an old name of `atol`
+    Shape:    (*, m, n) → (*), int64
     Example:
         >>> import taper as torch
         >>> torch.linalg.matrix_rank(torch.ones(2, 2))

@@ -28,6 +28,7 @@ def _check_matrix(name: str, input: Any) -> None:
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """Keeps the elements on and below a diagonal, and sets the others to 0.
 
+    Shape:    (*, m, n) → the same
     Example:
         >>> import taper as torch
         >>> torch.tril(torch.ones(2, 2))
@@ -121,6 +122,7 @@ def triu_indices(
 def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """Makes matrices of zeros that have the last dimension on a diagonal.
 
+    Shape:    (*, n) → (*, n + |offset|, n + |offset|)
     Example:
         >>> import taper as torch
         >>> torch.diag_embed(torch.tensor([1, 2]))
@@ -177,6 +179,7 @@ def diagonal_copy(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) 
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """Makes a diagonal matrix of a vector, or takes the diagonal of a matrix, as a copy.
 
+    Shape:    (n) → (n + |diagonal|, n + |diagonal|), or (m, n) → (k)
     Example:
         >>> import taper as torch
         >>> torch.diag(torch.tensor([1, 2]))

@@ -59,6 +59,7 @@ def matrix_exp(A: Tensor) -> Tensor:
     r"""The exponential of square matrices: :math:`\sum_k A^k / k!`.
 
     Source: Al-Mohy and Higham, A new scaling and squaring algorithm (2009), in SciPy.
+    Shape:    (*, n, n) → the same
     Example:
         >>> import taper as torch
         >>> torch.linalg.matrix_exp(torch.zeros(2, 2))
@@ -105,6 +106,7 @@ def multi_dot(tensors: Any, *, out: Any = None) -> Tensor:
     The first and the last may be vectors: a row and a column.
 
     Source: Cormen et al., Introduction to Algorithms, section 15.2.
+    Shape:    matrices (a, b), (b, c), … (y, z) → (a, z); the first and the last may be vectors
     Example:
         >>> import taper as torch
         >>> torch.linalg.multi_dot([torch.ones(2), torch.eye(2), torch.ones(2)])
@@ -193,6 +195,7 @@ def _cheapest_splits(sizes: list[int]) -> list[list[int]]:
 def chain_matmul(*matrices: Any, out: Any = None) -> Tensor:
     """Multiplies several matrices. Deprecated: use `linalg.multi_dot`.
 
+    Shape:    (a, b), (b, c), … (y, z) → (a, z)
     Example:
         >>> import taper as torch
         >>> torch.chain_matmul(torch.eye(1), torch.ones(1, 2))

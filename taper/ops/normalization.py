@@ -171,6 +171,7 @@ def torch_layer_norm(
 ) -> Tensor:
     """`nn.functional.layer_norm`.
 
+    Shape:    (*, *normalized_shape) → the same
     Example:
         >>> import taper as torch
         >>> torch.layer_norm(torch.tensor([[1., 3.]]), (2,))
@@ -270,6 +271,7 @@ def group_norm(
     """Normalizes groups of neighbouring channels, each element of the batch on its own.
 
     Shape:    input (N, C, *), weight and bias (C) → (N, C, *)
+    Source:   Wu and He, Group Normalization, 2018.
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.group_norm(torch.tensor([[1., 3., 7., 9.]]), 2)
@@ -427,6 +429,7 @@ def local_response_norm(
     r"""Divides by the mean square of `size` neighbouring channels: :math:`x / (k+\alpha m)^\beta`.
 
     Shape:    (N, C, *) → the same
+    Source:   Krizhevsky, Sutskever and Hinton, ImageNet Classification, 2012.
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.local_response_norm(torch.ones(1, 2, 1), 2, alpha=1.)

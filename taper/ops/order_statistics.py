@@ -173,6 +173,7 @@ def nanmedian(
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Tensor:
     """The `k`-th smallest element along `dim`, counted from 1, and its index.
 
+    Raises:   RuntimeError: if `k` is not between 1 and the size of `dim`.
     Example:
         >>> import taper as torch
         >>> torch.kthvalue(torch.tensor([4., 1., 3.]), 2).values
@@ -350,6 +351,8 @@ def quantile(
     """The `q`-quantiles, q in [0, 1], of all elements or along `dim`.
 
     Several `q`, as a vector, give results stacked along a new first dimension.
+    Shape:    q () or (k) → the shape without `dim`, with k in front
+    Raises:   RuntimeError: if q lies outside [0, 1].
     Example:
         >>> import taper as torch
         >>> torch.quantile(torch.tensor([0., 1., 2., 3.]), 0.5)

@@ -104,6 +104,7 @@ def _hermitian_of_upper(x: Tensor) -> Tensor:
 def deprecated_qr(input: Tensor, some: bool = True) -> Any:
     """Factors a matrix into Q and R. Deprecated: use `linalg.qr`.
 
+    Shape:    (*, m, n) → Q (*, m, k), R (*, k, n) with k = min(m, n), or m unless `some`
     Example:
         >>> import taper as torch
         >>> torch.qr(torch.tensor([[3.], [4.]])).R.abs()
@@ -126,6 +127,7 @@ def deprecated_qr(input: Tensor, some: bool = True) -> Any:
 def geqrf(input: Tensor) -> Tensor:
     """Computes QR in LAPACK's form: R above, and below it the reflectors, with factors `tau`.
 
+    Shape:    (*, m, n) → a (*, m, n), tau (*, min(m, n))
     Example:
         >>> import taper as torch
         >>> torch.geqrf(torch.tensor([[2.]])).tau

@@ -40,6 +40,7 @@ def bernoulli(input: Tensor, p: Any = None, *, generator: Any = None, out: Any =
     """Draws ones, with the probabilities that the tensor holds, and zeros.
 
     Args: p (float): one probability for all; then only the shape of `input` counts.
+    Raises:   RuntimeError: if a probability is not in [0, 1].
     Example:
         >>> import taper as torch
         >>> torch.bernoulli(torch.tensor([0., 1.]))
@@ -222,6 +223,8 @@ def multinomial(
     """Draws positions with probabilities proportional to the weights in each row.
 
     Args: replacement (bool): whether a position may be drawn more than once.
+    Shape:    (m, n) or (n) → (m, num_samples) or (num_samples)
+    Raises:   RuntimeError: if weights are negative or all zero, or too few without `replacement`.
     Example:
         >>> import taper as torch
         >>> torch.multinomial(torch.tensor([0., 3., 0.]), 1)

@@ -230,6 +230,7 @@ def _(grad, input):
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """`leaky_relu` with learned slopes: one for all elements, or one per channel (dimension 1).
 
+    Shape:    input (N, C, *), weight (C) or (1) → the same as input
     Example:
         >>> import taper as torch
         >>> torch.prelu(torch.tensor([-1., 2.]), torch.tensor([0.25]))
@@ -319,6 +320,7 @@ def functional_rrelu(
 ) -> Tensor:
     """`leaky_relu` with slopes drawn from [lower, upper] when training, their mean otherwise.
 
+    Source:   Xu et al., Empirical Evaluation of Rectified Activations, 2015.
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.rrelu(torch.tensor([-2., 1.]), 0.5, 0.5)
@@ -362,6 +364,7 @@ def _(grad, input):
 def hardswish(input: Tensor) -> Tensor:
     r"""Weighs elements by `hardsigmoid`: :math:`y_i = x_i \min(\max(0, x_i + 3), 6) / 6`.
 
+    Source:   Howard et al., Searching for MobileNetV3, 2019.
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.hardswish(torch.tensor([-4., 1., 4.]))

@@ -313,6 +313,7 @@ def lstm(input: Tensor, *args: Any, **named: Any) -> tuple[Tensor, Tensor, Tenso
     or packed sequences as (data, batch_sizes, hx, params, …, bidirectional). Returns the outputs,
     the last hidden states and the last cell states.
     Shape:    input (L, N, I), hx two of (layers * directions, N, H) → (L, N, directions * H)
+    Source:   Hochreiter and Schmidhuber, Long Short-Term Memory, 1997.
     Example:
         >>> import taper as torch
         >>> params, h = [torch.ones(4, 1), torch.ones(4, 1)], torch.zeros(1, 1, 1)
@@ -326,6 +327,7 @@ def lstm(input: Tensor, *args: Any, **named: Any) -> tuple[Tensor, Tensor, Tenso
 def gru(input: Tensor, *args: Any, **named: Any) -> tuple[Tensor, Tensor]:
     """Runs a network of gated recurrent units; `lstm` explains the arguments; hx is one tensor.
 
+    Shape:    input (L, N, I), hx (layers * directions, N, H) → (L, N, directions * H)
     Example:
         >>> import taper as torch
         >>> params, h = [torch.ones(3, 1), torch.ones(3, 1)], torch.zeros(1, 1, 1)

@@ -100,6 +100,7 @@ def searchsorted(
 
     Args:   right (bool), side ("left" or "right"): before or behind equal elements
             sorter (Tensor): the indices that sort `sorted_sequence`, if it is not sorted
+    Shape:    sorted_sequence (*, n), input (*, m) → (*, m); or sorted_sequence (n), input (*) → (*)
     Example:
         >>> import taper as torch
         >>> torch.searchsorted(torch.tensor([1, 3, 5]), torch.tensor([3, 4]))
@@ -118,6 +119,7 @@ def bucketize(
 ) -> Tensor:
     """The number of the interval between the sorted `boundaries` that each element lies in.
 
+    Shape:    boundaries (n), input (*) → (*)
     Example:
         >>> import taper as torch
         >>> torch.bucketize(torch.tensor([0., 2., 9.]), torch.tensor([1., 3.]))

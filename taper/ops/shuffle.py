@@ -84,6 +84,7 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     """Deals the channels of each group out to all groups.
 
     Shape:    (N, C, *) → the same
+    Source:   Zhang et al., ShuffleNet, 2018.
     Example:
         >>> import taper as torch
         >>> torch.channel_shuffle(torch.arange(4).view(1, 4, 1), 2).flatten()

@@ -61,6 +61,7 @@ def _(grad, result):
 def inverse(input: Tensor) -> Tensor:
     """Computes the inverse of each square matrix; see `linalg.inv`.
 
+    Shape:    (*, n, n) → the same
     Example:
         >>> import taper as torch
         >>> torch.inverse(torch.tensor([[4.]]))
@@ -113,6 +114,8 @@ def _solve_with_info(a: Any, b: Any) -> tuple[Any, Any]:
 def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     """Computes the inverse of a tensor seen as a matrix: the first `ind` dimensions are its rows.
 
+    Shape:    (*first, *last), of equal numbers of elements → (*last, *first)
+    Raises:   RuntimeError: if the numbers of elements differ.
     Example:
         >>> import taper as torch
         >>> torch.linalg.tensorinv(torch.eye(6).reshape(2, 3, 6)).shape
@@ -196,6 +199,7 @@ def solve_ex(
 ) -> Any:
     """Solves as `linalg.solve` does, and tells `info`: 0, or where a matrix is singular.
 
+    Shape:    A (*, n, n), B (*, n, k) or (*, n) → X like B, info (*)
     Example:
         >>> import taper as torch
         >>> torch.linalg.solve_ex(torch.tensor([[2.]]), torch.tensor([[1.]])).result
@@ -239,6 +243,7 @@ def _check_solve(A: Tensor, B: Tensor, left: bool) -> None:
 def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
     """Solves tensordot(A, X, X.ndim) = B; `dims` of A are moved to its end before.
 
+    Shape:    A (*B.shape, *X.shape), B → X
     Example:
         >>> import taper as torch
         >>> torch.linalg.tensorsolve(torch.eye(6).reshape(2, 3, 6), torch.ones(2, 3)).shape
@@ -337,6 +342,7 @@ def triangular_solve(
 ) -> Any:
     """Solves A X = b for triangular A. Deprecated: use `linalg.solve_triangular`.
 
+    Shape:    b (*, n, k), A (*, n, n) → solution (*, n, k), and A itself
     Example:
         >>> import taper as torch
         >>> torch.triangular_solve(torch.tensor([[4.]]), torch.tensor([[2.]])).solution

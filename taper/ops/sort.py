@@ -170,6 +170,7 @@ def topk(
     """The `k` largest (or smallest) elements along `dim` and their indices.
 
     NaN counts as the largest. Which of equal elements are returned is not defined.
+    Shape:    (…, n, …) → (…, k, …), twice
     Example:
         >>> import taper as torch
         >>> torch.topk(torch.tensor([1., 4., 2.]), 2).values

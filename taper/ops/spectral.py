@@ -188,6 +188,7 @@ def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> 
 def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
     """Computes the singular values, descending.
 
+    Shape:    (*, m, n) → (*, min(m, n))
     Example:
         >>> import taper as torch
         >>> torch.linalg.svdvals(torch.tensor([[0., 2.], [1., 0.]]))
@@ -200,6 +201,7 @@ def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
 def eigvals(A: Tensor) -> Tensor:
     """Computes the eigenvalues of a square matrix, as complex numbers.
 
+    Shape:    (*, n, n) → (*, n)
     Example:
         >>> import taper as torch
         >>> torch.linalg.eigvals(torch.tensor([[2., 0.], [0., 3.]]))

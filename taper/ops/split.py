@@ -21,6 +21,7 @@ _ALL = slice(None)
 def unbind(input: Tensor, dim: int = 0) -> Any:
     """Returns the slices along a dimension, as a tuple of views.
 
+    Shape:    (n, *) → n of (*) with dim 0
     Example:
         >>> import taper as torch
         >>> torch.unbind(torch.tensor([[1, 2], [3, 4]]))

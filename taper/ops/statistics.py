@@ -216,6 +216,8 @@ def histogramdd(
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """Counts how often each non-negative integer occurs, or adds up its `weights`.
 
+    Shape:    (n) → (max(input) + 1, or minlength)
+    Raises:   RuntimeError: if an element is negative, or `input` no vector.
     Example:
         >>> import taper as torch
         >>> torch.bincount(torch.tensor([1, 1, 3]))
@@ -347,6 +349,7 @@ def _warn_freedom(norm: float) -> None:
 def corrcoef(input: Tensor) -> Tensor:
     """The matrix of Pearson's correlation coefficients of variables (rows).
 
+    Shape:    (variables, observations) → (variables, variables)
     Example:
         >>> import taper as torch
         >>> torch.corrcoef(torch.tensor([[0., 1., 2.], [2., 1., 0.]]))

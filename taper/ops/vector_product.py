@@ -22,6 +22,7 @@ from taper.ops.reduction import sum_to
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     r"""Sums products along a dimension, the first factor conjugated: :math:`\sum_i \bar x_i y_i`.
 
+    Shape:    (*, n), (*, n) → (*)
     Example:
         >>> import taper as torch
         >>> torch.linalg.vecdot(torch.tensor([[1., 2.]]), torch.tensor([[3., 4.]]))
@@ -42,6 +43,8 @@ def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
 def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     """Cross products of vectors of length 3, along `dim`; the other dimensions broadcast.
 
+    Shape:    (*, 3, *), broadcast → the same
+    Raises:   RuntimeError: if `dim` has not 3 elements.
     Example:
         >>> import taper as torch
         >>> torch.linalg.cross(torch.tensor([1., 0., 0.]), torch.tensor([0., 1., 0.]))
@@ -80,6 +83,7 @@ def _(grad, input, other_shape, dim):
 def old_cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """Cross products as `linalg.cross` computes them; without `dim`, along the first of size 3.
 
+    Shape:    (*, 3, *) → the same
     Example:
         >>> import taper as torch
         >>> torch.cross(torch.tensor([1., 0., 0.]), torch.tensor([0., 1., 0.]), dim=0)
@@ -103,6 +107,7 @@ def old_cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
 def linalg_vander(x: Tensor, *, N: int | None = None) -> Tensor:
     """Vandermonde matrices: the powers 0 … N-1 of each element in a row.
 
+    Shape:    (*, n) → (*, n, N)
     Example:
         >>> import taper as torch
         >>> torch.linalg.vander(torch.tensor([2, 3]), N=3)
@@ -127,6 +132,7 @@ def linalg_vander(x: Tensor, *, N: int | None = None) -> Tensor:
 def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     """A Vandermonde matrix of a vector: powers N-1 … 0 in a row, or 0 … N-1 if `increasing`.
 
+    Shape:    (n) → (n, N)
     Example:
         >>> import taper as torch
         >>> torch.vander(torch.tensor([2, 3]), 3)
