@@ -209,6 +209,7 @@ def torch_instance_norm(
 ) -> Tensor:
     """`nn.functional.instance_norm` with its arguments in another order.
 
+    Shape:    (N, C, *) → the same
     Example:
         >>> import taper as torch
         >>> x = torch.tensor([[[1., 3.]]])

@@ -180,6 +180,7 @@ def _(grad, result, L, B_shape, L_shape, upper, needs):
 def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
     """Computes the inverse of A from its Cholesky factor `L` (the upper one with `upper`).
 
+    Shape:    (*, n, n) → the same
     Example:
         >>> import taper as torch
         >>> torch.cholesky_inverse(torch.tensor([[2.]]))

@@ -86,6 +86,7 @@ def _(grads, result0, A):
 def logdet(input: Tensor) -> Tensor:
     """Computes the log of the determinant: NaN where it is negative.
 
+    Shape:    (*, n, n) → (*)
     Example:
         >>> import taper as torch
         >>> torch.logdet(torch.eye(2))

@@ -110,6 +110,7 @@ def pinv(
 def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
     """Computes the pseudoinverse; see `linalg.pinv`.
 
+    Shape:    (*, m, n) → (*, n, m)
     Example:
         >>> import taper as torch
         >>> torch.pinverse(torch.tensor([[2.], [0.]]))

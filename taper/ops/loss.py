@@ -174,6 +174,7 @@ def l1_loss(
 ) -> Tensor:
     r"""Measures the absolute difference: :math:`\operatorname{mean}|x - t|`.
 
+    Shape:    input (*), target the same → () or (*) with reduction "none"
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.l1_loss(torch.tensor([1., 3.]), torch.tensor([1., 1.]))
@@ -231,6 +232,7 @@ def smooth_l1_loss(
     r"""Measures :math:`d^2 / 2\beta` for differences d below beta, :math:`|d| - \beta/2` above.
 
     Source: Girshick, Fast R-CNN (2015).
+    Shape:    input (*), target the same → () or (*) with reduction "none"
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.smooth_l1_loss(torch.tensor([3.]), torch.tensor([1.]))
@@ -280,6 +282,7 @@ def huber_loss(
     r"""Measures :math:`d^2/2` for differences d up to delta, :math:`\delta(|d|-\delta/2)` above.
 
     Source: Huber, Robust estimation of a location parameter (1964).
+    Shape:    input (*), target the same → () or (*) with reduction "none"
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.huber_loss(torch.tensor([3.]), torch.tensor([1.]))
@@ -404,6 +407,7 @@ def binary_cross_entropy_with_logits(
     r"""Measures `binary_cross_entropy` of sigmoid(x), without overflow for large logits x.
 
     Args:     pos_weight: factors of the positive class, broadcast over the last dimensions
+    Shape:    input (*), target the same → () or (*) with reduction "none"
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.binary_cross_entropy_with_logits(
@@ -427,6 +431,7 @@ def kl_div(
     r"""Measures the Kullback-Leibler divergence :math:`t (\log t - x)` of log-probabilities x.
 
     Args:     reduction (str): also "batchmean", the sum divided by the batch size
+    Shape:    input (*), target the same → () or (*) with reduction "none"
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.kl_div(torch.zeros(2), torch.ones(2), reduction="sum")
@@ -463,6 +468,7 @@ def poisson_nll_loss(
     r"""Measures the negative log likelihood of counts: :math:`e^x - t x` (or x - t log x).
 
     Args:     full: add Stirling's approximation of :math:`\log t!` where t > 1
+    Shape:    input (*), target the same → () or (*) with reduction "none"
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.poisson_nll_loss(torch.zeros(1), torch.ones(1))

@@ -53,6 +53,7 @@ def svd_lowrank(
     r"""Approximates the `q` largest singular values and their vectors: A (less M) = U diag(S) V^H.
 
     Args:     q: a little more than the rank;  niter: subspace iterations;  M: subtracted, broadcast
+    Shape:    (*, m, n) → U (*, m, q), S (*, q), V (*, n, q)
     Example:
         >>> import taper as torch
         >>> torch.svd_lowrank(torch.diag(torch.tensor([3., 2., 0.])), q=2)[1].round(decimals=3)

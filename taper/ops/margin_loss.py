@@ -65,6 +65,7 @@ def hinge_embedding_loss(
 ) -> Tensor:
     r"""Measures x where t = 1 and :math:`\max(0, m - x)` where t = -1.
 
+    Shape:    input (*), target the same → () or (*) with reduction "none"
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.hinge_embedding_loss(torch.tensor([.5, .5]), torch.tensor([1, -1]))

@@ -65,6 +65,7 @@ def matrix_norm(
 
     Args: ord: 1 is the largest column sum of magnitudes, inf the largest row sum, 2 the largest
         singular value; their negatives take the smallest.
+    Shape:    (*, m, n) → (*)
     Example:
         >>> import taper as torch
         >>> A = torch.tensor([[3., 0.], [0., 4.]])

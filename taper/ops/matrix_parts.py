@@ -48,6 +48,7 @@ def _(grad, diagonal):
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """Keeps the elements on and above a diagonal, and sets the others to 0.
 
+    Shape:    (*, m, n) → the same
     Example:
         >>> import taper as torch
         >>> torch.triu(torch.ones(2, 2))

@@ -21,6 +21,7 @@ from taper.ops.solve import adjoint
 def matrix_power(A: Tensor, n: int) -> Tensor:
     """Multiplies a square matrix with itself, `n` factors; of the inverse if `n` is negative.
 
+    Shape:    (*, n, n) → the same
     Example:
         >>> import taper as torch
         >>> torch.linalg.matrix_power(torch.tensor([[1., 1.], [0., 1.]]), 3)

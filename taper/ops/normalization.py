@@ -155,6 +155,7 @@ def layer_norm(
     r"""Normalizes the last dimensions: :math:`y = (x-\mu) / \sqrt{\sigma^2+\epsilon} \cdot w+b`.
 
     Args:     normalized_shape: the sizes of those dimensions, also the shape of weight and bias
+    Shape:    (*, *normalized_shape) → the same
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.layer_norm(torch.tensor([[1., 2., 3.]]), (3,))
@@ -320,6 +321,7 @@ def torch_group_norm(
 ) -> Tensor:
     """`nn.functional.group_norm`.
 
+    Shape:    (N, C, *) → the same
     Example:
         >>> import taper as torch
         >>> torch.group_norm(torch.tensor([[[1.], [3.]]]), 1)
@@ -407,6 +409,7 @@ def rms_norm(
 
     Args:     normalized_shape: the sizes of those dimensions, also the shape of weight;  eps: is
         added to the mean square, default: the dtype's machine epsilon
+    Shape:    (*, *normalized_shape) → the same
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.rms_norm(torch.tensor([3., 4.]), (2,))

@@ -341,6 +341,7 @@ def gru(input: Tensor, *args: Any, **named: Any) -> tuple[Tensor, Tensor]:
 def rnn_tanh(input: Tensor, *args: Any, **named: Any) -> tuple[Tensor, Tensor]:
     """Runs an Elman network with tanh; `lstm` explains the arguments; hx is one tensor.
 
+    Shape:    input (L, N, I), hx (layers * directions, N, H) → (L, N, directions * H)
     Example:
         >>> import taper as torch
         >>> params, h = [torch.ones(1, 1), torch.ones(1, 1)], torch.zeros(1, 1, 1)
@@ -354,6 +355,7 @@ def rnn_tanh(input: Tensor, *args: Any, **named: Any) -> tuple[Tensor, Tensor]:
 def rnn_relu(input: Tensor, *args: Any, **named: Any) -> tuple[Tensor, Tensor]:
     """Runs an Elman network with relu; `lstm` explains the arguments; hx is one tensor.
 
+    Shape:    input (L, N, I), hx (layers * directions, N, H) → (L, N, directions * H)
     Example:
         >>> import taper as torch
         >>> params, h = [torch.ones(1, 1), torch.ones(1, 1)], torch.zeros(1, 1, 1)

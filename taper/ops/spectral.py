@@ -214,6 +214,7 @@ def eigvals(A: Tensor) -> Tensor:
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     """Computes the eigenvalues, ascending, of a symmetric or Hermitian matrix.
 
+    Shape:    (*, n, n) → (*, n)
     Example:
         >>> import taper as torch
         >>> torch.linalg.eigvalsh(torch.tensor([[2., 0.], [0., 1.]]))

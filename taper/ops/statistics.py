@@ -285,6 +285,7 @@ def cov(
 
     Args:   correction (int): subtracted from the number of observations
             fweights, aweights (Tensor): how often each observation occurred, how much it counts
+    Shape:    (variables, observations) → (variables, variables)
     Example:
         >>> import taper as torch
         >>> torch.cov(torch.tensor([[0., 1., 2.], [2., 1., 0.]]))
