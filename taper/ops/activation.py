@@ -289,8 +289,9 @@ def _(grad, input):
     "nn.functional.softplus", kinds="f", upcast=True, kernel="softplus_cpu", out=True, elementwise=True,
 )
 def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
-    r"""A smooth `relu`: :math:`y_i = \ln(1 + e^{\beta x_i}) / \beta`; :math:`x_i` if
-    :math:`\beta x_i` exceeds the threshold.
+    r"""A smooth `relu`: :math:`y_i = \ln(1 + e^{\beta x_i}) / \beta`.
+
+    Where :math:`\beta x_i` exceeds the threshold it is :math:`x_i` itself.
 
     Example:
         >>> import taper as torch

@@ -534,8 +534,9 @@ def logspace(
     dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
     requires_grad: bool = False,
 ) -> Tensor:
-    r"""Makes a vector of `steps` values from :math:`base^{start}` to :math:`base^{end}`, evenly
-    spaced on a logarithmic scale.
+    r"""Makes a vector of `steps` values whose logarithms are evenly spaced.
+
+    They go from :math:`base^{start}` to :math:`base^{end}`, both included.
 
     Example:
         >>> import taper as torch

@@ -36,9 +36,9 @@ def stft(
     normalized: bool = False, onesided: bool | None = None, return_complex: bool | None = None,
     align_to_window: bool | None = None,
 ) -> Tensor:
-    r"""Computes the spectra of windows of a signal: :math:`X_{\omega m} = \sum_k w_k x_{mH + k}
-    e^{-2\pi i \omega k / n}`.
+    r"""Computes the spectra of windows of a signal, its short-time Fourier transform.
 
+    :math:`X_{\omega m} = \sum_k w_k x_{mH + k} e^{-2\pi i \omega k / n}` for a window w.
     Args:
         n_fft: points of each transform.    hop_length: H, default n_fft // 4.
         win_length: points of the window, default n_fft.    center: pad so that window m is

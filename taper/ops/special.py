@@ -261,8 +261,9 @@ def _check_mvlgamma(bound: dict[str, Any]) -> None:
     aliases=("special.multigammaln",),
 )
 def mvlgamma(input: Tensor, p: int) -> Tensor:
-    r"""Logarithms of the multivariate gamma function in `p` dimensions:
-    :math:`\frac{p(p-1)}{4}\ln\pi + \sum_{j=0}^{p-1} \ln\Gamma(x_i - j/2)`.
+    r"""Logarithms of the multivariate gamma function in `p` dimensions.
+
+    :math:`y_i = \frac{p(p-1)}{4}\ln\pi + \sum_{j=0}^{p-1} \ln\Gamma(x_i - j/2)`
 
     Example:
         >>> import taper as torch
@@ -288,8 +289,9 @@ def _(grad, input, p):
     kernel="igamma_cpu", aliases=("special.gammainc",),
 )
 def igamma(input: Tensor, other: Tensor) -> Tensor:
-    r"""The regularised lower incomplete gamma function
-    :math:`\frac{1}{\Gamma(a_i)}\int_0^{x_i} t^{a_i-1}e^{-t}dt`, with :math:`a` the input.
+    r"""The regularised lower incomplete gamma function of order `input`.
+
+    :math:`y_i = \frac{1}{\Gamma(a_i)}\int_0^{x_i} t^{a_i-1}e^{-t}dt`, with a the input, x `other`.
 
     Example:
         >>> import taper as torch
