@@ -74,5 +74,14 @@ def test_example(name, fresh, tmp_path, monkeypatch):
     assert not runner.failures, "".join(report)
 
 
-def test_there_are_many():
-    assert len(EXAMPLES) > 550
+OPERATORS_WITH_DOCS = {op.path: op for op in OPERATORS.values()}
+
+
+@pytest.mark.parametrize("name", OPERATORS_WITH_DOCS)
+def test_every_operator_is_documented(name):
+    """A summary that fits a line, a blank line, and an example."""
+    lines = (OPERATORS_WITH_DOCS[name].forward.__doc__ or "").strip().splitlines()
+    assert lines, "no docs"
+    assert lines[0].endswith("."), f"the summary is no sentence on one line: {lines[0]}"
+    assert len(lines) > 1 and not lines[1].strip(), "nothing, or no blank line, behind the summary"
+    assert any(line.lstrip().startswith(">>>") for line in lines), "no example"

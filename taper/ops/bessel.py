@@ -165,8 +165,9 @@ def airy_ai(input: Tensor) -> Tensor:
 @operator("special.spherical_bessel_j0", out=True, promote="float", kinds="f",
           kernel="spherical_bessel_j0_cpu", differentiable=False)
 def spherical_bessel_j0(input: Tensor) -> Tensor:
-    r"""The spherical Bessel function of order 0: :math:`\sin(x_i) / x_i`, 1 at 0. It has no
-    derivative here, as in PyTorch.
+    r"""The spherical Bessel function of order 0: :math:`\sin(x_i) / x_i`, 1 at 0.
+
+    It has no derivative here, as in PyTorch.
 
     Example:
         >>> import taper as torch
