@@ -266,15 +266,9 @@ class Elementwise:
         arrays = [args[p] for p in self.positions if args[p] is not None]
         if any(type(a) is not ndarray for a in arrays):
             return None
-        try:
-            template = np.nditer(
-                [*arrays, out], ["zerosize_ok", "multi_index"],
-                [*[["readonly"]] * len(arrays), ["writeonly", "allocate"]],
-                [*[a.dtype for a in arrays], np.dtype(np.int8) if out is None else out.dtype],
-                order="K", casting="unsafe",
-            ).operands[-1] if out is None else out
-        except ValueError:
-            return None  # NumPy will say what is wrong
+        template = _result_like(arrays) if out is None else out
+        if template is None or (out is not None and np.broadcast(*arrays).shape != out.shape):
+            return None
         shape = template.shape
         size = template.size
         if size == 0:
@@ -323,6 +317,20 @@ class Elementwise:
         rows = size // sizes[-1]
         kernel.run(address, words, rows, max(1, GRAIN // sizes[-1]))
         return out
+
+
+def _result_like(arrays: Sequence[Any]) -> Any:
+    """An array of bytes with the shape and the order of strides that a ufunc's result would have;
+    None if shapes don't fit, which NumPy will say better."""
+    try:
+        walk = np.nditer(
+            [*arrays, None], ["zerosize_ok", "multi_index"],
+            [*[["readonly"]] * len(arrays), ["writeonly", "allocate"]],
+            [*[a.dtype for a in arrays], np.dtype(np.int8)], order="K", casting="unsafe",
+        )
+    except ValueError:
+        return None
+    return walk.operands[-1]
 
 
 def _flat_text(expression: Expression, kinds: Any, layouts: Any) -> tuple[str, str]:
