@@ -9,11 +9,18 @@ while it is zero, generated wrappers take their short path without asking furthe
 from __future__ import annotations
 
 from contextvars import ContextVar
+from typing import Any
 
-__all__ = ["Active", "active", "grad_mode", "inference", "is_inference", "is_recording"]
+__all__ = [
+    "Active", "active", "around_forwards", "grad_mode", "inference", "is_inference", "is_recording",
+]
 
 grad_mode: ContextVar[bool] = ContextVar("grad_mode", default=True)
 is_recording = grad_mode.get
+
+# Below the tape: ``around(op, bound, run)`` stands in for the forwards that ops/slow.py runs; it
+# returns what ``run()`` would.
+around_forwards: ContextVar[Any] = ContextVar("around_forwards", default=None)
 
 inference: ContextVar[bool] = ContextVar("inference", default=False)
 is_inference = inference.get

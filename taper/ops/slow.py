@@ -27,7 +27,7 @@ from taper.core.promotion import (
     scalar_type_name,
     to_inexact,
 )
-from taper.core.state import is_inference, is_recording
+from taper.core.state import around_forwards, is_inference, is_recording
 from taper.core.storage import inference_storage, new_storage
 from taper.core.tensor import LEAF, Tensor, wrap
 from taper.ops.argument_checks import (
@@ -164,14 +164,9 @@ def execute(
         arrays["dtype"] = bound["dtype"]
     values = tuple(arrays[n] for n in signature.names)
     try:
-        others = {type(t._array) for t in tensors} - _PLAIN
-        if others:
-            from taper.ops.other_arrays import run_forward
-
-            raw = run_forward(
-                op, others, lambda v: _call_by_signature(op.forward, signature, v), values)
-        else:
-            raw = _call_by_signature(op.forward, signature, values)
+        around = around_forwards.get()
+        raw = _run(op, signature, tensors, values) if around is None else around(
+            op, bound, lambda: _run(op, signature, tensors, values))
     except (ValueError, np.exceptions.AxisError, TypeError, OverflowError, MemoryError) as error:
         raise translate(op, signature, bound, arrays, error) from _cause(error)
     results, aux = split_results(op, raw)
@@ -198,6 +193,18 @@ def execute(
                 t._storage = inference_storage(t._array)
     result = pack_results(op, wrapped, raw)
     return result if out is None else write_out(op, result, out)
+
+
+def _run(
+    op: Operator, signature: Signature, tensors: list[Tensor], values: tuple[Any, ...]
+) -> Any:
+    """What the forward returns for these arrays and values."""
+    others = {type(t._array) for t in tensors} - _PLAIN
+    if not others:
+        return _call_by_signature(op.forward, signature, values)
+    from taper.ops.other_arrays import run_forward
+
+    return run_forward(op, others, lambda v: _call_by_signature(op.forward, signature, v), values)
 
 
 def as_array(result: Any) -> Any:
