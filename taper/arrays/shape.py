@@ -16,13 +16,19 @@ from taper.arrays.primitive import Primitive, answers
 from taper.core import device as devices
 from taper.core.storage import span_in_bytes
 
-__all__ = ["DataNeeded", "ShapeArray"]
+__all__ = ["DataNeeded", "NoData", "ShapeArray", "arrays_of"]
 
 _TINY = np.zeros(1, np.uint8)
 
 
 class DataNeeded(NotImplementedError):
     """The shape of a result depends on values."""
+
+    __module__ = "torch"
+
+
+class NoData(RuntimeError):
+    """A value was asked for."""
 
     __module__ = "torch"
 
@@ -321,11 +327,11 @@ class ShapeArray(np.lib.mixins.NDArrayOperatorsMixin):
         return result
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        from taper.arrays.shape_rules import RULES
+        from taper.arrays.library_shapes import RULES
 
         rule = RULES.get(function)
         if rule is None and type(function) is Primitive and function.shape_rule is not None:
-            return _arrays_of(function.shape_rule(*args, **kwargs))
+            return arrays_of(function.shape_rule(*args, **kwargs))
         if rule is None:
             raise NotImplementedError(
                 f"{name_of(function)} has no rule for shapes without data, so this operator does "
@@ -340,12 +346,12 @@ def name_of(function: Any) -> str:
     return f"{prefix}{function.__name__}"
 
 
-def _arrays_of(found: Any) -> Any:
-    """The arrays that a primitive's rule for shapes describes."""
+def arrays_of(found: Any) -> Any:
+    """The arrays that a rule for shapes describes: by (shape, dtype), or a list of such pairs."""
     if type(found) is list:
         return tuple([ShapeArray(*pair) for pair in found])
     return ShapeArray(*found)
 
 
-def _no_data() -> RuntimeError:
-    return RuntimeError("Tensor.item() cannot be called on meta tensors")
+def _no_data() -> NoData:
+    return NoData("Tensor.item() cannot be called on meta tensors")

@@ -1,7 +1,8 @@
 """What NumPy's functions would return for arrays without data: one rule for each.
 
 A rule takes the function's arguments and returns a `ShapeArray` for every array it would make;
-ufuncs are asked for their dtypes. taper/arrays/shape.py finds the rules through NumPy's protocols.
+ufuncs are asked for their dtypes. taper/arrays/shape.py finds the rules through NumPy's protocols;
+those of numpy.linalg and numpy.fft are in library_shapes.py.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from taper.arrays.shape import DataNeeded, ShapeArray
 
-__all__ = ["RULES", "UFUNC_METHODS", "reduced_shape", "rule"]
+__all__ = ["RULES", "UFUNC_METHODS", "forwards", "reduced_shape", "rule"]
 
 _TINY = np.zeros(1, np.uint8)
 Rule = TypeVar("Rule", bound=Callable[..., Any])
@@ -35,14 +36,17 @@ def _ufunc_dtypes(ufunc: Any, inputs: Any, dtype: Any = None) -> tuple[Any, ...]
 
 
 def _call(ufunc: Any, inputs: Any, kwargs: Any) -> Any:
+    if not forwards.running:
+        for x in inputs:
+            if isinstance(x, np.ndarray) and x.ndim:
+                raise RuntimeError(
+                    "Expected all tensors to be on the same device, but found at least two "
+                    "devices, cpu and meta!"
+                )
     if ufunc is np.matmul:
         return _matmul(*inputs)
-    for x in inputs:
-        if isinstance(x, np.ndarray) and x.ndim:
-            raise RuntimeError(
-                "Expected all tensors to be on the same device, but found at least two devices, "
-                "cpu and meta!"
-            )
+    if ufunc.signature is not None:
+        return _generalized(ufunc, inputs, kwargs)
     shape = np.broadcast_shapes(*(np.shape(x) if not isinstance(x, ShapeArray) else x.shape
                                   for x in inputs))
     strides = _elementwise_strides(inputs, shape)
@@ -52,6 +56,34 @@ def _call(ufunc: Any, inputs: Any, kwargs: Any) -> Any:
         for d in _ufunc_dtypes(ufunc, inputs, kwargs.get("dtype"))
     )
     return results[0] if len(results) == 1 else results
+
+
+class Forwards:
+    """Whether a forward on meta tensors is running: then arrays with values are its constants, and
+    not tensors of another device."""
+
+    running = False
+
+
+forwards = Forwards()
+
+
+def _generalized(ufunc: Any, inputs: Any, kwargs: Any) -> ShapeArray:
+    """A ufunc on whole dimensions, such as vecdot, "(n),(n)->()"."""
+    left, _, right = ufunc.signature.partition("->")
+    cores = [core.split(",") if core else [] for core in left.strip("()").split("),(")]
+    sizes: dict[str, int] = {}
+    lead = []
+    for core, x in zip(cores, inputs, strict=True):
+        split = x.ndim - len(core)
+        lead.append(x.shape[:split])
+        for name, n in zip(core, x.shape[split:], strict=True):
+            if sizes.setdefault(name, n) != n:
+                raise ValueError(f"{ufunc.__name__}: sizes {sizes[name]} and {n} differ")
+    last = [sizes[name] for name in right.strip("()").split(",") if name]
+    return ShapeArray(
+        (*np.broadcast_shapes(*lead), *last), _ufunc_dtypes(ufunc, inputs, kwargs.get("dtype"))[0]
+    )
 
 
 def _elementwise_strides(inputs: Any, shape: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -292,6 +324,11 @@ def _same(a: Any, *args: Any, **kwargs: Any) -> ShapeArray:
     return ShapeArray(a.shape, a.dtype)
 
 
+@rule(np.rot90)
+def _rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> ShapeArray:
+    return ShapeArray((np.swapaxes(m, *axes) if k % 2 else m).shape, m.dtype)
+
+
 @rule(np.real)
 def _real(val: ShapeArray) -> ShapeArray:
     return val.real
@@ -404,23 +441,3 @@ def _einsum(*operands: Any, **ignored: Any) -> ShapeArray:
     for term, a in zip(left.split(","), arrays, strict=True):
         sizes.update(zip(term, a.shape, strict=True))
     return ShapeArray(tuple(sizes[c] for c in right), np.result_type(*(a.dtype for a in arrays)))
-
-
-@rule(np.linalg.inv, np.linalg.cholesky, np.linalg.matrix_power)
-def _same_matrix(a: Any, *args: Any, **kwargs: Any) -> ShapeArray:
-    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
-        raise np.linalg.LinAlgError("Last 2 dimensions of the array must be square")
-    return ShapeArray(a.shape, a.dtype)
-
-
-@rule(np.linalg.det)
-def _det(a: Any) -> ShapeArray:
-    return ShapeArray(a.shape[:-2], a.dtype)
-
-
-@rule(np.linalg.solve)
-def _solve(a: Any, b: Any) -> ShapeArray:
-    dtype = np.result_type(a.dtype, b.dtype)
-    if b.ndim == 1:
-        return ShapeArray((*a.shape[:-2], b.shape[0]), dtype)
-    return ShapeArray((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *b.shape[-2:]), dtype)

@@ -115,7 +115,9 @@ def plain_slice_positions(
     x: Any, dim: Any, index: Any, like: tuple[int, ...], wanted: bool = True
 ) -> Any:
     """`slice_positions`, or `index` unless they are `wanted`, if all is as usual; else None."""
-    if index.dtype is not _I64 or index.ndim != 1 or type(dim) is not int:
+    if index.dtype is not _I64 or index.ndim != 1 or type(dim) is not int or (
+        type(index) is not ndarray
+    ):
         return None
     plan = _slice_plan(x.shape, dim, index.size, like)
     if plan is None:

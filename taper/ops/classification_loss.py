@@ -12,6 +12,7 @@ from taper.core.promotion import scalar_type_name
 from taper.core.state import active, is_recording
 from taper.core.tensor import Tensor, wrap
 from taper.kernels.row_sums import log_softmax_of_rows, row_starts
+from taper.ops.argument_checks import check_constant
 from taper.ops.declare import composite, operator
 from taper.ops.loss import check_reduction, legacy_reduction, reduce_array, reduce_tensor
 
@@ -46,6 +47,8 @@ def _check_targets(target: Any, classes: int, ignore_index: int) -> Any:
     """Which targets count, None for all; IndexError for one that is no class."""
     if target.size == 0:
         return None
+    if type(target) is not np.ndarray:  # its values are not there to be looked at
+        return target != ignore_index
     lowest = np.minimum.reduce(target, None)
     fits = lowest >= 0 and np.maximum.reduce(target, None) < classes
     if fits and not 0 <= ignore_index < classes:
@@ -69,7 +72,8 @@ def picked_loss(
     classes = input.shape[1] if input.ndim > 1 else input.shape[0]
     counts = None
     is_usual = weight is None and input.ndim == 2 and not 0 <= ignore_index < classes
-    if is_usual and reduction == "mean" and target.size and minimum_of(target) >= 0:
+    is_usual = is_usual and reduction == "mean" and type(target) is np.ndarray
+    if is_usual and target.size and minimum_of(target) >= 0:
         # NumPy itself refuses classes that are too large.
         try:
             picked = input[_positions(input.shape[0]), target]
@@ -162,6 +166,8 @@ def nll_loss(
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce, reduction)
     target = _checked_target(input, target, weight, reduction)
+    if weight is not None:
+        check_constant("nll_loss_forward", "weight", weight)
     return picked_loss_function(input, target, weight, reduction, ignore_index)
 
 
@@ -248,6 +254,8 @@ def cross_entropy(
     if label_smoothing:
         return _smoothed(input, target, weight, ignore_index, reduction, label_smoothing, dim)
     target = _checked_target(input, target, weight, reduction)
+    if weight is not None:
+        check_constant("nll_loss_forward", "weight", weight)
     return picked_loss_function(
         log_softmax(input, dim), target, weight, reduction, ignore_index
     )
@@ -317,6 +325,7 @@ def _smoothed(
 ) -> Tensor:
     _check_smoothing(label_smoothing)
     target = _checked_target(input, target, weight, reduction)
+    check_constant("nll_loss_forward", "weight", weight)
     logs = log_softmax(input, dim)
     hard = picked_loss_function(logs, target, weight, reduction, ignore_index)
     classes = input.shape[dim]
@@ -348,7 +357,9 @@ def multi_margin(
     """The mean over classes of max(0, margin - x_t + x_c)^p, and its slope in x."""
     flat = input.reshape(-1, input.shape[-1])
     labels = target.reshape(-1)
-    if labels.size and (labels.min() < 0 or labels.max() >= flat.shape[1]):
+    if labels.size and type(labels) is np.ndarray and (
+        labels.min() < 0 or labels.max() >= flat.shape[1]
+    ):
         raise RuntimeError("target out of range")
     rows = _positions(flat.shape[0])
     count = input.dtype.type(flat.shape[1])
@@ -366,12 +377,25 @@ def multi_margin(
 
 
 @multi_margin.derivative("input")
-def _(grad, slope, target_shape, reduction):
+def _(grad, input, target, weight, p, margin, slope, target_shape, reduction):
+    if p == 2 and is_recording():
+        slope = _squared_slope(input, target, weight, margin)
     if reduction == "mean" and target_shape:
         grad = grad / max(target_shape[0], 1)
     if reduction == "none" and target_shape:
         grad = grad.unsqueeze(-1)
     return slope * grad
+
+
+def _squared_slope(input: Tensor, target: Tensor, weight: Any, margin: float) -> Tensor:
+    """The slope of `multi_margin` with p = 2, on Tensors: it depends on the input."""
+    flat = input.reshape(-1, input.shape[-1])
+    labels = target.reshape(-1, 1)
+    gaps = (margin - flat.gather(1, labels) + flat).clamp(min=0).scatter(1, labels, 0)
+    slope = 2 * gaps / flat.shape[1]
+    if weight is not None:
+        slope = slope * weight[labels]
+    return slope.scatter_add(1, labels, -slope.sum(1, True)).reshape(input.shape)
 
 
 @composite("nn.functional.multi_margin_loss")
@@ -416,6 +440,7 @@ def multi_margin_loss(
             f"expected scalar type Long but found {scalar_type_name(target.dtype)}"
         )
     shaped = target if input.ndim == 2 else target.reshape(())
+    check_constant("multi_margin_loss", "weight", weight)
     return multi_margin(input, shaped, weight, p, margin, reduction)
 
 
@@ -448,6 +473,12 @@ def multilabel_margin(input: Tensor, target: Tensor, reduction: str) -> Tensor:
     losses = losses / count
     shape = input.shape[:-1]
     return reduce_array(losses.reshape(shape), reduction), (slope / count).reshape(input.shape)
+
+
+@multilabel_margin.shapes
+def _(input, reduction):
+    shape = input.shape[:-1] if reduction == "none" else ()
+    return [(shape, input.dtype), (input.shape, input.dtype)]
 
 
 @multilabel_margin.derivative("input")

@@ -8,8 +8,8 @@ import numpy as np
 
 import taper
 from taper.core.tensor import Tensor
-from taper.ops.arithmetic import conj
 from taper.ops.argument_checks import values_known
+from taper.ops.arithmetic import conj
 from taper.ops.declare import composite, operator
 from taper.ops.matrix_checks import check_square
 from taper.ops.solve import adjoint, solve_left

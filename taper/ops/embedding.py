@@ -15,7 +15,9 @@ from taper.ops.declare import composite, operator
 
 def _check_indices(index: Any, rows: int) -> None:
     """Raises unless all indices are between 0 and `rows`."""
-    if index.size and int(index.view(f"u{index.dtype.itemsize}").max()) >= rows:
+    if type(index) is not np.ndarray or not index.size:
+        return
+    if int(index.view(f"u{index.dtype.itemsize}").max()) >= rows:
         raise IndexError("index out of range in self")
 
 
@@ -391,6 +393,9 @@ def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
         if num_classes <= 0:
             raise RuntimeError("Can not infer total number of classes from empty tensor.")
         return np.zeros((*input.shape, num_classes), np.int64)
+    if num_classes > 0 and type(input) is not np.ndarray:
+        kinds = np.add.accumulate(np.ones_like(input, shape=num_classes), -1) - 1
+        return (input[..., None] == kinds).astype(np.int64)
     if int(input.min()) < 0:
         raise RuntimeError("Class values must be non-negative.")
     most = int(input.max())

@@ -58,6 +58,13 @@ def columns_of(
     return result if input.ndim == 4 else result[0]
 
 
+@columns_of.shapes
+def _(input, kernel_size, stride, padding, dilation):
+    out = output_size(input.shape[-2:], kernel_size, stride, padding, dilation)
+    channels = input.shape[-3] * math.prod(kernel_size)
+    return (*input.shape[:-3], channels, math.prod(out)), input.dtype
+
+
 @columns_of.derivative("input")
 def _(grad, input_shape, kernel_size, stride, padding, dilation):
     return image_of(grad, tuple(input_shape[-2:]), kernel_size, stride, padding, dilation)

@@ -184,6 +184,8 @@ def long_index(name: str, index: Any) -> None:
 
 def wrapped_positions(index: Any, size: int) -> Any:
     """Flat positions, negative ones counted from the end; raises IndexError beyond."""
+    if type(index) is not np.ndarray:
+        return np.where(index < 0, index + size, index)
     if index.size:
         unsigned = index.ravel().view(np.uint64)
         if unsigned[unsigned.argmax()] < size:

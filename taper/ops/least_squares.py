@@ -182,6 +182,20 @@ def least_squares(A: Tensor, B: Tensor, rcond: float | None, driver: str | None)
     return solution, residuals, rank, values
 
 
+@least_squares.shapes
+def _(A, B, driver):
+    *lead, m, n = A.shape
+    vector, real = is_vector_side(A, B), np.zeros(0, A.dtype).real.dtype
+    columns = () if vector else B.shape[-1:]
+    by_values = (driver or "gelsy") in ("gelsd", "gelss")
+    return [
+        ((*lead, n, *columns), A.dtype),
+        ((*lead, *(columns or (1,))) if by_values and m > n else (0,), real),  # of full rank
+        (tuple(lead) if (driver or "gelsy") != "gels" else (0,), np.dtype(np.int64)),
+        ((*lead, min(m, n)) if by_values else (0,), real),
+    ]
+
+
 def is_vector_side(a: Any, b: Any) -> bool:
     """Whether B is a batch of vectors: 1-d, or of A's shape without its last dimension."""
     return b.ndim == 1 or (a.ndim - 1 == b.ndim and b.shape == a.shape[:-1])

@@ -14,7 +14,7 @@ import numpy as np
 import taper
 from taper.core.errors import broadcast_error
 from taper.core.tensor import Tensor
-from taper.ops.argument_checks import values_known
+from taper.ops.argument_checks import check_constant, values_known
 from taper.ops.declare import composite, operator
 
 REDUCTIONS = ("none", "mean", "sum")
@@ -306,10 +306,9 @@ def binary_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None, reduction: str
 ) -> Tensor:
     """Cross entropy of probabilities; logarithms are bounded below by -100."""
-    if input.size and not ((input >= 0) & (input <= 1)).all():
-        raise RuntimeError("all elements of input should be between 0 and 1")
-    if target.size and not ((target >= 0) & (target <= 1)).all():
-        raise RuntimeError("all elements of target should be between 0 and 1")
+    for name, array in (("input", input), ("target", target)):
+        if type(array) is np.ndarray and not ((array >= 0) & (array <= 1)).all():
+            raise RuntimeError(f"all elements of {name} should be between 0 and 1")
     bound = input.dtype.type(-100)
     losses = (target - 1) * np.maximum(np.log1p(-input), bound) - target * np.maximum(
         np.log(input), bound
@@ -356,6 +355,7 @@ def binary_cross_entropy(
         )
     if weight is not None:
         weight = weight.expand(target.shape)
+    check_constant("binary_cross_entropy", "weight", weight)
     return binary_entropy(input, target, weight, reduction)
 
 
@@ -420,6 +420,8 @@ def binary_cross_entropy_with_logits(
         raise ValueError(
             f"Target size ({target.shape}) must be the same as input size ({input.shape})"
         )
+    for name, tensor in (("weight", weight), ("pos_weight", pos_weight)):
+        check_constant("binary_cross_entropy_with_logits", name, tensor)
     return binary_entropy_of_logits(input, target, weight, pos_weight, reduction)
 
 

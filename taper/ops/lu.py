@@ -125,8 +125,14 @@ def _factors_gradient(
 def permutation_of(pivots: Tensor, m: int, dtype: Any) -> Tensor:
     """The matrix P of A = P L U."""
     order = lapack.apply_pivots(pivots._array, m)
-    columns = np.arange(m, dtype=order.dtype)[:, None]
-    return wrap((order[..., None, :] == columns).astype(dtype.numpy_dtype))
+    return wrap(_permutation(order, dtype.numpy_dtype))
+
+
+def _permutation(order: Any, dtype: Any) -> Any:
+    """The matrix whose column i has its one in row order[i]."""
+    m = order.shape[-1]
+    rows = np.add.accumulate(np.ones_like(order, shape=(m, 1)), 0) - 1
+    return (order[..., None, :] == rows).astype(dtype)
 
 
 @composite("linalg.lu_factor", out=True)
@@ -216,7 +222,7 @@ def _unpack(packed: Any, pivots: Any, unpack_data: bool, unpack_pivots: bool) ->
     p = lower = upper = np.zeros_like(packed, shape=(0,))
     if unpack_pivots:
         order = lapack.apply_pivots(pivots, m)
-        p = np.eye(m, dtype=packed.dtype)[order].swapaxes(-1, -2)
+        p = _permutation(order, packed.dtype)
     if unpack_data:
         lower = np.tril(packed[..., :k], -1) + np.eye(m, k, dtype=packed.dtype)
         upper = np.triu(packed[..., :k, :])

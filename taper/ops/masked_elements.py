@@ -133,6 +133,11 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     return result
 
 
+@masked_scatter.shapes
+def _(input, mask):
+    return np.broadcast_shapes(input.shape, mask.shape), input.dtype
+
+
 @masked_scatter.derivative("input")
 def _(grad, mask, input_shape):
     return sum_to(grad.masked_fill(mask, 0), input_shape)
@@ -245,3 +250,8 @@ def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     result = np.full_like(rows, fill_value, shape=(size, input.ndim))
     result[: len(rows)] = rows
     return result
+
+
+@nonzero_static.shapes
+def _(input, size):
+    return (size, input.ndim), np.dtype(np.int64)

@@ -151,4 +151,4 @@ def not_converged_error(name: str, array: Any) -> LinAlgError:
 
 def has_non_finite(array: Any) -> bool:
     """Whether an element is infinite or NaN."""
-    return not bool(np.isfinite(array).all())
+    return type(array) is np.ndarray and not bool(np.isfinite(array).all())

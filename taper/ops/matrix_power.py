@@ -86,6 +86,11 @@ def matrix_exp(A: Tensor) -> Tensor:
         return expm(A).astype(A.dtype, copy=False)
 
 
+@matrix_exp.shapes
+def _(A):
+    return A.shape, A.dtype
+
+
 @matrix_exp.derivative("A")
 def _(grad, A):
     # The upper right block of exp([[A^H, G], [0, A^H]]) is the derivative at A^H in direction G

@@ -206,7 +206,8 @@ def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     difference = np.subtract(input, other)
     if np.size(difference) == 0:
         _require_identity(difference, p, None)
-    return norm_over(np.atleast_1d(difference), p, None, False)
+    flat = difference if np.ndim(difference) else difference[..., None]
+    return norm_over(flat, p, None, False)
 
 
 @dist.derivative("input")

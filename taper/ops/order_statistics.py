@@ -44,7 +44,7 @@ def _median_index(input: Any, axis: int, ignore_nan: bool) -> Any:
     if input.dtype.kind in "biu":
         return order[middle]
     missing = np.isnan(input)
-    if not missing.any():
+    if type(missing) is np.ndarray and not missing.any():
         return order[middle]
     count = np.add.reduce(missing, axis, np.int64, None, True)
     if ignore_nan:
@@ -94,6 +94,11 @@ def median_of_all(input: Tensor) -> Tensor:
     return _median_of_all(input, False)
 
 
+@median_of_all.shapes
+def _(input):
+    return (), input.dtype
+
+
 @median_of_all.derivative("input")
 def _(grad, input, result):
     return _shared(grad, input, result)
@@ -115,6 +120,11 @@ def _(grad, result1, input_shape, dim, keepdim):
 def nanmedian_of_all(input: Tensor) -> Tensor:
     """`nanmedian` of all elements."""
     return _median_of_all(input, True)
+
+
+@nanmedian_of_all.shapes
+def _(input):
+    return (), input.dtype
 
 
 @nanmedian_of_all.derivative("input")
@@ -237,7 +247,7 @@ def _ranks(ordered: Any, q: Any, interpolation: str, ignore_nan: bool) -> Any:
     """Where, between 0 and n - 1, the quantiles lie in sorted lanes; lanes with NaN end in NaN."""
     n = ordered.shape[-1]
     missing = np.isnan(ordered[..., -1:])  # NaN is sorted to the end
-    if not missing.any():
+    if type(missing) is np.ndarray and not missing.any():
         ranks = np.broadcast_to(q * q.dtype.type(n - 1), (*ordered.shape[:-1], q.size))
     elif ignore_nan:
         known = np.add.reduce(~np.isnan(ordered), -1, np.int64, None, True)

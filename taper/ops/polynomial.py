@@ -104,10 +104,15 @@ def _declare(name: str, evaluate: Callable[[Any, Any], Any], what: str, at_two: 
         >>> torch.special.{name}(torch.tensor([0.5]), 2)
         tensor([{at_two}])
     """
-    operator(
+    op = operator(
         f"special.{name}", out=True, promote="float", kinds="f", kernel=f"{name}_cpu",
         differentiable=False,
     )(forward)
+    op.shapes(_broadcast)
+
+
+def _broadcast(input, n):
+    return np.broadcast_shapes(np.shape(input), np.shape(n)), input.dtype
 
 
 for _name, _evaluator, _what, _value in (

@@ -249,7 +249,7 @@ def reduced_into(input: Any, positions: Any, src: Any, reduce: str, include_self
         flat[positions] = identity_of(reduce, input.dtype)
     REDUCTIONS[reduce].at(flat, positions, src.ravel())
     if reduce == "mean":
-        count = np.ones(flat.shape, np.int64)
+        count = np.ones_like(flat, dtype=np.int64)
         if not include_self:
             count[positions] = 0
         np.add.at(count, positions, 1)

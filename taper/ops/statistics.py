@@ -58,6 +58,11 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     return np.bincount(numbers[inside], minlength=bins).astype(input.dtype)
 
 
+@histc.shapes
+def _(input, bins):
+    return (bins,), input.dtype
+
+
 def _histogram_edges(values: Any, bins: Any, limits: Any) -> list[Any]:
     """The edges of the bins of each column of `values`."""
     dtype = values.dtype
@@ -137,6 +142,12 @@ def histogram_of(
     return hist, edges[0].copy()
 
 
+@histogram_of.shapes
+def _(input, bins):
+    n = bins if isinstance(bins, int) else bins.size - 1
+    return [((n,), input.dtype), ((n + 1,), input.dtype)]
+
+
 @composite(method=True)
 def histogram(
     input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None,
@@ -177,6 +188,12 @@ def histogram_of_rows(
     edges = _histogram_edges(values, bins, limits)
     hist = _count(values, edges, False, None if weight is None else weight.ravel(), density)
     return [hist, *(e.copy() for e in edges)]
+
+
+@histogram_of_rows.shapes
+def _(input, bins):
+    counts = [n if isinstance(n, int) else n.size - 1 for n in bins]
+    return [(tuple(counts), input.dtype), *[((n + 1,), input.dtype) for n in counts]]
 
 
 @composite()

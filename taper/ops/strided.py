@@ -114,6 +114,11 @@ def strided_scatter(input: Tensor, src: Tensor, size: Any, stride: Any, offset: 
     return result
 
 
+@strided_scatter.shapes
+def _(input):
+    return input.shape, input.dtype
+
+
 @strided_scatter.derivative("input")
 def _(grad, size, stride, offset):
     cleared = grad.contiguous()

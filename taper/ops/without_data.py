@@ -1,9 +1,9 @@
 """Operators on tensors without data (device="meta") whose NumPy functions have no rule for shapes.
 
-The rules of taper/arrays/shape_rules.py come first. What they can't answer, a kernel written for
-memory or a function without a rule, is computed once on an example of the same shapes, and only the
-shapes, strides and dtypes of its results are kept. That is exact unless they depend on values;
-operators for which they do are refused.
+The rules of taper/arrays/shape_rules.py come first. A forward that looks at values has a rule of
+its own, declared below it (`@mode.shapes`). What has neither, such as an operator that a user
+declared, is computed once on an example of the same shapes, and only the shapes, strides and dtypes
+of its results are kept. Operators whose results' shapes depend on values are refused.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from taper.arrays.shape import DataNeeded, ShapeArray
+from taper.arrays.shape import DataNeeded, NoData, ShapeArray, arrays_of
+from taper.arrays.shape_rules import forwards
 from taper.ops.declare import Operator
 
 __all__ = ["UNSUITED", "forward_without_data"]
@@ -32,6 +33,7 @@ SHAPED_BY_VALUES = frozenset([
 
 def forward_without_data(op: Operator, call: Callable[[Any], Any], values: tuple[Any, ...]) -> Any:
     """What ``call(values)`` returns, its arrays without data."""
+    nested, forwards.running = forwards.running, True
     try:
         return _without(call(values))
     except UNSUITED as failure:
@@ -40,13 +42,27 @@ def forward_without_data(op: Operator, call: Callable[[Any], Any], values: tuple
                 f"{op.name}(): the shape of the result depends on values, which meta tensors, and "
                 "tensors of a step that is recorded, don't have"
             ) from failure
+        if op.shape_rule is not None and (
+            isinstance(failure, (NoData, NotImplementedError, AttributeError, TypeError))
+        ):
+            return _by_rule(op.shape_rule, op, values)
         if op.view or _size(values) > LARGEST_EXAMPLE:
             raise
+    finally:
+        forwards.running = nested
     with np.errstate(all="ignore"):
         try:
             return _without(call(tuple([_example(v, 0) for v in values])))
         except (RuntimeError, IndexError):  # pivots and targets count from 1
             return _without(call(tuple([_example(v, 1) for v in values])))
+
+
+def _by_rule(rule: Callable[..., Any], op: Operator, values: tuple[Any, ...]) -> Any:
+    code = op.forward.__code__
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    given = dict(zip(names, values, strict=True))
+    wanted = rule.__code__.co_varnames[: rule.__code__.co_argcount]
+    return arrays_of(rule(*[given[name] for name in wanted]))
 
 
 def _size(value: Any) -> int:
