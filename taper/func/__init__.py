@@ -6,16 +6,15 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "taper.func.vectorization": "vmap",
+    "taper.func.vectorization": "debug_unwrap vmap",
     "taper.func.gradients": "grad grad_and_value jacrev vjp",
     "taper.func.forward": "hessian jacfwd jvp linearize",
     "taper.func.modules": "functional_call replace_all_batch_norm_modules_ stack_module_state",
-    "taper.func.functionalize": "functionalize",
-    "taper.func.unwrap": "debug_unwrap",
-    "taper.func.rearrange": "rearrange",
+    "taper.func.mutation": "functionalize",
+    "taper.func.rearrangement": "rearrange",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
-__all__ = sorted(_HOME_OF)  # pyright: ignore
+__all__ = sorted(_HOME_OF)
 
 
 def __getattr__(name: str) -> Any:

@@ -11,15 +11,16 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from taper.arrays.batched import BatchedArray
 from taper.arrays.levels import Level, started
 from taper.autograd.node import next_sequence
-from taper.core.tensor import Tensor
+from taper.core.tensor import Tensor, wrap
 from taper.func.tree import LEAF, Structure, flatten, spread, unflatten
 from taper.ops.batch_dims import enter, has_level, leave
 from taper.ops.declare import OPERATORS
 from taper.random import get_rng_state, set_rng_state
 
-__all__ = ["vmap"]
+__all__ = ["debug_unwrap", "vmap"]
 
 
 def vmap(
@@ -232,3 +233,19 @@ def _in_chunks(
         for column, dim in zip(zip(*pieces, strict=True), places, strict=True)
     ]
     return unflatten(joined, structure)
+
+
+# -- looking inside --------------------------------------------------------------------------------
+
+
+def debug_unwrap(tensor: Tensor, *, recurse: bool = True) -> Tensor:
+    """Returns, for a tensor inside a vmap, that of all samples; for debugging only.
+
+    Args: recurse: through all vmaps, not just the innermost.
+    """
+    array = tensor._array
+    while type(array) is BatchedArray:
+        array = array.inner
+        if not recurse:
+            break
+    return tensor if array is tensor._array else wrap(array)

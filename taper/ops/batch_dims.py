@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from taper.arrays.batched import BatchedArray
 from taper.arrays.levels import Level
 from taper.autograd.node import Node, NodeOutput
 from taper.core.tensor import LEAF, Tensor
@@ -28,8 +27,8 @@ __all__ = ["enter", "has_level", "leave"]
 
 def has_level(array: Any, level: Level) -> bool:
     """Whether an array has an axis for the samples of a level."""
-    while type(array) is BatchedArray:
-        if array.level is level:
+    while (found := getattr(array, "level", None)) is not None:
+        if found is level:
             return True
         array = array.inner
     return False
@@ -37,6 +36,8 @@ def has_level(array: Any, level: Level) -> bool:
 
 def with_level(array: Any, dim: int, level: Level) -> Any:
     """The array with its axis `dim` hidden, for a level."""
+    from taper.arrays.batched import BatchedArray  # most programs never need it
+
     if type(array) is BatchedArray and array.level.number > level.number:
         return BatchedArray(with_level(array.inner, dim + 1, level), array.level)
     return BatchedArray(array if dim == 0 else np.moveaxis(array, dim, 0), level)
@@ -44,6 +45,8 @@ def with_level(array: Any, dim: int, level: Level) -> Any:
 
 def without_level(array: Any, dim: int, level: Level) -> Any:
     """The array with the hidden axis of a level shown as its axis `dim`."""
+    from taper.arrays.batched import BatchedArray
+
     if type(array) is not BatchedArray or array.level.number < level.number:
         found = np.broadcast_to(array, (level.size, *array.shape))
     elif array.level is level:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from taper.arrays.batched import BatchedArray
 from taper.arrays.shape import ShapeArray
 from taper.arrays.traced import Step, TracedArray
 from taper.ops.declare import Operator
@@ -27,7 +26,7 @@ def run_forward(op: Operator, classes: set[type], call: Call, values: tuple[Any,
         return _recorded(op, call, values)
     if ShapeArray in classes:
         return forward_without_data(op, call, values)
-    if BatchedArray in classes:
+    if any([hasattr(cls, "level") for cls in classes]):  # batched
         return forward_over_samples(op, call, values)
     return call(values)
 

@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from taper.arrays.batched import BatchedArray, shapes_error
-from taper.arrays.batched_rules import each_sample, expanded, youngest
 from taper.arrays.levels import Level
 from taper.ops.declare import Operator
 from taper.ops.without_data import SHAPED_BY_VALUES
@@ -25,6 +23,9 @@ def forward_over_samples(
     op: Operator, call: Callable[[Any], Any], values: tuple[Any, ...]
 ) -> Any:
     """What ``call(values)``, the forward, returns for all samples."""
+    from taper.arrays.batched import shapes_error
+    from taper.arrays.batched_rules import each_sample, youngest
+
     if op.name in SHAPED_BY_VALUES:
         raise shapes_error(op.name)
     try:
@@ -52,6 +53,9 @@ class _Forward:
 
 def _all_batched(value: Any, level: Level) -> Any:
     """The arguments with every array batched, those that all samples share too."""
+    from taper.arrays.batched import BatchedArray
+    from taper.arrays.batched_rules import expanded
+
     if type(value) is tuple or type(value) is list:
         return type(value)([_all_batched(v, level) for v in value])
     if isinstance(value, (np.ndarray, BatchedArray)) and not (
