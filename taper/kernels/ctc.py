@@ -12,12 +12,12 @@ import numpy as np
 
 from taper.arrays.primitive import primitive
 
-__all__ = ["ctc_gradient", "ctc_losses"]
+__all__ = ["ctc_gradient", "ctc_losses", "may_skip", "states_of"]
 
 Array = np.ndarray[Any, Any]
 
 
-def _states(targets: Array, blank: int) -> Array:
+def states_of(targets: Array, blank: int) -> Array:
     """The labels of the states, (batch, 2 labels + 1)."""
     batch, length = targets.shape
     found = np.full((batch, 2 * length + 1), blank, np.int64)
@@ -25,7 +25,7 @@ def _states(targets: Array, blank: int) -> Array:
     return found
 
 
-def _may_skip(states: Array) -> Array:
+def may_skip(states: Array) -> Array:
     """Whether a state can be entered from two before it: over a blank, between other labels."""
     result = np.zeros(states.shape, np.bool_)
     # Blanks equal each other, so they are never entered so.
@@ -61,8 +61,8 @@ def ctc_losses(
 ) -> tuple[Array, Array]:
     """The negative log likelihood of each target, and log alpha (time, batch, states)."""
     time, batch = log_probs.shape[:2]
-    states = _states(targets, blank)
-    skip = _may_skip(states)
+    states = states_of(targets, blank)
+    skip = may_skip(states)
     nothing = log_probs.dtype.type(-np.inf)
     alpha = np.full((max(time, 1), batch, states.shape[1]), nothing, log_probs.dtype)
     items = np.arange(batch)
@@ -101,10 +101,10 @@ def ctc_gradient(
 ) -> Array:
     """The gradient of `log_probs`, which must be normalized, as PyTorch has it (equation 16)."""
     time, batch = log_probs.shape[:2]
-    states = _states(targets, blank)
+    states = states_of(targets, blank)
     count = states.shape[1]
     skip = np.zeros(states.shape, np.bool_)
-    skip[:, :-2] = _may_skip(states)[:, 2:]
+    skip[:, :-2] = may_skip(states)[:, 2:]
     nothing = log_probs.dtype.type(-np.inf)
     items = np.arange(batch)
     beta = np.full((batch, count), nothing, log_probs.dtype)

@@ -14,17 +14,27 @@ import numpy as np
 from taper.core.dtype import dtype
 from taper.core.errors import argument_error, broadcast_error, device_error, normalize_dims
 from taper.core.promotion import scalar_type_name
+from taper.core.state import is_recording
 from taper.core.tensor import Tensor, wrap
 from taper.ops.declare import Operator
 from taper.ops.signature import LIST, NUMBER, OPTIONAL, TENSOR, VALUE, Signature
 
 __all__ = [
-    "NUMBERS", "check_devices", "check_kind", "check_types", "explain_failure", "tensors_of",
-    "translate",
+    "NUMBERS", "check_constant", "check_devices", "check_kind", "check_types",
+    "explain_failure", "tensors_of", "translate",
 ]
 
 ndarray = np.ndarray
 NUMBERS = (int, float, complex, bool, np.number, np.bool_)
+
+
+def check_constant(function: str, name: str, tensor: Tensor | None) -> None:
+    """Raises if an argument requires grad that the function has no derivative for."""
+    if tensor is not None and tensor._edge is not None and is_recording():
+        raise RuntimeError(
+            f"The function '{function}' is not differentiable with respect to argument '{name}'. "
+            "This input cannot have requires_grad True."
+        )
 
 
 # -- types ----------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from taper.autograd.modes import no_grad
 from taper.core.state import is_recording
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import normalization as kernel
+from taper.ops.argument_checks import check_constant
 from taper.ops.declare import composite, operator
 from taper.ops.normalization import centered_gradient, check_dtypes
 
@@ -114,6 +115,8 @@ def _batch_norm(
                 "running_mean": running_mean, "running_var": running_var, "weight": weight,
                 "bias": bias,
             })
+    if running_mean is not None and running_mean._edge is not None:
+        check_constant("native_batch_norm", "running_mean", running_mean)
     if running_mean is not None and running_mean._array.dtype != input._array.dtype:
         check_dtypes({"input": input, "running_mean": running_mean, "weight": weight})
     return normalize_batch(

@@ -10,6 +10,7 @@ import taper
 from taper.core.dtype import from_numpy_dtype
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
+from taper.ops.argument_checks import check_constant
 from taper.ops.declare import composite, operator
 from taper.ops.loss import (
     check_reduction,
@@ -55,6 +56,7 @@ def soft_margin_loss(
     """
     reduction = legacy_reduction(size_average, reduce, reduction)
     check_reduction(reduction)
+    check_constant("soft_margin_loss", "target", target)
     return soft_margin(input, target, reduction)
 
 

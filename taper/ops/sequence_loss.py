@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 
 from taper.core.promotion import scalar_type_name
+from taper.core.state import is_recording
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import ctc as kernel
 from taper.ops.declare import composite, operator
 from taper.ops.loss import check_reduction
+from taper.ops.namespace import find
+from taper.ops.recomputation import gradients_by_running
 
 _NUMBERS = {0: "none", 1: "mean", 2: "sum"}
 
@@ -31,21 +34,51 @@ def negative_log_likelihoods(
 @negative_log_likelihoods.derivative("log_probs")
 def _(grad, log_probs, losses, alpha, targets, input_lengths, target_lengths, blank,
       zero_infinity):
-    return ctc_gradient(
-        grad, log_probs, losses, alpha, targets, input_lengths, target_lengths, blank,
-        zero_infinity,
+    gradient = wrap(kernel.ctc_gradient(
+        grad._array, log_probs._array, targets, input_lengths, target_lengths, losses._array,
+        alpha._array, blank, zero_infinity,
+    ))
+    if not is_recording():
+        return gradient
+    # The same again on Tensors, where it is finite: the gradient of normalized probabilities is
+    # exp(log_probs) less the shares that the labels have in the likelihood.
+    shares, = gradients_by_running(
+        lambda x: _losses_on_tensors(x, targets, input_lengths, target_lengths, blank),
+        (log_probs,), grad, (True,),
     )
+    ended = np.arange(len(log_probs))[:, None] >= input_lengths
+    impossible = np.broadcast_to(np.isinf(losses._array), ended.shape)
+    fixed = wrap((ended | impossible)[:, :, None])
+    return find("where")(fixed, gradient, log_probs.exp() * grad.unsqueeze(-1) + shares)
 
 
-@operator(hidden=True, upcast=True, node="CtcLossBackwardBackward0")
-def ctc_gradient(
-    output_grad: Tensor, log_probs: Tensor, losses: Tensor, alpha: Tensor, targets: Any,
-    input_lengths: Any, target_lengths: Any, blank: int, zero_infinity: bool,
+def _losses_on_tensors(
+    log_probs: Tensor, targets: Any, input_lengths: Any, target_lengths: Any, blank: int
 ) -> Tensor:
-    return kernel.ctc_gradient(
-        output_grad, log_probs, targets, input_lengths, target_lengths, losses, alpha, blank,
-        zero_infinity,
-    )
+    """`kernel.ctc_losses` on Tensors; what can't be reached is very unlikely, not impossible."""
+    time, batch = log_probs._array.shape[:2]
+    if not time:
+        return log_probs.new_zeros(batch)
+    where, stack, unlikely = find("where"), find("stack"), -1e30
+    states = kernel.states_of(targets, blank)
+    skip = wrap(kernel.may_skip(states))
+    emitted = log_probs.gather(2, wrap(states[None].repeat(time, 0)))
+    start = np.zeros(states.shape, np.bool_)
+    start[:, 0] = True
+    start[:, 1:2] = target_lengths[:, None] > 0
+    alpha = where(wrap(start), emitted[0], unlikely)
+    nothing = alpha.new_full((batch, 2), unlikely)
+    for t in range(1, time):
+        before = find("cat")([nothing, alpha], 1)
+        ways = [alpha, before[:, 1:-1], where(skip, before[:, :-2], unlikely)]
+        entered = stack(ways).logsumexp(0)
+        going = wrap((t < input_lengths)[:, None])
+        alpha = where(going, entered + emitted[t], alpha)
+    last = wrap(2 * target_lengths[:, None])
+    end = alpha.gather(1, last)
+    has_label = wrap(target_lengths[:, None] > 0)
+    label = where(has_label, alpha.gather(1, (last - 1).clamp(min=0)), unlikely)
+    return -stack([end, label]).logsumexp(0).squeeze(1)
 
 
 _CHECKED = "(while checking arguments for ctc_loss_allocate_outputs)"

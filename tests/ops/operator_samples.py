@@ -107,8 +107,9 @@ def _on(make: str) -> Callable[[Maker], tuple[Any, ...]]:
 
 
 def _conv(n: int, transposed: bool = False) -> Callable[[Maker], tuple[Any, ...]]:
+    rest = {1: (3,), 2: (3, 3), 3: (3, 2, 2)}[n]
     weight = (2, 3, *(2,) * n) if transposed else (3, 2, *(2,) * n)
-    return lambda m: (m.x(1, 2, *(3,) * n), m.x(*weight), m.x(3))
+    return lambda m: (m.x(1, 2, *rest), m.x(*weight), m.x(3))
 
 
 def _names(text: str, make: Callable[[Maker], tuple[Any, ...]]) -> dict[str, Any]:
@@ -116,7 +117,7 @@ def _names(text: str, make: Callable[[Maker], tuple[Any, ...]]) -> dict[str, Any
 
 
 def _weights(m: Maker, gates: int) -> list[Any]:
-    return [m.x(2 * gates, 2), m.x(2 * gates, 2), m.x(2 * gates), m.x(2 * gates)]
+    return [m.x(gates, 2), m.x(gates, 1), m.x(gates), m.x(gates)]
 
 
 _LOSSES = """nn.functional.mse_loss nn.functional.l1_loss nn.functional.smooth_l1_loss
@@ -329,7 +330,7 @@ BY_NAME: dict[str, Callable[[Maker], tuple[Any, ...]]] = {
         torch.tensor([2, 1]))),
     **_names("rnn_tanh_cell rnn_relu_cell", lambda m: (m.x(2, 3), m.x(2, 2), m.x(2, 3), m.x(2, 2))),
     "gru_cell": lambda m: (m.x(2, 3), m.x(2, 2), m.x(6, 3), m.x(6, 2)),
-    "lstm_cell": lambda m: (m.x(2, 3), (m.x(2, 2), m.x(2, 2)), m.x(8, 3), m.x(8, 2)),
+    "lstm_cell": lambda m: (m.x(2, 3), (m.x(2, 1), m.x(2, 1)), m.x(4, 3), m.x(4, 1)),
     # signals, types
     "stft": lambda m: (m.x(8), 4),
     "signal.windows.general_cosine": lambda m: (5,),
@@ -349,12 +350,12 @@ BY_NAME: dict[str, Callable[[Maker], tuple[Any, ...]]] = {
     "view_copy": lambda m: (m.x(2, 3), (3, 2)),
     "istft": lambda m: (torch.stft(m.x(12), 4, return_complex=True, window=torch.ones(4)), 4),
     "nn.functional.linear_cross_entropy": lambda m: (m.x(3, 2), m.x(4, 2), m.i(3)),
-    "lstm": lambda m: (m.x(3, 1, 2), (m.x(1, 1, 2), m.x(1, 1, 2)), _weights(m, 4), True, 1, 0.0,
+    "lstm": lambda m: (m.x(2, 1, 2), (m.x(1, 1, 1), m.x(1, 1, 1)), _weights(m, 4), True, 1, 0.0,
                        False, False, False),
-    "gru": lambda m: (m.x(3, 1, 2), m.x(1, 1, 2), _weights(m, 3), True, 1, 0.0, False, False,
+    "gru": lambda m: (m.x(2, 1, 2), m.x(1, 1, 1), _weights(m, 3), True, 1, 0.0, False, False,
                       False),
     **_names("rnn_tanh rnn_relu", lambda m: (
-        m.x(3, 1, 2), m.x(1, 1, 2), _weights(m, 1), True, 1, 0.0, False, False, False)),
+        m.x(3, 1, 2), m.x(1, 1, 1), _weights(m, 1), True, 1, 0.0, False, False, False)),
     **_names("is_tensor is_storage typename", lambda m: (m.x(2),)),
     "nonzero_static": lambda m: (m.i(2, 3),),
     "masked.normalize": lambda m: (m.x(2, 3), 2.0, 1),
@@ -379,9 +380,10 @@ KEYWORDS: dict[str, dict[str, Any]] = {
 PREPARE: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(
         "linalg.cholesky linalg.cholesky_ex cholesky linalg.eigh linalg.eigvalsh".split(),
-        lambda a: (a @ a.mT + a.mT + a,)),
+        lambda a, *more: (a @ a.mH + a.mH + a, *more)),
     "cholesky_solve": lambda b, a: (b, a.tril()),
-    "cholesky_inverse": lambda a: (a.tril(),),
+    # LAPACK takes the diagonal for real.
+    "cholesky_inverse": lambda a: (a.tril(-1) + a.diagonal().real.diag(),),
     **dict.fromkeys(["ctc_loss", "nn.functional.ctc_loss"],
                     lambda a, *more: (a.log_softmax(-1), *more)),
 }
@@ -413,6 +415,8 @@ WITHOUT_SAMPLE: dict[str, str] = {
         nn.functional.fractional_max_pool2d nn.functional.fractional_max_pool3d
         nn.functional.fractional_max_pool2d_with_indices lobpcg
         nn.functional.fractional_max_pool3d_with_indices""".split(), "random or uninitialized"),
+    **dict.fromkeys(["_standard_gamma", "_sample_dirichlet"], "random; the gradient is that of the "
+                    "distribution, not of the rejection sampler: tests/distributions"),
     "nn.functional.multi_head_attention_forward": "tests/nn/test_attention.py asks it",
     "embedding_renorm_": "changes its input by a norm of chosen rows: see tests/nn",
     "from_file": "reads a file",

@@ -5,10 +5,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from gradient_samples import CALLS, NO_DERIVATIVE, OPTIONS, RANDOM, SPARSE, calls
 from operator_samples import (
     CONSTANT,
     FINISH,
     PREPARE,
+    Maker,
     missing_sample,
     sample,
     unique_operators,
@@ -93,15 +95,12 @@ def test_says_what_it_does(path):
 WITHOUT_DERIVATIVE = """floor_divide heaviside linalg.ldl_factor linalg.ldl_factor_ex
     linalg.ldl_solve geqrf unique unique_consecutive histogram histogramdd""".split()
 
-ONCE_ONLY = ["ctc_loss", "nn.functional.ctc_loss"]
-
-
-def differentiable_call(path):
+def differentiable_call(path, arguments=None, seed=None):
     """The operator as a function of its floating inputs, and those inputs; None if it has none."""
-    args, keywords = sample(path)
+    args, keywords = arguments or sample(path)
     tensors = tensors_in((args, keywords))
     leaves = [t for i, t in enumerate(tensors) if i not in CONSTANT.get(path, ())
-              and (t.is_floating_point() or t.is_complex())]
+              and t.dtype in (torch.float64, torch.complex128)]
     prepare = PREPARE.get(path, lambda *args: args)
     finish = FINISH.get(path, lambda *results: results)
     if not leaves:
@@ -110,6 +109,8 @@ def differentiable_call(path):
     def results(*values):
         replacement = dict(zip(map(id, leaves), values, strict=True))
         new_args, new_keywords = mapped(lambda t: replacement.get(id(t), t), (args, keywords))
+        if seed is not None:
+            torch.manual_seed(seed)
         return finish(*results_of(call(path, prepare(*new_args), new_keywords)))
 
     inputs = tuple(t.detach().clone().requires_grad_() for t in leaves)
@@ -141,11 +142,70 @@ def test_derivatives(path):
             sum(t.sum() for t in function(*inputs)).backward()
         return
     assert gradcheck(function, inputs)
-    if path in ONCE_ONLY:
-        with pytest.raises(RuntimeError, match="not implemented"):
-            gradgradcheck(function, inputs)
-    else:
-        assert gradgradcheck(function, inputs)
+    assert gradgradcheck(function, inputs)
+
+
+@pytest.mark.parametrize("path", sorted(OPTIONS.keys() | CALLS.keys()))
+def test_derivatives_with_options(path):
+    for number, arguments in enumerate(calls(path)):
+        found = differentiable_call(path, arguments)
+        assert found is not None, number
+        assert gradcheck(*found), number
+        assert gradgradcheck(*found, fast_mode=True), number
+
+
+@pytest.mark.parametrize("path", RANDOM)
+def test_derivatives_of_random_operators(path):
+    found = differentiable_call(path, RANDOM[path](Maker(path)), seed=3)
+    assert gradcheck(*found)
+    assert gradgradcheck(*found)
+
+
+@pytest.mark.parametrize("path", SPARSE)
+def test_derivatives_of_sparse_operators(path):
+    function, make = SPARSE[path]
+    inputs = tuple(t.requires_grad_() for t in make(Maker(path)))
+    assert gradcheck(function, inputs)
+    assert gradgradcheck(function, inputs)
+
+
+def test_no_derivative_is_forgotten():
+    asked = {*ASKED, *RANDOM, *SPARSE}
+    assert set(UNIQUE) - asked == set(NO_DERIVATIVE)
+
+
+def with_imaginary_part(t):
+    """Complex numbers from the floats, away from the real axis."""
+    if not t.is_floating_point():
+        return t
+    return torch.complex(t, t.flatten().flip(0).reshape(t.shape) * 0.5 + 0.1)
+
+
+# They take complex numbers, in PyTorch as here, but what they compute is not complex:
+NOT_COMPLEX = {
+    **dict.fromkeys("""linalg.ldl_factor linalg.ldl_factor_ex linalg.ldl_solve
+        geqrf""".split(), "no derivative, as in PyTorch"),
+    "masked.median": "orders complex numbers by their real parts, as PyTorch does",
+}
+REFUSED = ("not implemented for", "complex", "Complex", "floating", "float or double",
+           "Half, Float or Double", "Half, BFloat16, Float, Double")
+
+
+@pytest.mark.parametrize("path", [path for path in ASKED if path not in NOT_COMPLEX])
+def test_derivatives_of_complex_numbers(path):
+    """Or an operator says that it doesn't take them."""
+    arguments = mapped(with_imaginary_part, sample(path))
+    if not any(t.is_complex() for t in tensors_in(arguments)):
+        return
+    try:
+        found = differentiable_call(path, arguments)
+    except (RuntimeError, ValueError) as error:
+        assert any(words in str(error) for words in REFUSED), error
+        return
+    if found is not None:
+        is_large = sum(t.numel() for t in found[1]) > 20
+        assert gradcheck(*found, fast_mode=is_large)
+        assert gradgradcheck(*found, fast_mode=True)
 
 
 # -- other forms -----------------------------------------------------------------------------------
@@ -201,27 +261,20 @@ def test_strides_do_not_matter(path):
 
 # -- without data ----------------------------------------------------------------------------------
 
-NO_META = {
-    **dict.fromkeys("""masked_select nonzero argwhere unique unique_consecutive bincount histogramdd
-        """.split(), "the result's shape depends on values"),
-    **dict.fromkeys("equal allclose is_nonzero".split(), "the result is a Python value"),
-    **dict.fromkeys("""nn.functional.gaussian_nll_loss embedding_bag nn.functional.embedding_bag
-        nn.functional.ctc_loss ctc_loss cosine_similarity
-        segment_reduce istft nn.functional.max_unpool1d nn.functional.max_unpool2d
-        nn.functional.max_unpool3d""".split(), "checks values before it computes"),
-    "native_layer_norm": "a composite that calls a kernel",
-}
+SHAPED_BY_VALUES = "masked_select nonzero argwhere unique unique_consecutive bincount".split()
 
 
 @pytest.mark.parametrize("path", ASKED)
-def test_shapes_without_data(path, request):
+def test_shapes_without_data(path):
     args, keywords = sample(path)
     expected = results_of(call(path, args, keywords))
     if not expected or not tensors_in((args, keywords)):
         return
-    if path in NO_META:
-        request.applymarker(pytest.mark.xfail(reason=NO_META[path], raises=Exception))
     on_meta = mapped(lambda t: t.to("meta"), (args, keywords))
+    if path in SHAPED_BY_VALUES:
+        with pytest.raises(NotImplementedError, match="depends on values"):
+            call(path, *on_meta)
+        return
     found = results_of(call(path, *on_meta))
     assert [(t.shape, t.dtype) for t in found] == [(t.shape, t.dtype) for t in expected]
     assert all(t.device.type == "meta" for t in found)
