@@ -4,8 +4,13 @@
     if address is None:
         …  # NumPy, this time
 
-`settings.native` decides: "background" answers None until the kernel is there, "now" waits for it,
+`settings.native` decides: "background" answers None for the first calls; "now" waits for the kernel;
 "off" always answers None. So does a machine where no code can be made.
+
+Note [the same numbers in every run]. Kernels and NumPy may differ in the last digit. If a kernel were
+used as soon as it is ready, two runs of a program with the same seed could differ. So it is used from
+a fixed call on, ready earlier or not; where it isn't ready by then, calls wait for it, each for a
+short while only. (Only who still waits then, on the first run on a machine, may differ once.)
 """
 
 from __future__ import annotations
@@ -20,15 +25,29 @@ from collections.abc import Callable, Hashable
 from taper.compiler import machine
 from taper.core.settings import settings
 
-__all__ = ["Builder", "request", "wait_until_idle"]
+__all__ = ["Builder", "host", "request", "wait_until_idle"]
 
 Builder = Callable[[], tuple[str, str]]  # -> (text of a module, name of its function)
 
+_FIRST_CALL = 8  # from this one on a kernel is used
+_LONGEST_WAIT = 0.045  # seconds, for one call
 _MISSING = -1
+_NOTHING = "define void @nothing(i64 %block, i64 %begin, i64 %end) nounwind {\n  ret void\n}\n"
 _TAKES_NO_MORE = None
 
-_addresses: dict[Hashable, int | None] = {}  # None: asked for, or can't be had
+_addresses: dict[Hashable, int | None | _Pending] = {}  # None: can't be had
 _get_address = _addresses.get
+
+
+class _Pending:
+    """A kernel that was asked for, and how often."""
+
+    __slots__ = ("address", "calls", "ready")
+
+    def __init__(self) -> None:
+        self.calls = 1
+        self.ready = threading.Event()
+        self.address: int | None = None
 
 
 class _Compiler:
@@ -61,7 +80,7 @@ class _Compiler:
             if entry is _TAKES_NO_MORE:
                 return
             if not self.closed:
-                compile_now(*entry)
+                compile_aside(*entry)
             with self.changed:
                 self.count -= 1
                 self.changed.notify_all()
@@ -79,8 +98,18 @@ class _Compiler:
 _compiler = _Compiler()
 
 
+def compile_aside(key: Hashable, builder: Builder) -> None:
+    """What the thread does for one kernel."""
+    pending = _addresses.get(key)
+    if isinstance(pending, _Pending):
+        try:
+            pending.address = compile_now(key, builder)
+        finally:
+            pending.ready.set()
+
+
 def compile_now(key: Hashable, builder: Builder) -> int | None:
-    """Compiles, remembers and returns a kernel; None where it can't be had."""
+    """Compiles and returns a kernel; None where it can't be had."""
     address = None
     try:
         if machine.is_available():
@@ -94,25 +123,49 @@ def compile_now(key: Hashable, builder: Builder) -> int | None:
             f"taper couldn't compile the kernel {key!r}, NumPy computes instead: {error!r}",
             RuntimeWarning, stacklevel=2,
         )
-    _addresses[key] = address
     return address
 
 
-def request(key: Hashable, builder: Builder) -> int | None:
+def request(key: Hashable, builder: Builder, exact: bool = False) -> int | None:
     """The address of the kernel that `builder` describes, or None if it isn't there (yet).
 
-    `builder` is called in another thread, at most once for a key.
+    `builder` is called in another thread, at most once for a key. An `exact` kernel gives the very
+    numbers that are computed without it, so it is used as soon as it is ready.
     """
-    address = _get_address(key, _MISSING)
-    if address is not _MISSING:
-        return address if settings.native != "off" else None
     if settings.native == "off":
         return None
+    found = _get_address(key, _MISSING)
+    if isinstance(found, _Pending):
+        return _waited_for(key, found, exact)
+    if found is not _MISSING:
+        return found
     if settings.native == "now":
-        return compile_now(key, builder)
-    _addresses[key] = None
+        address = _addresses[key] = compile_now(key, builder)
+        return address
+    _addresses[key] = _Pending()
     _compiler.add(key, builder)
     return None
+
+
+def _waited_for(key: Hashable, pending: _Pending, exact: bool) -> int | None:
+    """The kernel, from its first call on; see the Note."""
+    pending.calls += 1
+    if settings.native == "now":
+        pending.ready.wait()
+    elif exact:
+        if not pending.ready.is_set():
+            return None
+    elif pending.calls < _FIRST_CALL or not pending.ready.wait(_LONGEST_WAIT):
+        return None
+    _addresses[key] = pending.address
+    return pending.address
+
+
+def host() -> machine.Host | None:
+    """The processor, once it is known: to find out imports llvmlite, which `request` does aside."""
+    if request("the processor", lambda: (_NOTHING, "nothing")) is None:
+        return None
+    return machine.host()
 
 
 def wait_until_idle(timeout: float | None = None) -> bool:
@@ -124,7 +177,7 @@ def wait_until_idle(timeout: float | None = None) -> bool:
 def _start_afresh() -> None:
     """In a forked child: what was to be compiled is asked for again."""
     _compiler.start_afresh()
-    for key in [key for key, address in _addresses.items() if address is None]:
+    for key in [key for key, found in _addresses.items() if isinstance(found, _Pending)]:
         del _addresses[key]
 
 

@@ -1,10 +1,17 @@
 """Kernels that Python calls as built-in functions: 20 ns, where ctypes takes 200 to 1200.
 
-A kernel is `void kernel(i64* block, i64 begin, i64 end)`. `direct_call` makes, once for each list of
-parameters, a C function in machine code that CPython calls as it calls its own (METH_FASTCALL): it
-reads the addresses of the arrays out of the NumPy objects, packs the block, and runs the kernel over
-0 … count on this thread. The GIL is held meanwhile, so this is for small work; `pool.launch` is for
-the rest.
+A kernel is `void kernel(i64* block, i64 begin, i64 end)`. `DirectCall` describes a C function in
+machine code that CPython calls as it calls its own (METH_FASTCALL): it reads type, dtype, layout,
+sizes and addresses of the arrays out of the NumPy objects, makes the result, packs the block and
+runs the kernel over all its units on this thread. Arguments that it doesn't take go, as they are, to
+another function. So it stands in for a ufunc:
+
+    add = DirectCall(
+        (Array("f32"), Array("f32", shape_of=0)), (Address(0), Address(1), Address(2)), Elements(0),
+        result=Result("f32", shape_of=0), largest=4096,
+    ).function(address_of_kernel, otherwise=np.add)
+
+The GIL is held meanwhile, so this is for small work; `pool.launch` is for the rest.
 
 Note [the table]. The code refers to nothing outside of itself, so that it can be cached on disk.
 What it calls and compares with, and the kernel, it finds in a table of addresses, which is the
@@ -14,28 +21,83 @@ function's `self`: a NumPy array, read as the arguments are.
 from __future__ import annotations
 
 import ctypes
-import sys
 import sysconfig
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from taper.compiler import background
 from taper.core.storage import HEADER_WORDS, memory_words
 
-__all__ = ["ARRAY", "COUNT", "FLOAT", "INT", "direct_call"]
+__all__ = [
+    "Address", "Array", "DirectCall", "Elements", "Result", "Size", "Status", "is_possible",
+]
 
-ARRAY, INT, FLOAT, COUNT = "array", "int", "float", "count"
-"""Kinds of parameters: an ndarray, whose address goes into the block; an int; a float, as a double;
-and the kernel's `end`, an int that isn't part of the block."""
 
+class Array(NamedTuple):
+    """A parameter: an aligned ndarray in C order of this dtype.
+
+    ndim: its number of dimensions; None for any.    shape_of: an argument of the same shape.
+    """
+
+    type: str
+    ndim: int | None = None
+    shape_of: int | None = None
+
+
+class Result(NamedTuple):
+    """The array that is returned, of an argument's shape or without dimensions."""
+
+    type: str
+    shape_of: int | None = None
+
+
+class Address(NamedTuple):
+    """A word of the block: where the elements of an argument begin. The result comes after them."""
+
+    argument: int
+
+
+class Size(NamedTuple):
+    """A word of the block: a dimension's size, times `factor`."""
+
+    argument: int
+    dimension: int
+    factor: int = 1
+
+
+class Elements(NamedTuple):
+    """A word of the block: how many elements an argument has."""
+
+    argument: int
+
+
+class Status(NamedTuple):
+    """A word of the block, at first 0: where the kernel leaves another number, the call goes to
+    `otherwise`."""
+
+
+Word = Address | Size | Elements | Status | int
+
+_DTYPES = {
+    kind: np.dtype(name) for kind, name in {
+        "f32": np.float32, "f64": np.float64, "i64": np.int64, "i32": np.int32, "b1": np.bool_,
+    }.items()
+}
 _METH_FASTCALL = 0x0080
-_KERNEL, _NDARRAY, _INT_TYPE, _FLOAT_TYPE, _AS_INT, _AS_FLOAT, _BAD, _RETAIN, _NONE = range(9)
+_C_ORDER_AND_ALIGNED = 0x0101
+# Offsets in NumPy's PyArrayObject, bytes.
 _DATA = 8 * HEADER_WORDS
 _TYPE = _DATA - 8
-_kept: list[Any] = []  # CPython keeps no copy of a method's definition
+_NDIM, _SIZES, _DTYPE, _FLAGS = _DATA + 8, _DATA + 16, _DATA + 40, _DATA + 48
+_NEW_ARRAY = 93  # the place of PyArray_New in NumPy's C API, since NumPy 1.0
+
+# Words of the table; those of dtypes follow.
+(_KERNEL, _NDARRAY, _RETAIN, _RELEASE, _CALL, _OTHERWISE, _NONE, _NEW, _FIRST_DTYPE) = range(9)
+
+_kept: list[Any] = []  # CPython keeps no copy of a function's definition
 
 
 class _MethodDefinition(ctypes.Structure):
@@ -50,121 +112,274 @@ class _MethodDefinition(ctypes.Structure):
 @cache
 def is_possible() -> bool:
     """Whether objects lie in memory as is assumed here: CPython with a GIL, on 64 bits."""
+    if memory_words is None or ctypes.sizeof(ctypes.c_void_p) != 8:
+        return False
+    if sysconfig.get_config_var("Py_GIL_DISABLED") or _new_array_address() is None:
+        return False
+    probe = np.zeros((3, 5), np.float32)
+    first = id(probe) >> 3
+    sizes = memory_words[first + _SIZES // 8]
+    flags = memory_words[first + _FLAGS // 8] & 0xFFFFFFFF
     return (
-        memory_words is not None
-        and ctypes.sizeof(ctypes.c_void_p) == 8
-        and not sysconfig.get_config_var("Py_GIL_DISABLED")
-        and not hasattr(sys, "gettotalrefcount")
-        and memory_words[(id(_MethodDefinition) >> 3) + HEADER_WORDS - 1] == id(type(_MethodDefinition))
+        memory_words[first + _TYPE // 8] == id(np.ndarray)
+        and memory_words[first + _NDIM // 8] & 0xFFFFFFFF == 2
+        and [memory_words[sizes // 8], memory_words[sizes // 8 + 1]] == [3, 5]
+        and memory_words[first + _DTYPE // 8] == id(_DTYPES["f32"])
+        and flags == probe.flags.num
     )
 
 
-def direct_call(kernel: int, parameters: tuple[str, ...]) -> Callable[..., None] | None:
-    """A built-in function that runs the kernel at this address; None while it can't be had.
+@cache
+def _new_array_address() -> int | None:
+    """NumPy's PyArray_New, if it makes what it should."""
+    try:
+        from numpy._core import _multiarray_umath
 
-    Its arguments are positional, their types exactly those that `parameters` name; anything else
-    raises TypeError. That arrays have the layout that the kernel expects is for the caller to see.
-    """
-    if not is_possible():
+        capsule = _multiarray_umath._ARRAY_API
+    except (ImportError, AttributeError):
         return None
-    code = background.request(
-        ("direct call", parameters), lambda: (text_of(parameters), "taper_direct_call")
-    )
-    return None if code is None else _built_in(kernel, code)
-
-
-def _built_in(kernel: int, code: int) -> Callable[..., None]:
-    api = ctypes.pythonapi
-    table = np.zeros(9, np.uint64)
-    for word, value in {
-        _KERNEL: kernel, _NDARRAY: id(np.ndarray), _INT_TYPE: id(int), _FLOAT_TYPE: id(float),
-        _AS_INT: _address(api.PyLong_AsLongLong), _AS_FLOAT: _address(api.PyFloat_AsDouble),
-        _BAD: _address(api.PyErr_BadArgument), _RETAIN: _address(api.Py_IncRef), _NONE: id(None),
-    }.items():
-        table[word] = value
-    definition = _MethodDefinition(b"kernel", code, _METH_FASTCALL, None)
+    find = ctypes.pythonapi.PyCapsule_GetPointer
+    find.restype, find.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    address = ctypes.cast(find(capsule, None), ctypes.POINTER(ctypes.c_void_p))[_NEW_ARRAY]
     make = ctypes.PYFUNCTYPE(
-        ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p
-    )(("PyCMethod_New", api))
-    _kept.append(definition)
-    function: Callable[..., None] = make(ctypes.addressof(definition), table, None, None)
-    return function
+        ctypes.py_object, ctypes.py_object, ctypes.c_int, ctypes.c_void_p, ctypes.c_int,
+        ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p,
+    )(address)
+    sizes = (ctypes.c_int64 * 2)(3, 5)
+    made = make(np.ndarray, 2, ctypes.addressof(sizes), _DTYPES["f64"].num, None, None, 0, 0, None)
+    right = type(made) is np.ndarray and made.shape == (3, 5) and made.dtype is _DTYPES["f64"]
+    return address if right else None
 
 
-def _address(function: Any) -> int:
-    return ctypes.cast(function, ctypes.c_void_p).value or 0
+class DirectCall(NamedTuple):
+    """What a built-in function takes, gives, and tells its kernel.
+
+    block: the words of the kernel's argument block.    count: how many units it runs.
+    result: the array it makes and returns, or nothing.
+    largest: the most elements of the first argument.
+    """
+
+    parameters: tuple[Array, ...]
+    block: tuple[Word, ...]
+    count: Word
+    result: Result | None = None
+    largest: int = 1 << 14
+
+    def function(self, kernel: int, otherwise: Callable[..., Any]) -> Callable[..., Any] | None:
+        """The function, for the kernel at this address; None while it can't be had."""
+        if not is_possible():
+            return None
+        code = background.request(
+            ("direct call", self), lambda: (_Text(self).module(), _Text.name), exact=True
+        )
+        if code is None:
+            return None
+        api = ctypes.pythonapi
+        dtypes = self.dtypes()
+        table = np.zeros(_FIRST_DTYPE + len(dtypes), np.uint64)
+        table[_KERNEL], table[_NDARRAY] = kernel, id(np.ndarray)
+        for word, name in (
+            (_RETAIN, "Py_IncRef"), (_RELEASE, "Py_DecRef"), (_CALL, "PyObject_Vectorcall"),
+        ):
+            table[word] = ctypes.cast(getattr(api, name), ctypes.c_void_p).value
+        table[_OTHERWISE], table[_NONE] = id(otherwise), id(None)
+        table[_NEW] = _new_array_address()
+        for i, kind in enumerate(dtypes):
+            table[_FIRST_DTYPE + i] = id(_DTYPES[kind])
+        definition = _MethodDefinition(b"kernel", code, _METH_FASTCALL, None)
+        _kept.append((definition, otherwise))
+        make = ctypes.PYFUNCTYPE(
+            ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p
+        )(("PyCMethod_New", api))
+        made: Callable[..., Any] = make(ctypes.addressof(definition), table, None, None)
+        return made
+
+    def dtypes(self) -> list[str]:
+        return sorted({p.type for p in self.parameters})
 
 
-def text_of(parameters: tuple[str, ...]) -> str:
-    """The module of the function for these parameters."""
-    lines = [
-        "define ptr @taper_direct_call(ptr %self, ptr %args, i64 %given) {",
-        "entry:",
-        f"  %block = alloca [{max(len(parameters), 1)} x i64], align 8",
-        f"  %table.at = getelementptr i8, ptr %self, i64 {_DATA}",
-        "  %table = load ptr, ptr %table.at",
-    ]
-    words = {
-        _KERNEL: "kernel", _NDARRAY: "ndarray", _INT_TYPE: "int", _FLOAT_TYPE: "float",
-        _AS_INT: "as_int", _AS_FLOAT: "as_float", _BAD: "bad", _RETAIN: "retain", _NONE: "none",
-    }
-    for word, name in words.items():
-        lines += [
-            f"  %{name}.at = getelementptr ptr, ptr %table, i64 {word}",
-            f"  %{name} = load ptr, ptr %{name}.at",
-        ]
-    lines += [
-        f"  %complete = icmp eq i64 %given, {len(parameters)}",
-        "  br i1 %complete, label %arg0, label %wrong",
-    ]
-    count = "0"
-    place = 0
-    for i, kind in enumerate(parameters):
-        expected = {ARRAY: "ndarray", FLOAT: "float"}.get(kind, "int")
-        lines += [
-            f"arg{i}:",
-            f"  %o{i}.at = getelementptr ptr, ptr %args, i64 {i}",
-            f"  %o{i} = load ptr, ptr %o{i}.at",
-            f"  %t{i}.at = getelementptr i8, ptr %o{i}, i64 {_TYPE}",
-            f"  %t{i} = load ptr, ptr %t{i}.at",
-            f"  %is{i} = icmp eq ptr %t{i}, %{expected}",
-            f"  br i1 %is{i}, label %take{i}, label %wrong",
-            f"take{i}:",
-        ]
-        if kind == ARRAY:
-            lines += [
-                f"  %d{i}.at = getelementptr i8, ptr %o{i}, i64 {_DATA}",
-                f"  %v{i} = load i64, ptr %d{i}.at",
-            ]
-        elif kind == FLOAT:
-            lines += [
-                f"  %f{i} = call double %as_float(ptr %o{i})",
-                f"  %v{i} = bitcast double %f{i} to i64",
-            ]
+_SHAPES = f"""
+define internal i1 @same_shape(ptr %a, ptr %b) {{
+  %a.ndim.at = getelementptr i8, ptr %a, i64 {_NDIM}
+  %b.ndim.at = getelementptr i8, ptr %b, i64 {_NDIM}
+  %a.ndim = load i32, ptr %a.ndim.at
+  %b.ndim = load i32, ptr %b.ndim.at
+  %alike = icmp eq i32 %a.ndim, %b.ndim
+  br i1 %alike, label %begin, label %no
+begin:
+  %a.sizes.at = getelementptr i8, ptr %a, i64 {_SIZES}
+  %b.sizes.at = getelementptr i8, ptr %b, i64 {_SIZES}
+  %a.sizes = load ptr, ptr %a.sizes.at
+  %b.sizes = load ptr, ptr %b.sizes.at
+  br label %more
+more:
+  %d = phi i32 [0, %begin], [%next, %same]
+  %done = icmp eq i32 %d, %a.ndim
+  br i1 %done, label %yes, label %compare
+compare:
+  %a.at = getelementptr i64, ptr %a.sizes, i32 %d
+  %b.at = getelementptr i64, ptr %b.sizes, i32 %d
+  %a.size = load i64, ptr %a.at
+  %b.size = load i64, ptr %b.at
+  %equal = icmp eq i64 %a.size, %b.size
+  br i1 %equal, label %same, label %no
+same:
+  %next = add i32 %d, 1
+  br label %more
+yes:
+  ret i1 true
+no:
+  ret i1 false
+}}
+
+define internal i64 @elements(ptr %a) {{
+begin:
+  %ndim.at = getelementptr i8, ptr %a, i64 {_NDIM}
+  %ndim = load i32, ptr %ndim.at
+  %sizes.at = getelementptr i8, ptr %a, i64 {_SIZES}
+  %sizes = load ptr, ptr %sizes.at
+  br label %more
+more:
+  %d = phi i32 [0, %begin], [%next, %step]
+  %product = phi i64 [1, %begin], [%larger, %step]
+  %done = icmp eq i32 %d, %ndim
+  br i1 %done, label %end, label %step
+step:
+  %at = getelementptr i64, ptr %sizes, i32 %d
+  %size = load i64, ptr %at
+  %larger = mul i64 %product, %size
+  %next = add i32 %d, 1
+  br label %more
+end:
+  ret i64 %product
+}}
+"""
+
+
+class _Text:
+    """Writes the function in LLVM IR, with a fresh name for each value."""
+
+    name = "taper_direct_call"
+
+    def __init__(self, call: DirectCall) -> None:
+        self.call = call
+        self.lines: list[str] = []
+        self.count = 0
+        self.table = ""
+        self.arguments: list[str] = []
+
+    def value(self, code: str) -> str:
+        self.count += 1
+        self.lines.append(f"  %v{self.count} = {code}")
+        return f"%v{self.count}"
+
+    def field(self, kind: str, base: str, offset: int) -> str:
+        """Loads what lies `offset` bytes into an object."""
+        place = self.value(f"getelementptr i8, ptr {base}, i64 {offset}")
+        return self.value(f"load {kind}, ptr {place}")
+
+    def known(self, word: int) -> str:
+        """A word of the table."""
+        return self.field("ptr", self.table, 8 * word)
+
+    def dtype(self, kind: str) -> str:
+        return self.known(_FIRST_DTYPE + self.call.dtypes().index(kind))
+
+    def require(self, condition: str, refusal: str = "refuse") -> None:
+        """Goes on if a condition holds; leaves the call to the other function if not."""
+        self.count += 1
+        self.lines += [f"  br i1 {condition}, label %go{self.count}, label %{refusal}",
+                       f"go{self.count}:"]
+
+    def require_equal(self, kind: str, found: str, expected: str) -> None:
+        self.require(self.value(f"icmp eq {kind} {found}, {expected}"))
+
+    def module(self) -> str:
+        call = self.call
+        self.table = self.field("ptr", "%self", _DATA)
+        self.require_equal("i64", "%given", str(len(call.parameters)))
+        ndarray = self.known(_NDARRAY)
+        for i, parameter in enumerate(call.parameters):
+            self._take(self.field("ptr", "%args", 8 * i), parameter, ndarray)
+        small = self.value(f"call i64 @elements(ptr {self.arguments[0]})")
+        self.require(self.value(f"icmp sle i64 {small}, {call.largest}"))
+        if call.result is not None:
+            self._make_result(call.result, ndarray)
+        status = None
+        for i, word in enumerate(call.block):
+            place = self.value(f"getelementptr i64, ptr %block, i64 {i}")
+            self.lines.append(f"  store i64 {self._word(word)}, ptr {place}")
+            if isinstance(word, Status):
+                status = place
+        units = self._word(call.count)
+        self.lines.append(f"  call void {self.known(_KERNEL)}(ptr %block, i64 0, i64 {units})")
+        refusals = []
+        if status is not None:
+            left = self.value(f"load i64, ptr {status}")
+            self.require(self.value(f"icmp eq i64 {left}, 0"), "undo")
+            refusals.append("undo:")
+            if call.result is not None:
+                refusals.append(f"  call void {self.known(_RELEASE)}(ptr {self.arguments[-1]})")
+            refusals.append("  br label %refuse")
+        if call.result is None:
+            returned = self.known(_NONE)
+            self.lines.append(f"  call void {self.known(_RETAIN)}(ptr {returned})")
         else:
-            lines += [
-                f"  %v{i} = call i64 %as_int(ptr %o{i})",
-                f"  %fits{i} = icmp ne i64 %v{i}, -1",  # an int that is too large; no size is -1
-                f"  br i1 %fits{i}, label %keep{i}, label %wrong",
-                f"keep{i}:",
-            ]
-        if kind == COUNT:
-            count = f"%v{i}"
-        else:
-            lines += [
-                f"  %b{i} = getelementptr i64, ptr %block, i64 {place}",
-                f"  store i64 %v{i}, ptr %b{i}",
-            ]
-            place += 1
-        lines.append(f"  br label %arg{i + 1}")
-    lines += [
-        f"arg{len(parameters)}:",
-        f"  call void %kernel(ptr %block, i64 0, i64 {count})",
-        "  call void %retain(ptr %none)",
-        "  ret ptr %none",
-        "wrong:",
-        "  %said = call i32 %bad()",
-        "  ret ptr null",
-        "}",
-    ]
-    return "\n".join(lines) + "\n"
+            returned = self.arguments[-1]
+        return _SHAPES + "\n".join([
+            f"define ptr @{self.name}(ptr %self, ptr %args, i64 %given) {{",
+            f"  %block = alloca [{max(len(call.block), 1)} x i64], align 8",
+            *self.lines,
+            f"  ret ptr {returned}",
+            *refusals,
+            "refuse:",  # reached from above any of the loads, so it makes its own
+            f"  %t.at = getelementptr i8, ptr %self, i64 {_DATA}",
+            "  %t = load ptr, ptr %t.at",
+            f"  %call.at = getelementptr ptr, ptr %t, i64 {_CALL}",
+            "  %call = load ptr, ptr %call.at",
+            f"  %otherwise.at = getelementptr ptr, ptr %t, i64 {_OTHERWISE}",
+            "  %otherwise = load ptr, ptr %otherwise.at",
+            "  %answer = call ptr %call(ptr %otherwise, ptr %args, i64 %given, ptr null)",
+            "  ret ptr %answer",
+            "failed:",
+            "  ret ptr null",
+            "}\n",
+        ])
+
+    def _take(self, argument: str, parameter: Array, ndarray: str) -> None:
+        self.require_equal("ptr", self.field("ptr", argument, _TYPE), ndarray)
+        self.require_equal("ptr", self.field("ptr", argument, _DTYPE), self.dtype(parameter.type))
+        flags = self.value(f"and i32 {self.field('i32', argument, _FLAGS)}, {_C_ORDER_AND_ALIGNED}")
+        self.require_equal("i32", flags, str(_C_ORDER_AND_ALIGNED))
+        if parameter.ndim is not None:
+            self.require_equal("i32", self.field("i32", argument, _NDIM), str(parameter.ndim))
+        if parameter.shape_of is not None:
+            other = self.arguments[parameter.shape_of]
+            self.require(self.value(f"call i1 @same_shape(ptr {argument}, ptr {other})"))
+        self.arguments.append(argument)
+
+    def _make_result(self, result: Result, ndarray: str) -> None:
+        ndim, sizes = "0", "null"
+        if result.shape_of is not None:
+            like = self.arguments[result.shape_of]
+            ndim, sizes = self.field("i32", like, _NDIM), self.field("ptr", like, _SIZES)
+        number = _DTYPES[result.type].num
+        made = self.value(
+            f"call ptr {self.known(_NEW)}(ptr {ndarray}, i32 {ndim}, ptr {sizes}, i32 {number}, "
+            "ptr null, ptr null, i32 0, i32 0, ptr null)"
+        )
+        self.require(self.value(f"icmp ne ptr {made}, null"), "failed")
+        self.arguments.append(made)
+
+    def _word(self, word: Word) -> str:
+        if isinstance(word, int):
+            return str(word)
+        if isinstance(word, Status):
+            return "0"
+        argument = self.arguments[word.argument]
+        if isinstance(word, Address):
+            return self.field("i64", argument, _DATA)
+        if isinstance(word, Elements):
+            return self.value(f"call i64 @elements(ptr {argument})")
+        size = self.field("i64", self.field("ptr", argument, _SIZES), 8 * word.dimension)
+        return size if word.factor == 1 else self.value(f"mul i64 {size}, {word.factor}")

@@ -138,7 +138,7 @@ class _Shared:
         """The pool, once its machine code is there."""
         if self.pool is None and self.may_start:
             found = [
-                background.request(("taper.runtime", name), _builder(name))
+                background.request(("taper.runtime", name), _builder(name), exact=True)
                 for name in (worker_loop.WORK, worker_loop.RUN, worker_loop.PAUSES)
             ]
             if None not in found:

@@ -3,6 +3,7 @@
 import ctypes
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -80,11 +81,32 @@ def test_a_kernel_arrives_in_the_background(monkeypatch: pytest.MonkeyPatch) -> 
         time.sleep(0.05)
         return ANSWER.format(5), "answer"
 
-    assert background.request("test: five", slow) is None
-    assert background.request("test: five", slow) is None
+    assert background.request("test: five", slow, exact=True) is None
+    assert background.request("test: five", slow, exact=True) is None
     assert background.wait_until_idle(10)
-    address = background.request("test: five", slow)
+    address = background.request("test: five", slow, exact=True)
     assert address is not None and call(address, 1) == 6
+
+
+@needs_llvm
+@pytest.mark.parametrize("ready_at", [1, 8])
+def test_a_kernel_is_used_from_the_same_call_on(
+    monkeypatch: pytest.MonkeyPatch, ready_at: int
+) -> None:
+    monkeypatch.setattr(settings, "_native", "background")
+    go_on = threading.Event()
+
+    def builder() -> tuple[str, str]:
+        go_on.wait(10)
+        return ANSWER.format(ready_at + 5), "answer"
+
+    key = f"test: ready at {ready_at}"
+    found = []
+    for call_number in range(1, 12):
+        if call_number == ready_at:
+            go_on.set()
+        found.append(background.request(key, builder))
+    assert [address is None for address in found] == [True] * 7 + [False] * 4
 
 
 @needs_llvm
