@@ -88,6 +88,7 @@ class Operator:
         outputs: None for one output; names of the fields (a named tuple) or a number, for more;
             "list" for a list or tuple of outputs as the forward returns it.
         node: the name of the node class, as PyTorch has it.
+        dunders: Python's operators that it implements, such as ``__add__``.
         variant: a condition on the arguments, and the name of the node class where it holds:
             ``("dim is not None", "SumBackward1")``.
         exact_out: `out=` must have the result's dtype.
@@ -127,6 +128,7 @@ class Operator:
         self.samples = options.pop("samples", None)
         self.is_composite = options.pop("is_composite", False)
         self.derivatives: list[Derivative] = []
+        self.dunders: tuple[str, ...] = ()
         self.shape_rule: Callable[..., Any] | None = None
         self._dunder: dict[str, Callable[..., Any]] = {}
         if options:
@@ -268,6 +270,7 @@ def _register(
     if op.has_inplace and not hidden:
         for path in paths:
             INPLACE[path + "_"] = op
+    op.dunders = tuple(dunders)
     for dunder in dunders:
         _bind(Tensor, dunder, lambda dunder=dunder: op.dunder(dunder))
 
