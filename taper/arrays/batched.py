@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from taper.arrays.levels import Level
+from taper.arrays.levels import Level, control_flow_error, in_place_error, item_error
 from taper.arrays.primitive import answers
 from taper.core import device as devices
 from taper.core.storage import address_of, strided_view
 
-__all__ = ["BatchedArray", "control_flow_error", "in_place_error", "item_error", "shapes_error"]
+__all__ = ["BatchedArray", "axes_behind", "axis_behind"]
 
 ndarray = np.ndarray
 _ALL = slice(None)
@@ -271,39 +271,3 @@ def axes_behind(axes: Any, ndim: int) -> Any:
     if isinstance(axes, (tuple, list)):
         return tuple([axis_behind(a, ndim) for a in axes])
     return axis_behind(axes, ndim)
-
-
-# -- what can't be done for all samples at once ----------------------------------------------------
-
-
-def item_error() -> RuntimeError:
-    return RuntimeError(
-        "vmap: It looks like you're calling .item() on a Tensor. We don't support vmap over "
-        "calling .item() on a Tensor, please try to rewrite what you're doing with other "
-        "operations: each sample may have another value."
-    )
-
-
-def control_flow_error() -> RuntimeError:
-    return RuntimeError(
-        "vmap: It looks like you're attempting to use a Tensor in some data-dependent control "
-        "flow. We don't support that yet: each sample may go another way; torch.where() chooses "
-        "between values."
-    )
-
-
-def shapes_error(name: str) -> RuntimeError:
-    return RuntimeError(
-        "vmap: We do not support batching operators that can output dynamic shape. Attempted to "
-        f"vmap over aten::{name}: its result has another shape for each sample."
-    )
-
-
-def in_place_error() -> RuntimeError:
-    return RuntimeError(
-        "vmap: inplace arithmetic(self, *extra_args) is not possible because there exists a Tensor "
-        "`other` in extra_args that has more elements than `self`. This happened due to `other` "
-        "being vmapped over but `self` not being vmapped over in a vmap. Please try to use "
-        "out-of-place operators instead of inplace arithmetic, or make `self` from a tensor that "
-        "is vmapped over, as by torch.zeros_like(other) or other.new_zeros(shape)."
-    )

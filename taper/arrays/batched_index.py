@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from taper.arrays.batched import BatchedArray, in_place_error, shapes_error
+from taper.arrays.batched import BatchedArray
+from taper.arrays.levels import in_place_error, shapes_error
 
 __all__ = ["read", "write"]
 

@@ -13,14 +13,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from taper.arrays.batched import (
-    BatchedArray,
-    axes_behind,
-    axis_behind,
-    in_place_error,
-    shapes_error,
-)
-from taper.arrays.levels import Level
+from taper.arrays.batched import BatchedArray, axes_behind, axis_behind
+from taper.arrays.levels import Level, control_flow_error, in_place_error, shapes_error
 
 __all__ = ["RULES", "call_function", "call_ufunc", "each_sample", "expanded", "rule"]
 
@@ -321,8 +315,6 @@ def _shares_memory(level: Level, a: Any, b: Any, max_work: Any = None) -> bool:
 
 @rule(np.array_equal)
 def _needs_values(level: Level, *args: Any, **options: Any) -> Any:
-    from taper.arrays.batched import control_flow_error
-
     raise control_flow_error()
 
 

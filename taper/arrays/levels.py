@@ -1,4 +1,6 @@
-"""Levels: which vmaps are running, how deep, and what each of them wants of random numbers."""
+"""Levels: which vmaps are running, how deep, what each of them wants of random numbers, and what
+none of them can do.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
+from typing import Any
 
-__all__ = ["Level", "Running", "running", "running_levels", "started"]
+__all__ = [
+    "Level", "Running", "batched_like", "control_flow_error", "in_place_error", "is_batched",
+    "item_error", "outside", "running", "running_levels", "shapes_error", "started",
+]
 
 _next_number = count(1).__next__
 
@@ -38,6 +44,25 @@ class Level:
         return f"Level({self.number}, size={self.size})"
 
 
+def is_batched(array: Any) -> bool:
+    """Whether an array is of the class that hides an axis (arrays/batched.py)."""
+    return hasattr(array, "level")
+
+
+def batched_like(array: Any, *others: Any) -> Any:
+    """The array, batched on the youngest level that any of `others` is batched on."""
+    own = level = getattr(array, "level", None)
+    for other in others:
+        found = getattr(other, "level", None)
+        if found is not None and (level is None or found.number > level.number):
+            level = found
+    if level is own:
+        return array
+    from taper.arrays.batched_rules import BatchedArray, expanded  # most programs never need it
+
+    return BatchedArray(expanded(array, level), level)
+
+
 class Running:
     """How many vmaps run anywhere in the process: zero lets random functions ask no further."""
 
@@ -64,3 +89,49 @@ def started(size: int, randomness: str, start: int) -> Iterator[Level]:
     finally:
         running.vmaps -= 1
         _levels.reset(token)
+
+
+@contextmanager
+def outside() -> Iterator[None]:
+    """Within: as if no vmap ran."""
+    token = _levels.set(())
+    try:
+        yield
+    finally:
+        _levels.reset(token)
+
+
+# -- what can't be done for all samples at once ----------------------------------------------------
+
+
+def item_error() -> RuntimeError:
+    return RuntimeError(
+        "vmap: It looks like you're calling .item() on a Tensor. We don't support vmap over "
+        "calling .item() on a Tensor, please try to rewrite what you're doing with other "
+        "operations: each sample may have another value."
+    )
+
+
+def control_flow_error() -> RuntimeError:
+    return RuntimeError(
+        "vmap: It looks like you're attempting to use a Tensor in some data-dependent control "
+        "flow. We don't support that yet: each sample may go another way; torch.where() chooses "
+        "between values."
+    )
+
+
+def shapes_error(name: str) -> RuntimeError:
+    return RuntimeError(
+        "vmap: We do not support batching operators that can output dynamic shape. Attempted to "
+        f"vmap over aten::{name}: its result has another shape for each sample."
+    )
+
+
+def in_place_error() -> RuntimeError:
+    return RuntimeError(
+        "vmap: inplace arithmetic(self, *extra_args) is not possible because there exists a Tensor "
+        "`other` in extra_args that has more elements than `self`. This happened due to `other` "
+        "being vmapped over but `self` not being vmapped over in a vmap. Please try to use "
+        "out-of-place operators instead of inplace arithmetic, or make `self` from a tensor that "
+        "is vmapped over, as by torch.zeros_like(other) or other.new_zeros(shape)."
+    )

@@ -67,6 +67,8 @@ def grad(
         inputs (sequence of Tensors or Tensor): with respect to what.
         grad_outputs: the "vectors" of the vector-Jacobian product; None means 1, for scalars.
         allow_unused: give None for inputs that were not used, instead of an error.
+        is_grads_batched: the first dimension of `grad_outputs` counts vectors, and that of the
+            results their products: all are computed in one vmapped pass.
         materialize_grads: give zeros for them.
     Example:
         >>> import taper as torch
@@ -90,11 +92,6 @@ def grad(
             "torch.autograd.backward.",
             FutureWarning, stacklevel=2,
         )
-    if is_grads_batched:
-        raise NotImplementedError(
-            "grad(is_grads_batched=True) needs vmap, which taper does not have yet: loop over the "
-            "first dimension of grad_outputs and stack the results."
-        )
     outputs_tuple, inputs_tuple = _as_tuple(outputs), _as_tuple(inputs)
     for t in inputs_tuple:
         if not isinstance(t, (Tensor, GradientEdge)):
@@ -107,11 +104,14 @@ def grad(
                 {"retain_graph": retain_graph, "create_graph": create_graph,
                  "allow_unused": allow_unused},
             )
-    given = _gradients_for(outputs_tuple, grad_outputs)
-    found = _run(
-        outputs_tuple, given, retain_graph, create_graph, inputs_tuple, accumulate=False
-    )
-    assert found is not None
+
+    def run(gradients: Any) -> Any:
+        given = _gradients_for(outputs_tuple, gradients, is_grads_batched)
+        return _run(
+            outputs_tuple, given, retain_graph, create_graph, inputs_tuple, accumulate=False
+        )
+
+    found = engine.over_first_dim(run, grad_outputs) if is_grads_batched else run(grad_outputs)
     for index, value in enumerate(found):
         if value is None:
             if materialize_grads:
@@ -124,7 +124,9 @@ def grad(
     return tuple(found)
 
 
-def _gradients_for(outputs: Sequence[Tensor], given: Any) -> list[Tensor]:
+def _gradients_for(
+    outputs: Sequence[Tensor], given: Any, is_grads_batched: bool = False
+) -> list[Tensor]:
     """The gradient that arrives at each output: as given, checked, or 1 for scalars."""
     if given is None or isinstance(given, Tensor):
         gradients: Sequence[Any] = (given,) if len(outputs) == 1 or given is not None else (
@@ -136,10 +138,13 @@ def _gradients_for(outputs: Sequence[Tensor], given: Any) -> list[Tensor]:
         raise RuntimeError(
             f"got {len(outputs)} tensors and {len(gradients)} gradients"
         )
-    return [_gradient_for(o, g, i) for i, (o, g) in enumerate(zip(outputs, gradients, strict=True))]
+    return [
+        _gradient_for(o, g, i, is_grads_batched)
+        for i, (o, g) in enumerate(zip(outputs, gradients, strict=True))
+    ]
 
 
-def _gradient_for(output: Any, given: Any, index: int) -> Tensor:
+def _gradient_for(output: Any, given: Any, index: int, is_grads_batched: bool) -> Tensor:
     if isinstance(output, GradientEdge):
         if given is None:
             raise RuntimeError(
@@ -166,10 +171,19 @@ def _gradient_for(output: Any, given: Any, index: int) -> Tensor:
             f"gradients can be either Tensors or None, but got {type(given).__name__}"
         )
     if given._array.shape != output._array.shape:
-        raise RuntimeError(
-            f"Mismatch in shape: grad_output[{index}] has a shape of {given.shape} and output"
-            f"[{index}] has a shape of {output.shape}."
+        shapes = (
+            f"grad_output[{index}] has a shape of {given.shape} and output[{index}] has a shape of "
+            f"{output.shape}."
         )
+        if is_grads_batched:
+            raise RuntimeError(
+                "If `is_grads_batched=True`, we interpret the first dimension of each grad_output "
+                "as the batch dimension. The sizes of the remaining dimensions are expected to "
+                "match the shape of corresponding output, but a mismatch was detected: "
+                f"{shapes} If you only want some tensors in `grad_output` to be considered "
+                "batched, consider using vmap."
+            )
+        raise RuntimeError(f"Mismatch in shape: {shapes}")
     if given.is_complex() != output.is_complex():
         raise RuntimeError(
             "For complex Tensors, both grad_output and output are required to have the same "

@@ -128,6 +128,8 @@ def printoptions(**options: Any) -> Iterator[None]:
 
 def tensor_str(tensor: Any, *, tensor_contents: str | None = None) -> str:
     """The `repr` of a tensor; `tensor_contents` stands in for its numbers if given."""
+    if hasattr(tensor._array, "level"):
+        return _batched_str(tensor._array)
     kind = type(tensor)
     is_plain = _is_own_class(kind, ("Tensor", "Parameter"))
     prefix = "tensor(" if is_plain else f"{kind.__name__}("
@@ -147,6 +149,14 @@ def tensor_str(tensor: Any, *, tensor_contents: str | None = None) -> str:
         on_new_line=layout == "torch.sparse_coo",
     )
     return text if is_plain or not _is_parameter(tensor) else f"Parameter({text})"
+
+
+def _batched_str(array: Any) -> str:
+    """A tensor inside a vmap: the values of all samples."""
+    from taper.core.tensor import wrap
+
+    inner = "\n".join([f"    {line}" for line in tensor_str(wrap(array.inner)).split("\n")])
+    return f"BatchedTensor(lvl={array.level.depth}, bdim=0, value=\n{inner}\n)"
 
 
 def parameter_str(parameter: Any) -> str:

@@ -13,11 +13,13 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from taper.autograd.backward import grad as autograd_grad
 from taper.autograd.modes import enable_grad, no_grad
 from taper.autograd.node import NodeOutput, next_sequence
 from taper.core.state import is_recording
-from taper.core.tensor import LEAF, Tensor
+from taper.core.tensor import LEAF, Tensor, wrap
 from taper.func.tree import Structure, flatten, leaves, map_tree, unflatten
 from taper.func.vectorization import vmap
 from taper.ops.creation import zeros, zeros_like
@@ -412,8 +414,8 @@ def _basis(outputs: list[Tensor], counts: list[int], total: int) -> list[Tensor]
     basis = []
     begin = 0
     for output, count in zip(outputs, counts, strict=True):
-        part = zeros((total, count), dtype=output.dtype)
-        part.narrow(0, begin, count).fill_diagonal_(1)
-        basis.append(part.reshape((total, *output.shape)))
+        part = np.zeros((total, count), output._array.dtype)
+        part[begin : begin + count].reshape(-1)[:: count + 1] = 1
+        basis.append(wrap(part.reshape((total, *output._array.shape))))
         begin += count
     return basis

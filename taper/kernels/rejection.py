@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from taper.core.generator import Generator
+from taper.kernels.random_levels import for_each_sample
 
 __all__ = ["binomial", "dirichlet", "gamma", "poisson"]
 
@@ -63,6 +64,7 @@ class Uniforms:
 # Poisson ----------------------------------------------------------------------------------
 
 
+@for_each_sample
 def poisson(generator: Generator, rates: Array) -> Array:
     """Poisson counts with the given rates.
 
@@ -108,6 +110,7 @@ def _poisson(uniforms: Uniforms, rate: float) -> int:
 # Binomial ---------------------------------------------------------------------------------
 
 
+@for_each_sample
 def binomial(generator: Generator, counts: Array, probabilities: Array) -> Array:
     """How many of so many trials succeed.
 
@@ -180,6 +183,7 @@ def _many_successes(uniforms: Uniforms, count: float, p: float) -> float:
 _THIRD = 0.3333333432674408  # a float32, as in PyTorch, and so is what follows from it
 
 
+@for_each_sample
 def gamma(generator: Generator, shapes: Array) -> Array:
     """Gamma variates of rate 1 and the given shapes, at least the dtype's smallest normal number.
 
@@ -218,6 +222,7 @@ def _gamma(uniforms: Uniforms, d: float, power: float) -> float:
             return scale * d * v
 
 
+@for_each_sample
 def dirichlet(generator: Generator, concentrations: Array) -> Array:
     """Points of the simplex: gamma variates divided by their sum along the last axis."""
     values = gamma(generator, concentrations.astype(np.float64))

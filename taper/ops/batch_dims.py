@@ -12,12 +12,14 @@ recorded make further such nodes, and their results leave as well.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from taper.arrays.levels import Level
-from taper.autograd.node import Node, NodeOutput
+from taper.arrays.levels import Level, started
+from taper.autograd import engine
+from taper.autograd.node import Node, NodeOutput, next_sequence
 from taper.core.tensor import LEAF, Tensor
 from taper.ops.declare import operator
 from taper.ops.reduction import cast_and_reduce
@@ -93,6 +95,32 @@ def leave(input: Tensor, dim: int, level: Level) -> Tensor:
     if edge is not None and edge is not LEAF:
         _sum_where_edges_lead_out(edge, level)
     return result
+
+
+def over_first_dim(function: Callable[[Any], Any], given: Any) -> list[Any]:
+    """What ``function(given)`` returns where its tensors are mapped over their first dimension.
+
+    `given` is a tensor or a sequence of tensors and Nones; the results are tensors and Nones.
+    """
+    tensors = [given] if isinstance(given, Tensor) else list(given or ())
+    sizes = {t._array.shape[:1] for t in tensors if t is not None}
+    if sizes == {()} or not sizes:
+        raise ValueError(
+            "vmap(vjp, in_dims=0, ...)(<inputs>): Got in_dim=0 for some input, but that input is a "
+            "Tensor of dimensionality 0 so expected in_dim to satisfy 0 <= in_dim < 0."
+        )
+    if len(sizes) != 1:
+        raise ValueError(
+            "vmap: Expected all tensors to have the same size in the mapped dimension, got sizes "
+            f"{[t._array.shape[0] for t in tensors if t is not None]} for the mapped dimension"
+        )
+    ((size,),) = sizes
+    with started(size, "error", next_sequence()) as level:
+        found = function([None if t is None else enter(t, 0, level) for t in tensors])
+        return [None if t is None else leave(t, 0, level) for t in found]
+
+
+engine.over_first_dim = over_first_dim
 
 
 class SumOverLevel:

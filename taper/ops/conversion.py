@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.levels import in_place_error, is_batched
 from taper.core import device as devices
 from taper.core import dtype as dtypes
 from taper.core.device import as_device
@@ -353,14 +354,18 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     target, source = self._array, src._array
     if self.layout is not src.layout:
         raise RuntimeError("copy_() between dense and sparse Tensors is not implemented!")
-    if type(target) is not ndarray:
+    if type(target) is not ndarray and not is_batched(target):
         if self.device.type != "meta":  # sparse, or being recorded
             target[...] = source
         self._bump_version()
         return self
-    if type(source) is not ndarray:
+    if is_batched(source):
+        if type(target) is ndarray:
+            raise in_place_error()
+    elif type(source) is not ndarray:
         raise NotImplementedError("Cannot copy out of meta tensor; no data!")
-    if not active.modes and ((self._edge is None and src._edge is None) or not is_recording()):
+    unseen = not active.modes or not (watchers or carried_by((self, src)))
+    if unseen and ((self._edge is None and src._edge is None) or not is_recording()):
         _check_copy_shapes(target.shape, source.shape)
         _warn_about_imaginary_part(source.dtype, self.dtype)
         slow._check_result_fits(self, self, "copy_")

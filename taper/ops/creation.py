@@ -217,7 +217,7 @@ def _like(
         array = dense_like(a, target.numpy_dtype, order)
         if value is not None:
             array.fill(slow.number_as(value, target))
-    elif device is None and type(a) is not np.ndarray:
+    elif type(a) is not np.ndarray and (device is None or where == a.device):
         array = np.full_like(a, 0 if value is None else value, dtype=target.numpy_dtype)
     else:
         array = uninitialized(a.shape, target, where)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.levels import batched_like, in_place_error, is_batched, shapes_error
 from taper.core.errors import normalize_dim
 from taper.core.index import Advanced, from_tensors, normalize
 from taper.core.promotion import scalar_type_name
@@ -100,7 +101,9 @@ def gather_at(input: Tensor, advanced: Any) -> Tensor:
     """The elements at an advanced index, see core/index.py."""
     arrays = advanced.arrays
     if len(arrays) == 1 and arrays[0].dtype != _BOOL and type(input) is ndarray:
-        return input.take(arrays[0], 0)
+        return input.take(arrays[0], 0) if type(arrays[0]) is ndarray else np.take(
+            input, arrays[0], 0)
+    input = batched_like(input, *arrays)
     found = input[advanced.index]
     if type(found) is ndarray and not found.flags.c_contiguous:
         return found.copy("C")
@@ -119,7 +122,7 @@ gather_at.name = "index"
 @operator("_added_at", hidden=True)
 def added_at(input: Tensor, shape: Any, advanced: Any) -> Tensor:
     """Zeros of that shape to which `input` is added at an advanced index."""
-    result = np.zeros_like(input, shape=shape)
+    result = np.zeros_like(batched_like(input, *advanced.arrays), shape=shape)
     add_at(result, advanced, input)
     return result
 
@@ -255,6 +258,8 @@ def _getitem_in_full(self: Tensor, index: Any) -> Tensor:
             return slice_dim(self, 0, index.start, index.stop, index.step)
         return basic_view(self, basic)
     view = stepped(self, basic)
+    if any([is_batched(a) and a.dtype == _BOOL for a in advanced.arrays]):
+        raise shapes_error("index")
     try:
         return gather_at(view, advanced)
     except (IndexError, RuntimeError) as error:
@@ -433,7 +438,7 @@ def checked_number(value: Any, dtype: Any) -> Any:
 
 @operator("_index_put", hidden=True, node="IndexPutBackward0")
 def put_into(input: Tensor, values: Tensor, advanced: Any, accumulate: bool) -> Tensor:
-    result = input.copy()
+    result = batched_like(input, values, *advanced.arrays).copy()
     if accumulate:
         add_at(result, advanced, values)
     else:
@@ -499,8 +504,10 @@ def put(
     _check_put(input, values)
     where = (frame.f_code, frame.f_lasti)
     array = input._array
+    if batched_like(array, values._array, *advanced.arrays) is not array:
+        raise in_place_error()
     recorded = is_recording() and (input._edge is not None or values._edge is not None)
-    if type(array) is ndarray and not recorded:
+    if (type(array) is ndarray or is_batched(array)) and not recorded:
         if not array.flags.writeable:
             slow._make_writeable(input)
             array = input._array

@@ -37,7 +37,7 @@ def _new(
     wanted, where = read_options(function, dtype, device, layout, pin_memory)
     wanted = wanted or self.dtype
     a = self._array
-    if device is None and type(a) is not np.ndarray:
+    if type(a) is not np.ndarray and (device is None or where == a.device):
         return finish(np.full_like(a, value or 0, dtype=wanted.numpy_dtype, shape=shape),
                       requires_grad)
     array = uninitialized(shape, wanted, where)
@@ -87,7 +87,7 @@ def new_full(
                 pin_memory, requires_grad)
     if isinstance(fill_value, Tensor):
         fill_value = fill_value.item()
-    if type(made._array) is np.ndarray:
+    if made.layout is devices.strided:
         made._array.fill(slow.number_as(fill_value, made.dtype))
     return made
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.arrays.levels import Level
+from taper.arrays.levels import Level, shapes_error
 from taper.ops.declare import Operator
 from taper.ops.without_data import SHAPED_BY_VALUES
 
@@ -23,7 +23,6 @@ def forward_over_samples(
     op: Operator, call: Callable[[Any], Any], values: tuple[Any, ...]
 ) -> Any:
     """What ``call(values)``, the forward, returns for all samples."""
-    from taper.arrays.batched import shapes_error
     from taper.arrays.batched_rules import each_sample, youngest
 
     if op.name in SHAPED_BY_VALUES:

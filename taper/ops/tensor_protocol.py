@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import taper
+from taper.arrays.levels import is_batched
 from taper.core.device import layout_title
 from taper.core.printing import format_tensor, tensor_str
 from taper.core.storage import new_storage
@@ -50,6 +51,8 @@ def _without_data(self: Tensor) -> Any:
 def tolist(self: Tensor) -> Any:
     """Returns the values as nested lists of Python numbers; a number if the tensor is 0-d."""
     a = self._array
+    if is_batched(a):
+        return a.tolist()
     if type(a) is not ndarray:
         raise NotImplementedError("Cannot copy out of meta tensor; no data!")
     if a.dtype.kind == "V" and a.dtype.itemsize <= 2:
@@ -157,6 +160,8 @@ def numpy(self: Tensor, *, force: bool = False) -> Any:
         if a.dtype.kind == "V" or a.dtype.num > 255:
             raise TypeError(f"Got unsupported ScalarType {_scalar_name(self)}")
         return a.view()
+    if is_batched(a):
+        return a.tolist()  # which raises the error of this, too
     if self.layout.name != "strided":
         raise TypeError(
             f"can't convert {layout_title(self.layout)} layout tensor to numpy. Use "
