@@ -25,6 +25,7 @@ __all__ = ["run_backward"]
 
 add: Callable[[Tensor, Tensor], Tensor] = set_by_ops  # ops/arithmetic
 cast_and_reduce: Callable[..., Tensor] = set_by_ops  # ops/reduction
+over_first_dim: Callable[..., Any] = set_by_ops  # ops/batch_dims
 ndarray = np.ndarray
 
 
@@ -355,7 +356,7 @@ def has_layout_of(array: Any, leaf: Any) -> bool:
 def owned_copy(grad: Tensor, leaf: Tensor) -> Tensor:
     """A copy of a gradient that nobody else holds, laid out as the leaf is."""
     array = grad._array
-    if type(array) is ndarray and type(grad) is Tensor:
+    if type(array) is ndarray and type(grad) is Tensor and grad._tangents is None:
         if type(leaf._array) is ndarray and leaf._array.shape == array.shape:
             copied = np.empty_like(leaf._array, array.dtype, subok=False)
             copied[...] = array

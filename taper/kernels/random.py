@@ -32,6 +32,7 @@ import numpy as np
 
 from taper.core.generator import Ahead, Generator
 from taper.kernels.box_muller import box_muller
+from taper.kernels.random_levels import for_each_sample
 
 __all__ = [
     "any_integers", "bernoulli", "bernoulli_of", "cauchy", "exponential", "few_normals", "fill",
@@ -122,6 +123,7 @@ def _multiply_add(x: Array, scale: float, offset: float) -> Array:
     return wide.astype(x.dtype)
 
 
+@for_each_sample
 def uniform(
     generator: Generator, shape: Shape, dtype: np.dtype[Any] = FLOAT32, low: float = 0.0,
     high: float = 1.0,
@@ -237,6 +239,7 @@ def _block_normal(generator: Generator, count: int, dtype: np.dtype[Any]) -> Arr
     return result
 
 
+@for_each_sample
 def normal(
     generator: Generator, shape: Shape, dtype: np.dtype[Any] = FLOAT32, mean: float = 0.0,
     std: float = 1.0, serial: bool = False,
@@ -277,6 +280,7 @@ def normal(
     return values if len(shape) == 1 else values.reshape(shape)
 
 
+@for_each_sample
 def normal_around(generator: Generator, mean: Any, std: Any) -> Array:
     """Normal numbers whose means, deviations or both come from arrays.
 
@@ -297,6 +301,7 @@ def normal_around(generator: Generator, mean: Any, std: Any) -> Array:
     return values
 
 
+@for_each_sample
 def log_normal(
     generator: Generator, shape: Shape, dtype: np.dtype[Any] = FLOAT32, mean: float = 1.0,
     std: float = 2.0,
@@ -309,6 +314,7 @@ def log_normal(
 # Integers ---------------------------------------------------------------------------------
 
 
+@for_each_sample
 def integers(
     generator: Generator, shape: Shape, dtype: np.dtype[Any], low: int, high: int | None
 ) -> Array:
@@ -336,6 +342,7 @@ def integers(
     return values if len(shape) == 1 else values.reshape(shape)
 
 
+@for_each_sample
 def any_integers(generator: Generator, shape: Shape, dtype: np.dtype[Any]) -> Array:
     """Whole numbers from 0 to the largest the dtype holds without gaps (`random_()`)."""
     count = math.prod(shape)
@@ -357,6 +364,7 @@ def any_integers(generator: Generator, shape: Shape, dtype: np.dtype[Any]) -> Ar
 _SEQUENTIAL = 600  # below this, swapping in a loop is faster than following the swaps
 
 
+@for_each_sample
 def permutation(generator: Generator, n: int, dtype: np.dtype[Any] = INT64) -> Array:
     """A permutation of range(n): for each i in turn, i is swapped with a random j ≥ i."""
     if n < 2:
@@ -417,11 +425,13 @@ def _follow_swaps(target: Array) -> Array:
 # Other distributions ----------------------------------------------------------------------
 
 
+@for_each_sample
 def bernoulli(generator: Generator, shape: Shape, dtype: np.dtype[Any], p: float) -> Array:
     """Ones with probability `p`, else zeros."""
     return (_uniform64(generator, math.prod(shape)) < p).astype(dtype).reshape(shape)
 
 
+@for_each_sample
 def bernoulli_of(
     generator: Generator, probabilities: Array, dtype: np.dtype[Any] | None = None
 ) -> Array:
@@ -431,6 +441,7 @@ def bernoulli_of(
     return values.astype(probabilities.dtype if dtype is None else dtype)
 
 
+@for_each_sample
 def exponential(
     generator: Generator, shape: Shape, dtype: np.dtype[Any] = FLOAT32, rate: float = 1.0
 ) -> Array:
@@ -442,6 +453,7 @@ def exponential(
     return values.astype(dtype, copy=False).reshape(shape)
 
 
+@for_each_sample
 def geometric(generator: Generator, shape: Shape, dtype: np.dtype[Any], p: float) -> Array:
     """How many trials until the first success: ⌈log u / log(1 - p)⌉."""
     values = _uniform64(generator, math.prod(shape))
@@ -450,6 +462,7 @@ def geometric(generator: Generator, shape: Shape, dtype: np.dtype[Any], p: float
     return np.ceil(values, out=values).astype(dtype, copy=False).reshape(shape)
 
 
+@for_each_sample
 def cauchy(
     generator: Generator, shape: Shape, dtype: np.dtype[Any] = FLOAT32, median: float = 0.0,
     sigma: float = 1.0,
@@ -462,6 +475,7 @@ def cauchy(
     return values.astype(dtype, copy=False).reshape(shape)
 
 
+@for_each_sample
 def multinomial(
     generator: Generator, weights: Array, num_samples: int, replacement: bool = False
 ) -> Array:
@@ -509,6 +523,7 @@ def multinomial(
     return np.ascontiguousarray(chosen.reshape(*weights.shape[:-1], num_samples))
 
 
+@for_each_sample
 def rrelu_noise(generator: Generator, x: Array, lower: float, upper: float) -> Array:
     """The slopes of rrelu in training: uniform in [lower, upper) where x ≤ 0, else 1."""
     noise = np.ones(x.shape, x.dtype)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.levels import is_batched, running
 from taper.core import dtype as dtypes
 from taper.core.dtype import _default, float32, get_default_dtype
 from taper.core.generator import default_generator
@@ -21,6 +22,7 @@ from taper.core.storage import repeats_memory
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import random as kernels
 from taper.kernels.random import few_normals
+from taper.kernels.random_levels import check_refilled
 from taper.ops import slow
 from taper.ops.declare import composite, method, operator
 from taper.ops.options import (
@@ -37,6 +39,10 @@ from taper.ops.sizes import as_sizes, size_arguments
 ndarray = np.ndarray
 _new = object.__new__
 _F32 = np.dtype(np.float32)
+
+
+# What rand and randn draw with where no vmap runs.
+_uniform, _normal = kernels.uniform.__wrapped__, kernels.normal.__wrapped__
 
 
 def check_float(kernel: str, dtype: Any) -> None:
@@ -96,9 +102,9 @@ def rand(
     """
     if dtype is device is out is layout is None and len(sizes) == 1 and type(sizes[0]) is int and (
         sizes[0] >= 0 and not requires_grad and not active.modes
-        and _default[0] is float32
+        and _default[0] is float32 and not running.vmaps
     ):
-        return wrap(kernels.uniform(generator or default_generator, sizes))
+        return wrap(_uniform(generator or default_generator, sizes))
     shape = _sizes("rand", sizes, size)
     return _finished("rand", "check_uniform_bounds", kernels.uniform, shape, generator, out, dtype,
                      layout, device, pin_memory, requires_grad)
@@ -120,13 +126,13 @@ def randn(
         tensor([ 1.5410, -0.2934])
     """
     if dtype is device is out is layout is None and sizes and not (
-        requires_grad or active.modes or _default[0] is not float32
+        requires_grad or active.modes or _default[0] is not float32 or running.vmaps
     ):
         first = sizes[0]
         if len(sizes) == 1 and type(first) is int and 0 <= first < 16:
             return wrap(few_normals(generator or default_generator, first))
         if type(first) is int and min(sizes) >= 0:
-            return wrap(kernels.normal(generator or default_generator, sizes))
+            return wrap(_normal(generator or default_generator, sizes))
     shape = _sizes("randn", sizes, size)
     return _finished("randn", "normal_kernel_cpu", kernels.normal, shape, generator, out, dtype,
                      layout, device, pin_memory, requires_grad)
@@ -144,6 +150,8 @@ def _blank_like(
     wanted, where = read_options(function, dtype, device, layout, pin_memory)
     a = input._array
     target = wanted or input.dtype
+    if is_batched(a):
+        return wrap(np.empty_like(a, target.numpy_dtype))
     if type(a) is not ndarray or (device is not None and where.type != "cpu"):
         return wrap(uninitialized(a.shape, target, input.device if device is None else where))
     order = None
@@ -359,14 +367,16 @@ def _refill(name: str, self: Tensor, write: Any) -> Tensor:
     array = self._array
     frame = sys._getframe(2)
     where = (frame.f_code, frame.f_lasti)
-    if type(array) is ndarray:
+    if running.vmaps:
+        check_refilled(array)
+    if type(array) is ndarray or is_batched(array):
         if not array.flags.writeable:
             slow._make_writeable(self)
             array = self._array
         if repeats_memory(array):
             raise slow.overlap_error()
         write(array)
-    if self._edge is not None and is_recording():
+    if (self._edge is not None and is_recording()) or carried_by((self,)):
         op = _REPLACING[name]
         original = slow.alias_with_history(self)
         result = slow.execute(op, slow.signature_of(op), (original, array), None, where)
