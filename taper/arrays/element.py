@@ -111,6 +111,15 @@ class ElementArray(np.lib.mixins.NDArrayOperatorsMixin):
             raise NotElementwise("reduction of such values")
         return self.like(self.e.reduce(op, array.node), self.dtype)
 
+    def reduced(self, op: str) -> ElementArray:
+        """A reduction along the row that NumPy has no ufunc for: reduce_argmax, reduce_argmin."""
+        node = self.e.reduce(op, self.node)
+        return self.like(node, np.dtype(np.int64) if node.type == "i64" else self.dtype)
+
+    def row_length(self) -> ElementArray:
+        """How many elements the row has."""
+        return self.like(self.e.row_length(self.node.type), self.dtype)
+
     def astype(self, dtype: Any, copy: bool = True) -> ElementArray:
         dtype = np.dtype(dtype)
         return self.like(self.e.convert(self.node, kind_of(dtype)), dtype)

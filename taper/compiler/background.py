@@ -25,7 +25,7 @@ from collections.abc import Callable, Hashable
 from taper.compiler import machine
 from taper.core.settings import settings
 
-__all__ = ["Builder", "host", "request", "wait_until_idle"]
+__all__ = ["Builder", "host", "request", "run_aside", "wait_until_idle"]
 
 Builder = Callable[[], tuple[str, str]]  # -> (text of a module, name of its function)
 
@@ -58,13 +58,13 @@ class _Compiler:
 
     def start_afresh(self) -> None:
         """In a forked child: the thread stayed with the parent, and locks may be held."""
-        self.waiting: queue.SimpleQueue[tuple[Hashable, Builder] | None] = queue.SimpleQueue()
+        self.waiting: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self.count = 0  # requests that are not done
         self.changed = threading.Condition()
         self.thread: threading.Thread | None = None
         self.closed = False
 
-    def add(self, key: Hashable, builder: Builder) -> None:
+    def add(self, job: Callable[[], None]) -> None:
         with self.changed:
             if self.closed:
                 return
@@ -72,15 +72,15 @@ class _Compiler:
             if self.thread is None:
                 self.thread = threading.Thread(target=self.run, name="taper-compiler", daemon=True)
                 self.thread.start()
-        self.waiting.put((key, builder))
+        self.waiting.put(job)
 
     def run(self) -> None:
         while True:
-            entry = self.waiting.get()
-            if entry is _TAKES_NO_MORE:
+            job = self.waiting.get()
+            if job is _TAKES_NO_MORE:
                 return
             if not self.closed:
-                compile_aside(*entry)
+                job()
             with self.changed:
                 self.count -= 1
                 self.changed.notify_all()
@@ -143,7 +143,7 @@ def request(key: Hashable, builder: Builder, exact: bool = False) -> int | None:
         address = _addresses[key] = compile_now(key, builder)
         return address
     _addresses[key] = _Pending()
-    _compiler.add(key, builder)
+    _compiler.add(lambda: compile_aside(key, builder))
     return None
 
 
@@ -159,6 +159,11 @@ def _waited_for(key: Hashable, pending: _Pending, exact: bool) -> int | None:
         return None
     _addresses[key] = pending.address
     return pending.address
+
+
+def run_aside(job: Callable[[], None]) -> None:
+    """Calls `job` in the thread that compiles: work with LLVM that must not hold anybody up."""
+    _compiler.add(job)
 
 
 def host() -> machine.Host | None:

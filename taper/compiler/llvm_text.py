@@ -109,6 +109,10 @@ class FunctionText:
         self.label(after)
         return values
 
+    def when(self, condition: str, body: Callable[[str, list[str]], Sequence[str]]) -> None:
+        """Does `body`, a loop's, once or not at all."""
+        self.loop(0, self.value(f"zext i1 {condition} to i64"), 1, [], body)
+
     def text(self) -> str:
         width = self.vector_bytes * 8
         lines = [

@@ -13,15 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from taper.compiler.expression import (
-    CONSTANT,
-    ELEMENT,
-    REDUCTIONS,
-    ROW,
-    SIZE_OF,
-    Expression,
-    Node,
-)
+from taper.compiler.expression import CONSTANT, ELEMENT, SIZE_OF, Expression, Node
 from taper.compiler.llvm_text import FunctionText
 from taper.compiler.passes import (
     Operand,
@@ -33,13 +25,16 @@ from taper.compiler.passes import (
 )
 from taper.compiler.vector_code import VectorCode, largest_size, llvm_type
 
-__all__ = ["flat_kernel", "row_kernel"]
+__all__ = [
+    "Reducer", "Rows", "address_at", "coordinates", "each", "flat_kernel", "reducer_of",
+    "row_kernel", "shared_out",
+]
 
 _BLOCK = 16384  # elements that are reduced before their result is added to that of others
 _FEW_NODES = 14  # expressions up to this length are unrolled further
 
 
-class _Rows:
+class Rows:
     """The state of writing one kernel."""
 
     def __init__(
@@ -106,6 +101,20 @@ class _Rows:
         code = VectorCode(self.text, lanes, leaf)
         return code
 
+    def first(self, node: Node) -> str:
+        """A value at the first element of the row."""
+        return self.element_code(1, "0", None, dict(self.row_values)).of(node)
+
+    def in_lanes(self, code: VectorCode, value: str, kind: str) -> str:
+        """A value of the row in all lanes."""
+        return code.splat(value, kind)
+
+    def positions(self, code: VectorCode, index: str) -> str:
+        """The place in the row of each lane, as i32."""
+        start = code.splat(self.text.value(f"trunc i64 {index} to i32"), "i32")
+        iota = f"<{', '.join(f'i32 {i}' for i in range(code.lanes))}>" if code.lanes > 1 else "0"
+        return self.text.value(f"add {code.type('i32')} {start}, {iota}")
+
     def mask(self, lanes: int, index: str, stop: str) -> str:
         """Which lanes lie before `stop`."""
         left = self.text.integer("sub", stop, index)
@@ -168,26 +177,27 @@ class _Rows:
         self, step: Pass, start: str, stop: str, wide: dict[int, str], narrow: dict[int, str]
     ) -> None:
         """Blocks of elements are reduced by themselves, and their results after that."""
-        reducers = [_reducer(self, node) for node in step.reductions]
+        reducers = [reducer_of(self, node) for node in step.reductions]
         totals = [carried for r in reducers for carried in r.start(1)]
 
         def block(first: str, totals: list[str]) -> list[str]:
             last = self.text.least(self.text.integer("add", first, _BLOCK), stop)
             found = self._reduce_block(step, reducers, first, last, wide, narrow)
             code = VectorCode(self.text, 1, lambda node: None)
-            return _each(reducers, lambda r, a, b: r.merge(code, a, b), totals, found)
+            return each(reducers, lambda r, a, b: r.merge(code, a, b), totals, found)
 
         totals = self.text.loop(start, stop, _BLOCK, totals, block)
-        for r, values in zip(reducers, _shared_out(reducers, totals), strict=True):
-            self.row_values[r.node.number] = r.finish(values)
+        for r, values in zip(reducers, shared_out(reducers, totals), strict=True):
+            self.row_values[r.node.number] = r.finish(
+                VectorCode(self.text, 1, lambda node: None), values)
 
     def _reduce_block(
-        self, step: Pass, reducers: list[_Reducer], first: str, last: str,
+        self, step: Pass, reducers: list[Reducer], first: str, last: str,
         wide: dict[int, str], narrow: dict[int, str],
     ) -> list[str]:
         def whole(index: str, totals: list[str]) -> list[str]:
             code = self.element_code(self.wide, index, None, wide)
-            new = _each(reducers, lambda r, t: r.add(code, t, code.of(r.node.args[0]), index, None),
+            new = each(reducers, lambda r, t: r.add(code, t, code.of(r.node.args[0]), index, None),
                         totals)
             self.write_stores(step, code, index, None)
             return new
@@ -195,7 +205,7 @@ class _Rows:
         def rest(index: str, totals: list[str]) -> list[str]:
             mask = self.mask(self.narrow, index, last) if self.narrow > 1 else None
             code = self.element_code(self.narrow, index, mask, narrow)
-            new = _each(reducers, lambda r, t: r.add(code, t, code.of(r.node.args[0]), index, mask),
+            new = each(reducers, lambda r, t: r.add(code, t, code.of(r.node.args[0]), index, mask),
                         totals)
             self.write_stores(step, code, index, mask)
             return new
@@ -210,7 +220,7 @@ class _Rows:
         return self._halved(reducers, values, self.narrow, 1)
 
     def _halved(
-        self, reducers: list[_Reducer], values: list[str], lanes: int, goal: int
+        self, reducers: list[Reducer], values: list[str], lanes: int, goal: int
     ) -> list[str]:
         """Reduces vectors of `lanes` to `goal` lanes, the upper half onto the lower."""
         while lanes > goal:
@@ -222,7 +232,7 @@ class _Rows:
                 lower.append(self._part(kind, value, lanes, 0, half))
                 upper.append(self._part(kind, value, lanes, half, half))
             code = VectorCode(self.text, half, lambda node: None)
-            values = _each(reducers, lambda r, a, b, code=code: r.merge(code, a, b), lower, upper)
+            values = each(reducers, lambda r, a, b, code=code: r.merge(code, a, b), lower, upper)
             lanes = half
         return values
 
@@ -249,10 +259,10 @@ class _Rows:
                            self.operands[operand].type)
 
 
-class _Reducer:
+class Reducer:
     """How one reduction is carried through loops: a list of LLVM values."""
 
-    def __init__(self, rows: _Rows, node: Node) -> None:
+    def __init__(self, rows: Rows, node: Node) -> None:
         self.rows = rows
         self.node = node
         self.kind = node.args[0].type
@@ -275,33 +285,30 @@ class _Reducer:
     def merge(self, code: VectorCode, a: list[str], b: list[str]) -> list[str]:
         return [combine(code, self.node, a[0], b[0])]
 
-    def finish(self, values: list[str]) -> str:
+    def finish(self, code: VectorCode, values: list[str]) -> str:
         return values[0]
 
 
-class _ArgReducer(_Reducer):
+class _ArgReducer(Reducer):
     """Carries the best value and its position; the first of equals wins, NaN above all."""
 
-    def __init__(self, rows: _Rows, node: Node) -> None:
+    def __init__(self, rows: Rows, node: Node) -> None:
         super().__init__(rows, node)
         self.scalar_types = [llvm_type(self.kind), "i32"]
         self.op = "gt" if node.op == "reduce_argmax" else "lt"
-        # Every lane starts with the row's first element, so that there is always a position.
-        code = rows.element_code(1, "0", None, dict(rows.row_values))
-        self.first = code.of(node.args[0])
+        # Every lane starts with the first element, so that there is always a position.
+        self.first = rows.first(node.args[0])
 
     def start(self, lanes: int) -> list[tuple[str, str]]:
         code = VectorCode(self.rows.text, lanes, lambda node: None)
-        return [(code.type(self.kind), code.splat(self.first, self.kind)),
+        return [(code.type(self.kind), self.rows.in_lanes(code, self.first, self.kind)),
                 (code.type("i32"), code.constant(0, "i32"))]
 
     def add(
         self, code: VectorCode, total: list[str], new: str, index: str, mask: str | None
     ) -> list[str]:
         text = code.text
-        start = code.splat(text.value(f"trunc i64 {index} to i32"), "i32")
-        iota = f"<{', '.join(f'i32 {i}' for i in range(code.lanes))}>" if code.lanes > 1 else "0"
-        here = text.value(f"add {code.type('i32')} {start}, {iota}")
+        here = self.rows.positions(code, index)
         wins = self._wins(code, total[0], new)
         if mask is not None:
             wins = text.value(f"and {code.type('b1')} {wins}, {mask}")
@@ -335,15 +342,15 @@ class _ArgReducer(_Reducer):
         by_place = text.value(f"and {mask} {draw}, {earlier}")
         return self._choose(code, text.value(f"or {mask} {wins}, {by_place}"), a, b)
 
-    def finish(self, values: list[str]) -> str:
-        return self.rows.text.value(f"zext i32 {values[1]} to i64")
+    def finish(self, code: VectorCode, values: list[str]) -> str:
+        return code.text.value(f"zext {code.type('i32')} {values[1]} to {code.type('i64')}")
 
 
-def _reducer(rows: _Rows, node: Node) -> _Reducer:
-    return (_ArgReducer if node.op.startswith("reduce_arg") else _Reducer)(rows, node)
+def reducer_of(rows: Rows, node: Node) -> Reducer:
+    return (_ArgReducer if node.op.startswith("reduce_arg") else Reducer)(rows, node)
 
 
-def _shared_out(reducers: list[_Reducer], values: Sequence[str]) -> list[list[str]]:
+def shared_out(reducers: list[Reducer], values: Sequence[str]) -> list[list[str]]:
     """A flat list of carried values as one list for each reduction."""
     found, position = [], 0
     for r in reducers:
@@ -353,11 +360,11 @@ def _shared_out(reducers: list[_Reducer], values: Sequence[str]) -> list[list[st
     return found
 
 
-def _each(
-    reducers: list[_Reducer], function: Callable[..., list[str]], *lists: Sequence[str]
+def each(
+    reducers: list[Reducer], function: Callable[..., list[str]], *lists: Sequence[str]
 ) -> list[str]:
     """Applies a function to each reduction's part of flat lists of carried values."""
-    parts = [_shared_out(reducers, values) for values in lists]
+    parts = [shared_out(reducers, values) for values in lists]
     return [v for r, *own in zip(reducers, *parts, strict=True) for v in function(r, *own)]
 
 
@@ -365,7 +372,7 @@ def flat_kernel(
     name: str, vector_bytes: int, expression: Expression, operands: Sequence[Operand]
 ) -> str:
     """A pointwise kernel on contiguous operands and single values; units are elements."""
-    rows = _Rows(name, vector_bytes, expression, operands)
+    rows = Rows(name, vector_bytes, expression, operands)
     text = rows.text
     rows.pointers = [text.pointer(text.argument(i)) for i in range(len(operands))]
     rows.write_row("%begin", "%end")
@@ -376,7 +383,7 @@ def row_kernel(
     name: str, vector_bytes: int, expression: Expression, operands: Sequence[Operand], outer: int
 ) -> str:
     """A kernel whose units are rows, in `outer` dimensions."""
-    rows = _Rows(name, vector_bytes, expression, operands)
+    rows = Rows(name, vector_bytes, expression, operands)
     text = rows.text
     count = len(operands)
     addresses = [text.argument(i) for i in range(count)]
@@ -387,9 +394,9 @@ def row_kernel(
     rows.strides = [s[-1] for s in strides]
 
     def row(number: str, _: list[str]) -> list[str]:
-        places = _coordinates(text, number, sizes)
+        places = coordinates(text, number, sizes)
         rows.pointers = [
-            text.pointer(_address(text, address, places, own))
+            text.pointer(address_at(text, address, places, own))
             for address, own in zip(addresses, strides, strict=True)
         ]
         rows.write_row("0", rows.length)
@@ -399,7 +406,7 @@ def row_kernel(
     return text.text()
 
 
-def _coordinates(text: FunctionText, number: str, sizes: Sequence[str]) -> list[str]:
+def coordinates(text: FunctionText, number: str, sizes: Sequence[str]) -> list[str]:
     """The place of unit `number` in each dimension, the last one running fastest."""
     places: list[str] = []
     for size in reversed(sizes[1:]):
@@ -408,7 +415,7 @@ def _coordinates(text: FunctionText, number: str, sizes: Sequence[str]) -> list[
     return [*([number] if sizes else []), *reversed(places)]
 
 
-def _address(
+def address_at(
     text: FunctionText, address: str, places: Sequence[str], strides: Sequence[str]
 ) -> str:
     for place, stride in zip(places, strides, strict=False):

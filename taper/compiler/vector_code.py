@@ -9,14 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from taper.compiler.expression import (
-    CONSTANT,
-    SIZE_OF,
-    Expression,
-    Node,
-    is_float,
-    is_signed,
-)
+from taper.compiler.expression import ELEMENT, SIZE_OF, Expression, Node, is_float, is_signed
 from taper.compiler.llvm_text import FunctionText, vector
 
 __all__ = ["VectorCode", "largest_size", "llvm_type"]
@@ -47,7 +40,7 @@ def memory_type(kind: str) -> str:
 
 def largest_size(expression: Expression) -> int:
     """The size of the widest type that is computed for each element."""
-    return max([SIZE_OF[n.type] for n in expression.nodes if n.level != CONSTANT], default=4)
+    return max([SIZE_OF[n.type] for n in expression.nodes if n.level == ELEMENT], default=4)
 
 
 def literal(value: object, kind: str) -> str:

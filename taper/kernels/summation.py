@@ -14,7 +14,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["as_divisor", "multiply_rows", "small_total", "sum_of_squares", "sum_over"]
+from taper.kernels.native_twin import with_native
+
+__all__ = [
+    "as_divisor", "multiply_rows", "small_total", "sum_many", "sum_of_squares", "sum_over",
+]
 
 ndarray = np.ndarray
 F32, F64 = np.dtype("float32"), np.dtype("float64")
@@ -23,6 +27,7 @@ _add = np.add.reduce
 _BLOCK = 1024  # the longest run that is added without splitting
 _PANEL = 8192  # elements of one matrix-vector product; OpenBLAS threads from about 9200
 _COLUMN_BLOCK = 128  # the same for sums over rows, which no vector register splits further
+_MANY = 32768  # elements from which on a native kernel adds them
 _WIDE = 256  # rows of this many columns are added faster row by row
 
 _ones32: dict[int, Any] = {}
@@ -89,11 +94,17 @@ def sum_over(x: Any, axis: Any = None, keepdim: bool = False) -> Any:
                 return result[None] if keepdim else result
         if n <= _BLOCK:
             return _add(x, axis, None, None, keepdim)
-    return _sum_many(x, axis, keepdim)
+    return sum_many(x, axis, keepdim)
 
 
 def sum_of_squares(x: Any, axis: Any = None, keepdim: bool = False) -> Any:
     """The sum of the squares of real numbers over `axis`, as in `sum_over`, without their array."""
+    if x.size > _MANY:
+        return square_many(x, axis, keepdim)
+    return _square(x, axis, keepdim)
+
+
+def _square(x: Any, axis: Any, keepdim: bool) -> Any:
     if type(x) is ndarray and (x.dtype is F32 or x.dtype is F64):
         if axis is None and not keepdim:
             flat = x.ravel()
@@ -110,6 +121,12 @@ def sum_of_squares(x: Any, axis: Any = None, keepdim: bool = False) -> Any:
     return sum_over(x * x, axis, keepdim)
 
 
+@with_native("taper.kernels.native_reductions", is_large=lambda x, axis, keepdim: True)
+def square_many(x: Any, axis: Any, keepdim: bool) -> Any:
+    """`sum_of_squares` of many elements."""
+    return _square(x, axis, keepdim)
+
+
 def multiply_rows(x: Any) -> Any:
     """The product along the last axis. Halves of long rows are multiplied with each other, which
     NumPy does several elements at a time, unlike its reduction."""
@@ -123,7 +140,8 @@ def multiply_rows(x: Any) -> Any:
     return np.multiply.reduce(x, -1)
 
 
-def _sum_many(x: Any, axis: Any, keepdim: bool) -> Any:
+@with_native("taper.kernels.native_reductions", is_large=lambda x, axis, keepdim: x.size > _MANY)
+def sum_many(x: Any, axis: Any, keepdim: bool) -> Any:
     """The sum of many float32 or float64 elements, in blocks."""
     if axis is None:
         if x.flags.c_contiguous:
@@ -139,7 +157,7 @@ def _sum_many(x: Any, axis: Any, keepdim: bool) -> Any:
         if order != list(range(x.ndim)) and y.flags.c_contiguous:
             back = np.argsort(order)
             moved = tuple(int(back[d]) for d in axes)
-            result = _sum_many(y, moved, True).transpose([int(b) for b in back])
+            result = sum_many(y, moved, True).transpose([int(b) for b in back])
             return result if keepdim else result.reshape(_without(shape, axes))
         x = x.copy()
     kept = tuple(1 if d in axes else s for d, s in enumerate(shape))

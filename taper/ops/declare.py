@@ -84,6 +84,8 @@ class Operator:
         elementwise: each element of the result depends on the same elements of the operands only,
             so that many elements may be computed by a native kernel; default: if a `ufunc`.
         rowwise: the parameter that names a dimension whose rows don't depend on each other.
+        native: a function of kernels that stands for the forward on large arrays, such as
+            "native_reductions.var"; it returns None where it has no kernel.
         view: the result shares the input's memory. aux: names of hidden extra outputs.
         outputs: None for one output; names of the fields (a named tuple) or a number, for more;
             "list" for a list or tuple of outputs as the forward returns it.
@@ -91,6 +93,8 @@ class Operator:
         dunders: Python's operators that it implements, such as ``__add__``.
         variant: a condition on the arguments, and the name of the node class where it holds:
             ``("dim is not None", "SumBackward1")``.
+        also: other names that PyTorch's documentation has for required arguments, after which no
+            other is required: ``{"value": "other"}``.
         exact_out: `out=` must have the result's dtype.
         inplace_flag: the function takes ``inplace=False`` last, as activations in
             ``nn.functional`` do.
@@ -114,6 +118,7 @@ class Operator:
         self.ufunc = options.pop("ufunc", None)
         self.elementwise: bool = options.pop("elementwise", self.ufunc is not None)
         self.rowwise: str | None = options.pop("rowwise", None)
+        self.native_path: str | None = options.pop("native", None)
         self.view = options.pop("view", False)
         self.aux: tuple[str, ...] = options.pop("aux", ())
         self.outputs = options.pop("outputs", None)
@@ -125,6 +130,7 @@ class Operator:
         self.has_inplace = options.pop("inplace", False)
         self.inplace_flag = options.pop("inplace_flag", False)
         self.variadic: str | None = options.pop("variadic", None)
+        self.also: dict[str, str] = options.pop("also", {})
         self.samples = options.pop("samples", None)
         self.is_composite = options.pop("is_composite", False)
         self.derivatives: list[Derivative] = []
@@ -155,6 +161,13 @@ class Operator:
         self.shape_rule = rule
         return rule
 
+    def given(self, parameter: str, *values: Any) -> Any:
+        """The argument that was passed under another name; TypeError if none was."""
+        for value in values:
+            if value is not None:
+                return value
+        raise TypeError(f'{self.name}() missing 1 required positional arguments: "{parameter}"')
+
     def short_path(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Takes a public function written by hand where the generated one would be too slow.
 
@@ -182,7 +195,8 @@ class Operator:
     @property
     def has_native(self) -> bool:
         """Whether many elements may be computed by native kernels."""
-        return (self.elementwise or self.rowwise is not None) and not self.is_composite
+        declared = self.elementwise or self.rowwise is not None or self.native_path is not None
+        return declared and not self.is_composite
 
     @cached_property
     def native(self) -> Any:

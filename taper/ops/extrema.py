@@ -56,7 +56,9 @@ def _shared_among_equals(
 # -- amax, amin, aminmax ------------------------------------------------------------------
 
 
-@operator(method=True, out=True, kinds="bif", kernel="max_values_cpu", with_out=matching_dtype)
+@operator(
+    method=True, out=True, kinds="bif", kernel="max_values_cpu", with_out=matching_dtype, native="native_reductions.amax",
+)
 def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     """The largest element, of all or along `dim`; NaN counts as the largest.
 
@@ -74,7 +76,9 @@ def _(grad, input, result, dim, keepdim):
     return _shared_among_equals(grad, input, result, dim, keepdim)
 
 
-@operator(method=True, out=True, kinds="bif", kernel="min_values_cpu", with_out=matching_dtype)
+@operator(
+    method=True, out=True, kinds="bif", kernel="min_values_cpu", with_out=matching_dtype, native="native_reductions.amin",
+)
 def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     """The smallest element, of all or along `dim`; NaN counts as the smallest.
 
@@ -159,7 +163,7 @@ def _check_position(bound: dict[str, Any], name: str) -> None:
 
 @operator(
     method=True, out=True, differentiable=False, kinds="if", kernel="argmax_cpu",
-    check=lambda bound: _check_position(bound, "argmax"),
+    check=lambda bound: _check_position(bound, "argmax"), native="native_reductions.argmax",
 )
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The index of the (first) largest element, of all flattened or along `dim`.
@@ -174,7 +178,7 @@ def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
 
 @operator(
     method=True, out=True, differentiable=False, kinds="if", kernel="argmin_cpu",
-    check=lambda bound: _check_position(bound, "argmin"),
+    check=lambda bound: _check_position(bound, "argmin"), native="native_reductions.argmin",
 )
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The index of the (first) smallest element, of all flattened or along `dim`.
@@ -229,7 +233,9 @@ def _extremum_of_all(ufunc: Any, name: str, input: Any) -> Any:
     return ufunc.reduce(input, None) if input.ndim else input.copy()
 
 
-@operator("max", hidden=True, out=True, kinds="bif", kernel="max_all", node="MaxBackward1")
+@operator(
+    "max", hidden=True, out=True, kinds="bif", kernel="max_all", node="MaxBackward1", native="native_reductions.max_of_all",
+)
 def max_of_all(input: Tensor) -> Tensor:
     """The largest element."""
     return _extremum_of_all(np.maximum, "max", input)
@@ -241,7 +247,7 @@ def _(grad, input, result):
 
 
 @operator("max", hidden=True, out=True, outputs=("values", "indices"), kinds="bif",
-          kernel="max_cpu")
+          kernel="max_cpu", native="native_reductions.max_along")
 def max_along(input: Tensor, dim: int, keepdim: bool = False) -> Tensor:
     """The largest elements along `dim` and their indices."""
     return _extremum_along("argmax", "max", input, dim, keepdim)
@@ -252,7 +258,9 @@ def _(grad, input_shape, result1, dim, keepdim):
     return scatter_grad(grad, result1, input_shape, dim, keepdim)
 
 
-@operator("min", hidden=True, out=True, kinds="bif", kernel="min_all", node="MinBackward1")
+@operator(
+    "min", hidden=True, out=True, kinds="bif", kernel="min_all", node="MinBackward1", native="native_reductions.min_of_all",
+)
 def min_of_all(input: Tensor) -> Tensor:
     """The smallest element."""
     return _extremum_of_all(np.minimum, "min", input)
@@ -264,7 +272,7 @@ def _(grad, input, result):
 
 
 @operator("min", hidden=True, out=True, outputs=("values", "indices"), kinds="bif",
-          kernel="min_cpu")
+          kernel="min_cpu", native="native_reductions.min_along")
 def min_along(input: Tensor, dim: int, keepdim: bool = False) -> Tensor:
     """The smallest elements along `dim` and their indices."""
     return _extremum_along("argmin", "min", input, dim, keepdim)

@@ -8,6 +8,7 @@ the first large array comes.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from taper.ops.declare import Operator
@@ -36,12 +37,34 @@ class FirstNative:
         return self._find().into(*arrays)  # type: ignore[no-any-return]
 
 
+class Twin:
+    """A native function of a forward's arguments, which returns None where it has no kernel."""
+
+    def __init__(self, op: Operator, path: str) -> None:
+        self.forward = op.forward
+        module, _, name = path.rpartition(".")
+        self.function = getattr(import_module(f"taper.kernels.{module}"), name)
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        result = self.function(*args, **named)
+        return self.forward(*args, **named) if result is None else result
+
+    def compute(self, args: Any, named: Any) -> Any:
+        return self.function(*args, **named)
+
+
 def make_native(op: Operator) -> Any:
     """The forward of an operator by native kernels, as its declaration allows."""
     signature = Signature(op.forward, op.variadic)
+    if op.native_path is not None:
+        return Twin(op, op.native_path)
     positions = [i for i, p in enumerate(signature.parameters) if p.role is not VALUE]
-    if not op.has_native or any(p.role is LIST for p in signature.tensors):
-        raise TypeError(f"operator {op.path} has no native form")
+    if any(p.role is LIST for p in signature.tensors):
+        raise TypeError(f"operator {op.path}: lists have no elementwise form")
+    if op.rowwise is not None:
+        from taper.kernels.native_rows import Rowwise
+
+        return Rowwise(op.forward, positions, signature.names.index(op.rowwise), op.upcast)
     from taper.kernels.native import Elementwise
 
     return Elementwise(op.forward, positions, op.upcast)

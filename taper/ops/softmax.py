@@ -34,7 +34,7 @@ def _contiguous(array: Any) -> Any:
 
 @operator(
     method=True, promote=_dtype, upcast=True, kinds="f", kernel="softmax_lastdim_kernel_impl",
-    aliases=("special.softmax",), out=True,
+    aliases=("special.softmax",), out=True, rowwise="dim",
 )
 def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     r"""Positive numbers that sum to 1 along `dim`: :math:`y_i = e^{x_i} / \sum_j e^{x_j}`.
@@ -65,7 +65,8 @@ def _(grad, result, dim):
 
 
 @operator(
-    hidden=True, promote="result_type", upcast=True, node="SoftmaxBackwardDataBackward0"
+    hidden=True, promote="result_type", upcast=True, node="SoftmaxBackwardDataBackward0",
+    rowwise="dim",
 )
 def softmax_backward(grad_output: Tensor, output: Tensor, dim: int) -> Tensor:
     """The gradient of `softmax`, from its result."""
@@ -88,6 +89,7 @@ def _(grad, grad_output, output, dim):
 @operator(
     method=True, promote=_dtype, upcast=True, kinds="f",
     kernel="log_softmax_lastdim_kernel_impl", aliases=("special.log_softmax",), out=True,
+    rowwise="dim",
 )
 def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     r"""Logarithms of `softmax`, without its loss of precision: :math:`x_i - \ln\sum_j e^{x_j}`.
@@ -118,7 +120,8 @@ def _(grad, result, dim):
 
 
 @operator(
-    hidden=True, promote="result_type", upcast=True, node="LogSoftmaxBackwardDataBackward0"
+    hidden=True, promote="result_type", upcast=True, node="LogSoftmaxBackwardDataBackward0",
+    rowwise="dim",
 )
 def log_softmax_backward(grad_output: Tensor, output: Tensor, dim: int) -> Tensor:
     """The gradient of `log_softmax`, from its result."""

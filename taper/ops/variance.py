@@ -70,7 +70,9 @@ def _spread(name: str, input: Any, dim: Any, correction: Any, keepdim: bool) -> 
     return variance if shape else variance.reshape(()), mean
 
 
-@operator(method=True, out=True, promote=_inexact("std and var"), upcast=True)
+@operator(
+    method=True, out=True, promote=_inexact("std and var"), upcast=True, native="native_reductions.var",
+)
 def var(
     input: Tensor, dim: bool | Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: Any = None,
@@ -104,7 +106,9 @@ def _(grad, input, dim, unbiased, keepdim, correction):
     return _var_grad(grad, input, dim, correction, keepdim)
 
 
-@operator(method=True, out=True, promote=_inexact("std and var"), upcast=True)
+@operator(
+    method=True, out=True, promote=_inexact("std and var"), upcast=True, native="native_reductions.std",
+)
 def std(
     input: Tensor, dim: bool | Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: Any = None,

@@ -16,9 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from taper.core.storage import address_of
+
 __all__ = ["clear", "new_array"]
 
 _SMALLEST = 1 << 20  # bytes; malloc itself reuses what is smaller
+_ALIGNED = 1 << 15  # bytes; from here on arrays begin at a cache line: vectors that cross one cost double
 _ROUNDED_TO = 1 << 16  # so that similar sizes can use each other's memory
 _MOST_BYTES = 1 << 28  # that wait in the pool
 _LINE = 64
@@ -79,9 +82,10 @@ def new_array(shape: Any, dtype: Any, size: int, strides: Any = None) -> Any:
     global _waiting
     count = size * dtype.itemsize
     if count < _SMALLEST:
-        if strides is None:
+        if count < _ALIGNED and strides is None:
             return np.empty(shape, dtype)
-        return _ndarray(shape, dtype, np.empty(size, dtype), 0, strides)
+        raw = np.empty(count + _LINE, np.uint8)
+        return _ndarray(shape, dtype, raw, -address_of(raw) % _LINE, strides)
     capacity = -(-count // _ROUNDED_TO) * _ROUNDED_TO
     memory = None
     with _lock:
@@ -93,7 +97,7 @@ def new_array(shape: Any, dtype: Any, size: int, strides: Any = None) -> Any:
                 del _free[capacity]
     if memory is None:
         raw = np.empty(capacity + _LINE, np.uint8)
-        memory = raw, -raw.ctypes.data % _LINE
+        memory = raw, -address_of(raw) % _LINE
     block = _block_type(capacity).from_buffer(*memory)
     block.memory = memory
     block.capacity = capacity

@@ -1,0 +1,345 @@
+"""Native kernels of reductions: sums, extremes and their places, variances, log-sum-exp, norms.
+
+Each function has the arguments of the definition that it stands for, and returns None where NumPy
+shall compute: other dtypes, memory that is not in C order, kernels that are not ready.
+
+Note [blocks]. One long row is cut into blocks of a fixed length, so that several threads share it;
+what the blocks give is put together in float64. The length depends on nothing else, so results
+don't depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from taper.kernels.native_rows import (
+    FULL,
+    LARGE,
+    RowProgram,
+    largest,
+    mean_of,
+    smallest,
+    total,
+)
+
+__all__ = [
+    "amax", "amin", "argmax", "argmin", "as_rows", "logsumexp", "max_along", "max_of_all",
+    "min_along", "min_of_all", "square_many", "std", "sum_many", "var",
+]
+
+ndarray = np.ndarray
+F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
+_FLOATS = (F32, F64)
+_BLOCK = 16384  # elements along memory
+_TALL_BLOCK = 512  # rows across memory
+
+
+def as_rows(
+    x: Any, axis: Any
+) -> tuple[int, int, int, tuple[int, ...], tuple[int, ...]] | None:
+    """(outer, n, inner) of a reduction over neighbouring axes, and the shape of its result without
+    and with them; None for arrays that aren't plain, large floats in C order."""
+    if type(x) is not ndarray or x.dtype not in _FLOATS or x.size <= LARGE or not (
+        x.flags.c_contiguous
+    ):
+        return None
+    shape = x.shape
+    if axis is None:
+        return 1, x.size, 1, (), (1,) * x.ndim
+    axes = (axis,) if type(axis) is int else tuple(sorted(axis))
+    axes = tuple([a + x.ndim if a < 0 else a for a in axes])
+    first, last = axes[0], axes[-1]
+    if last - first + 1 != len(axes) or first < 0 or last >= x.ndim:
+        return None
+    kept = tuple([1 if d in axes else s for d, s in enumerate(shape)])
+    without = (*shape[:first], *shape[last + 1 :])
+    return prod(shape[:first]), prod(shape[first : last + 1]), prod(shape[last + 1 :]), without, kept
+
+
+def _shaped(values: Any, rows: Any, keepdim: bool) -> Any:
+    return values.reshape(rows[4] if keepdim else rows[3])
+
+
+def _in_blocks(program: RowProgram, x: Any, n: int, inner: int) -> list[Any] | None:
+    """What a program gives for each block of one row; see Note [blocks]. Each result has shape
+    (blocks, inner); and the blocks' lengths, as a column."""
+    block = _BLOCK if inner == 1 else _TALL_BLOCK
+    count, rest = divmod(n, block)
+    flat = x.reshape(n, inner)
+    parts = []
+    lengths = []
+    if count:
+        parts.append(program(count, block, inner, flat[: count * block]))
+        lengths += [block] * count
+    if rest:
+        parts.append(program(1, rest, inner, flat[count * block :]))
+        lengths.append(rest)
+    if any(p is None for p in parts):
+        return None
+    results: list[Any] = [np.concatenate(r) if len(r) > 1 else r[0]
+                          for r in zip(*parts, strict=True)]  # type: ignore[arg-type]
+    results.append(np.array(lengths, np.float64)[:, None])
+    return results
+
+
+def _is_shared(rows: Any) -> bool:
+    """Whether there are too few rows for the threads, so that they are cut into blocks."""
+    outer, n, inner = rows[:3]
+    if outer > 1:
+        return False
+    return n > 2 * _BLOCK if inner == 1 else inner < 256 and n > 2 * _TALL_BLOCK
+
+
+# -- sums ------------------------------------------------------------------------------------------
+
+
+def _squares(x: Any) -> Any:
+    return total(x * x)
+
+
+_TOTAL, _SQUARES = RowProgram(total, FULL), RowProgram(_squares, FULL)
+
+
+def _added(program: RowProgram, x: Any, axis: Any, keepdim: bool) -> Any:
+    rows = as_rows(x, axis)
+    if rows is None:
+        return None
+    outer, n, inner = rows[:3]
+    if _is_shared(rows):
+        found = _in_blocks(program, x, n, inner)
+        if found is None:
+            return None
+        values = np.add.reduce(found[0], 0, np.float64).astype(x.dtype)
+    else:
+        results = program(outer, n, inner, x)
+        if results is None:
+            return None
+        values = results[0]
+    return _shaped(values, rows, keepdim)
+
+
+def sum_many(x: Any, axis: Any, keepdim: bool) -> Any:
+    """The sum over `axis`. Of runs of neighbouring axes, the last one goes first."""
+    if type(axis) is tuple:
+        axes = sorted(axis)
+        start = len(axes) - 1
+        while start and axes[start] - axes[start - 1] == 1:
+            start -= 1
+        if start and axes[0] >= 0:
+            part = _added(_TOTAL, x, tuple(axes[start:]), True)
+            if part is None:
+                return None
+            rest = np.add.reduce(part, tuple(axes[:start]), None, None, True)
+            return rest if keepdim else rest.reshape(
+                tuple([s for d, s in enumerate(x.shape) if d not in axes]))
+    return _added(_TOTAL, x, axis, keepdim)
+
+
+def square_many(x: Any, axis: Any, keepdim: bool) -> Any:
+    """The sum of the squares over `axis`."""
+    return _added(_SQUARES, x, axis, keepdim)
+
+
+# -- extremes --------------------------------------------------------------------------------------
+
+
+def _largest_and_place(x: Any) -> Any:
+    return largest(x), x.reduced("reduce_argmax")
+
+
+def _smallest_and_place(x: Any) -> Any:
+    return smallest(x), x.reduced("reduce_argmin")
+
+
+_EXTREME = {True: RowProgram(largest, FULL), False: RowProgram(smallest, FULL)}
+_WITH_PLACE = {True: RowProgram(_largest_and_place, FULL),
+               False: RowProgram(_smallest_and_place, FULL)}
+
+
+def _extreme(is_max: bool, x: Any, axis: Any, keepdim: bool) -> Any:
+    rows = as_rows(x, axis)
+    if rows is None:
+        return None
+    outer, n, inner = rows[:3]
+    if _is_shared(rows):
+        found = _in_blocks(_EXTREME[is_max], x, n, inner)
+        if found is None:
+            return None
+        values = (np.maximum if is_max else np.minimum).reduce(found[0], 0)
+    else:
+        results = _EXTREME[is_max](outer, n, inner, x)
+        if results is None:
+            return None
+        values = results[0]
+    return _shaped(values, rows, keepdim)
+
+
+def _with_place(is_max: bool, x: Any, axis: Any, keepdim: bool) -> Any:
+    """Values and int64 places of the largest or smallest elements."""
+    rows = as_rows(x, axis)
+    if rows is None or rows[1] >= 1 << 31:
+        return None
+    outer, n, inner = rows[:3]
+    program = _WITH_PLACE[is_max]
+    if _is_shared(rows):
+        found = _in_blocks(program, x, n, inner)
+        if found is None:
+            return None
+        values, places, lengths = found
+        block = values.argmax(0) if is_max else values.argmin(0)
+        columns = np.arange(inner)
+        starts = np.concatenate([[0], np.cumsum(lengths[:-1, 0])]).astype(np.int64)
+        values, places = values[block, columns], places[block, columns] + starts[block]
+    else:
+        results = program(outer, n, inner, x)
+        if results is None:
+            return None
+        values, places = results
+    return _shaped(values, rows, keepdim), _shaped(places, rows, keepdim)
+
+
+def _axis_of(dim: Any, x: Any) -> Any:
+    """One axis from the front, or None for all; the definition says what is wrong with others."""
+    if dim is None:
+        return None
+    if type(dim) is int and -x.ndim <= dim < x.ndim:
+        return dim % x.ndim
+    return False
+
+
+def max_along(input: Any, dim: Any, keepdim: bool = False) -> Any:
+    axis = _axis_of(dim, input)
+    return None if axis is False else _with_place(True, input, axis, keepdim)
+
+
+def min_along(input: Any, dim: Any, keepdim: bool = False) -> Any:
+    axis = _axis_of(dim, input)
+    return None if axis is False else _with_place(False, input, axis, keepdim)
+
+
+def argmax(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    axis = _axis_of(dim, input)
+    found = None if axis is False else _with_place(True, input, axis, keepdim)
+    return None if found is None else found[1]
+
+
+def argmin(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    axis = _axis_of(dim, input)
+    found = None if axis is False else _with_place(False, input, axis, keepdim)
+    return None if found is None else found[1]
+
+
+def _axes_of(dim: Any, x: Any) -> Any:
+    """Axes from the front, None for all, False for what the definition shall look at."""
+    if isinstance(dim, (tuple, list)):
+        if not dim:
+            return None
+        axes = [_axis_of(d, x) for d in dim]
+        if any(a is False or a is None for a in axes) or len(set(axes)) < len(axes):
+            return False
+        return tuple(axes) if len(axes) < x.ndim else None
+    return _axis_of(dim, x)
+
+
+def amax(input: Any, dim: Any = (), keepdim: bool = False) -> Any:
+    axis = _axes_of(dim, input)
+    return None if axis is False else _extreme(True, input, axis, keepdim)
+
+
+def amin(input: Any, dim: Any = (), keepdim: bool = False) -> Any:
+    axis = _axes_of(dim, input)
+    return None if axis is False else _extreme(False, input, axis, keepdim)
+
+
+def max_of_all(input: Any) -> Any:
+    return _extreme(True, input, None, False)
+
+
+def min_of_all(input: Any) -> Any:
+    return _extreme(False, input, None, False)
+
+
+# -- variances and the rest ------------------------------------------------------------------------
+
+
+def _mean_and_squares(x: Any) -> Any:
+    mean = mean_of(x)
+    off = x - mean
+    return mean, total(off * off)
+
+
+_MEAN_AND_SQUARES = RowProgram(_mean_and_squares, FULL)
+
+
+def mean_and_squares(x: Any, rows: Any) -> Any:
+    """The mean of each row and the sum of squared differences from it, of shape (outer, inner).
+
+    Source of the rule for blocks: Chan, Golub and LeVeque, Updating Formulae and a Pairwise
+    Algorithm for Computing Sample Variances.
+    """
+    outer, n, inner = rows[:3]
+    if not _is_shared(rows):
+        return _MEAN_AND_SQUARES(outer, n, inner, x)
+    found = _in_blocks(_MEAN_AND_SQUARES, x, n, inner)
+    if found is None:
+        return None
+    means, squares, lengths = found
+    mean = np.add.reduce(means * lengths, 0) / n
+    between = np.add.reduce((means - mean) ** 2 * lengths, 0)
+    squares = np.add.reduce(squares, 0, np.float64) + between
+    return mean[None].astype(x.dtype), squares[None].astype(x.dtype)
+
+
+def _variance(
+    input: Any, dim: Any, unbiased: Any, keepdim: bool, correction: Any
+) -> Any:
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    if unbiased is not None:
+        correction = 1 if unbiased else 0
+    correction = 1 if correction is None else correction
+    axis = _axes_of(dim, input)
+    rows = None if axis is False else as_rows(input, axis)
+    if rows is None or rows[1] <= correction:
+        return None
+    found = mean_and_squares(input, rows)
+    if found is None:
+        return None
+    left = input.dtype.type(rows[1] - correction)
+    return _shaped(np.true_divide(found[1], left), rows, keepdim)
+
+
+def var(
+    input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
+    correction: Any = None,
+) -> Any:
+    return _variance(input, dim, unbiased, keepdim, correction)
+
+
+def std(
+    input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
+    correction: Any = None,
+) -> Any:
+    found = _variance(input, dim, unbiased, keepdim, correction)
+    return None if found is None else np.sqrt(found)
+
+
+def _log_sum_exp(x: Any) -> Any:
+    info = np.finfo(x.dtype)
+    most = np.minimum(np.maximum(largest(x), x.dtype.type(info.min)), x.dtype.type(info.max))
+    return np.log(total(np.exp(x - most))) + most
+
+
+_LOG_SUM_EXP = RowProgram(_log_sum_exp, FULL)
+
+
+def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Any:
+    axis = _axes_of(dim, input)
+    rows = None if axis is False else as_rows(input, axis)
+    if rows is None or _is_shared(rows):
+        return None
+    found = _LOG_SUM_EXP(*rows[:3], input)
+    return None if found is None else _shaped(found[0], rows, keepdim)
