@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.primitive import primitive
+from taper.kernels.native_twin import with_native
 
 __all__ = ["convolve", "input_gradient", "output_size", "transposed_size", "weight_gradient"]
 
@@ -29,6 +30,7 @@ Array = np.ndarray[Any, Any]
 Ints = tuple[int, ...]
 
 _PART = 1 << 17  # elements of a part of the columns: 0.5 MB of float32
+_WORTH_A_KERNEL = 1 << 18  # multiplications
 _SHORT_ROW_BYTES = 128
 _SHORT_ROW = 14  # rows up to here are copied faster with their channels side by side
 
@@ -123,14 +125,33 @@ def suits_pixels(channels: int, kernel: Ints, dilation: Ints, out: Ints, groups:
     )
 
 
+def _is_large(x: Array, weight: Array, *_: Any) -> bool:
+    """Whether there is enough to multiply for a native kernel; of either gradient, too."""
+    return x.size * weight.size > _WORTH_A_KERNEL * x.shape[1]
+
+
+def _with_bias(result: Array, bias: Array | None) -> Array:
+    if bias is not None:
+        result += bias.reshape(-1, *[1] * (result.ndim - 2))
+    return result
+
+
 @primitive
+@with_native("taper.kernels.native_convolution", _is_large)
 def convolve(
-    x: Array, weight: Array, stride: Ints, padding: Ints, dilation: Ints, groups: int
+    x: Array, weight: Array, stride: Ints, padding: Ints, dilation: Ints, groups: int,
+    bias: Array | None = None,
 ) -> Array:
     """The convolution (without flipping, as in all of deep learning) of x with the weight.
 
-    x: (batch, channels, *space), weight: (filters, channels / groups, *kernel).
+    x: (batch, channels, *space), weight: (filters, channels / groups, *kernel), bias: (filters,).
     """
+    return _with_bias(_convolve(x, weight, stride, padding, dilation, groups), bias)
+
+
+def _convolve(
+    x: Array, weight: Array, stride: Ints, padding: Ints, dilation: Ints, groups: int
+) -> Array:
     batch, channels = x.shape[:2]
     filters, each, *rest = weight.shape
     kernel = tuple(rest)
@@ -167,7 +188,8 @@ def convolve(
 
 @convolve.shapes
 def _(
-    x: Array, weight: Array, stride: Ints, padding: Ints, dilation: Ints, groups: int
+    x: Array, weight: Array, stride: Ints, padding: Ints, dilation: Ints, groups: int,
+    bias: Array | None = None,
 ) -> Any:
     out = output_size(x.shape[2:], weight.shape[2:], stride, padding, dilation)
     return (x.shape[0], weight.shape[0], *out), x.dtype
@@ -291,11 +313,22 @@ def images_of(x: Array) -> Iterator[slice]:
 
 
 @primitive
+@with_native("taper.kernels.native_convolution", _is_large)
 def input_gradient(
+    grad: Array, weight: Array, size: Ints, stride: Ints, padding: Ints, dilation: Ints,
+    groups: int, bias: Array | None = None,
+) -> Array:
+    """The gradient of a convolution's input, whose sizes are `size`; or, with a bias maybe, a
+    transposed convolution."""
+    return _with_bias(
+        _input_gradient(grad, weight, size, stride, padding, dilation, groups), bias
+    )
+
+
+def _input_gradient(
     grad: Array, weight: Array, size: Ints, stride: Ints, padding: Ints, dilation: Ints,
     groups: int,
 ) -> Array:
-    """The gradient of a convolution's input, whose sizes are `size`; a transposed convolution."""
     batch, filters = grad.shape[:2]
     _, each, *rest = weight.shape
     kernel = tuple(rest)
@@ -313,7 +346,7 @@ def input_gradient(
         and output_size(out, kernel, stride, flipped, dilation) == size
     ):
         mirrored = np.flip(weight, tuple(range(2, weight.ndim))).swapaxes(0, 1)
-        return convolve(grad, np.ascontiguousarray(mirrored), stride, flipped, dilation, 1)
+        return _convolve(grad, np.ascontiguousarray(mirrored), stride, flipped, dilation, 1)
     padded = np.zeros(
         (batch, groups, each, *[
             max(n + 2 * p, (m - 1) * s + d * (k - 1) + 1)
@@ -359,12 +392,17 @@ def input_gradient(
 @input_gradient.shapes
 def _(
     grad: Array, weight: Array, size: Ints, stride: Ints, padding: Ints, dilation: Ints,
-    groups: int,
+    groups: int, bias: Array | None = None,
 ) -> Any:
     return (grad.shape[0], weight.shape[1] * groups, *size), grad.dtype
 
 
+def _has_large_dots(grad: Array, x: Array, kernel: Ints, *_: Any) -> bool:
+    return grad.size * x.shape[1] * math.prod(kernel) > _WORTH_A_KERNEL
+
+
 @primitive
+@with_native("taper.kernels.native_convolution", _has_large_dots)
 def weight_gradient(
     grad: Array, x: Array, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
 ) -> Array:

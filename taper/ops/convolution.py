@@ -213,12 +213,8 @@ def convolution(
     except TypeError:  # lists are not hashable
         *numbers, size = _plan(input.shape, weight.shape, bias_shape, *numbers)
     if transposed:
-        result = kernel.input_gradient(input, weight, size, *numbers, groups)
-    else:
-        result = kernel.convolve(input, weight, *numbers, groups)
-    if bias is not None:
-        result += bias.reshape(-1, *(1,) * (weight.ndim - 2))
-    return result
+        return kernel.input_gradient(input, weight, size, *numbers, groups, bias)
+    return kernel.convolve(input, weight, *numbers, groups, bias)
 
 
 @convolution.derivative("input", "weight", "bias")

@@ -1,0 +1,442 @@
+"""Native convolutions: the twins of kernels/convolution.py, by shifted products.
+
+See compiler/shifted_products.py for the kernels and flat_layout.py for the layout. What is planned
+from shapes alone is kept; a call spreads the input, packs the weight and computes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from functools import cache, lru_cache
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from taper.compiler.background import host
+from taper.compiler.shifted_products import (
+    BLOCKS_AT_ONCE,
+    DOTS_WORDS,
+    PACK_WORDS,
+    PRODUCT_WORDS,
+    SPREAD_WORDS,
+    Tile,
+)
+from taper.core.storage import address_of
+from taper.kernels.convolution import output_size
+from taper.kernels.flat_layout import Layout, filled, layout_of, lines_of, table, units_of
+from taper.kernels.native import Kernel
+from taper.runtime.large_arrays import new_array
+
+__all__ = ["convolve", "input_gradient", "weight_gradient"]
+
+Array = np.ndarray[Any, Any]
+Ints = tuple[int, ...]
+
+_KINDS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
+_GRAIN = 1 << 21  # multiplications that are worth a thread of their own
+_SLACK = 512  # elements beyond a buffer that may be read
+
+
+@cache
+def _kernel(name: str, *details: Any) -> Kernel:
+    """A kernel of compiler/shifted_products.py; `details` are its arguments but the width."""
+    words = {"product": PRODUCT_WORDS, "dots": DOTS_WORDS, "spread": SPREAD_WORDS,
+             "pack": PACK_WORDS}[name]
+
+    def build() -> tuple[str, str]:
+        from taper.compiler import machine, shifted_products
+
+        return getattr(shifted_products, name)(name, machine.host().vector_bytes, *details), name
+
+    return Kernel(build, len(words))
+
+
+def _ready(*kernels: Kernel) -> list[tuple[Kernel, int]] | None:
+    """The kernels with their addresses; None unless all are there. Asks for all at once."""
+    found = [(kernel, kernel.address()) for kernel in kernels]
+    return [(kernel, a) for kernel, a in found if a is not None] if all(
+        a is not None for _, a in found) else None
+
+
+def _kind_of(*arrays: Array) -> str | None:
+    """The kernels' name of the dtype that all arrays have; None if there are no kernels for it."""
+    kind = _KINDS.get(arrays[0].dtype)
+    same = all(a.dtype == arrays[0].dtype for a in arrays)
+    return kind if same and all(a.size for a in arrays) else None
+
+
+# -- planes ----------------------------------------------------------------------------------------
+
+
+def _spread(x: Array, layout: Layout, low: Ints, kind: str) -> Array | None:
+    """The planes of x in a layout, with some memory behind that may be read."""
+    strides = filled(x.strides[2:], 0)
+    step = strides[2] * layout.phases[2]
+    elements, rest = divmod(step, x.itemsize)
+    kernel = _kernel("spread", kind, elements if not rest and 0 < elements <= 4 else 0)
+    address = kernel.address()
+    if address is None:
+        return None
+    size = filled(x.shape[2:], 1)
+    lines, width = lines_of(layout, size, low, strides, x.itemsize)
+    batch, channels = x.shape[:2]
+    planes = batch * channels
+    found: Array = new_array((planes * layout.plane + _SLACK,), x.dtype,
+                             planes * layout.plane + _SLACK)
+    words = (
+        address_of(x), address_of(found), address_of(lines), len(lines), width, channels,
+        x.strides[0], x.strides[1], step, layout.plane * x.itemsize,
+    )
+    kernel.run(address, words, planes, max(1, 16384 // layout.plane))
+    return found
+
+
+# -- products --------------------------------------------------------------------------------------
+
+
+class _Product(NamedTuple):
+    """What a product's launch needs, besides addresses."""
+
+    tile: Tile
+    offsets: Array  # of k in the source
+    places: Array  # of k in the weight
+    units: Array
+    span: int  # elements between the first and the last of a unit
+    pitches: tuple[int, int, int]  # of the source, in elements; of the result; between elements
+
+
+def _span(units: Array, pitch: int) -> tuple[int, int]:
+    """The least and the greatest number of elements from the first to the last of a unit."""
+    spans = (units[:, 2] - 1) * pitch + units[:, 3]
+    return int(spans.min()), int(spans.max())
+
+
+def _run_product(
+    plan: _Product, source: Any, weight: Array, bias: Array | None, result: Array,
+    rows: int, groups: int, strides: Any,
+) -> bool:
+    """Computes a product for all images. `strides` are the source's (image, group) and the
+    weight's (group, row). Tells whether the kernels were there."""
+    tile = plan.tile
+    is_stepped = plan.pitches[2] != result.itemsize
+    ready = _ready(_kernel("product", tile, is_stepped), _kernel("pack", tile))
+    if ready is None:
+        return False
+    (kernel, address), (pack, pack_address) = ready
+    tiles = -(-rows // tile.rows)
+    depth = len(plan.offsets)
+    packed = new_array((groups * tiles * tile.rows * depth,), result.dtype,
+                       groups * tiles * tile.rows * depth)
+    source_image, source_group, weight_group, weight_row = strides
+    pack.run(pack_address, (
+        address_of(weight), address_of(packed), address_of(plan.places), depth, rows, tiles,
+        weight_group, weight_row,
+    ), groups * tiles, max(1, 16384 // max(1, tile.rows * depth)))
+    biases = np.zeros((groups, tiles * tile.rows), result.dtype)
+    if bias is not None:
+        biases[:, :rows] = bias.reshape(groups, rows)
+    batch = result.shape[0]
+    _, row = result.strides[:2]
+    kernel.run(address, (
+        address_of(packed), address_of(plan.offsets), depth, address_of(source),
+        address_of(result), address_of(biases), tiles, rows, address_of(plan.units),
+        len(plan.units), groups, source_image, source_group, result.strides[0], row * rows, row,
+        *plan.pitches,
+    ), batch * groups * len(plan.units) * tiles,
+        max(1, _GRAIN // (tile.rows * max(1, depth) * plan.span)))
+    return True
+
+
+class _Forward(NamedTuple):
+    out: Ints  # the result's sizes
+    layout: Layout | None  # of the input; None if it is used where it lies
+    low: Ints
+    product: _Product
+
+
+def _positions(kernel: Ints) -> Any:
+    return itertools.product(*map(range, kernel))
+
+
+def _extent(out: Ints, kernel: Ints, stride: Ints, dilation: Ints) -> Ints:
+    """How far the windows reach."""
+    return tuple([
+        (n - 1) * s + d * (k - 1) + 1
+        for n, k, s, d in zip(out, kernel, stride, dilation, strict=True)
+    ])
+
+
+@lru_cache(maxsize=256)
+def _forward_plan(
+    size: Ints, weight: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int,
+    kind: str, itemsize: int, vector_bytes: int,
+) -> _Forward:
+    from taper.compiler.shifted_products import product_tile
+
+    filters, each, *rest = weight
+    out = output_size(size, tuple(rest), stride, padding, dilation)
+    kernel, wide = filled(rest, 1), filled(out, 1)
+    steps, low = filled(stride, 1), filled(padding, 0)
+    dilation = filled(dilation, 1)
+    taps = prod(kernel)
+    layout = layout_of(_extent(wide, kernel, steps, dilation), steps)
+    tile = product_tile(kind, vector_bytes, filters // groups)
+    is_plain = not any(padding) and max(stride) == 1
+    full = filled(size, 1)
+    if is_plain and taps == 1:
+        layout, wide = Layout((1, 1, prod(full)), (1, 1, 1)), (1, 1, prod(full))
+    elif is_plain and layout.size != full:
+        is_plain = False
+    units = units_of(wide, layout, 0, _dense_strides(wide, itemsize), 0, itemsize)
+    least, greatest = _span(units, layout.size[2])
+    if is_plain and least < tile.lanes * tile.vectors:
+        is_plain = False  # a tile would read behind the array
+    shifts = [
+        layout.shift_of(tuple([i * d for i, d in zip(p, dilation, strict=True)]))
+        for p in _positions(kernel)
+    ]
+    offsets = (np.arange(each)[:, None] * layout.plane + table(shifts)) * itemsize
+    places = np.arange(each * taps, dtype=np.int64) * itemsize
+    return _Forward(
+        out, None if is_plain else layout, low,
+        _Product(tile, offsets.reshape(-1), places, units, greatest,
+                 (layout.size[2], wide[2] * itemsize, itemsize)),
+    )
+
+
+def _dense_strides(size: Ints, itemsize: int) -> Ints:
+    return (size[1] * size[2] * itemsize, size[2] * itemsize, itemsize)
+
+
+def convolve(
+    x: Array, weight: Array, stride: Ints, padding: Ints, dilation: Ints, groups: int,
+    bias: Array | None = None,
+) -> Array | None:
+    """`kernels.convolution.convolve`, or None without a kernel."""
+    kind = _kind_of(x, weight)
+    here = host()
+    if kind is None or here is None or weight.ndim > 5:
+        return None
+    plan = _forward_plan(
+        x.shape[2:], weight.shape, stride, padding, dilation, groups, kind, x.itemsize,
+        here.vector_bytes,
+    )
+    filters, each = weight.shape[:2]
+    if not prod(plan.out):
+        return None
+    weight = np.ascontiguousarray(weight)
+    if plan.layout is None:
+        source: Array | None = np.ascontiguousarray(x)
+        plane = prod(x.shape[2:])
+    elif plan.layout.size == (1, 1, prod(x.shape[2:])) and not any(plan.low):
+        # A product per pixel whose planes are shorter than a tile.
+        source = _spread(x.reshape(*x.shape[:2], -1), plan.layout, plan.low, kind)
+        plane = plan.layout.plane
+    else:
+        source = _spread(x, plan.layout, plan.low, kind)
+        plane = plan.layout.plane
+    if source is None:
+        return None
+    rows = filters // groups
+    shape = (x.shape[0], filters, *plan.out)
+    result: Array = new_array(shape, x.dtype, prod(shape))
+    group = each * plane * x.itemsize
+    strides = (group * groups, group, rows * weight.strides[0], weight.strides[0])
+    done = _run_product(plan.product, source, weight, bias, result, rows, groups, strides)
+    return result if done else None
+
+
+# -- gradients -------------------------------------------------------------------------------------
+
+
+class _Backward(NamedTuple):
+    layout: Layout  # of the gradient that comes in
+    low: Ints
+    products: list[_Product]  # one for each phase of the result
+
+
+class _Axis(NamedTuple):
+    """One phase of one dimension: see `_axis`."""
+
+    taps: list[tuple[int, int]]  # (position in the window, shift)
+    first: int  # place in the flat gradient where the result begins
+    length: int
+    target: int  # the first element of the result
+
+
+def _axis(size: int, kernel: int, step: int, pad: int, dilation: int) -> tuple[int, list[_Axis]]:
+    """How one dimension of an input's gradient falls into phases.
+
+    Element x of the input is place x + pad = q * step + phase of the padded one. The positions k of
+    the window that meet it are those with k * dilation = phase modulo step, each with the
+    gradient at q - k * dilation // step. Returns how many zeros go before the gradient, too.
+    """
+    reach = max((dilation * (kernel - 1)) // step, 0)
+    found = []
+    for phase in range(step):
+        taps = [(k, k * dilation // step) for k in range(kernel) if k * dilation % step == phase]
+        begin = -((phase - pad) // step)
+        count = (size - 1 + pad - phase) // step - begin + 1
+        found.append((taps, begin, count, begin * step + phase - pad))
+    start = min(begin for _, begin, _, _ in found)
+    return reach - start, [
+        _Axis([(k, reach - shift) for k, shift in taps], begin - start, count, target)
+        for taps, begin, count, target in found
+    ]
+
+
+@lru_cache(maxsize=256)
+def _backward_plan(
+    size: Ints, weight: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int,
+    kind: str, itemsize: int, vector_bytes: int,
+) -> _Backward:
+    from taper.compiler.shifted_products import product_tile
+
+    filters, each, *rest = weight
+    kernel, full = filled(rest, 1), filled(size, 1)
+    axes = [
+        _axis(*numbers) for numbers in zip(
+            full, kernel, filled(stride, 1), filled(padding, 0), filled(dilation, 1), strict=True)
+    ]
+    low = tuple([before for before, _ in axes])
+    extent = tuple([
+        max(a.first + a.length + max((s for _, s in a.taps), default=0) for a in phases)
+        for _, phases in axes
+    ])
+    layout = Layout(extent, (1, 1, 1))
+    tile = product_tile(kind, vector_bytes, each)
+    taps_count = prod(kernel)
+    dense = _dense_strides(full, itemsize)
+    jump = tuple([s * d for s, d in zip(filled(stride, 1), dense, strict=True)])
+    inside = filters // groups
+    products = []
+    for a, b, c in itertools.product(*[phases for _, phases in axes]):
+        counts = (a.length, b.length, c.length)
+        if min(counts) <= 0:
+            continue
+        taps = list(itertools.product(a.taps, b.taps, c.taps))
+        shifts = [layout.shift_of((i[1], j[1], k[1])) for i, j, k in taps]
+        numbers = [(i[0] * kernel[1] + j[0]) * kernel[2] + k[0] for i, j, k in taps]
+        first = layout.shift_of((a.first, b.first, c.first))
+        target = a.target * dense[0] + b.target * dense[1] + c.target * dense[2]
+        units = units_of(counts, layout, first, jump, target, itemsize)
+        planes = np.arange(inside)[:, None]
+        products.append(_Product(
+            tile, ((planes * layout.plane + table(shifts)) * itemsize).reshape(-1),
+            ((planes * (each * taps_count) + table(numbers)) * itemsize).reshape(-1), units,
+            _span(units, extent[2])[1], (extent[2], jump[1], jump[2]),
+        ))
+    return _Backward(layout, low, products)
+
+
+def input_gradient(
+    grad: Array, weight: Array, size: Ints, stride: Ints, padding: Ints, dilation: Ints,
+    groups: int, bias: Array | None = None,
+) -> Array | None:
+    """`kernels.convolution.input_gradient`, or None without a kernel."""
+    kind = _kind_of(grad, weight)
+    here = host()
+    if kind is None or here is None or weight.ndim > 5 or not prod(size):
+        return None
+    plan = _backward_plan(
+        size, weight.shape, stride, padding, dilation, groups, kind, grad.itemsize,
+        here.vector_bytes,
+    )
+    filters, each, *kernel = weight.shape
+    weight = np.ascontiguousarray(weight)
+    source = _spread(grad, plan.layout, plan.low, kind)
+    if source is None:
+        return None
+    shape = (grad.shape[0], each * groups, *size)
+    result: Array = new_array(shape, grad.dtype, prod(shape))
+    inside = filters // groups
+    group = inside * plan.layout.plane * grad.itemsize
+    taps = prod(kernel) * grad.itemsize
+    strides = (group * groups, group, inside * each * taps, taps)
+    for one in plan.products:
+        if not _run_product(one, source, weight, bias, result, each, groups, strides):
+            return None
+    return result
+
+
+class _Dots(NamedTuple):
+    layout: Layout | None
+    low: Ints
+    tile: Tile
+    offsets: Array
+    units: Array
+    pitches: tuple[int, int]
+    work: int  # multiplications of a task for one image
+
+
+@lru_cache(maxsize=256)
+def _dots_plan(
+    size: Ints, out: Ints, each: int, rows: int, kernel: Ints, stride: Ints, padding: Ints,
+    dilation: Ints, kind: str, itemsize: int, vector_bytes: int,
+) -> _Dots:
+    from taper.compiler.shifted_products import dots_tile
+
+    full, wide = filled(size, 1), filled(out, 1)
+    kernel, steps = filled(kernel, 1), filled(stride, 1)
+    dilation = filled(dilation, 1)
+    layout = layout_of(_extent(wide, kernel, steps, dilation), steps)
+    is_plain = not any(padding) and max(stride) == 1
+    if is_plain:
+        layout = Layout(full, (1, 1, 1))
+    if is_plain and prod(kernel) == 1:
+        layout, wide = Layout((1, 1, prod(full)), (1, 1, 1)), (1, 1, prod(wide))
+    shifts = [
+        layout.shift_of(tuple([i * d for i, d in zip(p, dilation, strict=True)]))
+        for p in _positions(kernel)
+    ]
+    offsets = (np.arange(each)[:, None] * layout.plane + table(shifts)) * itemsize
+    pitch = layout.size[2]
+    units = units_of(wide, layout, 0, _dense_strides(wide, itemsize), 0, itemsize)
+    tile = dots_tile(kind, vector_bytes, rows, offsets.size, wide[2])
+    at_once = min(offsets.size, tile.vectors * BLOCKS_AT_ONCE)
+    return _Dots(
+        None if is_plain else layout, filled(padding, 0), tile, offsets.reshape(-1), units,
+        (pitch * itemsize, wide[2] * itemsize), tile.rows * at_once * prod(wide),
+    )
+
+
+def weight_gradient(
+    grad: Array, x: Array, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int
+) -> Array | None:
+    """`kernels.convolution.weight_gradient`, or None without a kernel."""
+    kind = _kind_of(grad, x)
+    here = host()
+    if kind is None or here is None or len(kernel) > 3 or not prod(kernel):
+        return None
+    filters, channels = grad.shape[1], x.shape[1]
+    each, rows = channels // groups, filters // groups
+    plan = _dots_plan(
+        x.shape[2:], grad.shape[2:], each, rows, kernel, stride, padding, dilation, kind,
+        x.itemsize, here.vector_bytes,
+    )
+    dots = _kernel("dots", plan.tile)
+    address = dots.address()
+    if address is None:
+        return None
+    grad = np.ascontiguousarray(grad)
+    if plan.layout is None:
+        source: Array | None = np.ascontiguousarray(x)
+        plane = prod(x.shape[2:])
+    else:
+        source = _spread(x, plan.layout, plan.low, kind)
+        plane = plan.layout.plane
+    if source is None:
+        return None
+    depth = len(plan.offsets)
+    result: Array = np.empty((filters, each, *kernel), x.dtype)
+    at_once = BLOCKS_AT_ONCE * plan.tile.vectors
+    tiles, blocks = -(-rows // plan.tile.rows), -(-depth // at_once)
+    group = each * plane * x.itemsize
+    dots.run(address, (
+        address_of(grad), address_of(source), address_of(result), address_of(plan.offsets),
+        depth, rows, tiles, blocks, address_of(plan.units), len(plan.units), x.shape[0],
+        grad.strides[0], rows * grad.strides[1], grad.strides[1], group * groups, group,
+        *plan.pitches, rows * depth * x.itemsize, depth * x.itemsize,
+    ), groups * tiles * blocks, max(1, _GRAIN // (plan.work * x.shape[0])))
+    return result

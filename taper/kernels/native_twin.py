@@ -1,0 +1,44 @@
+"""Chooses between a NumPy definition and a native kernel that computes the same.
+
+    @with_native("taper.kernels.native_pooling", is_large=lambda x, windows, out: x.size > 4096)
+    def max_pool(x, windows, out): ...
+
+For large arguments the function of the same name in that module is asked first. It returns None
+where it has no kernel: not yet, not for this dtype or layout, not on this machine. The definition
+then computes, as it does for everything small, and it says what the result must be.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from taper.core.settings import settings
+
+__all__ = ["with_native"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def with_native(module: str, is_large: Callable[..., bool]) -> Callable[[F], F]:
+    """Decorates a definition that has a native twin in `module`."""
+
+    def decorate(definition: F) -> F:
+        twin: Any = None
+
+        @wraps(definition)
+        def choose(*args: Any) -> Any:
+            nonlocal twin
+            if is_large(*args) and settings.native != "off":
+                if twin is None:
+                    twin = getattr(importlib.import_module(module), definition.__name__)
+                found = twin(*args)
+                if found is not None:
+                    return found
+            return definition(*args)
+
+        return choose  # type: ignore[return-value]
+
+    return decorate
