@@ -25,7 +25,7 @@ from taper.func.vectorization import vmap
 from taper.ops.creation import zeros, zeros_like
 from taper.ops.declare import operator
 
-__all__ = ["grad", "grad_and_value", "jacrev", "vjp"]
+__all__ = ["Trial", "basis_of", "check_argnums", "grad", "grad_and_value", "jacrev", "vjp"]
 
 
 # -- stand-ins -------------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ class Trial:
         return result
 
 
-def _check_argnums(argnums: Any, count: int) -> Any:
+def check_argnums(argnums: Any, count: int) -> Any:
     """`argnums` without negative numbers."""
     if isinstance(argnums, bool) or not isinstance(argnums, (int, tuple)):
         raise RuntimeError(f"argnums must be int or Tuple[int, ...], got: {type(argnums)}")
@@ -190,7 +190,7 @@ def grad_and_value(
 
     @functools.wraps(func)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        numbers = _check_argnums(argnums, len(args))
+        numbers = check_argnums(argnums, len(args))
         trial = Trial()
         with enable_grad():
             inputs = map_tree(trial.stand_in, chosen(args, numbers))
@@ -366,7 +366,7 @@ def jacrev(
 
     @functools.wraps(func)
     def wrapped(*args: Any) -> Any:
-        numbers = _check_argnums(argnums, len(args))
+        numbers = check_argnums(argnums, len(args))
         pullback = _Pullback(func, args, numbers, has_aux)
         _check_real(pullback)
         rows = _jacobian_rows(pullback, chunk_size)
@@ -397,7 +397,7 @@ def _jacobian_rows(pullback: _Pullback, chunk_size: int | None) -> list[list[Ten
         return [[zeros((*o.shape, *x.shape), dtype=x.dtype) for x in pullback.inputs]
                 for o in outputs]
     product = vmap(lambda *given: tuple(pullback.product(list(given))), chunk_size=chunk_size)
-    found = product(*_basis(outputs, counts, total))
+    found = product(*basis_of(outputs, counts, total))
     rows = []
     begin = 0
     for output, count in zip(outputs, counts, strict=True):
@@ -409,7 +409,7 @@ def _jacobian_rows(pullback: _Pullback, chunk_size: int | None) -> list[list[Ten
     return rows
 
 
-def _basis(outputs: list[Tensor], counts: list[int], total: int) -> list[Tensor]:
+def basis_of(outputs: list[Tensor], counts: list[int], total: int) -> list[Tensor]:
     """For each output, its part of the unit vectors of all outputs together."""
     basis = []
     begin = 0
