@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.autograd.function_tangents import pass_tangents
 from taper.autograd.modes import no_grad
 from taper.autograd.node import (
     Node,
@@ -22,9 +23,10 @@ from taper.autograd.node import (
     version_of,
 )
 from taper.autograd.saved_tensors import Packed, hooks
+from taper.autograd.tangents import carried_by, forward_grad_mode
 from taper.autograd.views import check_inplace, rebase_history, register_view
 from taper.core import overrides
-from taper.core.state import is_recording
+from taper.core.state import active, is_recording
 from taper.core.tensor import LEAF, Tensor, alias, wrap
 
 __all__ = ["BackwardCFunction", "Function", "FunctionCtx", "once_differentiable"]
@@ -298,14 +300,22 @@ class Function(metaclass=FunctionMeta):
         node.needs_input_grad = tuple([
             isinstance(a, Tensor) and a._edge is not None for a in args
         ])
-        separate_context = cls.setup_context is not Function.setup_context
-        with no_grad():
-            if separate_context:
-                result = cls.forward(*args, **kwargs)
-                cls.setup_context(node, args, result)
-            else:
-                result = cls.forward(node, *args, **kwargs)
-        return _record(cls, node, args, tensors, result, recording)
+        dual = active.modes != 0 and carried_by(tensors)
+        token = forward_grad_mode.set(False) if dual else None
+        try:
+            with no_grad():
+                if cls.setup_context is not Function.setup_context:
+                    result = cls.forward(*args, **kwargs)
+                    cls.setup_context(node, args, result)
+                else:
+                    result = cls.forward(node, *args, **kwargs)
+        finally:
+            if token is not None:
+                forward_grad_mode.reset(token)
+        result = _record(cls, node, args, tensors, result, recording)
+        if dual and forward_grad_mode.get():
+            pass_tangents(cls, node, args, result)
+        return result
 
 
 def _new_node(kind: type[BackwardCFunction]) -> BackwardCFunction:

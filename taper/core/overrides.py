@@ -147,6 +147,8 @@ def as_subclass(tensor: Tensor, cls: Any) -> Any:
     converted = object.__new__(cls)
     for slot in ("_array", "_edge", "_storage", "_base", "_grad"):
         setattr(converted, slot, getattr(tensor, slot))
+    if tensor._tangents:
+        converted._tangents = tensor._tangents
     return converted
 
 

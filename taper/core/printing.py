@@ -270,6 +270,9 @@ def _suffixes(tensor: Any, layout: str) -> list[str]:
         suffixes.append(f"grad_fn=<{history}>")
     elif tensor.requires_grad:
         suffixes.append("requires_grad=True")
+    if tensor._tangents:  # of the innermost level
+        level = max(tensor._tangents, key=lambda level: level.number)
+        suffixes.append(f"tangent={tensor._tangents[level]}")
     return suffixes
 
 

@@ -87,6 +87,7 @@ class Tensor(metaclass=TensorMeta):
     # Rarely used state: class-level defaults, shadowed by the instance's __dict__ when set.
     _backward_hooks: Any = None
     _post_accumulate_grad_hooks: Any = None
+    _tangents: Any = None  # see autograd/tangents.py
     _accumulator: Any = None
     _inference = False
     _created_as: str | None = None  # why in-place changes to this view are forbidden, if so

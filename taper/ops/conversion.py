@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.levels import in_place_error, is_batched
+from taper.autograd.tangents import carried_by
+from taper.autograd.views import watchers
 from taper.core import device as devices
 from taper.core import dtype as dtypes
 from taper.core.device import as_device

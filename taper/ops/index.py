@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.levels import batched_like, in_place_error, is_batched, shapes_error
+from taper.autograd.tangents import carried_by
 from taper.core.errors import normalize_dim
 from taper.core.index import Advanced, from_tensors, normalize
 from taper.core.promotion import scalar_type_name
@@ -507,7 +508,9 @@ def put(
     if batched_like(array, values._array, *advanced.arrays) is not array:
         raise in_place_error()
     recorded = is_recording() and (input._edge is not None or values._edge is not None)
-    if (type(array) is ndarray or is_batched(array)) and not recorded:
+    if not (recorded or carried_by((input, values))) and (
+        type(array) is ndarray or is_batched(array)
+    ):
         if not array.flags.writeable:
             slow._make_writeable(input)
             array = input._array

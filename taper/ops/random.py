@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.levels import is_batched, running
+from taper.autograd.tangents import carried_by
 from taper.core import dtype as dtypes
 from taper.core.dtype import _default, float32, get_default_dtype
 from taper.core.generator import default_generator

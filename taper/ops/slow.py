@@ -15,6 +15,7 @@ import numpy as np
 
 from taper.autograd.node import NodeOutput, rename_in_place, save_result
 from taper.autograd.saved_tensors import hooks
+from taper.autograd.tangents import carried_by
 from taper.autograd.views import check_inplace, rebase_history, register_view
 from taper.core import overrides
 from taper.core.dtype import REDUCED_FLOATS, dtype, float32
@@ -40,6 +41,12 @@ from taper.ops.argument_checks import (
     translate,
 )
 from taper.ops.declare import Operator
+from taper.ops.forward_mode import (
+    check_forward_mode,
+    keep_tangents,
+    pass_tangents,
+    rewrite_tangents,
+)
 from taper.ops.promoted_call import promoted_call
 from taper.ops.recorded_call import record
 from taper.ops.signature import LIST, NUMBER, TENSOR, Signature
@@ -139,6 +146,7 @@ def execute(
     check_types(op, signature, bound)
     tensors = tensors_of(signature, bound)
     check_devices(op, tensors)
+    dual = carried_by(tensors)
     if out is not None and is_recording() and (
         any(t._edge is not None for t in tensors)
         or (isinstance(out, Tensor) and out._edge is not None)
@@ -169,6 +177,8 @@ def execute(
             op, bound, lambda: _run(op, signature, tensors, values))
     except (ValueError, np.exceptions.AxisError, TypeError, OverflowError, MemoryError) as error:
         raise translate(op, signature, bound, arrays, error) from _cause(error)
+    if dual:
+        check_forward_mode(op, out)
     results, aux = split_results(op, raw)
     if back is not None:
         results = [_downcast(r, back) for r in results]
@@ -185,6 +195,8 @@ def execute(
             elif t._created_as is None and tensors[0]._created_as is not None:
                 t._created_as = tensors[0]._created_as
             register_view(t._storage, t)
+    if dual:
+        pass_tangents(op, signature, bound, wrapped, aux)
     if is_inference() and not (op.view and not tensors[0]._inference):
         for t in wrapped:
             t._inference = True
@@ -428,6 +440,8 @@ def alias_with_history(target: Tensor) -> Tensor:
     original._edge = target._edge if target._edge is not LEAF else LEAF
     original._storage = target._storage
     original._base = target._base
+    if target._tangents:
+        original._tangents = dict(target._tangents)
     if hooks() is not None:  # they get the values as they are before the change
         original._array = target._array.copy()
         original._storage = None
@@ -444,6 +458,8 @@ def overwrite(
     node = edge.node if type(edge) is NodeOutput else edge
     if node is not None and node is not LEAF:
         _keep_what_is_overwritten(node, original)
+    if result._tangents:
+        rewrite_tangents(target, result)
     original._storage = None  # it was only seen by the operator: no view to give a new history
     if type(array) is ndarray:
         if not array.flags.writeable:
@@ -484,6 +500,7 @@ def _keep_what_is_overwritten(node: Any, original: Tensor) -> None:
         if item is original:
             original._array = original._array.copy()
             original._storage = None
+            keep_tangents(original)
             node.saved = tuple(
                 0 if node.saved[i - 1] is original and i else v for i, v in enumerate(node.saved)
             )
