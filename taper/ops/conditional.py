@@ -9,11 +9,13 @@ import numpy as np
 from taper.core.promotion import scalar_type_name
 from taper.core.state import active
 from taper.core.tensor import Tensor, wrap
+from taper.kernels.small_calls import stand_in
 from taper.ops.declare import composite, operator
 
 Number = Any
 BOOL = np.dtype(bool)
 np_where = np.where
+stand_in(np_where, globals(), "np_where")
 
 
 @operator(

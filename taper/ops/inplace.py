@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from taper.kernels.small_calls import stand_in
 from taper.ops.declare import Operator
 from taper.ops.native_forward import LARGE, FirstNative
 from taper.ops.signature import NUMBER, TENSOR, Signature
-from taper.ops.source import Source, default_text, is_plain, signature_text
+from taper.ops.source import Source, default_text, is_plain, other_names, signature_text
 from taper.ops.wrap import array_line, dtype_guard, forward_call
 
 __all__ = ["make_inplace"]
@@ -31,7 +32,7 @@ def make_inplace(op: Operator) -> Callable[..., Any]:
         p.role in (TENSOR, NUMBER) for p in signature.tensors
     ):
         _write_inplace_forward_path(source, op, signature)
-    source.add(1, f"return slow_inplace(op, ({arguments}))")
+    source.add(1, *other_names(op, signature), f"return slow_inplace(op, ({arguments}))")
     function = source.function()
     function.__qualname__ = name
     function.__module__ = "torch"
@@ -42,7 +43,7 @@ def make_inplace(op: Operator) -> Callable[..., Any]:
 def _write_inplace_short_path(source: Source, op: Operator, signature: Signature) -> None:
     tensors = signature.tensors
     first = tensors[0].name
-    source.scope["ufunc"] = op.ufunc
+    stand_in(op.ufunc, source.scope, "ufunc", inplace=True)
     source.scope["change"] = op.name + "_"
     certain = [p for p in tensors if p.role is TENSOR or p.name == first]
     conditions = ["not active.modes", *(is_plain(p.name) for p in certain)]

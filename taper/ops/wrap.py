@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from taper.kernels.small_calls import stand_in
 from taper.ops.declare import Operator
 from taper.ops.native_forward import LARGE, FirstNative
 from taper.ops.recording import write_recording
 from taper.ops.signature import LIST, NUMBER, OPTIONAL, REQUIRED, TENSOR, VALUE, Signature
-from taper.ops.source import Source, default_text, is_plain, signature_text
+from taper.ops.source import Source, default_text, is_plain, other_names, signature_text
 
 __all__ = [
     "array_line", "dtype_guard", "forward_call", "make_dunder", "make_function", "result_type",
@@ -83,6 +84,10 @@ def _make(op: Operator, name: str, *, has_out: bool, slow: str) -> Callable[...,
         source.add(1, f"{signature.variadic} = collect(op, args, {signature.variadic})")
     arguments = ", ".join(signature.names) + ("," if len(signature.names) == 1 else "")
     leave = f"return {slow}(op, ({arguments}), {'out' if has_out else 'None'})"
+    for keyword, handler in op.keywords.items() if not is_dunder else ():
+        source.scope[f"with_{keyword}"] = handler
+        source.add(1, f"if {keyword} is not None: return with_{keyword}(op, ({arguments}), "
+                      f"{keyword})")
     if inplace_flag:
         source.add(1, f"if inplace: return op.inplace({', '.join(signature.names)})")
     if op.is_composite:
@@ -90,6 +95,7 @@ def _make(op: Operator, name: str, *, has_out: bool, slow: str) -> Callable[...,
         call = ", ".join(f"{p.name}={p.name}" if p.keyword_only else p.name
                          for p in signature.parameters)
         indent = 1
+        source.add(1, *other_names(op, signature))
         if has_out:
             source.add(1, "if out is None and not active.modes:")
             indent = 2
@@ -99,6 +105,9 @@ def _make(op: Operator, name: str, *, has_out: bool, slow: str) -> Callable[...,
             source.add(1, leave)
     else:
         _write_short_path(source, op, signature, leave, has_out)
+        if not is_dunder:
+            source.add(1, *other_names(op, signature))
+        source.add(1, leave)
     function = source.function()
     function.__name__ = function.__qualname__ = op.name
     function.__module__ = "torch"
@@ -159,7 +168,6 @@ def _write_short_path(
             source.add(3, f"if a_{number.name} is not None:")
             others = [p for p in leading if p.name not in op.unpromoted]
             _write_branch(source, op, signature, 4, leave, {number.name}, guard=len(others) > 1)
-    source.add(1, leave)
 
 
 def array_line(p: Any) -> str:
@@ -242,7 +250,7 @@ def _write_branch(
         indent += 1
     call = forward_call(signature)
     if call_ufunc:
-        source.scope["ufunc"] = op.ufunc
+        stand_in(op.ufunc, source.scope, "ufunc")
         plain = " and ".join(
             f"{p.name} == {default_text(source, p.name, p.default)}" if p.default is not None
             else f"{p.name} is None"

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from taper.compiler import background
+from taper.compiler import background, machine
 from taper.core.storage import HEADER_WORDS, memory_words
 
 __all__ = [
@@ -40,11 +40,15 @@ class Array(NamedTuple):
     """A parameter: an aligned ndarray in C order of this dtype.
 
     ndim: its number of dimensions; None for any.    shape_of: an argument of the same shape.
+    is_argument: which one it is once more.
+    apart_from: an argument whose memory it shares from the first element on, or not at all.
     """
 
     type: str
     ndim: int | None = None
     shape_of: int | None = None
+    is_argument: int | None = None
+    apart_from: int | None = None
 
 
 class Result(NamedTuple):
@@ -87,7 +91,7 @@ _DTYPES = {
     }.items()
 }
 _METH_FASTCALL = 0x0080
-_C_ORDER_AND_ALIGNED = 0x0101
+_C_ORDER_AND_ALIGNED, _WRITEABLE = 0x0101, 0x0400
 # Offsets in NumPy's PyArrayObject, bytes.
 _DATA = 8 * HEADER_WORDS
 _TYPE = _DATA - 8
@@ -95,7 +99,8 @@ _NDIM, _SIZES, _DTYPE, _FLAGS = _DATA + 8, _DATA + 16, _DATA + 40, _DATA + 48
 _NEW_ARRAY = 93  # the place of PyArray_New in NumPy's C API, since NumPy 1.0
 
 # Words of the table; those of dtypes follow.
-(_KERNEL, _NDARRAY, _RETAIN, _RELEASE, _CALL, _OTHERWISE, _NONE, _NEW, _FIRST_DTYPE) = range(9)
+(_KERNEL, _NDARRAY, _RETAIN, _RELEASE, _CALL, _OTHERWISE, _OF_OTHER_DTYPE, _NONE, _NEW,
+ _FIRST_DTYPE) = range(10)
 
 _kept: list[Any] = []  # CPython keeps no copy of a function's definition
 
@@ -156,7 +161,8 @@ class DirectCall(NamedTuple):
 
     block: the words of the kernel's argument block.    count: how many units it runs.
     result: the array it makes and returns, or nothing.
-    largest: the most elements of the first argument.
+    largest: the most elements that the argument `sized_by` may have.
+    writes: an argument that is changed.
     """
 
     parameters: tuple[Array, ...]
@@ -164,16 +170,36 @@ class DirectCall(NamedTuple):
     count: Word
     result: Result | None = None
     largest: int = 1 << 14
+    sized_by: int = 0
+    writes: int | None = None
 
     def function(self, kernel: int, otherwise: Callable[..., Any]) -> Callable[..., Any] | None:
-        """The function, for the kernel at this address; None while it can't be had."""
+        """The function, for the kernel at this address; None while it can't be had.
+
+        Calls with arguments that it doesn't take go to `otherwise`.
+        """
         if not is_possible():
             return None
         code = background.request(
             ("direct call", self), lambda: (_Text(self).module(), _Text.name), exact=True
         )
-        if code is None:
-            return None
+        return None if code is None else self._built_in(code, kernel, otherwise, otherwise)
+
+    def function_now(
+        self, kernel: int, otherwise: Callable[..., Any], of_other_dtype: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """The function, made by this thread. `of_other_dtype` takes the calls whose first argument
+        is no array of the right dtype.
+
+        Raises: NoNativeCode: where it can't be; ask `is_possible` first.
+        """
+        code = machine.compile_ir(_Text(self).module(), _Text.name)
+        return self._built_in(code, kernel, otherwise, of_other_dtype)
+
+    def _built_in(
+        self, code: int, kernel: int, otherwise: Callable[..., Any],
+        of_other_dtype: Callable[..., Any],
+    ) -> Callable[..., Any]:
         api = ctypes.pythonapi
         dtypes = self.dtypes()
         table = np.zeros(_FIRST_DTYPE + len(dtypes), np.uint64)
@@ -182,12 +208,13 @@ class DirectCall(NamedTuple):
             (_RETAIN, "Py_IncRef"), (_RELEASE, "Py_DecRef"), (_CALL, "PyObject_Vectorcall"),
         ):
             table[word] = ctypes.cast(getattr(api, name), ctypes.c_void_p).value
-        table[_OTHERWISE], table[_NONE] = id(otherwise), id(None)
+        table[_OTHERWISE], table[_OF_OTHER_DTYPE] = id(otherwise), id(of_other_dtype)
+        table[_NONE] = id(None)
         table[_NEW] = _new_array_address()
         for i, kind in enumerate(dtypes):
             table[_FIRST_DTYPE + i] = id(_DTYPES[kind])
         definition = _MethodDefinition(b"kernel", code, _METH_FASTCALL, None)
-        _kept.append((definition, otherwise))
+        _kept.append((definition, otherwise, of_other_dtype))
         make = ctypes.PYFUNCTYPE(
             ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p
         )(("PyCMethod_New", api))
@@ -256,6 +283,22 @@ end:
 """
 
 
+def _handed_on(label: str, word: int) -> list[str]:
+    """Calls a function of the table with the same arguments."""
+    n = label
+    return [
+        f"{label}:",
+        f"  %{n}.table.at = getelementptr i8, ptr %self, i64 {_DATA}",
+        f"  %{n}.table = load ptr, ptr %{n}.table.at",
+        f"  %{n}.call.at = getelementptr ptr, ptr %{n}.table, i64 {_CALL}",
+        f"  %{n}.call = load ptr, ptr %{n}.call.at",
+        f"  %{n}.to.at = getelementptr ptr, ptr %{n}.table, i64 {word}",
+        f"  %{n}.to = load ptr, ptr %{n}.to.at",
+        f"  %{n}.answer = call ptr %{n}.call(ptr %{n}.to, ptr %args, i64 %given, ptr null)",
+        f"  ret ptr %{n}.answer",
+    ]
+
+
 class _Text:
     """Writes the function in LLVM IR, with a fresh name for each value."""
 
@@ -291,8 +334,10 @@ class _Text:
         self.lines += [f"  br i1 {condition}, label %go{self.count}, label %{refusal}",
                        f"go{self.count}:"]
 
-    def require_equal(self, kind: str, found: str, expected: str) -> None:
-        self.require(self.value(f"icmp eq {kind} {found}, {expected}"))
+    def require_equal(
+        self, kind: str, found: str, expected: str, refusal: str = "refuse"
+    ) -> None:
+        self.require(self.value(f"icmp eq {kind} {found}, {expected}"), refusal)
 
     def module(self) -> str:
         call = self.call
@@ -300,8 +345,8 @@ class _Text:
         self.require_equal("i64", "%given", str(len(call.parameters)))
         ndarray = self.known(_NDARRAY)
         for i, parameter in enumerate(call.parameters):
-            self._take(self.field("ptr", "%args", 8 * i), parameter, ndarray)
-        small = self.value(f"call i64 @elements(ptr {self.arguments[0]})")
+            self._take(i, self.field("ptr", "%args", 8 * i), parameter, ndarray)
+        small = self.value(f"call i64 @elements(ptr {self.arguments[call.sized_by]})")
         self.require(self.value(f"icmp sle i64 {small}, {call.largest}"))
         if call.result is not None:
             self._make_result(call.result, ndarray)
@@ -332,31 +377,44 @@ class _Text:
             *self.lines,
             f"  ret ptr {returned}",
             *refusals,
-            "refuse:",  # reached from above any of the loads, so it makes its own
-            f"  %t.at = getelementptr i8, ptr %self, i64 {_DATA}",
-            "  %t = load ptr, ptr %t.at",
-            f"  %call.at = getelementptr ptr, ptr %t, i64 {_CALL}",
-            "  %call = load ptr, ptr %call.at",
-            f"  %otherwise.at = getelementptr ptr, ptr %t, i64 {_OTHERWISE}",
-            "  %otherwise = load ptr, ptr %otherwise.at",
-            "  %answer = call ptr %call(ptr %otherwise, ptr %args, i64 %given, ptr null)",
-            "  ret ptr %answer",
+            # Reached from above any of the loads, so these make their own.
+            *_handed_on("refuse", _OTHERWISE), *_handed_on("refuse.dtype", _OF_OTHER_DTYPE),
             "failed:",
             "  ret ptr null",
             "}\n",
         ])
 
-    def _take(self, argument: str, parameter: Array, ndarray: str) -> None:
-        self.require_equal("ptr", self.field("ptr", argument, _TYPE), ndarray)
-        self.require_equal("ptr", self.field("ptr", argument, _DTYPE), self.dtype(parameter.type))
-        flags = self.value(f"and i32 {self.field('i32', argument, _FLAGS)}, {_C_ORDER_AND_ALIGNED}")
-        self.require_equal("i32", flags, str(_C_ORDER_AND_ALIGNED))
+    def _take(self, i: int, argument: str, parameter: Array, ndarray: str) -> None:
+        if parameter.is_argument is not None:
+            self.require_equal("ptr", argument, self.arguments[parameter.is_argument])
+            self.arguments.append(argument)
+            return
+        refusal = "refuse" if i else "refuse.dtype"
+        self.require_equal("ptr", self.field("ptr", argument, _TYPE), ndarray, refusal)
+        self.require_equal("ptr", self.field("ptr", argument, _DTYPE), self.dtype(parameter.type),
+                           refusal)
+        needed = _C_ORDER_AND_ALIGNED | (_WRITEABLE if i == self.call.writes else 0)
+        flags = self.value(f"and i32 {self.field('i32', argument, _FLAGS)}, {needed}")
+        self.require_equal("i32", flags, str(needed))
         if parameter.ndim is not None:
             self.require_equal("i32", self.field("i32", argument, _NDIM), str(parameter.ndim))
         if parameter.shape_of is not None:
             other = self.arguments[parameter.shape_of]
             self.require(self.value(f"call i1 @same_shape(ptr {argument}, ptr {other})"))
+        if parameter.apart_from is not None:
+            self._require_apart(argument, self.arguments[parameter.apart_from], parameter.type)
         self.arguments.append(argument)
+
+    def _require_apart(self, a: str, b: str, kind: str) -> None:
+        """Two arrays of one dtype, the second at least as large, begin together or are disjoint."""
+        far = self.value(f"sub i64 {self.field('i64', a, _DATA)}, {self.field('i64', b, _DATA)}")
+        size = self.value(f"call i64 @elements(ptr {b})")
+        bytes = self.value(f"mul i64 {size}, {_DTYPES[kind].itemsize}")
+        same = self.value(f"icmp eq i64 {far}, 0")
+        above = self.value(f"icmp sge i64 {far}, {bytes}")
+        below = self.value(f"icmp sle i64 {far}, {self.value(f'sub i64 0, {bytes}')}")
+        either = self.value(f"or i1 {above}, {below}")
+        self.require(self.value(f"or i1 {same}, {either}"))
 
     def _make_result(self, result: Result, ndarray: str) -> None:
         ndim, sizes = "0", "null"

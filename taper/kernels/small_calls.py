@@ -1,0 +1,185 @@
+"""Small arrays without NumPy's cost per call: built-in functions that stand in for ufuncs.
+
+A ufunc on 64 numbers takes 250 ns, of which 5 are arithmetic. The stand-ins take 60: they compute
+equal-shaped contiguous arrays of float32 or float64 (the second may be a single number) in
+machine code and leave everything else, as it is, to the ufunc. They give NumPy's very bits, so it
+doesn't matter when they come.
+
+They are made aside, once a program is seen to spend its time in taper: a thread looks a few times
+what the others are doing. Until then, and without llvmlite, it is NumPy that computes.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from taper.core.settings import settings
+
+if TYPE_CHECKING:
+    from taper.compiler.expression import Expression, Node
+
+__all__ = ["make_all", "stand_in"]
+
+LARGEST = 16384  # elements; the GIL is held meanwhile
+
+_BUSY_LOOKS = 3  # how often a program has to be met inside of taper, within five times as many
+_INTERVALS = 0.03, 2.0  # seconds between looks: at first, and at most, while nothing happens
+
+_ARITHMETIC = {np.add: "add", np.subtract: "sub", np.multiply: "mul", np.divide: "div"}
+_EXTREMA = {np.maximum: "larger", np.minimum: "smaller"}
+_COMPARISONS = {
+    np.equal: "eq", np.not_equal: "ne", np.less: "lt", np.less_equal: "le", np.greater: "gt",
+    np.greater_equal: "ge",
+}
+_UNARY = {np.negative: "neg", np.sqrt: "sqrt", np.square: "square"}
+
+# What operands may be: contiguous arrays of one shape, and numbers without dimensions.
+_ARRAYS, _WITH_NUMBER, _FROM_NUMBER = ("array", "array"), ("array", "number"), ("number", "array")
+_CHOICES = tuple([("condition", *given) for given in (_ARRAYS, _WITH_NUMBER, _FROM_NUMBER)])
+
+_known: dict[Any, Callable[..., Any]] = {}  # (ufunc, "new" or "in place") -> its stand-in
+_users: list[tuple[dict[str, Any], str, Any]] = []
+
+
+def stand_in(ufunc: Any, scope: dict[str, Any], name: str, inplace: bool = False) -> None:
+    """Puts the quickest form of a ufunc into a namespace: now what there is, later what is made.
+
+    `inplace`: it will be called as ``ufunc(a, b, a)``.
+    """
+    scope[name] = ufunc
+    if not _forms_of(ufunc, inplace):
+        return
+    known = _known.get((ufunc, inplace))
+    if known is not None:
+        scope[name] = known
+        return
+    _users.append((scope, name, (ufunc, inplace)))
+    if len(_users) == 1 and settings.native != "off":
+        threading.Thread(target=_watch, name="taper-watcher", daemon=True).start()
+
+
+def _forms_of(ufunc: Any, inplace: bool) -> tuple[tuple[str, ...], ...]:
+    """What the operands may be, the likeliest first; none if there is no stand-in."""
+    if inplace:
+        return (_ARRAYS, _WITH_NUMBER) if ufunc in _ARITHMETIC else ()
+    if ufunc in _UNARY:
+        return (("array",),)
+    if ufunc in _EXTREMA:
+        return (_FROM_NUMBER, _ARRAYS, _WITH_NUMBER)
+    if ufunc is np.where:
+        return _CHOICES
+    return (_ARRAYS, _WITH_NUMBER) if ufunc in _ARITHMETIC or ufunc in _COMPARISONS else ()
+
+
+def _watch() -> None:
+    """Looks what the program is doing, ever more seldom, until it was met in taper often enough."""
+    interval, longest = _INTERVALS
+    met = missed = 0
+    while met < _BUSY_LOOKS:
+        time.sleep(interval)
+        if settings.native == "off":
+            return
+        own = threading.get_ident()
+        frames = [f for thread, f in sys._current_frames().items() if thread != own]
+        if any(_is_tapers(f.f_code.co_filename) for f in frames):
+            met, interval = met + 1, _INTERVALS[0]
+        else:
+            missed, interval = missed + 1, min(1.5 * interval, longest)
+        if met + missed == 5 * _BUSY_LOOKS:
+            met = missed = 0
+    from taper.compiler.background import run_aside
+
+    run_aside(make_all)
+
+
+_ROOM = __file__[: -len("kernels/small_calls.py")]
+
+
+def _is_tapers(file: str) -> bool:
+    """Whether code is taper's, generated or written, and not what waits in its own threads."""
+    return file.startswith("<taper operator") or (
+        file.startswith(_ROOM) and not file.endswith(("background.py", "pool.py"))
+    )
+
+
+def make_all() -> None:
+    """Makes all stand-ins, here and now, and hands them out, where that can be done."""
+    from taper.compiler import machine
+    from taper.runtime.direct_call import is_possible
+
+    if settings.native == "off" or not is_possible() or not machine.is_available():
+        return
+    while _users:
+        scope, name, key = _users.pop()
+        if key not in _known:
+            _known[key] = _made(*key)
+        if scope[name] is key[0]:
+            scope[name] = _known[key]
+
+
+def _made(ufunc: Any, inplace: bool) -> Callable[..., Any]:
+    """The stand-in: it tries each form in turn."""
+    first: Callable[..., Any] = ufunc
+    for kind in ("f64", "f32"):
+        of_other_dtype, first = first, ufunc
+        for operands in reversed(_forms_of(ufunc, inplace)):
+            first = _form(ufunc, kind, operands, inplace, first, of_other_dtype)
+    return first
+
+
+def _form(
+    ufunc: Any, kind: str, given: tuple[str, ...], inplace: bool, otherwise: Callable[..., Any],
+    of_other_dtype: Callable[..., Any],
+) -> Callable[..., Any]:
+    """The function for one dtype and these kinds of operands."""
+    from taper.compiler import machine
+    from taper.compiler.expression import ELEMENT, ROW, Expression
+    from taper.compiler.passes import Operand
+    from taper.compiler.row_kernels import flat_kernel
+    from taper.runtime.direct_call import Address, Array, DirectCall, Elements, Result
+
+    e = Expression()
+    kinds = ["b1" if what == "condition" else kind for what in given]
+    levels = [ROW if what == "number" else ELEMENT for what in given]
+    node = _node(e, ufunc, [e.input(i, k, v) for i, (k, v) in enumerate(zip(kinds, levels, strict=True))])
+    e.results.append(node)
+    operands = [Operand(k, "contiguous" if v == ELEMENT else "same")
+                for k, v in zip(kinds, levels, strict=True)]
+    operands.append(Operand(node.type, "contiguous"))
+    text = flat_kernel("small", machine.host().vector_bytes, e, operands)
+    array = levels.index(ELEMENT)  # whose shape the result has
+    parameters = [
+        Array(k, ndim=0) if v == ROW
+        else Array(k, shape_of=array if i > array else None,
+                   apart_from=0 if inplace and i else None)
+        for i, (k, v) in enumerate(zip(kinds, levels, strict=True))
+    ]
+    if inplace:
+        parameters.append(Array(kind, is_argument=0))
+    call = DirectCall(
+        tuple(parameters), tuple([Address(i) for i in range(len(operands))]), Elements(array),
+        result=None if inplace else Result(node.type, shape_of=array), largest=LARGEST,
+        sized_by=array, writes=0 if inplace else None,
+    )
+    return call.function_now(machine.compile_ir(text, "small"), otherwise, of_other_dtype)
+
+
+def _node(e: Expression, ufunc: Any, operands: list[Node]) -> Node:
+    """What a ufunc computes, as an expression."""
+    x = operands[0]
+    if ufunc in _UNARY:
+        return e.mul(x, x) if ufunc is np.square else e.unary(_UNARY[ufunc], x)
+    y = operands[1]
+    if ufunc is np.where:
+        return e.select(*operands)
+    if ufunc in _COMPARISONS:
+        return e.compare(_COMPARISONS[ufunc], x, y)
+    if ufunc in _EXTREMA:
+        return e.larger(x, y) if ufunc is np.maximum else e.smaller(x, y)
+    return e.binary(_ARITHMETIC[ufunc], x, y)
