@@ -6,7 +6,9 @@ sleeps, takes chunks like everybody, closes, and waits until nobody is inside.
 
 - A worker enters by adding 1 to ENTERED, and looks at the job only if it is open then. Thus one
   that comes late finds a closed door, or the next job, but never half a job.
-- Chunks are taken by adding to NEXT. Who finds NEXT at the end leaves.
+- A chunk is claimed by adding 1 to NEXT; who finds none left leaves. The launching thread then takes
+  the first chunk that it hasn't had, workers the last that no worker has: each thread sees the same
+  part of an array from launch to launch, which is still in its own cache.
 - To sleep, a worker sets PARKED, then looks at TICKET once more, then waits on its semaphore. Who
   launches publishes first and looks at PARKED then. So one of the two sees the other: no wake-up
   is lost. Both may; then who turns PARKED from 1 to 0 decides whether the semaphore is posted.
@@ -29,7 +31,7 @@ class Word:
 
     TICKET = 0
     ENTERED = 8
-    NEXT = 16
+    NEXT, FROM_END = 16, 17
     KERNEL, BLOCK, COUNT, CHUNK, ALLOWED = range(24, 29)
     BUSY = 32
     LAUNCHER_PARKED, LAUNCHER_SEMAPHORE = 40, 41
@@ -57,8 +59,8 @@ def text(name: str) -> str:
 
 
 _SHARED = """
-; Takes chunks of the open job until there are none.
-define internal void @take_chunks(ptr %s) nounwind {
+; Takes chunks of the open job until there are none: a worker from its end, else from its beginning.
+define internal void @take_chunks(ptr %s, i1 %is.worker) nounwind {
 entry:
   %kernel.at = getelementptr i64, ptr %s, i64 $KERNEL
   %kernel.int = load i64, ptr %kernel.at
@@ -70,12 +72,27 @@ entry:
   %chunk.at = getelementptr i64, ptr %s, i64 $CHUNK
   %chunk = load i64, ptr %chunk.at
   %next.at = getelementptr i64, ptr %s, i64 $NEXT
+  %from.end.at = getelementptr i64, ptr %s, i64 $FROM_END
+  %count.up = add i64 %count, %chunk
+  %count.less = sub i64 %count.up, 1
+  %chunks = udiv i64 %count.less, %chunk
+  %last = sub i64 %chunks, 1
   br label %loop
 loop:
-  %begin = atomicrmw add ptr %next.at, i64 %chunk monotonic
-  %more = icmp slt i64 %begin, %count
-  br i1 %more, label %work, label %done
-work:
+  %mine = phi i64 [ 0, %entry ], [ %mine.next, %do ]
+  %claims = atomicrmw add ptr %next.at, i64 1 monotonic
+  %more = icmp slt i64 %claims, %chunks
+  br i1 %more, label %claimed, label %done
+claimed:
+  br i1 %is.worker, label %from.end, label %do
+from.end:
+  %taken = atomicrmw add ptr %from.end.at, i64 1 monotonic
+  %backward = sub i64 %last, %taken
+  br label %do
+do:
+  %index = phi i64 [ %mine, %claimed ], [ %backward, %from.end ]
+  %mine.next = add i64 %mine, 1
+  %begin = mul i64 %index, %chunk
   %beyond = add i64 %begin, %chunk
   %is.short = icmp slt i64 %beyond, %count
   %end = select i1 %is.short, i64 %beyond, i64 %count
@@ -187,7 +204,7 @@ inside:
   %is.allowed = icmp slt i64 %number, %allowed
   br i1 %is.allowed, label %take, label %leave.closed
 take:
-  call void @take_chunks(ptr %s)
+  call void @take_chunks(ptr %s, i1 true)
   br label %leave.closed
 leave.closed:
   %inside.before = atomicrmw sub ptr %entered.at, i64 1 seq_cst
@@ -232,6 +249,8 @@ publish:
   %allowed.at = getelementptr i64, ptr %s, i64 $ALLOWED
   store i64 %helpers, ptr %allowed.at
   %next.at = getelementptr i64, ptr %s, i64 $NEXT
+  %from.end.at = getelementptr i64, ptr %s, i64 $FROM_END
+  store atomic i64 0, ptr %from.end.at monotonic, align 8
   store atomic i64 0, ptr %next.at release, align 8
   %entered.at = getelementptr i64, ptr %s, i64 $ENTERED
   %opened = atomicrmw add ptr %entered.at, i64 $OPEN seq_cst
@@ -250,7 +269,7 @@ rouse.one:
   %number.next = add i64 %number, 1
   br label %rouse
 take:
-  call void @take_chunks(ptr %s)
+  call void @take_chunks(ptr %s, i1 false)
   %closed = atomicrmw sub ptr %entered.at, i64 $OPEN seq_cst
   %spins.at = getelementptr i64, ptr %s, i64 $SPINS
   %spins = load i64, ptr %spins.at
