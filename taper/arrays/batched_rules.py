@@ -776,6 +776,22 @@ def _transforming(*functions: Any) -> None:
 _transforming(np.fft.fft, np.fft.ifft, np.fft.rfft, np.fft.irfft, np.fft.hfft, np.fft.ihfft)
 
 
+def _transforming_several(*functions: Any) -> None:
+    """Fourier transforms along several axes: ``f(a, s, axes)``."""
+    for function in functions:
+        def call(level: Level, a: Any, s: Any = None, axes: Any = None, *args: Any,
+                 function: Any = function, **options: Any) -> Any:
+            if axes is None:
+                axes = range(-(len(s) if s is not None else a.ndim), 0)
+            axes = axes_behind(tuple(axes), a.ndim)
+            return BatchedArray(function(a.inner, s, axes, *args, **options), level)
+
+        RULES[function] = call
+
+
+_transforming_several(np.fft.fftn, np.fft.ifftn, np.fft.rfftn, np.fft.irfftn)
+
+
 for _function in (np.fft.fftshift, np.fft.ifftshift):
     RULES[_function] = lambda level, x, axes=None, function=_function: BatchedArray(
         function(x.inner, behind(axes, x)), level)
