@@ -23,7 +23,13 @@ class Side:
             [sys.executable, "-m", "benchmarks.worker", module],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        self.version = self.read()["version"]
+        opening = self.read()
+        if "error" in opening:
+            raise SystemExit(
+                f"python -m benchmarks: {opening['error']}. Install {module}, or name other modules "
+                "with --module and --reference."
+            )
+        self.version = opening["version"]
 
     def read(self) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -82,25 +88,31 @@ def compare(name: str, subject: Side, reference: Side, rounds: int, seconds: flo
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--module", default="taper")
-    parser.add_argument("--reference", default="torch")
-    parser.add_argument("--filter", default="", help="only workloads whose name contains this")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=0.03, help="length of a round")
+    parser.add_argument("--module", default="taper", help="what is measured: taper")
+    parser.add_argument("--reference", default="torch", help="what it is measured against: torch")
+    parser.add_argument(
+        "--filter", action="append", metavar="TEXT", default=[],
+        help="only workloads whose name contains this; may be given several times",
+    )
+    parser.add_argument("--rounds", type=int, default=9, help="rounds of each side: 9")
+    parser.add_argument("--seconds", type=float, default=0.03, help="length of a round: 0.03")
     parser.add_argument("--quick", action="store_true", help="three short rounds")
     parser.add_argument("--json", metavar="FILE", help="write ratios and times there, too")
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.seconds = 3, 0.01
+    chosen = [
+        name for name in WORKLOADS if any(text in name for text in options.filter or [""])
+    ]
+    if not chosen:
+        parser.error(f"no workload has such a name; there are {', '.join(WORKLOADS)}")
     subject, reference = Side(options.module), Side(options.reference)
     names = f"{subject.module} {subject.version}", f"{reference.module} {reference.version}"
     print(f"{names[0]} against {names[1]}; above 1 the first is faster")
     print(f"{'workload':20}{'ratio':>8}  {'quartiles':15}{'µs':>10}{'reference':>11}")
     records: dict[str, Any] = {}
     failed = 0
-    for name in WORKLOADS:
-        if options.filter not in name:
-            continue
+    for name in chosen:
         outcome = compare(name, subject, reference, options.rounds, options.seconds)
         if isinstance(outcome, str):
             print(f"{name:20}{'–':>8}  {outcome}")

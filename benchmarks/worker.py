@@ -14,7 +14,11 @@ from benchmarks.workloads import WORKLOADS, Step
 
 def serve(module_name: str, answers: Any) -> None:
     """Answers {"make": name}, {"time": calls} with seconds, or {"error": text}."""
-    module = importlib.import_module(module_name)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        answers.write(json.dumps({"error": str(error)}) + "\n")
+        return
     answer = {"version": str(getattr(module, "__version__", "?"))}
     step: Step | None = None
     while True:

@@ -8,13 +8,30 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_taper_against_itself(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--reference", "taper", "--quick", "--filter",
-         "tiny_add", "--json", str(tmp_path / "figures.json")],
+def run(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *words],
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
+
+
+def test_taper_against_itself(tmp_path):
+    done = run("--reference", "taper", "--quick", "--filter", "tiny_add", "--filter", "tiny_view",
+               "--json", str(tmp_path / "figures.json"))  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads((tmp_path / "figures.json").read_text())
-    assert list(figures["workloads"]) == ["tiny_add"]
+    assert list(figures["workloads"]) == ["tiny_add", "tiny_view"]
     assert "geometric mean" in done.stdout
+
+
+def test_a_module_that_is_not_there():
+    done = run("--reference", "no_such_module", "--filter", "tiny_add")
+    assert done.returncode == 1
+    assert "No module named 'no_such_module'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_such_workload():
+    done = run("--filter", "no such workload")
+    assert done.returncode == 2
+    assert "no workload has such a name; there are tiny_add" in done.stderr
