@@ -26,8 +26,8 @@ class Side:
         opening = self.read()
         if "error" in opening:
             raise SystemExit(
-                f"python -m benchmarks: {opening['error']}. Install {module}, or name other modules "
-                "with --module and --reference."
+                f"python -m benchmarks: {opening['error']}. Install {module}, or name other "
+                "modules with --module and --reference."
             )
         self.version = opening["version"]
 
