@@ -12,15 +12,20 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.primitive import primitive
+from taper.kernels.native_twin import with_native
 from taper.kernels.summation import as_divisor, sum_over
 
 __all__ = [
-    "affine_gradients", "channel_gradient", "normalize_channels", "normalize_rows",
-    "normalize_rows_by_rms", "rms_gradient", "row_gradient", "scale_channels", "widened",
+    "affine_gradients", "channel_gradient", "layer_gradient", "normalize_channels",
+    "normalize_layer", "normalize_layer_by_rms", "normalize_rows", "rms_gradient",
+    "rms_layer_gradient", "row_gradient", "scale_channels", "widened",
 ]
 
 Array = np.ndarray[Any, Any]
 
+_native = with_native(
+    "taper.kernels.native_normalization", is_large=lambda x, *rest: x.size > 16384
+)
 _PART = 1 << 15  # elements of the rows treated at a time: they stay in the cache
 
 
@@ -45,6 +50,7 @@ def per_channel_of_product(x: Array, y: Array) -> Array:
 
 
 @primitive
+@_native
 def normalize_channels(
     x: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, Array, Array, Array]:
@@ -73,6 +79,7 @@ def _(x: Array, weight: Array | None, bias: Array | None, eps: float) -> Any:
 
 
 @primitive
+@_native
 def scale_channels(
     x: Array, mean: Array, inverse: Array, weight: Array | None, bias: Array | None
 ) -> Array:
@@ -94,6 +101,7 @@ def _(
 
 
 @primitive
+@_native
 def channel_gradient(
     grad: Array, x: Array, mean: Array, inverse: Array, weight: Array | None, batch_statistics: bool
 ) -> tuple[Array, Array, Array]:
@@ -189,6 +197,33 @@ def _(grad: Array, normalized: Array, inverse: Array) -> Any:
     return grad.shape, grad.dtype
 
 
+@_native
+def normalize_layer(
+    x: Array, weight: Array | None, bias: Array | None, eps: float
+) -> tuple[Array, Array, Array]:
+    """`normalize_rows`, then scaled and shifted, all rows alike."""
+    result, mean, inverse = normalize_rows(x, eps)
+    if weight is not None:
+        result *= weight
+    if bias is not None:
+        result += bias
+    return result, mean, inverse
+
+
+@_native
+def layer_gradient(
+    grad: Array, x: Array, mean: Array, inverse: Array, weight: Array | None, needs_affine: bool
+) -> tuple[Array, Array | None, Array | None]:
+    """Gradients of the input, the weight and the bias of `normalize_layer`."""
+    rows = widened(grad)
+    normalized = widened(x) - mean
+    normalized *= inverse
+    for_weight, for_bias = affine_gradients(rows, normalized) if needs_affine else (None, None)
+    scaled = rows if weight is None else rows * weight
+    for_input = row_gradient(scaled, normalized, inverse)
+    return for_input.astype(grad.dtype, copy=False), for_weight, for_bias
+
+
 def affine_gradients(grad: Array, normalized: Array) -> tuple[Array, Array]:
     """Gradients of a weight and a bias that scaled and shifted all rows alike."""
     return sum_over(grad * normalized, 0), sum_over(grad, 0)
@@ -212,6 +247,28 @@ def normalize_rows_by_rms(x: Array, eps: float) -> tuple[Array, Array]:
 @normalize_rows_by_rms.shapes
 def _(x: Array, eps: float) -> Any:
     return [(x.shape, wide_dtype(x)), ((x.shape[0], 1), wide_dtype(x))]
+
+
+@_native
+def normalize_layer_by_rms(x: Array, weight: Array | None, eps: float) -> tuple[Array, Array]:
+    """`normalize_rows_by_rms`, then scaled, all rows alike."""
+    result, inverse = normalize_rows_by_rms(x, eps)
+    if weight is not None:
+        result *= weight
+    return result, inverse
+
+
+@_native
+def rms_layer_gradient(
+    grad: Array, x: Array, inverse: Array, weight: Array | None, needs_weight: bool
+) -> tuple[Array, Array | None]:
+    """Gradients of the input and the weight of `normalize_layer_by_rms`."""
+    rows = widened(grad)
+    normalized = widened(x) * inverse
+    for_weight = affine_gradients(rows, normalized)[0] if needs_weight else None
+    scaled = rows if weight is None else rows * weight
+    for_input = rms_gradient(scaled, normalized, inverse)
+    return for_input.astype(x.dtype, copy=False), for_weight
 
 
 @primitive

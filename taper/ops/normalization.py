@@ -50,6 +50,10 @@ def _shaped(parameter: Tensor | None, shape: Any) -> Any:
     return None if parameter is None else parameter.view(shape)
 
 
+def _flat(parameter: Any) -> Any:
+    return None if parameter is None else parameter.reshape(-1)
+
+
 def centered_gradient(
     grad: Tensor, input: Tensor, dims: Any, eps: float, centered: bool = True
 ) -> tuple[Tensor, Tensor]:
@@ -78,11 +82,7 @@ def normalize_layer(
     input: Tensor, weight: Tensor | None, bias: Tensor | None, elements: int, eps: float
 ) -> Tensor:
     rows = input.reshape(-1, elements) if elements else input.reshape(math.prod(input.shape), 0)
-    result, mean, inverse = kernel.normalize_rows(rows, eps)
-    if weight is not None:
-        result *= weight.reshape(-1)
-    if bias is not None:
-        result += bias.reshape(-1)
+    result, mean, inverse = kernel.normalize_layer(rows, _flat(weight), _flat(bias), eps)
     return result.reshape(input.shape), mean, inverse
 
 
@@ -93,21 +93,16 @@ def _(grad, input, weight, weight_shape, bias_shape, mean, inverse, needs, eleme
         return tuple([None if n is None else grad.new_zeros(n) for n in (
             shape, weight_shape, bias_shape)])
     if not is_recording():
-        rows = kernel.widened(grad._array.reshape(-1, elements))
-        normalized = kernel.widened(input._array.reshape(-1, elements)) - mean._array
-        normalized *= inverse._array
-        for_weight, for_bias = None, None
-        if needs[1] or needs[2]:
-            for_weight, for_bias = kernel.affine_gradients(rows, normalized)
+        for_input, for_weight, for_bias = kernel.layer_gradient(
+            grad._array.reshape(-1, elements), input._array.reshape(-1, elements), mean._array,
+            inverse._array, None if weight is None else _flat(weight._array),
+            needs[1] or needs[2],
+        )
+        if for_weight is not None:
             kind = grad._array.dtype if weight is None else weight._array.dtype
             for_weight = wrap(for_weight.reshape(weight_shape or bias_shape).astype(kind))
             for_bias = wrap(for_bias.reshape(weight_shape or bias_shape).astype(kind))
-        scaled = rows if weight is None else rows * weight._array.reshape(-1)
-        for_input = kernel.row_gradient(scaled, normalized, inverse._array)
-        return (
-            wrap(for_input.reshape(shape).astype(grad._array.dtype, copy=False)),
-            for_weight, for_bias,
-        )
+        return wrap(for_input.reshape(shape)), for_weight, for_bias
     rows = grad.reshape(-1, elements)
     scaled = rows if weight is None else rows * weight.reshape(-1)
     normalized, for_input = centered_gradient(scaled, input.reshape(-1, elements), (1,), eps)
@@ -366,11 +361,8 @@ def native_group_norm(
 def normalize_by_rms(
     input: Tensor, weight: Tensor | None, elements: int, eps: float
 ) -> Tensor:
-    result, inverse = kernel.normalize_rows_by_rms(
-        input.reshape(math.prod(input.shape) // max(elements, 1), elements), eps
-    )
-    if weight is not None:
-        result *= weight.reshape(-1)
+    rows = input.reshape(math.prod(input.shape) // max(elements, 1), elements)
+    result, inverse = kernel.normalize_layer_by_rms(rows, _flat(weight), eps)
     return result.reshape(input.shape), inverse
 
 
@@ -378,15 +370,14 @@ def normalize_by_rms(
 def _(grad, input, weight, weight_shape, inverse, needs, elements, eps):
     shape = input._array.shape
     if not is_recording() and input._array.dtype.kind != "c":
-        rows = kernel.widened(grad._array).reshape(-1, elements)
-        normalized = kernel.widened(input._array).reshape(-1, elements) * inverse._array
-        for_weight = None
-        if needs[1]:
-            for_weight = kernel.affine_gradients(rows, normalized)[0].reshape(weight_shape)
-            for_weight = wrap(for_weight.astype(weight._array.dtype, copy=False))
-        scaled = rows if weight is None else rows * weight._array.reshape(-1)
-        for_input = kernel.rms_gradient(scaled, normalized, inverse._array).reshape(shape)
-        return wrap(for_input.astype(input._array.dtype, copy=False)), for_weight
+        for_input, for_weight = kernel.rms_layer_gradient(
+            grad._array.reshape(-1, elements), input._array.reshape(-1, elements), inverse._array,
+            None if weight is None else _flat(weight._array), needs[1],
+        )
+        if for_weight is not None:
+            for_weight = for_weight.reshape(weight_shape).astype(weight._array.dtype, copy=False)
+            for_weight = wrap(for_weight)
+        return wrap(for_input.reshape(shape)), for_weight
     rows = grad.reshape(-1, elements)
     scaled = rows if weight is None else rows * conj(weight).reshape(-1)
     wide = input.reshape(-1, elements)
