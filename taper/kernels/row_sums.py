@@ -1,19 +1,25 @@
-"""Softmax and its logarithm over short rows, in the fewest NumPy calls.
+"""Softmax, its logarithm and cross entropy over short rows, in the fewest NumPy calls.
 
 For small matrices NumPy's per-call costs dominate, and the dearest calls are those along or across
 rows: a maximum per row takes 1 µs for 8 x 10, dividing by a column 0.6. One maximum for the whole
 matrix serves as well while all rows reach close to it (where a row does not, the caller takes
 the general way), and a product with a matrix of ones gives sums that are spread over the rows.
+
+Call the functions by their module: after a number of calls, machine code takes their places
+(kernels/small_rows.py), always at the same call, so that equal seeds give equal numbers.
 """
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-__all__ = ["log_softmax_of_rows", "row_starts", "softmax_of_rows"]
+from taper.core.settings import settings
+
+__all__ = ["log_softmax_of_rows", "mean_cross_entropy", "softmax_of_rows"]
 
 _MOST_ELEMENTS = 2048  # beyond, the arithmetic is what takes time
 _MOST_COLUMNS = 64  # beyond, the product with ones would
@@ -23,14 +29,52 @@ _MOST_COLUMNS = 64  # beyond, the product with ones would
 # exact near 0.
 _LEAST_SUM, _LEAST_SUM_FOR_LOG = 1e-3, 0.25
 
-F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
+_ASK_AT, _TAKE_AT = 1024, 4096  # calls, of all functions together
+_LONGEST_WAIT = 0.045  # seconds, for one call
+
+F32, F64, I64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 ndarray = np.ndarray
 exp, log = np.exp, np.log
 _ones: dict[tuple[int, Any], Any] = {}
 
 
+class _Turns:
+    """How often these functions were called, and what takes their places."""
+
+    calls = 0
+    made: ClassVar[dict[str, Any]] = {}
+    ready = threading.Event()
+
+
+
+
+def _take_turns() -> None:
+    """After many calls, asks for machine code; after more of them, lets it take over."""
+    from taper.compiler.background import run_aside
+    from taper.kernels.small_rows import make_all
+
+    names = globals()
+    by_numpy = {name: names[name] for name in __all__}
+
+    def make() -> None:
+        _Turns.made.update(make_all(by_numpy))
+        _Turns.ready.set()
+
+    if settings.native == "now":
+        make()
+    elif settings.native == "background" and _Turns.calls == _ASK_AT:
+        run_aside(make)
+    if settings.native != "off" and (_Turns.calls > _TAKE_AT or settings.native == "now") and (
+        _Turns.ready.wait(_LONGEST_WAIT)
+    ):
+        names.update(_Turns.made)
+
+
 def _ones_for(matrix: Any) -> Any:
     """A square of ones as wide as a small 2-d array of floats; None for other arrays."""
+    _Turns.calls += 1
+    if _Turns.calls == _ASK_AT or _Turns.calls > _TAKE_AT:
+        _take_turns()
     if type(matrix) is not ndarray or not 0 < matrix.size <= _MOST_ELEMENTS:
         return None
     key = matrix.shape[1], matrix.dtype
@@ -73,3 +117,28 @@ def log_softmax_of_rows(matrix: Any) -> Any:
         return None
     shifted, _, sums, least = _exponentials(matrix, ones)
     return shifted - log(sums) if least > _LEAST_SUM_FOR_LOG else None
+
+
+def mean_cross_entropy(logits: Any, classes: Any) -> Any:
+    """The mean cross entropy of a small batch, as a 0-d array; or None."""
+    if classes.dtype is not I64 or classes.ndim != 1 or (
+        logits.dtype is not F32 and logits.dtype is not F64
+    ) or type(classes) is not ndarray:  # being recorded, or without data
+        return None
+    shape = logits.shape
+    listed = classes.tolist()
+    if len(shape) != 2 or len(listed) != shape[0] or not listed or (
+        min(listed) < 0 or max(listed) >= shape[1]
+    ):
+        return None
+    logs = log_softmax_of_rows(logits)
+    if logs is None:
+        return None
+    total = -logs.take(classes + row_starts(shape)).dot(_vector_of_ones(shape[0], logits.dtype))
+    return np.array(float(total) / shape[0], logits.dtype)
+
+
+@lru_cache(maxsize=64)
+def _vector_of_ones(rows: int, dtype: Any) -> Any:
+    """A one for each row: the product with them is a sum; kept."""
+    return np.ones(rows, dtype)

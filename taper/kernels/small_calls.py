@@ -147,18 +147,18 @@ def _form(
     e = Expression()
     kinds = ["b1" if what == "condition" else kind for what in given]
     levels = [ROW if what == "number" else ELEMENT for what in given]
-    node = _node(e, ufunc, [e.input(i, k, v) for i, (k, v) in enumerate(zip(kinds, levels, strict=True))])
+    inputs = list(zip(kinds, levels, strict=True))
+    node = _node(e, ufunc, [e.input(i, k, level) for i, (k, level) in enumerate(inputs)])
     e.results.append(node)
-    operands = [Operand(k, "contiguous" if v == ELEMENT else "same")
-                for k, v in zip(kinds, levels, strict=True)]
+    operands = [Operand(k, "contiguous" if level == ELEMENT else "same") for k, level in inputs]
     operands.append(Operand(node.type, "contiguous"))
     text = flat_kernel("small", machine.host().vector_bytes, e, operands)
     array = levels.index(ELEMENT)  # whose shape the result has
     parameters = [
-        Array(k, ndim=0) if v == ROW
+        Array(k, ndim=0) if level == ROW
         else Array(k, shape_of=array if i > array else None,
                    apart_from=0 if inplace and i else None)
-        for i, (k, v) in enumerate(zip(kinds, levels, strict=True))
+        for i, (k, level) in enumerate(inputs)
     ]
     if inplace:
         parameters.append(Array(kind, is_argument=0))

@@ -11,7 +11,7 @@ import taper
 from taper.core.promotion import scalar_type_name
 from taper.core.state import active, is_recording
 from taper.core.tensor import Tensor, wrap
-from taper.kernels.row_sums import log_softmax_of_rows, row_starts
+from taper.kernels import row_sums
 from taper.ops.argument_checks import check_constant
 from taper.ops.declare import composite, operator
 from taper.ops.loss import check_reduction, legacy_reduction, reduce_array, reduce_tensor
@@ -26,12 +26,6 @@ add_reduce = np.add.reduce
 def _positions(count: int) -> Any:
     """0 … count-1, kept: small batches ask for the same ones again and again."""
     return np.arange(count)
-
-
-@lru_cache(maxsize=64)
-def _ones_of(rows: int, dtype: Any) -> Any:
-    """A one for each row: the product with them is a sum; kept."""
-    return np.ones(rows, dtype)
 
 
 def _picked(input: Any, target: Any) -> Any:
@@ -235,10 +229,11 @@ def cross_entropy(
         weight is None and reduction == "mean" and not label_smoothing and ignore_index < 0
         and type(input) is Tensor and type(target) is Tensor
         and (input._edge is None or not is_recording())
+        and size_average is reduce is None and not active.modes
     ):
-        loss = _small_mean(input._array, target._array)
-        if loss is not None and size_average is reduce is None:
-            return loss
+        loss = row_sums.mean_cross_entropy(input._array, target._array)
+        if loss is not None:
+            return wrap(loss)
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce, reduction)
     dim = 0 if input._array.ndim == 1 else 1
@@ -259,26 +254,6 @@ def cross_entropy(
     return picked_loss_function(
         log_softmax(input, dim), target, weight, reduction, ignore_index
     )
-
-
-def _small_mean(logits: Any, classes: Any) -> Tensor | None:
-    """The mean cross entropy of a small batch of which nothing is recorded, in the fewest steps;
-    None where something is out of the ordinary."""
-    if classes.dtype is not I64 or classes.ndim != 1 or active.modes or (
-        logits.dtype is not F32 and logits.dtype is not F64
-    ) or type(classes) is not np.ndarray:  # being recorded, or without data
-        return None
-    shape = logits.shape
-    listed = classes.tolist()
-    if len(shape) != 2 or len(listed) != shape[0] or not listed or (
-        min(listed) < 0 or max(listed) >= shape[1]
-    ):
-        return None
-    logs = log_softmax_of_rows(logits)
-    if logs is None:
-        return None
-    total = -logs.take(classes + row_starts(shape)).dot(_ones_of(shape[0], logits.dtype))
-    return wrap(np.array(float(total) / shape[0], logits.dtype))
 
 
 def log_softmax(input: Tensor, dim: int) -> Tensor:

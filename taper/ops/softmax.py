@@ -10,7 +10,7 @@ import numpy as np
 from taper.core.dtype import as_dtype
 from taper.core.errors import normalize_dim
 from taper.core.tensor import Tensor
-from taper.kernels.row_sums import log_softmax_of_rows, softmax_of_rows
+from taper.kernels import row_sums
 from taper.ops.declare import composite, operator
 
 
@@ -48,7 +48,7 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     axis = _axis(dim, input.ndim)
     input = _contiguous(input)
     if axis == 1 and input.ndim == 2:
-        small = softmax_of_rows(input)
+        small = row_sums.softmax_of_rows(input)
         if small is not None:
             return small
     if not input.size:
@@ -103,7 +103,7 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     axis = _axis(dim, input.ndim)
     input = _contiguous(input)
     if axis == 1 and input.ndim == 2:
-        small = log_softmax_of_rows(input)
+        small = row_sums.log_softmax_of_rows(input)
         if small is not None:
             return small
     if not input.size:

@@ -3,13 +3,13 @@
 A kernel is `void kernel(i64* block, i64 begin, i64 end)`. `DirectCall` describes a C function in
 machine code that CPython calls as it calls its own (METH_FASTCALL): it reads type, dtype, layout,
 sizes and addresses of the arrays out of the NumPy objects, makes the result, packs the block and
-runs the kernel over all its units on this thread. Arguments that it doesn't take go, as they are, to
-another function. So it stands in for a ufunc:
+runs the kernel over all its units on this thread. Arguments that it doesn't take go, as they are,
+to another function. So it stands in for a ufunc:
 
     add = DirectCall(
         (Array("f32"), Array("f32", shape_of=0)), (Address(0), Address(1), Address(2)), Elements(0),
         result=Result("f32", shape_of=0), largest=4096,
-    ).function(address_of_kernel, otherwise=np.add)
+    ).function(address_of_kernel, otherwise=np.add)    # None while it isn't compiled
 
 The GIL is held meanwhile, so this is for small work; `pool.launch` is for the rest.
 
@@ -24,6 +24,7 @@ import ctypes
 import sysconfig
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -138,9 +139,7 @@ def is_possible() -> bool:
 def _new_array_address() -> int | None:
     """NumPy's PyArray_New, if it makes what it should."""
     try:
-        from numpy._core import _multiarray_umath
-
-        capsule = _multiarray_umath._ARRAY_API
+        capsule = import_module("numpy._core._multiarray_umath")._ARRAY_API
     except (ImportError, AttributeError):
         return None
     find = ctypes.pythonapi.PyCapsule_GetPointer
@@ -159,7 +158,7 @@ def _new_array_address() -> int | None:
 class DirectCall(NamedTuple):
     """What a built-in function takes, gives, and tells its kernel.
 
-    block: the words of the kernel's argument block.    count: how many units it runs.
+    block: the words of the kernel's argument block.    units: how many of them it runs.
     result: the array it makes and returns, or nothing.
     largest: the most elements that the argument `sized_by` may have.
     writes: an argument that is changed.
@@ -167,7 +166,7 @@ class DirectCall(NamedTuple):
 
     parameters: tuple[Array, ...]
     block: tuple[Word, ...]
-    count: Word
+    units: Word
     result: Result | None = None
     largest: int = 1 << 14
     sized_by: int = 0
@@ -207,10 +206,10 @@ class DirectCall(NamedTuple):
         for word, name in (
             (_RETAIN, "Py_IncRef"), (_RELEASE, "Py_DecRef"), (_CALL, "PyObject_Vectorcall"),
         ):
-            table[word] = ctypes.cast(getattr(api, name), ctypes.c_void_p).value
+            table[word] = ctypes.cast(getattr(api, name), ctypes.c_void_p).value or 0
         table[_OTHERWISE], table[_OF_OTHER_DTYPE] = id(otherwise), id(of_other_dtype)
         table[_NONE] = id(None)
-        table[_NEW] = _new_array_address()
+        table[_NEW] = _new_array_address() or 0
         for i, kind in enumerate(dtypes):
             table[_FIRST_DTYPE + i] = id(_DTYPES[kind])
         definition = _MethodDefinition(b"kernel", code, _METH_FASTCALL, None)
@@ -356,15 +355,16 @@ class _Text:
             self.lines.append(f"  store i64 {self._word(word)}, ptr {place}")
             if isinstance(word, Status):
                 status = place
-        units = self._word(call.count)
+        units = self._word(call.units)
         self.lines.append(f"  call void {self.known(_KERNEL)}(ptr %block, i64 0, i64 {units})")
         refusals = []
         if status is not None:
+            release = self.known(_RELEASE)
             left = self.value(f"load i64, ptr {status}")
             self.require(self.value(f"icmp eq i64 {left}, 0"), "undo")
             refusals.append("undo:")
             if call.result is not None:
-                refusals.append(f"  call void {self.known(_RELEASE)}(ptr {self.arguments[-1]})")
+                refusals.append(f"  call void {release}(ptr {self.arguments[-1]})")
             refusals.append("  br label %refuse")
         if call.result is None:
             returned = self.known(_NONE)

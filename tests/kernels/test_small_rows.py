@@ -1,0 +1,80 @@
+"""Softmax and cross entropy of small matrices, by NumPy and by machine code."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from taper.compiler import machine
+from taper.kernels import row_sums
+from taper.kernels.small_rows import make_all
+from taper.runtime.direct_call import is_possible
+
+BY_NUMPY = {name: getattr(row_sums, name) for name in row_sums.__all__}
+
+
+@pytest.fixture(params=["NumPy", "machine code"])
+def functions(request: Any) -> dict[str, Any]:
+    if request.param == "NumPy":
+        return BY_NUMPY
+    if not machine.is_available() or not is_possible():
+        pytest.skip("needs llvmlite and CPython with a GIL on 64 bits")
+    return make_all(BY_NUMPY)
+
+
+def exact_logs(x: Any) -> Any:
+    x = x.astype(np.longdouble)
+    x = x - x.max(1, keepdims=True)
+    return x - np.log(np.exp(x).sum(1, keepdims=True))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 1), (4, 10), (8, 10), (3, 17), (2, 64)])
+def test_values(functions: dict[str, Any], dtype: Any, shape: tuple[int, int]) -> None:
+    x = np.random.default_rng(2).standard_normal(shape).astype(dtype)
+    logs = exact_logs(x)
+    size = np.finfo(dtype).eps
+    found = functions["softmax_of_rows"](x)
+    assert found.dtype == dtype and np.allclose(found, np.exp(logs), rtol=16 * size, atol=0)
+    found = functions["log_softmax_of_rows"](x)
+    assert found.dtype == dtype and np.allclose(found, logs, rtol=0, atol=16 * size)
+    classes = np.arange(shape[0]) % shape[1]
+    loss = functions["mean_cross_entropy"](x, classes)
+    expected = -logs[np.arange(shape[0]), classes].mean()
+    assert loss.dtype == dtype and loss.shape == ()
+    assert math.isclose(loss, expected, rel_tol=0, abs_tol=16 * size)
+
+
+def test_what_they_leave_to_others(functions: dict[str, Any]) -> None:
+    loss, x = functions["mean_cross_entropy"], np.zeros((3, 4), np.float32)
+    for classes in ([0, 1, 4], [0, -1, 2], [0, -100, 2], [0, 1], [0, 1, 2, 3]):
+        assert loss(x, np.array(classes)) is None
+    assert loss(x, np.zeros(3, np.int32)) is None
+    assert loss(x, np.zeros((3, 4), np.float32)) is None
+    assert loss(x[:0], np.zeros(0, np.int64)) is None
+    assert loss(x.astype(np.float16), np.zeros(3, np.int64)) is None
+    assert functions["softmax_of_rows"](x.astype(np.float16)) is None
+    assert functions["softmax_of_rows"](np.zeros((300, 300), np.float32)) is None
+
+
+def test_machine_code_takes_over_at_a_fixed_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not machine.is_available() or not is_possible():
+        pytest.skip("needs llvmlite and CPython with a GIL on 64 bits")
+    for name, function in BY_NUMPY.items():
+        monkeypatch.setattr(row_sums, name, function)
+    monkeypatch.setattr(row_sums._Turns, "calls", 0)
+    monkeypatch.setattr(row_sums._Turns, "made", {})
+    monkeypatch.setattr(row_sums._Turns.ready, "_flag", False)
+    monkeypatch.setattr(row_sums.settings, "_native", "background")
+    x = np.ones((2, 3), np.float32)
+    for _ in range(row_sums._TAKE_AT):
+        row_sums.softmax_of_rows(x)
+    assert row_sums.softmax_of_rows is BY_NUMPY["softmax_of_rows"]
+    for _ in range(100):  # each waits for a little while
+        row_sums.softmax_of_rows(x)
+        if row_sums.softmax_of_rows is not BY_NUMPY["softmax_of_rows"]:
+            break
+    assert row_sums.softmax_of_rows is not BY_NUMPY["softmax_of_rows"]
