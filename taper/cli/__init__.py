@@ -13,6 +13,8 @@ from collections.abc import Sequence
 __all__ = ["main"]
 
 USAGE = """\
+PyTorch's programming model over NumPy: runs programs written for PyTorch, and explains itself.
+
 usage: taper run PROGRAM.py [arguments]      run a program; `import torch` means taper
        taper run NOTEBOOK.ipynb [arguments]  run the cells of a notebook in order
        taper run -m MODULE [arguments]       run a module, as python -m does
@@ -21,7 +23,8 @@ usage: taper run PROGRAM.py [arguments]      run a program; `import torch` means
        taper info OPERATOR                   an operator: declaration, generated code, derivative
        taper --version
 
-`python -m taper …` is the same. `taper PROGRAM.py` is short for `taper run PROGRAM.py`.
+`taper run --help` and `taper info --help` say more. `python -m taper …` is the same as
+`taper …`, and `taper PROGRAM.py` is short for `taper run PROGRAM.py`.
 """
 
 
@@ -54,5 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(USAGE, end="")
             return 0
         case _:
-            print(f"taper: there is no command {words[0]!r}\n{USAGE}", end="", file=sys.stderr)
+            print(
+                f"taper: there is no command {words[0]!r}, only run, info and --version; "
+                "`taper --help` explains them", file=sys.stderr,
+            )
             return 2

@@ -14,6 +14,7 @@ import inspect
 import os
 import pkgutil
 import platform
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -21,6 +22,17 @@ from types import CodeType
 from typing import Any
 
 __all__ = ["environment", "info"]
+
+HELP = """\
+usage: taper info [NAME …]
+
+Without a name: versions, paths, BLAS, threads and packages; what a bug report should say.
+
+  NAME   an operator (exp, torch.linalg.inv, Tensor.add_): its declaration with file and line, its
+         derivative, and the source of the functions that are generated from them;
+         or another public name (nn.Linear, utils.data): where it is defined and what it does
+
+The exit status is 0; 1 if a name is unknown, 2 for an unknown option."""
 
 PACKAGES = {
     "needed": ("numpy", "ml_dtypes", "scipy", "llvmlite"),
@@ -34,6 +46,12 @@ def info(arguments: list[str]) -> int:
     if not arguments:
         print("\n".join(environment()))
         return 0
+    if arguments[0] in ("-h", "--help"):
+        print(HELP)
+        return 0
+    if options := [word for word in arguments if word.startswith("-")]:
+        print(f"taper: unknown option {options[0]}; {HELP.splitlines()[0]}", file=sys.stderr)
+        return 2
     operators = _all_operators()
     status = 0
     for position, word in enumerate(arguments):
@@ -173,10 +191,28 @@ def _place(file: str, line: int) -> str:
     return f"{os.path.relpath(file)}:{line}" if os.path.isfile(file) else f"{file}, line {line}"
 
 
+def _definition(found: Any) -> tuple[str, int] | None:
+    """File and line of a class, function or module."""
+    with contextlib.suppress(TypeError, OSError):
+        file = inspect.getsourcefile(found)
+        return (file, max(inspect.getsourcelines(found)[1], 1)) if file else None
+    if not isinstance(found, type):
+        return None
+    # Classes that present themselves as torch's: their methods know where they are.
+    for function in vars(found).values():
+        if inspect.isfunction(function) and function.__qualname__.startswith(found.__name__ + "."):
+            file = function.__code__.co_filename
+            with contextlib.suppress(OSError), open(file, encoding="utf-8") as lines:
+                for number, line in enumerate(lines, 1):
+                    if line.startswith((f"class {found.__name__}(", f"class {found.__name__}:")):
+                        return file, number
+    return None
+
+
 def describe_name(name: str) -> list[str]:
     """Where a public name that is no operator is defined, and what it says of itself."""
     found: Any = importlib.import_module("taper")
-    for part in name.split("."):
+    for part in name.split(".") if name not in ("torch", "taper") else ():
         try:
             found = getattr(found, part)
         except AttributeError:
@@ -184,15 +220,14 @@ def describe_name(name: str) -> list[str]:
                 found = importlib.import_module(f"{found.__name__}.{part}")
             except (ImportError, AttributeError):
                 return []
-    lines = [f"torch.{name}: {type(found).__name__}"]
-    try:
-        file, line = inspect.getsourcefile(found), inspect.getsourcelines(found)[1]
-        lines.append(f"defined: {_place(file or '', max(line, 1))}")
-    except (TypeError, OSError):
-        lines.append(f"value: {found!r}")
+    kind = "class" if isinstance(found, type) else type(found).__name__
+    lines = [f"{'torch' if name in ('torch', 'taper') else f'torch.{name}'}: {kind}"]
+    place = _definition(found)
+    lines.append(f"value: {found!r}" if place is None else f"defined: {_place(*place)}")
     if callable(found):
         with contextlib.suppress(TypeError, ValueError):  # built in, or made without one
-            lines.append(f"signature: {name.rpartition('.')[2]}{inspect.signature(found)}")
+            text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(found)))
+            lines.append(f"signature: {name.rpartition('.')[2]}{text}")
     if not isinstance(found, (str, int, float)) and (text := inspect.getdoc(found)):
         lines += ["", textwrap.indent(text, "    ")]
     return lines

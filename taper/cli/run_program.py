@@ -22,6 +22,19 @@ from taper.interop.torch_alias import as_torch
 __all__ = ["ProgramMissing", "become_main", "begin_tracebacks_at", "run"]
 
 USAGE = "usage: taper run [-m MODULE | -c CODE | PROGRAM.py | NOTEBOOK.ipynb] [arguments]"
+HELP = f"""\
+{USAGE}
+
+Runs a program as `python` would, except that `import torch` means taper, in the program and in all
+that it imports. The arguments after the program's name are the program's own.
+
+  PROGRAM.py      a file
+  NOTEBOOK.ipynb  the code cells of a notebook in order; with IPython its magics work too
+  -m MODULE       a module or package that is found on the path
+  -c CODE         Python code
+
+The exit status is the program's; 2 if there is nothing to run, 1 if the real torch is already
+imported."""
 
 
 class ProgramMissing(Exception):
@@ -30,9 +43,12 @@ class ProgramMissing(Exception):
 
 def run(arguments: list[str]) -> int:
     """Runs what the arguments name; see `taper --help`."""
-    if arguments[:1] in ([], ["-h"], ["--help"]):
-        print(USAGE, file=sys.stdout if arguments else sys.stderr)
-        return 0 if arguments else 2
+    if not arguments:
+        print(USAGE, file=sys.stderr)
+        return 2
+    if arguments[0] in ("-h", "--help"):
+        print(HELP)
+        return 0
     try:
         as_torch()
     except ImportError as error:

@@ -36,3 +36,18 @@ def test_other_public_names(capsys):
 def test_unknown_names(capsys):
     assert main(["info", "expp"]) == 1
     assert "no operator and no public name 'expp'. Near it: exp" in capsys.readouterr().err
+
+
+def test_classes_and_namespaces(capsys):
+    assert main(["info", "Tensor", "nn.Linear", "torch"]) == 0
+    out = capsys.readouterr().out
+    assert "torch.Tensor: class\ndefined: " in out and "tensor.py:" in out
+    assert "signature: Linear(in_features: int, out_features: int, bias: bool = True" in out
+    assert "\ntorch: module\n" in out
+
+
+def test_help_and_unknown_options(capsys):
+    assert main(["info", "--help"]) == 0
+    assert capsys.readouterr().out.startswith("usage: taper info [NAME …]\n")
+    assert main(["info", "--what"]) == 2
+    assert "unknown option --what; usage: taper info" in capsys.readouterr().err

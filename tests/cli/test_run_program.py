@@ -165,4 +165,5 @@ def test_unknown_commands_and_help(folder):
     done = taper(folder, "fly")
     assert done.returncode == 2 and "no command 'fly'" in done.stderr
     assert "usage: taper run" in taper(folder, "--help").stdout
+    assert "-m MODULE       a module" in taper(folder, "run", "--help").stdout
     assert taper(folder, "--version").stdout.startswith("taper ")
