@@ -5,31 +5,25 @@ equal-shaped contiguous arrays of float32 or float64 (the second may be a single
 machine code and leave everything else, as it is, to the ufunc. They give NumPy's very bits, so it
 doesn't matter when they come.
 
-They are made aside, once a program is seen to spend its time in taper: a thread looks a few times
-what the others are doing. Until then, and without llvmlite, it is NumPy that computes.
+When they are made is said in when_busy.py; until then, and without llvmlite, NumPy computes.
 """
 
 from __future__ import annotations
 
-import sys
-import threading
-import time
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from taper.core.settings import settings
+from taper.kernels.when_busy import when_busy
 
 if TYPE_CHECKING:
     from taper.compiler.expression import Expression, Node
 
-__all__ = ["make_all", "stand_in"]
+__all__ = ["stand_in"]
 
 LARGEST = 16384  # elements; the GIL is held meanwhile
-
-_BUSY_LOOKS = 3  # how often a program has to be met inside of taper, within five times as many
-_INTERVALS = 0.03, 2.0  # seconds between looks: at first, and at most, while nothing happens
 
 _ARITHMETIC = {np.add: "add", np.subtract: "sub", np.multiply: "mul", np.divide: "div"}
 _EXTREMA = {np.maximum: "larger", np.minimum: "smaller"}
@@ -43,25 +37,15 @@ _UNARY = {np.negative: "neg", np.sqrt: "sqrt", np.square: "square"}
 _ARRAYS, _WITH_NUMBER, _FROM_NUMBER = ("array", "array"), ("array", "number"), ("number", "array")
 _CHOICES = tuple([("condition", *given) for given in (_ARRAYS, _WITH_NUMBER, _FROM_NUMBER)])
 
-_known: dict[Any, Callable[..., Any]] = {}  # (ufunc, "new" or "in place") -> its stand-in
-_users: list[tuple[dict[str, Any], str, Any]] = []
-
 
 def stand_in(ufunc: Any, scope: dict[str, Any], name: str, inplace: bool = False) -> None:
-    """Puts the quickest form of a ufunc into a namespace: now what there is, later what is made.
+    """Puts a ufunc into a namespace, and something quicker in its place when that is made.
 
     `inplace`: it will be called as ``ufunc(a, b, a)``.
     """
     scope[name] = ufunc
-    if not _forms_of(ufunc, inplace):
-        return
-    known = _known.get((ufunc, inplace))
-    if known is not None:
-        scope[name] = known
-        return
-    _users.append((scope, name, (ufunc, inplace)))
-    if len(_users) == 1 and settings.native != "off":
-        threading.Thread(target=_watch, name="taper-watcher", daemon=True).start()
+    if _forms_of(ufunc, inplace):
+        when_busy(scope, name, lambda: made(ufunc, inplace))
 
 
 def _forms_of(ufunc: Any, inplace: bool) -> tuple[tuple[str, ...], ...]:
@@ -77,53 +61,8 @@ def _forms_of(ufunc: Any, inplace: bool) -> tuple[tuple[str, ...], ...]:
     return (_ARRAYS, _WITH_NUMBER) if ufunc in _ARITHMETIC or ufunc in _COMPARISONS else ()
 
 
-def _watch() -> None:
-    """Looks what the program is doing, ever more seldom, until it was met in taper often enough."""
-    interval, longest = _INTERVALS
-    met = missed = 0
-    while met < _BUSY_LOOKS:
-        time.sleep(interval)
-        if settings.native == "off":
-            return
-        own = threading.get_ident()
-        frames = [f for thread, f in sys._current_frames().items() if thread != own]
-        if any(_is_tapers(f.f_code.co_filename) for f in frames):
-            met, interval = met + 1, _INTERVALS[0]
-        else:
-            missed, interval = missed + 1, min(1.5 * interval, longest)
-        if met + missed == 5 * _BUSY_LOOKS:
-            met = missed = 0
-    from taper.compiler.background import run_aside
-
-    run_aside(make_all)
-
-
-_ROOM = __file__[: -len("kernels/small_calls.py")]
-
-
-def _is_tapers(file: str) -> bool:
-    """Whether code is taper's, generated or written, and not what waits in its own threads."""
-    return file.startswith("<taper operator") or (
-        file.startswith(_ROOM) and not file.endswith(("background.py", "pool.py"))
-    )
-
-
-def make_all() -> None:
-    """Makes all stand-ins, here and now, and hands them out, where that can be done."""
-    from taper.compiler import machine
-    from taper.runtime.direct_call import is_possible
-
-    if settings.native == "off" or not is_possible() or not machine.is_available():
-        return
-    while _users:
-        scope, name, key = _users.pop()
-        if key not in _known:
-            _known[key] = _made(*key)
-        if scope[name] is key[0]:
-            scope[name] = _known[key]
-
-
-def _made(ufunc: Any, inplace: bool) -> Callable[..., Any]:
+@cache
+def made(ufunc: Any, inplace: bool) -> Callable[..., Any]:
     """The stand-in: it tries each form in turn."""
     first: Callable[..., Any] = ufunc
     for kind in ("f64", "f32"):
