@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -45,19 +46,30 @@ def _gradient(grad: Tensor, result: Tensor, x1: Tensor, x2: Tensor, p: float) ->
 
 @operator(hidden=True, upcast=True, node="CdistBackward0", kinds="f")
 def row_distances(x1: Tensor, x2: Tensor, p: float, by_product: bool) -> Tensor:
-    if by_product:
-        return kernel.euclidean_distances(x1, x2)
-    return kernel.distances(x1, x2, p)
+    """`cdist` of (*, rows, size) arrays of equal batches."""
+    shape = (*x1.shape[:-1], x2.shape[-2])
+    x1, x2 = _one_batch(x1), _one_batch(x2)
+    found = kernel.euclidean_distances(x1, x2) if by_product else kernel.distances(x1, x2, p)
+    return found.reshape(shape)
+
+
+def _one_batch(x: Any) -> Any:
+    """As (batch, rows, size)."""
+    if x.ndim == 3:
+        return x
+    return x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
 
 
 @row_distances.derivative("x1", "x2")
-def _(grad, result, x1, x2, needs, p):
-    return (
-        _gradient(grad, result, x1, x2, p) if needs[0] else None,
-        _gradient(
-            grad.transpose(1, 2), result.transpose(1, 2), x2, x1, p
-        ) if needs[1] else None,
-    )
+def _(grad, result, x1, x2, x1_shape, x2_shape, needs, p):
+    grad, result, x1, x2 = (_one_batch(t) for t in (grad, result, x1, x2))
+    first = second = None
+    if needs[0]:
+        first = _gradient(grad, result, x1, x2, p).reshape(x1_shape)
+    if needs[1]:
+        second = _gradient(grad.transpose(1, 2), result.transpose(1, 2), x2, x1, p)
+        second = second.reshape(x2_shape)
+    return first, second
 
 
 _MODES = {
@@ -106,17 +118,14 @@ def cdist(
         names = [scalar_type_name(t.dtype) for t in (x1, x2)]
         raise RuntimeError(f"expected scalar type {names[0]} but found {names[1]}")
     rows, columns, size = a.shape[-2], b.shape[-2], a.shape[-1]
-    batch = tuple(np.broadcast_shapes(a.shape[:-2], b.shape[:-2]))
-    count = math.prod(batch)
-    flat1 = x1.expand(*batch, rows, size).reshape(count, rows, size)
-    flat2 = x2.expand(*batch, columns, size).reshape(count, columns, size)
+    if a.shape[:-2] != b.shape[:-2]:
+        batch = tuple(np.broadcast_shapes(a.shape[:-2], b.shape[:-2]))
+        x1, x2 = x1.expand(*batch, rows, size), x2.expand(*batch, columns, size)
     chosen = _MODES[compute_mode]
     by_product = p == 2 and (
         chosen if chosen is not None else rows > _FEW_ROWS or columns > _FEW_ROWS
     )
-    return row_distances(
-        flat1, flat2, float(p), by_product
-    ).reshape(*batch, rows, columns)
+    return row_distances(x1, x2, float(p), by_product)
 
 
 @operator("pdist", aliases=("nn.functional.pdist",), upcast=True)

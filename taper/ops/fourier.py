@@ -65,9 +65,11 @@ def _(grad, dims, scale, forward):
 
 
 @operator(hidden=True, node="FftR2CBackward0")
-def real_to_complex(input: Tensor, dims: Any, scale: str) -> Tensor:
-    """Transforms real values; keeps the non-redundant half of the last of `dims`."""
+def real_to_complex(input: Tensor, dims: Any, scale: str, half: bool = True) -> Tensor:
+    """Transforms real values; `half` keeps the non-redundant half of the last of `dims`."""
     transforms, norm = _transforms(input), _norm_name(scale, True)
+    if not half:
+        return transforms.fft(input, axis=dims[0], norm=norm)
     if len(dims) == 1:
         return transforms.rfft(input, axis=dims[0], norm=norm)
     return transforms.rfftn(input, axes=dims, norm=norm)
@@ -178,15 +180,21 @@ def _declare_one(name: str, doc: str, body: Any) -> None:
 
 def _fft(input: Tensor, n: Any, dim: int, norm: Any) -> Tensor:
     dim, size = _one_dim(input, n, dim)
+    if not _checked(input).dtype.is_complex:
+        values = _resized(_as_real(input, "fft"), dim, size)
+        return real_to_complex(values, (dim,), _scale(norm, True, "fft"), False)
     return complex_to_complex(
-        _resized(_as_complex(input), dim, size), (dim,), _scale(norm, True, "fft"), True
+        _resized(input, dim, size), (dim,), _scale(norm, True, "fft"), True
     )
 
 
 def _ifft(input: Tensor, n: Any, dim: int, norm: Any) -> Tensor:
     dim, size = _one_dim(input, n, dim)
+    if not _checked(input).dtype.is_complex:
+        values = _resized(_as_real(input, "ifft"), dim, size)
+        return real_to_complex(values, (dim,), _scale(norm, False, "ifft"), False).conj()
     return complex_to_complex(
-        _resized(_as_complex(input), dim, size), (dim,), _scale(norm, False, "ifft"), False
+        _resized(input, dim, size), (dim,), _scale(norm, False, "ifft"), False
     )
 
 

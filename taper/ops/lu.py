@@ -135,7 +135,7 @@ def _permutation(order: Any, dtype: Any) -> Any:
     return (order[..., None, :] == rows).astype(dtype)
 
 
-@composite("linalg.lu_factor", out=True)
+@composite("linalg.lu_factor", out=True, also={"input": "A"})
 def lu_factor(A: Tensor, *, pivot: bool = True) -> Any:
     """Factors A = P L U, in LAPACK's compact form: L below the diagonal, U from there on.
 
@@ -400,11 +400,6 @@ def _zero_in_d(name: str, info: Any) -> RuntimeError:
     )
 
 
-@ldl_factor_ex.derivative("A")
-def _(grads):
-    raise NotImplementedError("the derivative for 'linalg_ldl_factor_ex' is not implemented.")
-
-
 @composite("linalg.ldl_factor", out=True)
 def ldl_factor(A: Tensor, *, hermitian: bool = False) -> Any:
     """Factors a symmetric (or Hermitian) matrix into L D L^T in LAPACK's compact form.
@@ -458,8 +453,3 @@ def ldl_solve(
         a, b = (scalar_type_name(from_numpy_dtype(x.dtype)) for x in (LD, B))
         raise RuntimeError(f"{name}: LD dtype {a} does not match b dtype {b}")
     return lapack.ldl_solve(LD, pivots, B, hermitian)
-
-
-@ldl_solve.derivative("LD", "B")
-def _(grad):
-    raise NotImplementedError("the derivative for 'linalg_ldl_solve' is not implemented.")

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from taper.core.dtype import BOOL, FLOATING, as_dtype, from_numpy_dtype
+from taper.core.errors import normalize_dim
 from taper.core.promotion import promote_types, scalar_type_name
 from taper.core.tensor import Tensor
 from taper.kernels.summation import sum_of_squares, sum_over
 from taper.ops.declare import OPERATORS, composite, operator
+from taper.ops.recomputation import gradients_by_running
 from taper.ops.reduction import axes_of, unsqueeze_reduced
 
 
@@ -45,7 +47,7 @@ def norm_gradient(grad: Any, x: Tensor, order: Any, norm: Tensor, dim: Any, keep
     if order == 1:
         return x.sgn() * grad
     if order == 2:
-        return x * (grad / norm).masked_fill(norm == 0, 0)
+        return x * _unless_zero(grad, norm, 1)
     if math.isinf(order):
         attained = (x.abs() == norm)
         axes = axes_of(dim, x.dim())
@@ -55,12 +57,15 @@ def norm_gradient(grad: Any, x: Tensor, order: Any, norm: Tensor, dim: Any, keep
         part = x.sgn() * x.abs().pow(order - 1).masked_fill(x == 0, 0)
         return part * grad * norm.pow(1 - order)
     if order < 2:
-        part = x.sgn() * x.abs().pow(order - 1)
-        scale = grad / norm.pow(order - 1)
-        return part * scale.masked_fill(norm == 0, 0)
-    part = x * x.abs().pow(order - 2)
-    scale = (grad / norm.pow(order - 1)).masked_fill(norm == 0, 0)
-    return part * scale
+        return x.sgn() * x.abs().pow(order - 1) * _unless_zero(grad, norm, order - 1)
+    return x * x.abs().pow(order - 2) * _unless_zero(grad, norm, order - 1)
+
+
+def _unless_zero(grad: Tensor, norm: Tensor, power: float) -> Tensor:
+    """The gradient over a power of the norm; 0, also for further derivatives, where that is 0."""
+    is_zero = norm == 0
+    norm = norm.masked_fill(is_zero, 1)
+    return (grad / (norm if power == 1 else norm.pow(power))).masked_fill(is_zero, 0)
 
 
 def _vector_norm_dtype(bound: dict[str, Any]) -> Any:
@@ -221,7 +226,19 @@ def _(grad, input, other, p, result):
     return None if gradient is None else -gradient
 
 
-@composite(method=True, inplace=True, out=True)
+def _check_renorm(bound: dict[str, Any]) -> None:
+    input, p, maxnorm = bound["input"], bound["p"], bound["maxnorm"]
+    if p <= 0:
+        raise RuntimeError("renorm: non-positive-norm not supported")
+    if maxnorm < 0:
+        raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm:g}")
+    if input.dim() < 2:
+        raise RuntimeError(
+            f"renorm: input needs at least 2 dimensions, got {input.dim()} dimensions"
+        )
+
+
+@operator(method=True, inplace=True, out=True, upcast=True, check=_check_renorm)
 def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     """Scales down the slices along `dim` whose norm of order `p` exceeds `maxnorm`.
 
@@ -231,15 +248,43 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
         tensor([[0.6000, 0.8000],
                 [0.0000, 1.0000]])
     """
-    if p <= 0:
-        raise RuntimeError("renorm: non-positive-norm not supported")
-    if maxnorm < 0:
-        raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm:g}")
-    if input.dim() < 2:
-        raise RuntimeError(
-            f"renorm: input needs at least 2 dimensions, got {input.dim()} dimensions"
-        )
-    dim = axes_of(dim, input.dim())
-    norms = vector_norm(input, p, [d for d in range(input.dim()) if d != dim], True)
+    others = _other_dims(input.ndim, dim)
+    norms = norm_over(input, p, others, True)
+    scale = np.where(norms <= maxnorm, 1, maxnorm / (norms + 1e-7))
+    return input * scale.astype(input.dtype)
+
+
+def _other_dims(ndim: int, dim: int) -> tuple[int, ...]:
+    dim = normalize_dim(dim, ndim)
+    return tuple([d for d in range(ndim) if d != dim])
+
+
+@renorm.derivative("input")
+def _(grad, input, p, dim, maxnorm):
+    return gradients_by_running(
+        lambda x: _renormed(x, p, dim, maxnorm), (input,), grad, (True,)
+    )[0]
+
+
+def _renormed(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
+    """`renorm` on Tensors."""
+    norms = vector_norm(input, p, _other_dims(input.dim(), dim), True)
     scale = (maxnorm / (norms + 1e-7)).masked_fill(norms <= maxnorm, 1)
     return input * scale.to(input.dtype)
+
+
+@composite()
+def norm_except_dim(v: Tensor, pow: int = 2, dim: int = 0) -> Tensor:
+    """The norms of the slices along `dim`, with all dimensions kept; of everything for -1.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.norm_except_dim(torch.tensor([[3., 4.], [6., 8.]]))
+        tensor([[ 5.],
+                [10.]])
+    """
+    if dim == -1:
+        return v.norm(pow)
+    n = v.shape[dim]
+    sizes = v.transpose(0, dim).reshape(n, -1).norm(pow, 1)
+    return sizes.reshape([n if d == dim % v.ndim else 1 for d in range(v.ndim)])

@@ -182,14 +182,9 @@ def poisson(input: Tensor, generator: Any = None) -> Tensor:
     return poisson_of(input, generator or default_generator)
 
 
-@operator("_binomial", node="BinomialBackward0", hidden=True)
+@operator("binomial", hidden=True)
 def binomial_of(count: Tensor, prob: Tensor, generator: Any) -> Tensor:
     return rejection.binomial(generator, count, prob)
-
-
-@binomial_of.derivative("count", "prob")
-def _(grad):
-    raise RuntimeError("derivative for aten::binomial is not implemented")
 
 
 @composite()

@@ -310,9 +310,8 @@ def _differentiable_positions(op: Operator, numbers: set[str]) -> tuple[int, ...
 def _write_gradients(source: Source, op: Operator, signature: Signature) -> None:
     tensors = signature.tensors
     if not op.derivatives:
-        source.add(
-            1, f"raise RuntimeError('derivative for aten::{op.name} is not implemented')"
-        )
+        name = op.path.replace(".", "_")
+        source.add(1, f"raise RuntimeError('derivative for aten::{name} is not implemented')")
         return
     lists = [p for p in tensors if p.role is LIST]
     source.add(1, "edges = node.edges")

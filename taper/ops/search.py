@@ -91,7 +91,7 @@ def _check_search(edges: Tensor, values: Any, right: bool, side: str | None, sor
             )
 
 
-@composite(out=True)
+@composite(out=True, also={"values": "input"})
 def searchsorted(
     sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False,
     side: str | None = None, sorter: Tensor | None = None,
@@ -254,7 +254,8 @@ def consecutive_elements(input: Tensor) -> Tensor:
     return values, group.reshape(input.shape), counts
 
 
-@operator("unique_dim_consecutive", hidden=True, outputs=3, kinds="bif")
+@operator("unique_dim_consecutive", hidden=True, outputs=3, kinds="bif",
+          node="UniqueConsecutiveBackward0")
 def consecutive_slices(input: Tensor, dim: int) -> Tensor:
     """One of each run of equal neighbouring slices."""
     axis = normalize_dim(dim, input.ndim)
@@ -262,6 +263,20 @@ def consecutive_slices(input: Tensor, dim: int) -> Tensor:
     if input.ndim == 0:
         return _distinct(input.reshape(1), False)
     return _distinct_slices(input, axis, False)
+
+
+def _refuses_gradient(name: str) -> Any:
+    def refuse(grads):
+        raise NotImplementedError(f"the derivative for '{name}' is not implemented.")
+
+    return refuse
+
+
+for _op, _name in (
+    (unique_elements, "_unique2"), (unique_values, "_unique2"), (unique_slices, "unique_dim"),
+    (consecutive_elements, "unique_consecutive"), (consecutive_slices, "unique_consecutive"),
+):
+    _op.derivative("input")(_refuses_gradient(_name))
 
 
 def _wanted(results: Any, return_inverse: bool, return_counts: bool) -> Any:
