@@ -24,7 +24,7 @@ from taper.core.tensor import LEAF, Tensor, wrap
 
 __all__ = [
     "DualLevel", "below", "carried_by", "forward_grad_mode", "levels_of", "set_tangent",
-    "tangent_of",
+    "take_tangents", "tangent_of",
 ]
 
 _next_number = count().__next__
@@ -105,6 +105,12 @@ def set_tangent(tensor: Tensor, level: DualLevel, tangent: Tensor) -> None:
     if level not in tensor._tangents:
         level.holders.append(weakref.ref(tensor))
     tensor._tangents[level] = tangent
+
+
+def take_tangents(tensor: Tensor, source: Tensor) -> None:
+    """Attaches the tangents of `source`, which has the same values."""
+    for level, tangent in source._tangents.items():
+        set_tangent(tensor, level, tangent)
 
 
 def below(tensor: Tensor, level: DualLevel) -> Tensor:

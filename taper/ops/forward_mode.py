@@ -3,7 +3,7 @@
 Note [tangents from reverse rules]. No operator declares a rule for forward mode: the one for its
 gradient says enough. A reverse rule computes v(u) = Jᵀu from the gradient u of the result, and it
 is linear in u. So Jt, the tangent of the result for tangents t of the inputs, is the gradient of
-<v(u), t> with respect to u, whatever u is: v is recorded with a u of zeros, and the tape is walked
+<v(u), t> with respect to u, whatever u is: v is recorded with a u of ones, and the tape is walked
 back from v with t. That serves every operator whose rule can itself be differentiated; the tests
 ask that of all of them. Three kinds need not go this way: elementwise operators of real numbers,
 where Jᵀ = J; linear ones, which are applied to the tangent; products, which have the product rule.
@@ -232,7 +232,7 @@ class Call:
         for output in self.outputs:
             u = None
             if any([output is r for r in self.results]):
-                u = wrap(np.zeros_like(output._array))
+                u = wrap(np.ones_like(output._array))
                 u._edge = LEAF
             cotangents.append(u)
         recorded = is_recording() and any(

@@ -33,10 +33,10 @@ def diff(
             raise RuntimeError(
                 "diff expects prepend or append to be the same dimension as input"
             )
-    if len(parts) > 1:
-        input = OPERATORS["cat"].function(parts, dim)
     if n == 0:
         return input.clone()
+    if len(parts) > 1:
+        input = OPERATORS["cat"].function(parts, dim)
     for _ in range(min(n, input.shape[dim])):
         size = input.shape[dim]
         later, earlier = input.narrow(dim, 1, size - 1), input.narrow(dim, 0, size - 1)

@@ -226,19 +226,7 @@ def _(grad, input, other, p, result):
     return None if gradient is None else -gradient
 
 
-def _check_renorm(bound: dict[str, Any]) -> None:
-    input, p, maxnorm = bound["input"], bound["p"], bound["maxnorm"]
-    if p <= 0:
-        raise RuntimeError("renorm: non-positive-norm not supported")
-    if maxnorm < 0:
-        raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm:g}")
-    if input.dim() < 2:
-        raise RuntimeError(
-            f"renorm: input needs at least 2 dimensions, got {input.dim()} dimensions"
-        )
-
-
-@operator(method=True, inplace=True, out=True, upcast=True, check=_check_renorm)
+@operator(method=True, inplace=True, out=True, upcast=True)
 def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     """Scales down the slices along `dim` whose norm of order `p` exceeds `maxnorm`.
 
@@ -248,6 +236,14 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
         tensor([[0.6000, 0.8000],
                 [0.0000, 1.0000]])
     """
+    if p <= 0:
+        raise RuntimeError("renorm: non-positive-norm not supported")
+    if maxnorm < 0:
+        raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm:g}")
+    if input.ndim < 2:
+        raise RuntimeError(
+            f"renorm: input needs at least 2 dimensions, got {input.ndim} dimensions"
+        )
     others = _other_dims(input.ndim, dim)
     norms = norm_over(input, p, others, True)
     scale = np.where(norms <= maxnorm, 1, maxnorm / (norms + 1e-7))

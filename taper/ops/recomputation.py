@@ -29,8 +29,12 @@ def gradients_by_running(
     create_graph = is_recording()
     given = list(inputs)
     for position, tensor in enumerate(given):
-        if tensor is not None and not create_graph:
+        if tensor is None:
+            continue
+        forward_only = needs[position] and tensor._edge is None  # see ops/forward_mode.py
+        if forward_only or not create_graph:
             given[position] = alone = wrap(tensor._array)
+            alone._tangents = tensor._tangents
             if needs[position]:
                 alone._edge = LEAF
     with enable_grad():

@@ -434,15 +434,18 @@ def call_inplace(op: Operator, args: tuple[Any, ...]) -> Any:
     return target
 
 
-def alias_with_history(target: Tensor) -> Tensor:
-    """A second tensor with the same memory and history, for an operator to save."""
+def alias_with_history(target: Tensor, *, overwritten: bool = True) -> Tensor:
+    """A second tensor with the same memory and history, for an operator to save.
+
+    If the memory will be `overwritten`, saved-tensor hooks get a copy of it.
+    """
     original = wrap(target._array)
     original._edge = target._edge if target._edge is not LEAF else LEAF
     original._storage = target._storage
     original._base = target._base
     if target._tangents:
         original._tangents = dict(target._tangents)
-    if hooks() is not None:  # they get the values as they are before the change
+    if overwritten and hooks() is not None:
         original._array = target._array.copy()
         original._storage = None
     return original
