@@ -12,7 +12,7 @@ and leaves the others to the call it makes, so no rule knows how deep it is nest
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -186,15 +186,10 @@ class BatchedArray(np.lib.mixins.NDArrayOperatorsMixin):
     def imag(self, value: Any) -> None:
         BatchedArray(self.inner.imag, self.level)[...] = value
 
-    def __getitem__(self, index: Any) -> Any:
-        from taper.arrays.batched_index import read
+    if TYPE_CHECKING:  # bound by batched_index.py
 
-        return read(self, index)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        from taper.arrays.batched_index import write
-
-        write(self, index, value)
+        def __getitem__(self, index: Any) -> Any: ...
+        def __setitem__(self, index: Any, value: Any) -> None: ...
 
     def __iter__(self) -> Any:
         return (self[i] for i in range(self.shape[0]))
@@ -229,15 +224,10 @@ class BatchedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     # -- NumPy's protocols -------------------------------------------------------------------------
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        from taper.arrays.batched_rules import call_ufunc
+    if TYPE_CHECKING:  # bound by batched_rules.py
 
-        return call_ufunc(ufunc, method, inputs, options)
-
-    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
-        from taper.arrays.batched_rules import call_function
-
-        return call_function(function, args, options)
+        def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any: ...
+        def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any: ...
 
 
 def _method(name: str, function: Any) -> Any:

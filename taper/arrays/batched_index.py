@@ -15,7 +15,7 @@ import numpy as np
 from taper.arrays.batched import BatchedArray
 from taper.arrays.levels import in_place_error, shapes_error
 
-__all__ = ["read", "write"]
+__all__ = ["placed", "read", "write"]
 
 _ALL = slice(None)
 _BASIC = (int, slice, type(None), type(Ellipsis), np.integer)
@@ -42,7 +42,7 @@ def read(array: BatchedArray, index: Any) -> BatchedArray:
     younger = _younger(array, parts)
     if younger is not None:
         return _expanded(array, younger)[index]  # type: ignore[no-any-return]
-    place = _place(array, parts)
+    place = placed(array, parts)
     found = array.inner[place.index]
     if place.source is not None:
         found = found.transpose(place.source)
@@ -64,7 +64,7 @@ def write(array: BatchedArray, index: Any, value: Any) -> None:
     if len(parts) == 1 and _is_mask(parts[0]) and type(parts[0]) is BatchedArray:
         _write_masked(array, parts[0], value)
         return
-    place = _place(array, parts)
+    place = placed(array, parts)
     if type(value) is not BatchedArray or value.level is not level:
         if place.source is None:
             inner[place.index] = value
@@ -120,7 +120,8 @@ def _is_mask(part: Any) -> bool:
     return dtype is not None and dtype.kind == "b" and bool(part.ndim)
 
 
-def _place(array: BatchedArray, parts: tuple[Any, ...]) -> Place:
+def placed(array: BatchedArray, parts: tuple[Any, ...]) -> Place:
+    """Where an index is in the array of all samples."""
     if all([isinstance(p, _BASIC) for p in parts]):
         # Without a trailing Ellipsis, NumPy would make numbers of what names single elements.
         return Place((_ALL, *parts) if Ellipsis in parts else (_ALL, *parts, ...))

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from taper.arrays.batched import BatchedArray
-from taper.arrays.batched_rules import aligned, expanded, is_at, rule
+from taper.arrays.batched_arguments import aligned, expanded, is_at, rule
+from taper.arrays.batched_rules import BatchedArray
 from taper.arrays.levels import Level
 from taper.arrays.primitive import Primitive
 from taper.kernels import (
@@ -27,7 +27,7 @@ from taper.kernels import (
     resampling,
 )
 
-__all__: list[str] = []
+__all__ = ["BatchedArray"]
 
 
 # -- stacks of matrices ----------------------------------------------------------------------------

@@ -38,8 +38,7 @@ def has_level(array: Any, level: Level) -> bool:
 
 def with_level(array: Any, dim: int, level: Level) -> Any:
     """The array with its axis `dim` hidden, for a level."""
-    import taper.kernels.over_samples  # its rules
-    from taper.arrays.batched import BatchedArray  # most programs never need it
+    from taper.kernels.over_samples import BatchedArray  # and rules; most programs need none
 
     if type(array) is BatchedArray and array.level.number > level.number:
         return BatchedArray(with_level(array.inner, dim + 1, level), array.level)

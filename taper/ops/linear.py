@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from taper.arrays.levels import is_batched
 from taper.core.state import is_recording
 from taper.core.tensor import Tensor, wrap
 from taper.ops.added_product import addmm
 from taper.ops.declare import composite
-from taper.ops.matrix import are_plain, matmul, matmul_batched, mm
+from taper.ops.matrix import are_plain, matmul, matmul_batched, mm, mv
 
 mm_function, addmm_function = mm.function, addmm.function
 
@@ -40,7 +41,10 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             return mm_function(input, weight.t())
         return addmm_function(bias, input, weight.t())
     if weight._array.ndim < 2 or ndim < 2:
-        result = matmul(input, weight.t())
+        if ndim == 1 and w.ndim == 2 and (is_batched(a) or is_batched(w)):
+            result = mv(weight, input)  # fewer steps, as vmap makes large ones of them
+        else:
+            result = matmul(input, weight.t())
         return result if bias is None else result + bias
     flat = input.reshape(-1, input.shape[-1])
     shape = (*input._array.shape[:-1], weight._array.shape[0])

@@ -1,4 +1,4 @@
-"""Forwards on batched arrays (vmap): all samples at once if NumPy's rules allow it, else one by one.
+"""Forwards on batched arrays (vmap): all samples at once if the rules allow it, else one by one.
 
 Most forwards run as they are, since every NumPy function that they call has a rule in
 arrays/batched_rules.py. Some mix the batched with the plain, or hand arrays to code that wants
