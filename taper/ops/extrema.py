@@ -10,7 +10,7 @@ from taper.core.dtype import BOOL, COMPLEX
 from taper.core.errors import normalize_dim
 from taper.core.tensor import Tensor
 from taper.kernels.lanes import pick_one
-from taper.ops.declare import OPERATORS, composite, operator
+from taper.ops.declare import OPERATORS, Operator, composite, operator
 from taper.ops.out_argument import matching_dtype, same_dtype
 from taper.ops.reduction import axes_of, unsqueeze_reduced
 
@@ -233,54 +233,36 @@ def _extremum_of_all(ufunc: Any, name: str, input: Any) -> Any:
     return ufunc.reduce(input, None) if input.ndim else input.copy()
 
 
-@operator(
-    "max", hidden=True, out=True, kinds="bif", kernel="max_all", node="MaxBackward1", native="native_reductions.max_of_all",
-)
-def max_of_all(input: Tensor) -> Tensor:
-    """The largest element."""
-    return _extremum_of_all(np.maximum, "max", input)
+def _declare_extremum(name: str, ufunc: Any, position: str) -> tuple[Operator, Operator]:
+    """The overloads of `max` or `min` that reduce: all elements, and along a dimension."""
+
+    @operator(
+        name, hidden=True, out=True, kinds="bif", kernel=f"{name}_all",
+        node=f"{name.capitalize()}Backward1", native=f"native_reductions.{name}_of_all",
+    )
+    def of_all(input: Tensor) -> Tensor:
+        return _extremum_of_all(ufunc, name, input)
+
+    @of_all.derivative("input")
+    def _(grad, input, result):
+        return _shared_among_equals(grad, input, result, None, False)
+
+    @operator(
+        name, hidden=True, out=True, outputs=("values", "indices"), kinds="bif",
+        kernel=f"{name}_cpu", native=f"native_reductions.{name}_along",
+    )
+    def along(input: Tensor, dim: int, keepdim: bool = False) -> Tensor:
+        return _extremum_along(position, name, input, dim, keepdim)
+
+    @along.derivative("input")
+    def _(grad, input_shape, result1, dim, keepdim):
+        return scatter_grad(grad, result1, input_shape, dim, keepdim)
+
+    return of_all, along
 
 
-@max_of_all.derivative("input")
-def _(grad, input, result):
-    return _shared_among_equals(grad, input, result, None, False)
-
-
-@operator("max", hidden=True, out=True, outputs=("values", "indices"), kinds="bif",
-          kernel="max_cpu", native="native_reductions.max_along")
-def max_along(input: Tensor, dim: int, keepdim: bool = False) -> Tensor:
-    """The largest elements along `dim` and their indices."""
-    return _extremum_along("argmax", "max", input, dim, keepdim)
-
-
-@max_along.derivative("input")
-def _(grad, input_shape, result1, dim, keepdim):
-    return scatter_grad(grad, result1, input_shape, dim, keepdim)
-
-
-@operator(
-    "min", hidden=True, out=True, kinds="bif", kernel="min_all", node="MinBackward1", native="native_reductions.min_of_all",
-)
-def min_of_all(input: Tensor) -> Tensor:
-    """The smallest element."""
-    return _extremum_of_all(np.minimum, "min", input)
-
-
-@min_of_all.derivative("input")
-def _(grad, input, result):
-    return _shared_among_equals(grad, input, result, None, False)
-
-
-@operator("min", hidden=True, out=True, outputs=("values", "indices"), kinds="bif",
-          kernel="min_cpu", native="native_reductions.min_along")
-def min_along(input: Tensor, dim: int, keepdim: bool = False) -> Tensor:
-    """The smallest elements along `dim` and their indices."""
-    return _extremum_along("argmin", "min", input, dim, keepdim)
-
-
-@min_along.derivative("input")
-def _(grad, input_shape, result1, dim, keepdim):
-    return scatter_grad(grad, result1, input_shape, dim, keepdim)
+max_of_all, max_along = _declare_extremum("max", np.maximum, "argmax")
+min_of_all, min_along = _declare_extremum("min", np.minimum, "argmin")
 
 
 def _which(name: str, of_all: Any, along: Any, input: Any, dim: Any, keepdim: Any, out: Any,
