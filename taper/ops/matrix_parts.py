@@ -10,6 +10,7 @@ from taper.core.dtype import int64
 from taper.core.errors import normalize_dim
 from taper.core.tensor import Tensor
 from taper.ops.declare import composite, operator
+from taper.ops.diagonal import diagonal, diagonal_backward
 from taper.ops.options import finish, read_options, uninitialized
 
 
@@ -152,15 +153,11 @@ def _(grad, offset, dim1, dim2):
 
 @operator("_diagonal_copy", node="DiagonalBackward0_copy", hidden=True)
 def diagonal_copied(input: Tensor, offset: int, dim1: int, dim2: int) -> Tensor:
-    from taper.ops.strided import diagonal
-
     return diagonal.forward(input, offset, dim1, dim2).copy()
 
 
 @diagonal_copied.derivative("input")
 def _(grad, input_shape, offset, dim1, dim2):
-    from taper.ops.strided import diagonal_backward
-
     return diagonal_backward(grad, input_shape, offset, dim1, dim2)
 
 
