@@ -88,9 +88,9 @@ def _elementwise(ufunc: Any, level: Level, inputs: Any, out: Any, options: Any) 
     if "where" in options:
         options["where"] = aligned(options["where"], level, ndim)
     operands = [aligned(v, level, ndim) for v in inputs]
-    if ufunc is np.multiply and ndim == 2 and not options:
+    if ufunc is np.multiply and ndim == 2 and all([is_at(v, level) for v in inputs]):
         first, second = operands
-        if first.ndim == second.ndim == 3 and first.shape[2] == second.shape[1] == 1:
+        if first.shape[2] == second.shape[1] == 1 and not options:
             return BatchedArray(outer_products(first, second), level)
     result = ufunc(*operands, **options)
     return batched(result, level) if type(result) is tuple else BatchedArray(result, level)
