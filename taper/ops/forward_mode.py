@@ -45,20 +45,18 @@ __all__ = ["check_forward_mode", "pass_tangents", "rewrite_tangents"]
 
 ndarray = np.ndarray
 
-# Applied to tangents as they are to tensors; all operands at once.
-LINEAR = frozenset("""sum mean cat stack clone tril triu cumsum view_as_real view_as_complex fft
-    ifft _stand_in _add_batch_dim _remove_batch_dim""".split())
+# Applied to tangents as they are to tensors; all operands at once, indices stay.
+LINEAR = frozenset("""sum mean cat stack clone tril triu cumsum embedding _stand_in
+    _add_batch_dim _remove_batch_dim""".split())
 
 # Linear in each operand.
 PRODUCTS = frozenset("mm bmm mv dot".split())
 
 # Beside those with a ufunc: element i of the result depends on elements i of the operands only.
 ELEMENTWISE = frozenset("""addcmul addcdiv lerp log10 pow rsqrt frac remainder fmod nan_to_num
-    sigmoid nn.functional.sigmoid special.logit nn.functional.elu nn.functional.selu
-    nn.functional.celu nn.functional.silu nn.functional.mish nn.functional.relu
-    nn.functional.threshold nn.functional.hardtanh nn.functional.relu6 nn.functional.leaky_relu
-    nn.functional.hardsigmoid nn.functional.hardswish nn.functional.softplus
-    special.erf special.erfc special.erfinv special.gammaln special.psi special.xlogy special.sinc
+    sigmoid logit relu threshold selu celu nn.functional.elu nn.functional.silu nn.functional.mish
+    nn.functional.hardtanh nn.functional.relu6 nn.functional.leaky_relu nn.functional.hardsigmoid
+    nn.functional.hardswish nn.functional.softplus erf erfc erfinv lgamma digamma xlogy sinc
     """.split())
 
 
@@ -166,7 +164,8 @@ class Call:
 
     def _of_linear(self, primals: list[Tensor], given: list[Tensor | None]) -> list[Tensor | None]:
         found = self.again([
-            wrap(np.zeros_like(p._array)) if t is None else t
+            t if t is not None else
+            p if p._array.dtype.kind in "biu" else wrap(np.zeros_like(p._array))
             for p, t in zip(primals, given, strict=True)
         ])
         return [found] if isinstance(found, Tensor) else list(found)
