@@ -16,6 +16,7 @@ from taper.core.tensor import Tensor
 from taper.kernels import convolution as kernel
 from taper.ops.arithmetic import conj
 from taper.ops.declare import composite, operator
+from taper.ops.pad import constant_pad_nd
 
 Ints = tuple[int, ...]
 
@@ -350,8 +351,6 @@ def _padded_by_name(
             "zero-padded copy of the input be created",
             UserWarning, stacklevel=5,
         )
-        from taper.ops.pad import constant_pad_nd
-
         input = constant_pad_nd(input, [n for t in reversed(total) for n in (0, t % 2)])
     return input, tuple([t // 2 for t in total])
 

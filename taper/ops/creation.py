@@ -33,6 +33,7 @@ from taper.ops.options import (
     write_out,
 )
 from taper.ops.sizes import size_arguments
+from taper.ops.sparse_creation import empty_tensor
 
 Number = Any
 _new = object.__new__
@@ -49,8 +50,6 @@ def _made(
 ) -> Tensor:
     """The unusual ways of making a tensor of one value (None: uninitialised)."""
     if out is None and not value and layout is not None and layout.name[:6] == "sparse":
-        from taper.ops.sparse_creation import empty_tensor
-
         return empty_tensor(size, dtype, layout, device, requires_grad)
     wanted, where = read_options(function, dtype, device, layout, pin_memory)
     if out is not None:

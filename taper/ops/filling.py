@@ -14,6 +14,7 @@ from taper.core.tensor import Parameter, Tensor
 from taper.ops.declare import INPLACE, Operator, method, operator
 from taper.ops.division import zero_gradient
 from taper.ops.index import checked_number
+from taper.ops.inplace import make_inplace
 
 Number = Any
 
@@ -115,8 +116,6 @@ def fill_(self: Tensor, value: Tensor | Number) -> Tensor:
 @functools.cache
 def _general(op: Operator) -> Any:
     """The generated in-place form, which records."""
-    from taper.ops.inplace import make_inplace
-
     return make_inplace(op)
 
 

@@ -12,6 +12,7 @@ from taper.core.errors import broadcast_error
 from taper.core.size import Size
 from taper.core.tensor import Tensor, wrap
 from taper.ops.declare import composite
+from taper.ops.join import stack
 
 
 def _given(tensors: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -145,8 +146,6 @@ def cartesian_prod(*tensors: Any) -> Tensor:
                 [2, 3],
                 [2, 4]])
     """
-    from taper.ops.join import stack
-
     tensors = _given(tensors)
     for t in tensors:
         if t._array.ndim != 1:

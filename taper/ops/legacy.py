@@ -18,6 +18,7 @@ from taper.core.storage import UntypedStorage
 from taper.core.tensor import LEAF, Tensor, wrap
 from taper.ops import slow
 from taper.ops.declare import method
+from taper.ops.empty import empty_strided
 from taper.ops.options import finish, read_options, uninitialized
 from taper.ops.sizes import as_sizes, size_arguments
 from taper.ops.tensor_data import _tensor, array_of
@@ -119,8 +120,6 @@ def new_empty_strided(
     device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:
     """Makes an uninitialised tensor of that size and strides, with this tensor's dtype."""
-    from taper.ops.empty import empty_strided
-
     return empty_strided(
         size, stride, dtype=dtype or self.dtype, layout=layout, device=device,
         pin_memory=pin_memory, requires_grad=requires_grad,

@@ -18,6 +18,8 @@ from taper.core.tensor import Tensor, wrap
 from taper.kernels import normalization as kernel
 from taper.ops.arithmetic import conj
 from taper.ops.declare import composite, operator
+from taper.ops.pad import constant_pad_nd
+from taper.ops.pooling import avg_pool2d
 
 Ints = tuple[int, ...]
 
@@ -430,9 +432,6 @@ def local_response_norm(
         tensor([[[0.7378],
                  [0.5946]]])
     """
-    from taper.ops.pad import constant_pad_nd
-    from taper.ops.pooling import avg_pool2d
-
     shape = input._array.shape
     if len(shape) < 3:
         raise ValueError(

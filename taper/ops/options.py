@@ -12,6 +12,7 @@ from taper.core.dtype import as_dtype, dtype, get_default_dtype
 from taper.core.promotion import scalar_type_name
 from taper.core.state import is_inference
 from taper.core.tensor import LEAF, Tensor, wrap
+from taper.ops.slow import resize_out
 
 __all__ = [
     "check_out_dtype", "copy_in_format", "finish", "preserved_copy", "read_options",
@@ -53,8 +54,6 @@ def write_out(out: Tensor, array: Any, wanted: dtype | None = None) -> Tensor:
     """
     check_out_dtype(out, wanted)
     if out._array.shape != array.shape:
-        from taper.ops.slow import resize_out
-
         resize_out(out, array.shape)
     out.detach().copy_(wrap(array))
     return out

@@ -15,6 +15,7 @@ from taper.kernels import pooling as kernel
 from taper.kernels.pooling import Windows
 from taper.ops.convolution import spread
 from taper.ops.declare import composite, operator
+from taper.ops.namespace import find
 
 Ints = tuple[int, ...]
 _NUMBER_WORDS = {1: "one int", 2: "two ints", 3: "three ints"}
@@ -520,8 +521,6 @@ def avg_pool3d(
 
 
 def _power_pool(powers: Tensor, means: Any, norm_type: float, elements: int) -> Tensor:
-    from taper.ops.namespace import find
-
     mean = means(powers)
     signed = mean.sign() * find("nn.functional.relu")(mean.abs())
     return (signed * elements).pow(1.0 / norm_type)

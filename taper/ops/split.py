@@ -13,6 +13,7 @@ from taper.core.tensor import Parameter, Tensor
 from taper.ops import slow
 from taper.ops.declare import composite, operator
 from taper.ops.index import slice_dim
+from taper.ops.join import cat, stack
 
 _ALL = slice(None)
 
@@ -67,8 +68,6 @@ _new, _ndarray, _range = object.__new__, np.ndarray, range
 
 @unbind.derivative("input")
 def _(grads, input_shape, input_dtype, dim):
-    from taper.ops.join import stack
-
     dim = normalize_dim(dim, len(input_shape))
     shape = (*input_shape[:dim], *input_shape[dim + 1 :])
     return stack(_filled(grads, [shape] * input_shape[dim]), dim)
@@ -97,8 +96,6 @@ def split_sizes(input: Tensor, sizes: Any, dim: int) -> Any:
 
 @split_sizes.derivative("input")
 def _(grads, input_shape, sizes, dim):
-    from taper.ops.join import cat
-
     if len(grads) == 1:
         return grads[0]
     before, after = input_shape[:dim], input_shape[dim + 1 :]

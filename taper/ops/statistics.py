@@ -11,6 +11,7 @@ from taper.core.dtype import FLOATING, INTEGER, from_numpy_dtype
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
 from taper.ops.declare import composite, operator
+from taper.ops.return_types import named
 
 # -- histograms --------------------------------------------------------------------
 
@@ -210,8 +211,6 @@ def histogramdd(
         tensor([[0., 1.],
                 [1., 0.]])
     """
-    from taper.ops.return_types import named
-
     if input.dim() < 2:
         raise RuntimeError(
             "torch.histogramdd(): input tensor should have at least 2 dimensions"

@@ -27,7 +27,7 @@ from taper.core.storage import (
 from taper.core.tensor import Tensor, contiguous_strides
 from taper.ops import slow
 from taper.ops.declare import composite, method, operator
-from taper.ops.options import order_of_format
+from taper.ops.options import dense_like, order_of_format
 from taper.ops.sizes import as_sizes
 from taper.ops.view_history import scatter_into_base
 
@@ -108,8 +108,6 @@ def as_strided(
 
 @operator("_as_strided_scatter", node="AsStridedScatterBackward0", hidden=True)
 def strided_scatter(input: Tensor, src: Tensor, size: Any, stride: Any, offset: int) -> Tensor:
-    from taper.ops.options import dense_like
-
     result = dense_like(input, input.dtype)
     result[...] = input
     item = input.dtype.itemsize

@@ -21,6 +21,7 @@ from taper.ops.connect_views import view_of
 from taper.ops.declare import composite, method, operator
 from taper.ops.reduction import sum_to
 from taper.ops.sizes import as_sizes, inferred_shape
+from taper.ops.strided import view_dtype
 
 ndarray = np.ndarray
 
@@ -92,8 +93,6 @@ def tensor_view(input: Tensor, *shape: Any, dtype: Any = None, size: Any = None)
             ):
                 return view_of(input, r, view, (a.shape,))
     if dtype is not None or (shape and type(shape[0]) is dtype_class):
-        from taper.ops.strided import view_dtype
-
         return view_dtype(input, shape[0] if dtype is None else dtype)
     if not shape and size is None:
         raise TypeError(

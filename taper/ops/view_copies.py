@@ -8,9 +8,9 @@ import numpy as np
 
 from taper.core.tensor import Tensor
 from taper.ops.declare import Operator, composite, operator
-from taper.ops.index import alias, select, slice_dim
-from taper.ops.split import narrow, split_sizes, unbind
-from taper.ops.strided import strided, unfold
+from taper.ops.index import alias, placed, select, slice_dim
+from taper.ops.split import _checked_dim, _checked_sizes, equal_sizes, narrow, split_sizes, unbind
+from taper.ops.strided import checked_window, strided, unfold
 from taper.ops.transpose import permute, t, transpose
 from taper.ops.view import expand, squeeze_all, squeeze_dim, squeeze_dims, unsqueeze, view
 
@@ -127,8 +127,6 @@ def split_with_sizes_copy(input: Tensor, split_sizes: Any, dim: int = 0) -> Any:
         >>> torch.split_with_sizes_copy(torch.arange(3), [1, 2])
         (tensor([0]), tensor([1, 2]))
     """
-    from taper.ops.split import _checked_dim, _checked_sizes
-
     at = _checked_dim("split_with_sizes", input, dim)
     return _copies[split_sizes_op](input, _checked_sizes(input, split_sizes, at), at)
 
@@ -145,8 +143,6 @@ def split_copy(input: Tensor, split_size: int, dim: int = 0) -> Any:
         >>> torch.split_copy(torch.arange(3), 2)
         (tensor([0, 1]), tensor([2]))
     """
-    from taper.ops.split import _checked_dim, equal_sizes
-
     at = _checked_dim("split", input, dim)
     return _copies[split_sizes_op](input, equal_sizes(input._array.shape[at], split_size), at)
 
@@ -178,8 +174,6 @@ def as_strided_copy(
         >>> torch.as_strided_copy(torch.arange(4), (2,), (2,))
         tensor([0, 2])
     """
-    from taper.ops.strided import checked_window
-
     window = checked_window(input, size, stride, storage_offset)
     return _copies[strided](input, *window, input.stride())
 
@@ -272,8 +266,6 @@ def narrowed_copy(input: Tensor, dim: int, start: int, length: int) -> Tensor:
 
 @narrowed_copy.derivative("input")
 def _(grad, input_shape, dim, start, length):
-    from taper.ops.index import placed
-
     return placed(grad, input_shape, (*(slice(None),) * dim, slice(start, start + length)))
 
 
