@@ -44,6 +44,9 @@ _HOMES = {
         is_deterministic_algorithms_warn_only_enabled is_warn_always_enabled
         set_deterministic_debug_mode set_float32_matmul_precision set_flush_denormal
         set_num_interop_threads set_num_threads set_warn_always use_deterministic_algorithms""",
+    "taper.autograd.anomaly_mode": """is_anomaly_check_nan_enabled is_anomaly_enabled
+        set_anomaly_enabled""",
+    "taper.core.overrides": "DisableTorchFunction DisableTorchFunctionSubclass",
     "taper.autograd.modes": """enable_grad inference_mode is_grad_enabled
         is_inference_mode_enabled no_grad set_grad_enabled""",
     "taper.serialization": "save load",

@@ -22,6 +22,8 @@ taper.core.floating_point.install()
 
 _CONSTANTS: dict[str, Any] = {
     "pi": math.pi, "e": math.e, "inf": math.inf, "nan": math.nan, "newaxis": None,
+    # What PyTorch was built with, and NumPy and SciPy have as well; BLAS is OpenBLAS, not MKL.
+    "has_lapack": True, "has_spectral": True, "has_openmp": False, "has_mkl": False,
 }
 
 

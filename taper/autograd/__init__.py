@@ -25,6 +25,8 @@ _HOMES = {
     "gradcheck": "gradient_check", "gradgradcheck": "gradient_check",
     "GradcheckError": "gradient_check", "detect_anomaly": "anomaly_mode",
     "set_detect_anomaly": "anomaly_mode",
+    **dict.fromkeys("""enforce_grad_layout_policy is_multithreading_enabled is_view_replay_enabled
+        kineto_available set_multithreading_enabled variable""".split(), "engine_settings"),
 }
 _MODULES = frozenset("functional graph anomaly_mode forward_ad grad_mode profiler".split())
 
@@ -32,6 +34,10 @@ _MODULES = frozenset("functional graph anomaly_mode forward_ad grad_mode profile
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"taper.autograd.{name}")
+    if name == "has_torch_function":
+        import taper.overrides
+
+        return taper.overrides.has_torch_function
     if name in _HOMES:
         value = getattr(importlib.import_module(f"taper.autograd.{_HOMES[name]}"), name)
         globals()[name] = value

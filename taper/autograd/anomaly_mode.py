@@ -7,12 +7,25 @@ from typing import Any
 
 from taper.autograd import engine
 
-__all__ = ["detect_anomaly", "is_anomaly_enabled", "set_detect_anomaly"]
+__all__ = [
+    "detect_anomaly", "is_anomaly_check_nan_enabled", "is_anomaly_enabled", "set_anomaly_enabled",
+    "set_detect_anomaly",
+]
 
 
 def is_anomaly_enabled() -> bool:
     """Returns whether backward passes look for anomalies."""
     return engine.anomaly.enabled
+
+
+def is_anomaly_check_nan_enabled() -> bool:
+    """Returns whether a NaN in a gradient counts as an anomaly."""
+    return engine.anomaly.check_nan
+
+
+def set_anomaly_enabled(enabled: bool, check_nan: bool = True) -> None:
+    """Turns the search for anomalies on or off."""
+    engine.anomaly.enabled, engine.anomaly.check_nan = enabled, check_nan
 
 
 class set_detect_anomaly:  # PyTorch's name

@@ -11,6 +11,7 @@ from numpy import ndarray
 
 from taper.autograd.backward import backward
 from taper.autograd.node import Node, NodeOutput, function_of
+from taper.core.dtype import dtype
 from taper.core.overrides import as_subclass, has_override
 from taper.core.removable_handle import RemovableHandle, register
 from taper.core.storage import new_storage
@@ -19,7 +20,7 @@ from taper.core.tensor import LEAF, Tensor, alias
 __all__: list[str] = []
 
 _new = object.__new__
-
+OWN: Any = object()  # stands for the tensor's own dtype, see `grad_dtype`
 
 
 def grad_fn(self: Tensor) -> Node | None:
@@ -55,6 +56,7 @@ def set_grad(self: Tensor, value: Any) -> None:
             type(given) is type(ours) is ndarray
             and given.dtype is ours.dtype
             and given.shape == ours.shape
+            and self._grad_dtype is OWN
         ):  # the usual case, without building dtypes and devices to compare
             self._grad = value
             return
@@ -66,10 +68,11 @@ def set_grad(self: Tensor, value: Any) -> None:
             )
         if value is self:
             raise RuntimeError("can't assign Variable as its own grad")
-        if value.dtype is not self.dtype:
+        wanted = _allowed(self)
+        if wanted is not None and value.dtype is not wanted:
             raise RuntimeError(
                 f"attempting to assign a gradient with dtype '{value.dtype}' to a tensor with "
-                f"grad_dtype '{self.dtype}'. The gradient must match the tensor's grad_dtype "
+                f"grad_dtype '{wanted}'. The gradient must match the tensor's grad_dtype "
                 "(defaults to the tensor's dtype)."
             )
         if value.device != self.device:
@@ -79,6 +82,36 @@ def set_grad(self: Tensor, value: Any) -> None:
         if value._array.shape != self._array.shape:
             raise RuntimeError("assigned grad has data of a different size")
     self._grad = value
+
+
+def get_grad_dtype(self: Tensor) -> dtype | None:
+    """The dtype of this leaf's gradient: its own unless set; None allows any."""
+    if self._edge is not None and self._edge is not LEAF:
+        raise RuntimeError("grad_dtype can only be accessed on leaf tensors.")
+    return _allowed(self)
+
+
+def _allowed(self: Tensor) -> dtype | None:
+    found: dtype | None = self._grad_dtype
+    return self.dtype if found is OWN else found
+
+
+def set_grad_dtype(self: Tensor, value: dtype | None) -> None:
+    if self._edge is not None and self._edge is not LEAF:
+        raise RuntimeError("grad_dtype can only be set on leaf tensors.")
+    if value is not None and self._grad is not None and self._grad.dtype is not value:
+        raise RuntimeError(
+            f"Cannot set grad_dtype to '{value}' because there is already a gradient with dtype "
+            f"'{self._grad.dtype}'. Please clear the gradient (.grad = None) before changing "
+            "grad_dtype, or ensure the new grad_dtype matches the existing gradient's dtype."
+        )
+    if self._grad_dtype_hook is not None:
+        self._grad_dtype_hook.remove()
+    self._grad_dtype = value  # type: ignore[attr-defined]
+    if value is not None and value is not self.dtype and self._edge is LEAF:
+        self._grad_dtype_hook = register_hook(  # type: ignore[attr-defined]
+            self, lambda grad: grad.to(value)
+        )
 
 
 def del_grad(self: Tensor) -> None:
@@ -199,8 +232,11 @@ def register_post_accumulate_grad_hook(self: Tensor, hook: Any) -> RemovableHand
     return register(self._post_accumulate_grad_hooks, hook)
 
 
+Tensor._grad_dtype = OWN  # type: ignore[attr-defined]
+Tensor._grad_dtype_hook = None  # type: ignore[attr-defined]
 Tensor.grad_fn = property(grad_fn)  # type: ignore[attr-defined]
 Tensor.grad = property(get_grad, set_grad, del_grad)
+Tensor.grad_dtype = property(get_grad_dtype, set_grad_dtype)  # type: ignore[attr-defined]
 Tensor.data = property(get_data, set_data)  # type: ignore[attr-defined]
 Tensor.retains_grad = property(_retains)  # type: ignore[attr-defined]
 Tensor.backward = tensor_backward  # type: ignore[attr-defined]

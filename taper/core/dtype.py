@@ -80,23 +80,56 @@ float8_e8m0fnu = dtype("float8_e8m0fnu", ml_dtypes.float8_e8m0fnu, FLOATING)
 complex64 = dtype("complex64", np.complex64, COMPLEX, "cfloat")
 complex128 = dtype("complex128", np.complex128, COMPLEX, "cdouble")
 
+class UnsupportedDtype(dtype):
+    """A dtype of PyTorch's that NumPy can't compute with: it has a name and a size, no tensors."""
+
+    __slots__ = ("advice",)
+    __module__ = "torch"
+
+    def __init__(self, name: str, size: int, category: int, alias: str, advice: str) -> None:
+        self.name = name
+        self.category = category
+        self.itemsize = size
+        self.is_floating_point = category == FLOATING
+        self.is_complex = category == COMPLEX
+        self.is_signed = category >= FLOATING
+        self._alias = alias
+        self.advice = advice
+
+    @property
+    def numpy_dtype(self) -> Any:  # type: ignore[override]
+        raise self.error()
+
+    def error(self) -> NotImplementedError:
+        """What making a tensor of this dtype raises."""
+        return NotImplementedError(f"{self!r} is not supported: {self.advice}")
+
+
+complex32 = UnsupportedDtype(
+    "complex32", 4, COMPLEX, "chalf",
+    "NumPy has no complex numbers of half precision. Use torch.complex64.",
+)
+
 ALL_DTYPES: tuple[dtype, ...] = tuple(v for v in list(globals().values()) if type(v) is dtype)
 _BY_NAME = {d.name: d for d in ALL_DTYPES}
 _BY_NUMPY: dict[np.dtype[Any], dtype] = {d.numpy_dtype: d for d in ALL_DTYPES}
-_TO_COMPLEX = {float32: complex64, float64: complex128, complex64: complex64,
-               complex128: complex128}
-_TO_REAL = {complex64: float32, complex128: float64}
+_TO_COMPLEX = {
+    float16: complex32, complex32: complex32, float32: complex64, complex64: complex64,
+    float64: complex128, complex128: complex128,
+}
+_TO_REAL = {complex32: float16, complex64: float32, complex128: float64}
 REDUCED_FLOATS = frozenset((float16, bfloat16, float8_e4m3fn, float8_e5m2, float8_e4m3fnuz,
                             float8_e5m2fnuz, float8_e8m0fnu))
 
 # Public names of the dtypes in the torch namespace, aliases included.
 DTYPE_NAMES: dict[str, dtype] = dict(_BY_NAME)
+DTYPE_NAMES["complex32"] = DTYPE_NAMES["chalf"] = complex32
 DTYPE_NAMES.update({d._alias: d for d in ALL_DTYPES if d._alias})
 
 
 def dtype_named(name: str) -> dtype:
     """The dtype with this name, such as ``"float32"`` (used by pickle)."""
-    return _BY_NAME[name]
+    return DTYPE_NAMES[name]
 
 
 def from_numpy_dtype(numpy_dtype: np.dtype[Any]) -> dtype:
@@ -125,6 +158,8 @@ def as_dtype(value: Any, function: str = "dtype") -> dtype | None:
     try:
         return _PYTHON_TYPES[value]
     except (KeyError, TypeError):
+        if isinstance(value, UnsupportedDtype):
+            raise value.error() from None
         raise TypeError(
             f"{function}(): argument 'dtype' must be torch.dtype, not {type(value).__name__}"
         ) from None

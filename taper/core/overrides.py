@@ -11,7 +11,10 @@ from typing import Any
 from taper.core.state import active
 from taper.core.tensor import Buffer, Parameter, StaleView, Tensor
 
-__all__ = ["NOT_INTERCEPTED", "DisableTorchFunction", "has_override", "intercept", "mode_stack"]
+__all__ = [
+    "NOT_INTERCEPTED", "DisableTorchFunction", "DisableTorchFunctionSubclass", "has_override",
+    "intercept", "mode_stack",
+]
 
 NOT_INTERCEPTED = object()
 _PLAIN = (Tensor, Parameter, Buffer, StaleView)
@@ -20,15 +23,30 @@ mode_stack: ContextVar[tuple[Any, ...]] = ContextVar("mode_stack", default=())
 _disabled: ContextVar[bool] = ContextVar("torch_function_disabled", default=False)
 
 
-class DisableTorchFunction:
-    """Within this block subclasses don't see operator calls (as ``torch._C.DisableTorchFunction
-    Subclass``)."""
+class DisableTorchFunctionSubclass:
+    """A block in which subclasses don't see operator calls; modes do."""
+
+    __module__ = "torch._C"
 
     def __enter__(self) -> None:
         self._token = _disabled.set(True)
 
     def __exit__(self, *exception: Any) -> None:
         _disabled.reset(self._token)
+
+
+class DisableTorchFunction(DisableTorchFunctionSubclass):
+    """A block in which neither subclasses nor modes see operator calls."""
+
+    __module__ = "torch._C"
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        self._modes = mode_stack.set(())
+
+    def __exit__(self, *exception: Any) -> None:
+        mode_stack.reset(self._modes)
+        super().__exit__(*exception)
 
 
 def has_override(value: Any) -> bool:

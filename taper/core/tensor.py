@@ -300,9 +300,6 @@ class Tensor(metaclass=TensorMeta):
     def is_pinned(self) -> bool:
         return False
 
-    def is_shared(self) -> bool:
-        return False
-
     # -- history -------------------------------------------------------------------------------
 
     @property

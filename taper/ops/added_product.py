@@ -9,10 +9,12 @@ import numpy as np
 from taper.autograd.views import check_inplace
 from taper.core.errors import expand_error
 from taper.core.tensor import Tensor
+from taper.kernels import small_products
 from taper.ops.arithmetic import conj
 from taper.ops.declare import method, operator
 from taper.ops.matrix import check_batches, matmul, refuse_bool, shapes_error
 from taper.ops.product_checks import (
+    product_in_dtype,
     same_dtypes_in_addmm,
     same_dtypes_in_addmv,
     same_dtypes_in_baddbmm,
@@ -54,6 +56,7 @@ def add_scaled(input: Any, product: Any, beta: Number, alpha: Number) -> Any:
 @operator(
     method="addmm", inplace=True, out=True, upcast=True,
     check=same_dtypes_in_addmm("mat1", "mat2"), aliases=("saddmm",),
+    keywords={"out_dtype": product_in_dtype},
 )
 def addmm(
     input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Number = 1
@@ -73,7 +76,15 @@ def addmm(
     if mat1.shape[1] != mat2.shape[0]:
         raise shapes_error(mat1, mat2)
     refuse_bool(mat1, "addmm_impl_cpu_")
-    product = mat1.dot(mat2) if type(mat2) is ndarray else np.matmul(mat1, mat2)
+    if type(mat1) is ndarray and type(mat2) is ndarray:
+        if beta == 1 and alpha == 1 and type(input) is ndarray and input.dtype is mat1.dtype:
+            try:
+                return small_products.affine(mat1, mat2, input)
+            except ValueError:  # shapes that don't fit: told below
+                pass
+        product = small_products.product(mat1, mat2)
+    else:
+        product = np.matmul(mat1, mat2)
     return add_scaled(input, product, beta, alpha)
 
 
@@ -171,7 +182,8 @@ def _(grad, vec1, alpha):
     return times_conj(grad.t().mv(conj(vec1)), alpha)
 
 
-@operator(method=True, inplace=True, out=True, upcast=True, check=same_dtypes_in_baddbmm)
+@operator(method=True, inplace=True, out=True, upcast=True, check=same_dtypes_in_baddbmm,
+          keywords={"out_dtype": product_in_dtype})
 def baddbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1, alpha: Number = 1
 ) -> Tensor:

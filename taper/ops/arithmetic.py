@@ -146,6 +146,7 @@ def _(grad):
 @operator(
     method=True, inplace=True, out=True, promote="result_type", upcast=True, ufunc=np.multiply,
     aliases=("multiply",), takes_numbers=True, dunders=("__mul__", "__rmul__", "__imul__"),
+    also={"value": "other"},
 )
 def mul(input: Tensor, other: Tensor | Number) -> Tensor:
     r"""Multiplies elementwise: :math:`y_i = x_i z_i`.

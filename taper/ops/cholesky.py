@@ -141,7 +141,7 @@ def deprecated_cholesky(input: Tensor, upper: bool = False) -> Tensor:
     return old_cholesky(input, upper)
 
 
-@operator(method=True, out=True)
+@operator(method=True, out=True, also={"input": "B", "input2": "L"})
 def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     """Solves A X = B from the Cholesky factor `L` of A (the upper one with `upper`).
 

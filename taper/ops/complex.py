@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.core.dtype import complex32
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
 from taper.ops.conditional import where
@@ -101,6 +102,8 @@ def view_as_complex(input: Tensor) -> Tensor:
         tensor([1.+2.j])
     """
     wanted = _COMPLEX_OF.get(input.dtype)
+    if wanted is None and input.dtype == np.float16:
+        raise complex32.error()
     if wanted is None:
         raise RuntimeError(
             "view_as_complex is only supported for half, float and double tensors, but got a "
@@ -221,9 +224,7 @@ def _check_parts(first: str, second: str) -> Any:
                 f"{scalar_type_name(two)} for second argument"
             )
         if one.name == "float16":
-            raise NotImplementedError(
-                "complex numbers of half precision are not supported: use float32 parts"
-            )
+            raise complex32.error()
 
     return check
 

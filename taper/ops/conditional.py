@@ -11,6 +11,7 @@ from taper.core.state import active
 from taper.core.tensor import Tensor, wrap
 from taper.kernels.small_calls import stand_in
 from taper.ops.declare import composite, operator
+from taper.ops.native_forward import LARGE
 
 Number = Any
 BOOL = np.dtype(bool)
@@ -64,6 +65,7 @@ def where(
         if (
             type(condition) is Tensor and input._edge is None and other._edge is None
             and a.dtype is b.dtype and condition._array.dtype is BOOL and not active.modes
+            and a.size <= LARGE
         ):
             try:
                 found = np_where(condition._array, a, b)
@@ -77,8 +79,13 @@ def where(
         select.function(condition, input, other, out=out))
 
 
-def _where_method(self: Tensor, condition: Tensor, other: Tensor | Number) -> Tensor:
+def _where_method(
+    self: Tensor, condition: Tensor, other: Tensor | Number = None, *,
+    y: Tensor | Number = None,
+) -> Tensor:
     """Takes this tensor's elements where `condition` holds and those of `other` elsewhere."""
+    if other is None:
+        other = where.given("other", y)
     return select.function(condition, self, other)
 
 

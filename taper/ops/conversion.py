@@ -20,6 +20,7 @@ from taper.core.tensor import Parameter, Tensor
 from taper.ops import slow
 from taper.ops.connect_views import result_of
 from taper.ops.declare import composite, method, operator
+from taper.ops.native_forward import LARGE
 from taper.ops.options import copy_in_format, has_format, preserved_copy, uninitialized
 from taper.ops.reduction import sum_to
 
@@ -57,7 +58,7 @@ def _(input: Tensor, *, memory_format: Any = None) -> Tensor:
     ):
         a = input._array
         if type(a) is ndarray:
-            r = a.copy() if a.flags.c_contiguous else preserved_copy(a)
+            r = a.copy() if a.size <= LARGE and a.flags.c_contiguous else preserved_copy(a)
             return result_of(input, r, clone)
     return slow.call(clone, (input, memory_format))
 
@@ -193,7 +194,8 @@ def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             if type(a) is ndarray and source.kind != "c" and (
                 target.kind in "biu" or self._edge is None or not is_recording()
             ):
-                r = a.astype(target) if a.flags.forc else preserved_copy(a, target)
+                is_simple = a.size <= LARGE and a.flags.forc
+                r = a.astype(target) if is_simple else preserved_copy(a, target)
                 result = _new(Tensor)
                 result._array = r
                 result._edge = result._storage = result._base = result._grad = None
@@ -263,11 +265,8 @@ for _name, _target in {
 
 @method()
 def chalf(self: Tensor, memory_format: Any = None) -> Tensor:
-    """Raises: NumPy has no complex numbers of half precision."""
-    raise NotImplementedError(
-        "complex32 is not supported: NumPy has no complex numbers of half precision. Use "
-        "cfloat() for complex64."
-    )
+    """Raises: NumPy has no complex numbers of half precision; use `cfloat`."""
+    raise dtypes.complex32.error()
 
 
 @method()

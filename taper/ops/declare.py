@@ -93,8 +93,10 @@ class Operator:
         dunders: Python's operators that it implements, such as ``__add__``.
         variant: a condition on the arguments, and the name of the node class where it holds:
             ``("dim is not None", "SumBackward1")``.
-        also: other names that PyTorch's documentation has for required arguments, after which no
-            other is required: ``{"value": "other"}``.
+        also: other names that PyTorch, or its documentation, has for required arguments:
+            ``{"value": "other"}``.
+        keywords: further arguments, by keyword only, and what is called when one is given:
+            ``{"out_dtype": handler}`` with ``handler(op, arguments, value)``.
         exact_out: `out=` must have the result's dtype.
         inplace_flag: the function takes ``inplace=False`` last, as activations in
             ``nn.functional`` do.
@@ -131,6 +133,7 @@ class Operator:
         self.inplace_flag = options.pop("inplace_flag", False)
         self.variadic: str | None = options.pop("variadic", None)
         self.also: dict[str, str] = options.pop("also", {})
+        self.keywords: dict[str, Callable[..., Any]] = options.pop("keywords", {})
         self.samples = options.pop("samples", None)
         self.is_composite = options.pop("is_composite", False)
         self.derivatives: list[Derivative] = []

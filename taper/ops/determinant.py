@@ -15,7 +15,8 @@ from taper.ops.matrix_checks import check_square
 from taper.ops.solve import adjoint, solve_left
 
 
-@operator("linalg.det", method="det", aliases=("det",), out=True, node="LinalgDetBackward0")
+@operator("linalg.det", method="det", aliases=("det",), out=True, node="LinalgDetBackward0",
+          also={"input": "A"})
 def det(A: Tensor) -> Tensor:
     """Computes the determinant of each square matrix.
 
@@ -52,7 +53,7 @@ def _cofactor_gradient(scaled: Tensor, A: Tensor, grad: Tensor, result: Tensor) 
 
 
 @operator("linalg.slogdet", method="slogdet", aliases=("slogdet",), out=True,
-          outputs=("sign", "logabsdet"), node="LinalgSlogdetBackward0")
+          outputs=("sign", "logabsdet"), node="LinalgSlogdetBackward0", also={"input": "A"})
 def slogdet(A: Tensor) -> Any:
     """Computes the sign (of modulus 1 if complex) and log of the absolute value of determinants.
 

@@ -16,6 +16,7 @@ Number = Any
 @operator(
     method=True, inplace=True, out=True, promote="float", ufunc=np.true_divide,
     node="DivBackward0", takes_numbers=True,
+    also={"dividend": "input", "divisor": "other", "value": "other"},
     dunders=("__truediv__", "__itruediv__", "__div__", "__idiv__"),
 )
 def true_divide(input: Tensor, other: Tensor | Number) -> Tensor:
@@ -40,7 +41,8 @@ def _(grad, input, other):
     return -grad * conj(input / other / other)
 
 
-@composite(method=True, inplace=True, out=True, aliases=("divide",), takes_numbers=True)
+@composite(method=True, inplace=True, out=True, aliases=("divide",), takes_numbers=True,
+           also={"value": "other"})
 def div(input: Tensor, other: Tensor | Number, *, rounding_mode: str | None = None) -> Tensor:
     r"""Divides elementwise; rounds the quotient if asked to.
 
@@ -63,8 +65,12 @@ def div(input: Tensor, other: Tensor | Number, *, rounding_mode: str | None = No
     )
 
 
-def div_(self: Tensor, other: Tensor | Number, *, rounding_mode: str | None = None) -> Tensor:
+def div_(
+    self: Tensor, other: Any = None, *, rounding_mode: str | None = None, value: Any = None
+) -> Tensor:
     """The in-place form of `div`."""
+    if other is None:
+        other = div.given("other", value)
     if rounding_mode is None:
         return true_divide.inplace(self, other)
     if rounding_mode == "floor":
@@ -129,8 +135,8 @@ for _rounded in (divide_floor, divide_trunc):
 
 @operator(
     method=True, inplace=True, out=True, promote="result_type", upcast=True, kinds="if",
-    kernel="div_floor_cpu", node="NotImplemented", takes_numbers=True,
-    dunders=("__floordiv__", "__ifloordiv__"),
+    kernel="div_floor_cpu", node="NotImplemented", takes_numbers=True, also={"value": "other"},
+    dunders=("__floordiv__", "__ifloordiv__"), native="native_selection.floor_divide",
 )
 def floor_divide(input: Tensor | Number, other: Tensor | Number) -> Tensor:
     """Divides and rounds down; like ``div(rounding_mode="floor")`` but without a derivative.
@@ -148,7 +154,9 @@ def floor_divide(input: Tensor | Number, other: Tensor | Number) -> Tensor:
 @operator(
     method=True, inplace=True, out=True, promote="result_type", upcast=True, kinds="if",
     kernel="remainder_cpu", node="RemainderBackward1", dunders=("__mod__", "__imod__"),
+    also={"divisor": "other"},
     variant=("isinstance(other, (int, float))", "RemainderBackward0"),
+    native="native_selection.remainder",
 )
 def remainder(input: Tensor | Number, other: Tensor | Number) -> Tensor:
     r"""What is left of a floor division; has the divisor's sign: :math:`x - z\lfloor x/z\rfloor`.
@@ -175,7 +183,7 @@ def _(grad, input, other):
 
 @operator(
     method=True, inplace=True, out=True, promote="result_type", upcast=True, kinds="if",
-    kernel="fmod_cpu", node="FmodBackward1",
+    kernel="fmod_cpu", node="FmodBackward1", also={"divisor": "other"},
     variant=("isinstance(other, (int, float))", "FmodBackward0"),
 )
 def fmod(input: Tensor, other: Tensor | Number) -> Tensor:

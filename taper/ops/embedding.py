@@ -375,7 +375,7 @@ def _read_offsets(input: Tensor, offsets: Tensor | None) -> Tensor:
     return offsets
 
 
-@operator("nn.functional.one_hot", differentiable=False)
+@operator("nn.functional.one_hot", differentiable=False, also={"tensor": "input"})
 def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     """Rows of zeros with a one at each index.
 

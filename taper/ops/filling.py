@@ -11,7 +11,7 @@ import numpy as np
 from taper.core.state import active, is_recording
 from taper.core.storage import new_storage
 from taper.core.tensor import Parameter, Tensor
-from taper.ops.declare import INPLACE, Operator, method, operator
+from taper.ops.declare import INPLACE, Operator, operator
 from taper.ops.division import zero_gradient
 from taper.ops.index import checked_number
 from taper.ops.inplace import make_inplace
@@ -137,9 +137,9 @@ def fill_diagonal_(self: Tensor, fill_value: Number, wrap: bool = False) -> Tens
     size = min(shape)
     self.as_strided((size,), (step,)).fill_(fill_value)
     rows, columns = shape[0], shape[1]
-    if wrap and len(shape) == 2 and columns:
-        for start in range(columns + 1, rows, columns + 1):
-            self[start:].fill_diagonal_(fill_value)
+    below = range(columns + 1, rows, columns + 1) if wrap and len(shape) == 2 and columns else ()
+    for start in below:
+        self[start:].fill_diagonal_(fill_value)
     return self
 
 
@@ -147,35 +147,3 @@ fill.__dict__["inplace"], zero.__dict__["inplace"] = fill_, zero_
 Tensor.zero_ = zero_
 Tensor.fill_diagonal_ = fill_diagonal_
 INPLACE["zero_"] = zero
-
-
-@method()
-def fill_diagonal_(self: Tensor, fill_value: Number, wrap: bool = False) -> Tensor:
-    """Sets the main diagonal to a number, in place.
-
-    Args:     wrap: in a tall matrix, begin again below the end of the diagonal, one row apart
-    Raises:   RuntimeError: if it has fewer than two dimensions, or more of unequal lengths
-    Example:
-        >>> import taper as torch
-        >>> torch.zeros(2, 2).fill_diagonal_(3)
-        tensor([[3., 0.],
-                [0., 3.]])
-    """
-    if isinstance(fill_value, Tensor) or not isinstance(fill_value, (int, float, complex)):
-        if not isinstance(fill_value, Tensor) or fill_value.ndim:
-            raise TypeError(
-                "fill_diagonal_(): argument 'fill_value' (position 1) must be Number, not "
-                f"{type(fill_value).__name__}"
-            )
-    shape, strides = self.shape, self.stride()
-    if len(shape) < 2:
-        raise RuntimeError("dimensions must larger than 1")
-    if len(shape) > 2 and len(set(shape)) > 1:
-        raise RuntimeError("all dimensions of input must be of equal length")
-    rows, size = shape[0], min(shape)
-    step, apart = sum(strides), size + 1
-    start = self.storage_offset()
-    for first in range(0, rows, apart) if wrap and len(shape) == 2 else (0,):
-        length = min(size, rows - first)
-        self.as_strided((length,), (step,), start + first * strides[0]).fill_(fill_value)
-    return self

@@ -201,7 +201,7 @@ def wrapped_positions(index: Any, size: int) -> Any:
     return index
 
 
-@operator(method=True, out=True, with_out=set_apart)
+@operator(method=True, out=True, with_out=set_apart, also={"indices": "index"})
 def take(input: Tensor, index: Tensor) -> Tensor:
     """Picks elements of the flattened `input`, in the shape of `index`.
 

@@ -123,7 +123,7 @@ def _(grad, dim, index, source_shape, alpha):
     return (picked if alpha == 1 else picked * alpha).reshape(source_shape)
 
 
-@operator(method=True, inplace=True, out=True)
+@operator(method=True, inplace=True, out=True, also={"tensor": "source"})
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """Copies the slices of `source` to those places along `dim` that `index` names.
 

@@ -46,7 +46,7 @@ def _require_broadcastable(mask: Any, input: Any) -> None:
         raise error
 
 
-@operator("masked_fill", hidden=True)
+@operator("masked_fill", hidden=True, native="native_selection.masked_fill")
 def masked_fill_number(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """`masked_fill` with a number."""
     if type(value) is not float or input.dtype.kind != "f":
@@ -59,7 +59,9 @@ def _(grad, mask, input_shape):
     return sum_to(grad.masked_fill(mask, 0), input_shape)
 
 
-@operator("masked_fill", hidden=True, node="MaskedFillBackward1")
+@operator(
+    "masked_fill", hidden=True, node="MaskedFillBackward1", native="native_selection.masked_fill",
+)
 def masked_fill_tensor(input: Tensor, mask: Tensor, value: Tensor) -> Tensor:
     """`masked_fill` with a 0-d tensor."""
     if value.ndim:
@@ -103,7 +105,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     )
 
 
-@operator(method=True, inplace=True)
+@operator(method=True, inplace=True, also={"tensor": "source"})
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """Replaces the elements where `mask` is True by the elements of `source`, in order.
 

@@ -13,9 +13,11 @@ import numpy as np
 from taper.core.errors import broadcast_error
 from taper.core.state import active
 from taper.core.tensor import Parameter, Tensor, wrap
+from taper.kernels import small_products
 from taper.ops.arithmetic import conj
 from taper.ops.declare import composite, operator
 from taper.ops.product_checks import (
+    product_in_dtype,
     same_dtypes_in_matmul,
     same_dtypes_in_mv,
     same_dtypes_of_factors,
@@ -43,7 +45,7 @@ def refuse_bool(array: Any, kernel: str) -> None:
 
 @operator(
     method="mm", out=True, upcast=True, check=same_dtypes_of_factors("input", "mat2"),
-    aliases=("spmm", "dsmm", "hsmm"),
+    aliases=("spmm", "dsmm"), keywords={"out_dtype": product_in_dtype},
 )
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
     r"""Multiplies two matrices: :math:`Y = A B`. No broadcasting.
@@ -60,8 +62,9 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
     if input.shape[1] != mat2.shape[0]:
         raise shapes_error(input, mat2)
     refuse_bool(input, "addmm_impl_cpu_")
-    # ndarray.dot is quicker than matmul, but asks no other array class on its right.
-    return input.dot(mat2) if type(mat2) is ndarray else np.matmul(input, mat2)
+    if type(input) is ndarray and type(mat2) is ndarray:
+        return small_products.product(input, mat2)
+    return np.matmul(input, mat2)
 
 
 @mm.derivative("input")
@@ -109,7 +112,8 @@ def _(grad, input):
     return conj(input).t().mv(grad)
 
 
-@operator(method=True, out=True, upcast=True, check=same_dtypes_of_vectors("input", "tensor"))
+@operator(method=True, out=True, upcast=True, check=same_dtypes_of_vectors("input", "tensor"),
+          also={"other": "tensor"})
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     r"""Sums the products of two vectors: :math:`y = \sum_i x_i z_i`.
 
@@ -171,7 +175,8 @@ def _(grad, input):
     return grad * input
 
 
-@operator(method=True, out=True, upcast=True, check=same_scalar_types("input", "mat2"))
+@operator(method=True, out=True, upcast=True, check=same_scalar_types("input", "mat2"),
+          also={"batch2": "mat2"}, keywords={"out_dtype": product_in_dtype})
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """Multiplies two batches of matrices, pair by pair. No broadcasting.
 
@@ -182,7 +187,7 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
         torch.Size([4, 2, 5])
     """
     check_batches(input, mat2)
-    return np.matmul(input, mat2)
+    return multiply_batches(input, mat2)
 
 
 def check_batches(first: Any, second: Any) -> None:
@@ -233,7 +238,7 @@ def matmul_batched(input: Tensor, other: Tensor) -> Tensor:
     if other.ndim == 2 and input.ndim > 2:  # one large product is quicker than many small ones
         flat = input.reshape(math.prod(input.shape[:-1]), input.shape[-1]).dot(other)
         return flat.reshape(*input.shape[:-1], other.shape[1])
-    return np.matmul(input, other)
+    return multiply_batches(input, other)
 
 
 @matmul_batched.derivative("input")
@@ -251,7 +256,8 @@ def _(grad, input, other_shape):
 
 
 @composite(
-    method=True, out=True, aliases=("linalg.matmul",), dunders=("__matmul__",)
+    method=True, out=True, aliases=("linalg.matmul",), dunders=("__matmul__",),
+    also={"tensor2": "other"},
 )
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """Multiplies matrices, vectors, or broadcast batches of matrices.
@@ -273,7 +279,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         and are_plain(input, other, a, b)
     ):
         try:
-            return wrap(a.dot(b))
+            return wrap(small_products.product(a, b) if m == 2 else a.dot(b))
         except ValueError:  # shapes that don't fit: told below
             pass
     if n == 2 and m == 2:

@@ -17,7 +17,8 @@ from taper.ops.matrix_checks import check_matrix, check_square_sizes
 from taper.ops.solve import adjoint
 
 
-@composite("linalg.matrix_power", aliases=("matrix_power",), method=True, out=True)
+@composite("linalg.matrix_power", aliases=("matrix_power",), method=True, out=True,
+           also={"input": "A"})
 def matrix_power(A: Tensor, n: int) -> Tensor:
     """Multiplies a square matrix with itself, `n` factors; of the inverse if `n` is negative.
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from taper.core.device import memory_format
 from taper.core.dtype import as_dtype, get_default_dtype
-from taper.core.storage import span_in_bytes
+from taper.core.storage import address_of, owner_of, span_in_bytes
 from taper.core.tensor import Tensor
 from taper.ops import slow
 from taper.ops.declare import composite, method
-from taper.ops.options import finish
+from taper.ops.options import dense_order, finish
 
 
 @composite()
@@ -86,8 +87,38 @@ def storage_type(self: Tensor) -> Any:
 
 @method()
 def share_memory_(self: Tensor) -> Tensor:
-    """Returns the tensor: threads share all memory; processes get copies through queues."""
+    """Moves the tensor to memory that processes forked from this one share; returns it.
+
+    Views that were made before keep the old memory.
+    """
+    import mmap
+
+    array, storage = self._array, self._shared_storage()
+    if type(array) is not np.ndarray:
+        raise NotImplementedError(
+            f"share_memory_() of {self.layout} tensors on {self.device} is not supported: share "
+            "their parts"
+        )
+    if self.is_shared():
+        return self
+    offset = address_of(array) - address_of(storage.array)
+    reach = offset + span_in_bytes(array)
+    memory = mmap.mmap(-1, max(reach, 1))
+    shared = np.ndarray(array.shape, array.dtype, memory, offset, array.strides)
+    shared[...] = array
+    self._array = shared
+    storage.array = np.ndarray((reach // array.itemsize,), array.dtype, memory)
     return self
+
+
+@method()
+def is_shared(self: Tensor) -> bool:
+    """Returns whether processes forked from this one share the tensor's memory."""
+    import mmap
+
+    return type(self._array) is np.ndarray and isinstance(
+        owner_of(self._array).base, (mmap.mmap, np.memmap)
+    )
 
 
 @method()
@@ -98,9 +129,38 @@ def pin_memory(self: Tensor, device: Any = None) -> Tensor:
 
 @method()
 def dim_order(self: Tensor, ambiguity_check: Any = False) -> tuple[int, ...]:
-    """Returns the dimensions from the outermost in memory to the innermost."""
-    strides = self.stride()
-    return tuple(sorted(range(len(strides)), key=lambda d: -strides[d]))
+    """Returns the dimensions from the outermost in memory to the innermost.
+
+    Args:     ambiguity_check: True, or memory formats: raise if the strides allow other answers
+        (but one of those formats)
+    Raises:   RuntimeError: if there is more than one answer
+    """
+    formats = ambiguity_check if isinstance(ambiguity_check, (list, tuple)) else []
+    if not isinstance(ambiguity_check, bool) and not (
+        formats and all(isinstance(f, memory_format) for f in formats)
+    ):
+        raise TypeError(
+            "The ambiguity_check argument must be a bool or a list of memory formats."
+        )
+    if ambiguity_check is not False:
+        _check_order(self, formats)
+    return tuple(dense_order(self._array))
+
+
+def _check_order(self: Tensor, formats: Any) -> None:
+    """Raises unless the strides, or one of the formats, say in which order the dimensions lie."""
+    shape, strides = self.shape, self.stride()
+    if any(s == 0 and n > 1 for s, n in zip(strides, shape, strict=True)):
+        raise RuntimeError("The tensor does not have unique dim order.")
+    ones = sum(n == 1 for n in shape)
+    if not ones and len(set(strides)) == len(strides):
+        return
+    fitting = [f for f in formats if self.is_contiguous(memory_format=f)]
+    if len(fitting) != 1:
+        raise RuntimeError(
+            "The tensor does not have unique dim order, or cannot map to exact one of the given "
+            "memory formats."
+        )
 
 
 @method()

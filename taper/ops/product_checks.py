@@ -8,15 +8,39 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from taper.core.dtype import REDUCED_FLOATS, float32
 from taper.core.promotion import cpp_type_name, scalar_type_name
+from taper.core.tensor import Tensor
+from taper.ops.declare import Operator
+from taper.ops.signature import Signature
 
 __all__ = [
+    "product_in_dtype",
     "same_dtypes_in_addmm", "same_dtypes_in_addmv", "same_dtypes_in_baddbmm",
     "same_dtypes_in_matmul", "same_dtypes_in_mv", "same_dtypes_of_factors",
     "same_dtypes_of_vectors", "same_scalar_types",
 ]
 
 Check = Callable[[dict[str, Any]], None]
+
+
+def product_in_dtype(op: Operator, args: tuple[Any, ...], out_dtype: Any) -> Tensor:
+    """A product with `out_dtype=`: the operands in that dtype, so that sums are in it as well."""
+    given = dict(zip(Signature(op.forward).names, args, strict=True))
+    for name, value in given.items():
+        if not isinstance(value, Tensor):
+            continue
+        if value.dtype is not out_dtype and (
+            out_dtype is not float32 or value.dtype not in REDUCED_FLOATS
+        ):
+            raise RuntimeError(
+                f"{op.name}(): out_dtype must be the same as input dtype or fp32 for fp16/bf16 "
+                f"inputs, but got {out_dtype} for {value.dtype}"
+            )
+        given[name] = value.to(out_dtype)
+    result: Tensor = op.function(**given)
+    return result
+
 
 def _raise_unless_factors_agree(first: Any, second: Any) -> None:
     if first.dtype is not second.dtype:

@@ -163,6 +163,7 @@ def _check_reflectors(input: Any, tau: Any, name: str) -> None:
 
 
 @operator("linalg.householder_product", out=True, method="orgqr", aliases=("orgqr",),
+          also={"A": "input", "input2": "tau"},
           node="LinalgHouseholderProductBackward0")
 def householder_product(input: Tensor, tau: Tensor) -> Tensor:
     r"""The first n columns of :math:`H_1 H_2 \cdots H_k`, :math:`H_i = I - \tau_i v_i v_i^H`.
@@ -246,7 +247,7 @@ def _gradient_of_reflections(
     return grad_input, grad_tau.conj() if transpose else grad_tau, grad
 
 
-@operator(method=True, out=True)
+@operator(method=True, out=True, also={"input2": "tau", "input3": "other"})
 def ormqr(
     input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpose: bool = False
 ) -> Tensor:

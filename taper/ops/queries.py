@@ -12,6 +12,8 @@ from taper.core.storage import UntypedStorage
 from taper.core.tensor import Tensor
 from taper.ops.declare import composite, method
 
+Number = Any
+
 
 def _tensor(function: str, value: Any) -> Tensor:
     if not isinstance(value, Tensor):
@@ -32,6 +34,19 @@ def is_tensor(obj: Any) -> bool:
         (True, False)
     """
     return isinstance(obj, Tensor)
+
+
+@composite()
+def is_distributed(input: Tensor) -> bool:
+    """Returns False: no tensor is spread over several machines.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.is_distributed(torch.ones(1))
+        False
+    """
+    _tensor("is_distributed", input)
+    return False
 
 
 @composite()
@@ -210,8 +225,8 @@ def promote_types(type1: dtype, type2: dtype) -> dtype:
     return promoted(type1, type2)
 
 
-@composite(method=False)
-def result_type(tensor: Any, other: Any) -> dtype:
+@composite(method=False, also={"tensor1": "tensor", "tensor2": "other"})
+def result_type(tensor: Tensor | Number, other: Tensor | Number) -> dtype:
     """Returns the dtype that an operation on two tensors or numbers would have.
 
     Example:

@@ -266,7 +266,7 @@ def consecutive_slices(input: Tensor, dim: int) -> Tensor:
 
 
 def _refuses_gradient(name: str) -> Any:
-    def refuse(grads):
+    def refuse():
         raise NotImplementedError(f"the derivative for '{name}' is not implemented.")
 
     return refuse

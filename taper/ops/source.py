@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import linecache
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import copysign
 from typing import Any
 
@@ -25,7 +25,7 @@ from taper.core.tensor import LEAF, Parameter, Tensor, wrap
 from taper.ops.declare import Operator
 from taper.ops.signature import REQUIRED, Signature
 
-__all__ = ["Source", "default_text", "is_plain", "signature_text"]
+__all__ = ["Source", "default_text", "is_plain", "other_names", "signature_text"]
 
 F32, F64, I64 = np.dtype("float32"), np.dtype("float64"), np.dtype("int64")
 BOOL = np.dtype("bool")
@@ -127,11 +127,13 @@ def default_text(source: Source, name: str, value: Any) -> str:
 
 
 def signature_text(
-    source: Source, signature: Signature, has_out: bool, aliases: bool, inplace_flag: bool = False
+    source: Source, signature: Signature, has_out: bool, aliases: bool, inplace_flag: bool = False,
+    keywords: Iterable[str] = (),
 ) -> str:
     parts: list[str] = []
     starred = False
     variadic = signature.variadic
+    renamed = renamed_parameters(source.op, signature)
     for p in signature.parameters:
         if p.name == variadic:
             parts.append("*args")
@@ -144,16 +146,37 @@ def signature_text(
         text = p.name
         if p.default is not REQUIRED:
             text += "=" + default_text(source, p.name, p.default)
+        elif p.name in renamed:
+            text += "=None"
         parts.append(text)
     if inplace_flag:
         parts.append("inplace=False")
+    more = [*source.op.also, *keywords]
+    if (has_out or more) and not starred:
+        parts.append("*")
     if has_out:
-        if not starred:
-            parts.append("*")
         parts.append("out=None")
+    parts += [f"{name}=None" for name in more]
     if aliases:
         parts.append("**aliases")
     return ", ".join(parts)
+
+
+def renamed_parameters(op: Operator, signature: Signature) -> list[str]:
+    """The required parameters from the first on that has other names."""
+    required = [p.name for p in signature.parameters if p.default is REQUIRED]
+    first = min([required.index(name) for name in op.also.values()], default=len(required))
+    return required[first:]
+
+
+def other_names(op: Operator, signature: Signature) -> list[str]:
+    """Lines that look for missing arguments under their other names."""
+    lines = []
+    for parameter in renamed_parameters(op, signature):
+        names = [name for name, p in op.also.items() if p == parameter]
+        given = ", ".join([f"'{parameter}'", *names])
+        lines.append(f"if {parameter} is None: {parameter} = op.given({given})")
+    return lines
 
 
 def is_plain(name: str) -> str:

@@ -88,7 +88,7 @@ def in_layout_of(grad: Tensor, input: Tensor) -> Tensor:
 @composite(method=True, hidden=True)
 def to_sparse(
     input: Tensor, sparse_dim: int | None = None, *, layout: Any = None, blocksize: Any = None,
-    dense_dim: int | None = None,
+    dense_dim: int | None = None, sparseDims: int | None = None,
 ) -> Tensor:
     """Returns the tensor in a sparse layout, COO by default: only what is not zero is stored.
 
@@ -102,6 +102,8 @@ def to_sparse(
                values=tensor([2.]),
                size=(2,), nnz=1, layout=torch.sparse_coo)
     """
+    if sparse_dim is None:
+        sparse_dim = sparseDims  # as PyTorch's documentation has it
     if sparse_dim is not None:
         return _to_sparse_dim(input, sparse_dim)
     wanted = layout or devices.sparse_coo
@@ -555,7 +557,7 @@ def sparse_resize_(self: Tensor, size: Any, sparse_dim: int, dense_dim: int) -> 
     return self
 
 
-@composite(method=True)
+@composite(method=True, also={"other": "the_template"})
 def resize_as_sparse_(input: Tensor, the_template: Tensor) -> Tensor:
     """Gives a COO tensor the shape of another, with as many sparse dimensions.
 

@@ -241,8 +241,8 @@ def smm(input: Tensor, mat: Tensor) -> Tensor:
     return to_sparse.function(mm.function(input, mat))
 
 
-@composite()
-def hspmm(mat1: Tensor, mat2: Tensor) -> Tensor:
+@composite(aliases=("hsmm",))
+def hspmm(mat1: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Multiplies a sparse COO with a dense matrix; the result has sparse rows.
 
     Example:
@@ -252,12 +252,27 @@ def hspmm(mat1: Tensor, mat2: Tensor) -> Tensor:
     """
     if mat1.layout is not devices.sparse_coo:
         raise _unsupported("hspmm", mat1)
-    return to_sparse.function(mm.function(mat1, mat2), 1)
+    return _put_into(out, to_sparse.function(mm.function(mat1, mat2), 1))
+
+
+def _put_into(out: Tensor | None, result: Tensor) -> Tensor:
+    """A sparse result as the new content of `out=`."""
+    if out is None:
+        return result
+    if out.layout is not result.layout or out.dtype is not result.dtype:
+        raise RuntimeError(
+            f"out= must be a {result.layout} tensor of {result.dtype}, but it is a {out.layout} "
+            f"tensor of {out.dtype}"
+        )
+    out._array = result._array
+    out._bump_version()
+    return out
 
 
 @composite(method=True)
 def sspaddmm(
-    input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Number = 1
+    input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Number = 1,
+    out: Tensor | None = None,
 ) -> Tensor:
     r"""Adds a product to a sparse matrix, sparsely: :math:`\beta S + \alpha A B`.
 
@@ -267,7 +282,7 @@ def sspaddmm(
         >>> torch.sspaddmm(S, S, torch.ones(1, 1)).to_dense()
         tensor([[2.]])
     """
-    return input * beta + smm.function(mat1, mat2) * alpha
+    return _put_into(out, input * beta + smm.function(mat1, mat2) * alpha)
 
 
 @operator("_spsolve", hidden=True, node="SpsolveBackward0")
@@ -535,3 +550,10 @@ def as_sparse_gradcheck(gradcheck: Callable[..., bool]) -> Callable[..., bool]:
     return check
 
 
+@composite("sparse.to_sparse_semi_structured")
+def to_sparse_semi_structured(original_tensor: Tensor, transposed: bool = False) -> Tensor:
+    """Raises: two zeros out of four are a format of graphics processors; use `to_sparse_csr`."""
+    raise NotImplementedError(
+        "to_sparse_semi_structured(): the layout with two of four elements zero needs a graphics "
+        "processor. Use to_sparse_csr(), or keep the zeros in a strided tensor"
+    )

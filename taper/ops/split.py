@@ -171,10 +171,8 @@ def split(tensor: Tensor, split_size_or_sections: Any = None, dim: int = 0, **na
     return split_sizes(tensor, _checked_sizes(tensor, how, at), at)
 
 
-@composite(method=True)
-def split_with_sizes(
-    input: Tensor, split_sizes: Any = None, dim: int = 0, *, split_size_or_sections: Any = None
-) -> Any:
+@composite(method=True, also={"tensor": "input", "split_size_or_sections": "split_sizes"})
+def split_with_sizes(input: Tensor, split_sizes: Any, dim: int = 0) -> Any:
     """Cuts a dimension into parts of the given sizes, as views.
 
     Example:
@@ -182,7 +180,6 @@ def split_with_sizes(
         >>> torch.split_with_sizes(torch.arange(3), [1, 2])
         (tensor([0]), tensor([1, 2]))
     """
-    split_sizes = split_size_or_sections if split_sizes is None else split_sizes
     at = _checked_dim("split_with_sizes", input, dim)
     return _split_with_sizes(input, _checked_sizes(input, split_sizes, at), at)
 
@@ -231,7 +228,7 @@ def _unsafely(input: Tensor, sizes: list[int], dim: int) -> Any:
     return parts
 
 
-@composite(method=True)
+@composite(method=True, also={"split_size_or_sections": "split_size"})
 def unsafe_split(tensor: Tensor, split_size: int, dim: int = 0) -> Any:
     """Like `split`, but the parts may be changed in place, at your own risk.
 
@@ -244,7 +241,7 @@ def unsafe_split(tensor: Tensor, split_size: int, dim: int = 0) -> Any:
     return _unsafely(tensor, equal_sizes(tensor._array.shape[at], split_size), at)
 
 
-@composite(method=True)
+@composite(method=True, also={"tensor": "input", "split_size_or_sections": "split_sizes"})
 def unsafe_split_with_sizes(input: Tensor, split_sizes: Any, dim: int = 0) -> Any:
     """Like `split_with_sizes`, but the parts may be changed in place, at your own risk.
 
@@ -274,7 +271,7 @@ def _narrowed(input: Tensor, dim: int, start: int, stop: int) -> Tensor:
     return slice_dim(input, dim, start, stop, 1)
 
 
-@composite(method=True)
+@composite(method=True, also={"dimension": "dim"})
 def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """Takes `length` positions of a dimension, beginning at `start`. The result is a view.
 

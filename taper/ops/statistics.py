@@ -12,6 +12,7 @@ from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
 from taper.ops.declare import composite, operator
 from taper.ops.return_types import named
+from taper.ops.slow import write_out
 
 # -- histograms --------------------------------------------------------------------
 
@@ -200,7 +201,7 @@ def _(input, bins):
 @composite()
 def histogramdd(
     input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None,
-    density: bool = False,
+    density: bool = False, out: Any = None,
 ) -> Any:
     """A histogram of points: the innermost dimension holds their coordinates.
 
@@ -225,6 +226,9 @@ def histogramdd(
     arrays = [b._array if isinstance(b, Tensor) else b for b in bins]
     hist, *edges = histogram_of_rows.function(input, arrays, weight, density, range)
     edges = [b if isinstance(b, Tensor) else e for b, e in zip(bins, edges, strict=True)]
+    if out is not None:
+        hist = write_out(histogram_of_rows, hist, out[0])
+        edges = [write_out(histogram_of_rows, e, o) for e, o in zip(edges, out[1], strict=True)]
     return named("histogramdd", ("hist", "bin_edges"))((hist, tuple(edges)))
 
 

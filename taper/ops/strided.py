@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from taper.autograd.node import rename_in_place
+from taper.autograd.tangents import take_tangents
 from taper.autograd.views import Geometry, hand_on_history
 from taper.core.dtype import as_dtype
 from taper.core.errors import normalize_dim
@@ -223,9 +224,11 @@ def _become(self: Tensor, name: str, make: Any, depth: int = 2) -> Tensor:
     """
     slow.check_inplace(self)
     frame = sys._getframe(depth)
-    original = slow.alias_with_history(self)
+    original = slow.alias_with_history(self, overwritten=False)
     view = make(original)
     self._array = view._array
+    if view._tangents:
+        take_tangents(self, view)
     if self._edge is not None and is_recording():
         rename_in_place(view._edge)
         hand_on_history(self, view._edge)
@@ -404,7 +407,7 @@ def grow(storage: Any, nbytes: int, numpy_dtype: Any) -> None:
     storage.array = fresh
 
 
-@composite(method=True)
+@composite(method=True, also={"tensor": "the_template"})
 def resize_as_(input: Tensor, the_template: Tensor, *, memory_format: Any = None) -> Tensor:
     """Gives the tensor the shape of another in place.
 

@@ -300,3 +300,12 @@ for _name, _function in _PROTOCOL.items():
     setattr(Tensor, _name, _function)
 
 Parameter.__repr__ = lambda self: "Parameter containing:\n" + _repr(self)
+
+
+@method()
+def index(self: Tensor, positions: Any, dims: Any) -> Any:
+    """Raises: there are no first-class dimensions; use `torch.func.vmap`, or `x[…]`."""
+    raise NotImplementedError(
+        "Tensor.index() binds first-class dimensions, which are not supported: use "
+        "torch.func.vmap(), torch.einsum() or x[...]"
+    )

@@ -67,7 +67,7 @@ def _make(op: Operator, name: str, *, has_out: bool, slow: str) -> Callable[...,
         preset = [p for p in signature.parameters if p.default is not REQUIRED]
     else:
         aliases = "dim" in signature.names and (has_out or not op.is_composite)
-        head = signature_text(source, signature, has_out, aliases, inplace_flag)
+        head = signature_text(source, signature, has_out, aliases, inplace_flag, op.keywords)
         preset = []
     source.add(0, f"def {source.name}({head}):")
     source.preset = {p.name for p in preset}

@@ -4,6 +4,8 @@
 the tensors, `legacy.py` the format of before version 1.6.
 """
 
+from typing import TypeVar
+
 from taper.serialization.load import load
 from taper.serialization.options import (
     LoadEndianness,
@@ -31,3 +33,5 @@ __all__ = [
     "save", "set_crc32_options", "set_default_load_endianness", "set_default_mmap_options",
     "skip_data",
 ]
+
+T = TypeVar("T")  # public in PyTorch's module as well

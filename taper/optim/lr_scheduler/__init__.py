@@ -1,5 +1,7 @@
 """Schedules of the learning rate: call ``scheduler.step()`` after each epoch, or each batch."""
 
+from bisect import bisect_right  # noqa: F401 - public in PyTorch's module as well
+
 from taper.optim.lr_scheduler.base import LRScheduler, _LRScheduler  # noqa: F401 - the old name
 from taper.optim.lr_scheduler.composition import ChainedScheduler, SequentialLR
 from taper.optim.lr_scheduler.cosine import CosineAnnealingLR, CosineAnnealingWarmRestarts
