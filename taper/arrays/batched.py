@@ -66,7 +66,7 @@ class BatchedArray(np.lib.mixins.NDArrayOperatorsMixin):
     def flags(self) -> Any:
         """Those of one sample."""
         inner = self.inner
-        return inner[0].flags if inner.shape[0] else inner.flags
+        return inner[0, ...].flags if inner.shape[0] else inner.flags
 
     @property
     def address(self) -> int:

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from taper.autograd.node import Node, edge_of, forward_name, function_of, next_sequence
 from taper.core.errors import set_by_ops
 from taper.core.state import is_inference, is_recording
-from taper.core.storage import Storage, address_of
+from taper.core.storage import Storage, start_of
 from taper.core.tensor import LEAF, StaleView, Tensor, alias, wrap
 
 __all__ = ["Geometry", "check_inplace", "geometry_of", "rebase_history", "register_view"]
@@ -73,7 +73,7 @@ def geometry_of(view: Tensor, base: Tensor) -> Geometry:
         base_strides,
         array.shape,
         tuple([s // item for s in array.strides]),
-        (address_of(array) - address_of(whole)) // item,
+        (start_of(array) - start_of(whole)) // item,
         as_real,
     )
 

@@ -103,6 +103,15 @@ def _fast_address(array: Any) -> int:
 address_of = _python_address if memory_words is None else _fast_address
 
 
+def start_of(array: Any) -> int:
+    """Where an array of any class begins, in bytes from wherever its class counts."""
+    if type(array) is _ndarray:
+        return int(address_of(array))
+    if hasattr(array, "address"):
+        return int(array.address)
+    return int(array.storage_offset * array.dtype.itemsize)
+
+
 def owner_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The ndarray at the end of the chain of bases: the one whose memory it is."""
     while isinstance(array.base, np.ndarray):

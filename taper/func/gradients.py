@@ -47,7 +47,6 @@ class Trial:
     def __init__(self) -> None:
         self.recorded = is_recording()
         self.start = next_sequence()
-        self.stand_ins: set[Tensor] = set()
 
     def stand_in(self, value: Any) -> Tensor:
         """A tensor with the memory of `value` that requires grad."""
@@ -65,11 +64,12 @@ class Trial:
         result._storage = value._shared_storage()
         if result._edge is None:
             result._edge = LEAF
-            self.stand_ins.add(result)
+            result._stands_in_since = self.start
         return result
 
     def leads_out(self, tensor: Tensor) -> bool:
-        """Whether the history of a tensor leads anywhere else than to the stand-ins."""
+        """Whether the history of a tensor leads anywhere else than to stand-ins, those of this run
+        and of transforms inside of it."""
         edge = tensor._edge
         waiting = [tensor if edge is LEAF else edge]
         seen = set()
@@ -78,7 +78,7 @@ class Trial:
             if edge is None:
                 continue
             if isinstance(edge, Tensor):
-                if edge not in self.stand_ins:
+                if edge.__dict__.get("_stands_in_since", 0) < self.start:
                     return True
                 continue
             node = edge.node if type(edge) is NodeOutput else edge

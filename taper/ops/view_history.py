@@ -34,10 +34,17 @@ def _memory_of(array: Any, geometry: Geometry) -> tuple[Any, int]:
         return array.reshape(-1).copy() if array.flags.c_contiguous else array.flatten(), 0
     start = min(geometry.offset, 0)
     stop = max(_reach(geometry.base_shape, geometry.base_strides), stop)
-    flat = np.zeros(stop - start, array.dtype)
+    flat = _zeros_of_kind(array, (stop - start,))
     if array.size:
         _window(flat, geometry.base_shape, geometry.base_strides, -start)[...] = array
     return flat, -start
+
+
+def _zeros_of_kind(array: Any, shape: tuple[int, ...]) -> Any:
+    """Zeros of the class and dtype of `array`."""
+    if type(array) is ndarray:
+        return np.zeros(shape, array.dtype)
+    return np.zeros_like(array, shape=shape)
 
 
 def _reach(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
@@ -73,7 +80,7 @@ def slice_of_base(input: Tensor, geometry: Any) -> Tensor:
     """The part of a gradient of the base that belongs to the view."""
     flat, start = _memory_of(input, geometry)
     if 0 in geometry.shape:
-        return np.zeros(geometry.shape, input.dtype)
+        return _zeros_of_kind(input, geometry.shape)
     return _window(flat, geometry.shape, geometry.strides, start + geometry.offset).copy()
 
 
@@ -85,7 +92,7 @@ def _(grad, geometry):
 @operator("_scatter_into_base", hidden=True)
 def scatter_into_base(input: Tensor, geometry: Any) -> Tensor:
     """The gradient of a view as one of its base: zeros everywhere else."""
-    zeros = np.zeros(geometry.base_shape, input.dtype)
+    zeros = _zeros_of_kind(input, geometry.base_shape)
     flat, start = _memory_of(zeros, geometry)
     if input.size:
         if _overlaps(geometry.shape, geometry.strides):
