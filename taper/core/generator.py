@@ -179,7 +179,9 @@ class Generator:
         Written for speed: a few random numbers cost as much as this method.
         """
         each = kind.each
-        with self._lock:
+        lock = self._lock
+        lock.acquire()  # half the time of `with`
+        try:
             start = self._position
             stop = start + count * each
             if stop > self._end:
@@ -191,6 +193,8 @@ class Generator:
                 numbers = kind.make(self._buffer[start : start + whole])
                 self._ahead[kind] = start, numbers
             self._position = stop
+        finally:
+            lock.release()
         at = (start - first) // each
         return numbers[at : at + count].copy()
 
