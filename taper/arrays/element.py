@@ -122,7 +122,17 @@ class ElementArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def astype(self, dtype: Any, copy: bool = True) -> ElementArray:
         dtype = np.dtype(dtype)
-        return self.like(self.e.convert(self.node, kind_of(dtype)), dtype)
+        kind, source = kind_of(dtype), self.node.type
+        node = self.node
+        if source in ("f16", "bf16") and kind != source:
+            node = self.e.convert(node, "f32")
+        elif kind in ("f16", "bf16") and source != kind:
+            if source in ("f64", "i64", "u64", "i32", "u32"):
+                raise NotElementwise(f"{source} to {kind} would round twice")
+            node = self.e.convert(node, "f32")
+        elif is_float(source) and kind == "u64":
+            raise NotElementwise("floats to uint64")
+        return self.like(self.e.convert(node, kind), dtype)
 
     def conj(self) -> ElementArray:
         return self

@@ -23,28 +23,17 @@ memory before its begin is never read; up to a tile beyond its end may be.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from taper.compiler.llvm_text import FunctionText
-from taper.compiler.vector_code import VectorCode, llvm_type
+from taper.compiler.tile_code import SIZE, Tile, TileCode, plus, word_at
+from taper.compiler.vector_code import llvm_type
 
 __all__ = [
-    "BLOCKS_AT_ONCE", "LONGEST_UNIT", "Tile", "dots", "dots_tile", "pack", "product",
+    "BLOCKS_AT_ONCE", "LONGEST_UNIT", "dots", "dots_tile", "pack", "product",
     "product_tile", "spread",
 ]
 
 LONGEST_UNIT = 512  # elements; a scratch of 8 rows is then 16 KB of float32
 BLOCKS_AT_ONCE = 8  # of a tile's elements of k, whose sums are kept in memory
-_SIZE = {"f32": 4, "f64": 8}
-
-
-class Tile(NamedTuple):
-    """What a kernel holds in registers."""
-
-    kind: str  # "f32" or "f64"
-    lanes: int
-    rows: int
-    vectors: int  # of p in a product; elements of k in dots
 
 
 def product_tile(kind: str, vector_bytes: int, rows: int) -> Tile:
@@ -54,13 +43,13 @@ def product_tile(kind: str, vector_bytes: int, rows: int) -> Tile:
     tiles = -(-rows // most)
     height = -(-rows // tiles)
     vectors = min(6, (registers - 4) // (height + 1))
-    return Tile(kind, vector_bytes // _SIZE[kind], height, vectors)
+    return Tile(kind, vector_bytes // SIZE[kind], height, vectors)
 
 
 def dots_tile(kind: str, vector_bytes: int, rows: int, depth: int, length: int) -> Tile:
     """The tile for dots of `rows` by `depth`, over lines of this length."""
     registers = 32 if vector_bytes in (16, 64) else 16
-    lanes = vector_bytes // _SIZE[kind]
+    lanes = vector_bytes // SIZE[kind]
     while lanes > 4 and length <= lanes // 2:  # shorter vectors are fuller
         lanes //= 2
     most = 4 if registers == 32 else 3
@@ -70,63 +59,8 @@ def dots_tile(kind: str, vector_bytes: int, rows: int, depth: int, length: int) 
     return Tile(kind, lanes, height, max(1, min(width, depth, 9)))
 
 
-class _Code(VectorCode):
-    """Vector code without an expression."""
-
-    def __init__(self, text: FunctionText, kind: str, lanes: int) -> None:
-        super().__init__(text, lanes, lambda node: None)
-        self.kind = kind
-        self.size = _SIZE[kind]
-        self.vector = self.type(kind)
-        self.suffix = kind if lanes == 1 else f"v{lanes}{kind}"
-
-    def fused(self, a: str, b: str, c: str) -> str:
-        """a * b + c"""
-        kinds = [(self.vector, v) for v in (a, b, c)]
-        return self.text.intrinsic(self.vector, f"llvm.fma.{self.suffix}", kinds)
-
-    def first(self, count: str) -> str:
-        """The mask of the first `count` lanes."""
-        whole = f"<{self.lanes} x i64>"
-        iota = f"<{', '.join(f'i64 {i}' for i in range(self.lanes))}>"
-        return self.text.value(f"icmp slt {whole} {iota}, {self.splat(count, 'i64')}")
-
-    def all_spread(self, pointer: str) -> str:
-        """The number at an address, in all lanes."""
-        scalar = llvm_type(self.kind)
-        return self.splat(
-            self.text.value(f"load {scalar}, ptr {pointer}, align {self.size}"), self.kind)
-
-    def sum(self, value: str) -> str:
-        """The sum of all lanes, halves first."""
-        scalar = llvm_type(self.kind)
-        zero = "-0.0"
-        return self.text.value(
-            f"call reassoc {scalar} @{self._declare_sum(scalar)}({scalar} {zero}, "
-            f"{self.vector} {value})")
-
-    def _declare_sum(self, scalar: str) -> str:
-        name = f"llvm.vector.reduce.fadd.{self.suffix}"
-        self.text.declarations[name] = f"declare {scalar} @{name}({scalar}, {self.vector})"
-        return name
-
-
-def _load_word(text: FunctionText, table: str, index: str, offset: int = 0) -> str:
-    place = text.offset(table, index, 8)
-    if offset:
-        place = text.offset(place, str(offset), 8)
-    return text.value(f"load i64, ptr {place}")
-
-
-def _plus(text: FunctionText, pointer: str, *terms: tuple[str, str]) -> str:
-    """A pointer some products of integers further, in bytes."""
-    for a, b in terms:
-        pointer = text.offset(pointer, text.integer("mul", a, b))
-    return pointer
-
-
 def _copy_line(
-    text: FunctionText, code: _Code, source: str, target: str, count: str, step: str | None
+    text: FunctionText, code: TileCode, source: str, target: str, count: str, step: str | None
 ) -> None:
     """Copies `count` neighbours; with a step, to places that many bytes apart."""
     if step is not None:
@@ -134,7 +68,7 @@ def _copy_line(
 
         def one(i: str, _: list[str]) -> list[str]:
             value = text.value(f"load {scalar}, ptr {text.offset(source, i, code.size)}")
-            text.add(f"store {scalar} {value}, ptr {_plus(text, target, (i, step))}")
+            text.add(f"store {scalar} {value}, ptr {plus(text, target, (i, step))}")
             return []
 
         text.loop(0, count, 1, [], one)
@@ -168,7 +102,7 @@ def product(name: str, vector_bytes: int, tile: Tile, is_stepped: bool) -> str:
     `result_step` bytes apart.
     """
     text = FunctionText(name, vector_bytes)
-    code = _Code(text, tile.kind, tile.lanes)
+    code = TileCode(text, tile.kind, tile.lanes)
     word = {label: text.argument(i) for i, label in enumerate(PRODUCT_WORDS)}
     pointer = {label: text.pointer(word[label]) for label in
                ("weight", "offsets", "source", "result", "bias", "units")}
@@ -188,14 +122,14 @@ def product(name: str, vector_bytes: int, tile: Tile, is_stepped: bool) -> str:
         weights = text.integer("mul", text.integer("mul", of_all, word["depth"]), tile.rows)
         weight = text.offset(pointer["weight"], weights, code.size)
         entry = text.offset(pointer["units"], text.integer("mul", unit, 4), 8)
-        source = _plus(text, pointer["source"], (image, word["source_image"]),
+        source = plus(text, pointer["source"], (image, word["source_image"]),
                        (group, word["source_group"]))
-        source = text.offset(source, _load_word(text, entry, "0"))
+        source = text.offset(source, word_at(text, entry, "0"))
         first_row = text.integer("mul", which, tile.rows)
-        result = _plus(text, pointer["result"], (image, word["result_image"]),
+        result = plus(text, pointer["result"], (image, word["result_image"]),
                        (group, word["result_group"]), (first_row, word["result_row"]))
-        result = text.offset(result, _load_word(text, entry, "1"))
-        lines, length = _load_word(text, entry, "2"), _load_word(text, entry, "3")
+        result = text.offset(result, word_at(text, entry, "1"))
+        lines, length = word_at(text, entry, "2"), word_at(text, entry, "3")
         between = text.integer("mul", text.integer("sub", lines, 1), word["source_pitch"])
         span = text.integer("add", between, length)
         whole = text.integer("sub", span, text.integer("urem", span, width))
@@ -224,13 +158,13 @@ def product(name: str, vector_bytes: int, tile: Tile, is_stepped: bool) -> str:
 
         def row(m: str, _: list[str]) -> list[str]:
             kept = text.offset(scratch, text.integer("mul", m, pitch), code.size)
-            target = _plus(text, result, (m, word["result_row"]))
+            target = plus(text, result, (m, word["result_row"]))
 
             def line(i: str, _: list[str]) -> list[str]:
                 start = text.integer("mul", i, word["source_pitch"])
                 _copy_line(
                     text, code, text.offset(kept, start, code.size),
-                    _plus(text, target, (i, word["result_pitch"])), length,
+                    plus(text, target, (i, word["result_pitch"])), length,
                     word["result_step"] if is_stepped else None)
                 return []
 
@@ -245,7 +179,7 @@ def product(name: str, vector_bytes: int, tile: Tile, is_stepped: bool) -> str:
 
 
 def _register_tile(
-    text: FunctionText, code: _Code, tile: Tile, vectors: int, source: str, place: str,
+    text: FunctionText, code: TileCode, tile: Tile, vectors: int, source: str, place: str,
     weight: str, bias: str, offsets: str, depth: str, scratch: str, pitch: int,
 ) -> None:
     """All rows of the tile at `vectors` vectors of p from `place` on, into the scratch."""
@@ -256,7 +190,7 @@ def _register_tile(
         sums += [(code.vector, value)] * vectors
 
     def step(k: str, values: list[str]) -> list[str]:
-        shifted = text.offset(start, _load_word(text, offsets, k))
+        shifted = text.offset(start, word_at(text, offsets, k))
         columns = [
             code.load(text.offset(shifted, str(v * tile.lanes), code.size), code.kind)
             for v in range(vectors)
@@ -295,7 +229,7 @@ def dots(name: str, vector_bytes: int, tile: Tile) -> str:
     lines take part.
     """
     text = FunctionText(name, vector_bytes)
-    code = _Code(text, tile.kind, tile.lanes)
+    code = TileCode(text, tile.kind, tile.lanes)
     word = {label: text.argument(i) for i, label in enumerate(DOTS_WORDS)}
     pointer = {label: text.pointer(word[label]) for label in
                ("grad", "source", "result", "offsets", "units")}
@@ -314,8 +248,8 @@ def dots(name: str, vector_bytes: int, tile: Tile) -> str:
         rows = [text.integer("add", text.integer("mul", which, tile.rows), m)
                 for m in range(tile.rows)]
         steps = [text.integer("mul", text.least(m, last_row), word["grad_row"]) for m in rows]
-        grad = _plus(text, pointer["grad"], (group, word["grad_group"]))
-        source = _plus(text, pointer["source"], (group, word["source_group"]))
+        grad = plus(text, pointer["grad"], (group, word["grad_group"]))
+        source = plus(text, pointer["source"], (group, word["source_group"]))
         first_k = text.integer("mul", some, tile.vectors * BLOCKS_AT_ONCE)
         end_k = text.least(
             text.integer("add", first_k, tile.vectors * BLOCKS_AT_ONCE), word["depth"])
@@ -334,18 +268,18 @@ def dots(name: str, vector_bytes: int, tile: Tile) -> str:
         text.loop(first_k, end_k, tile.vectors, [], clear)
 
         def image(n: str, _: list[str]) -> list[str]:
-            wanted = _plus(text, grad, (n, word["grad_image"]))
-            seen = _plus(text, source, (n, word["source_image"]))
+            wanted = plus(text, grad, (n, word["grad_image"]))
+            seen = plus(text, source, (n, word["source_image"]))
 
             def unit(u: str, _: list[str]) -> list[str]:
                 entry = text.offset(pointer["units"], text.integer("mul", u, 4), 8)
-                first = text.offset(seen, _load_word(text, entry, "0"))
-                other = text.offset(wanted, _load_word(text, entry, "1"))
-                lines, length = _load_word(text, entry, "2"), _load_word(text, entry, "3")
+                first = text.offset(seen, word_at(text, entry, "0"))
+                other = text.offset(wanted, word_at(text, entry, "1"))
+                lines, length = word_at(text, entry, "2"), word_at(text, entry, "3")
 
                 def block(k: str, _: list[str]) -> list[str]:
                     shifts = [
-                        _load_word(text, pointer["offsets"],
+                        word_at(text, pointer["offsets"],
                                    text.least(text.integer("add", k, j), last_k))
                         for j in range(tile.vectors)
                     ]
@@ -366,7 +300,7 @@ def dots(name: str, vector_bytes: int, tile: Tile) -> str:
             return []
 
         text.loop(0, word["images"], 1, [], image)
-        result = _plus(text, pointer["result"], (group, word["result_group"]))
+        result = plus(text, pointer["result"], (group, word["result_group"]))
 
         def finish(k: str, _: list[str]) -> list[str]:
             kept = places(k)
@@ -384,7 +318,7 @@ def dots(name: str, vector_bytes: int, tile: Tile) -> str:
 
 
 def _dot_lines(
-    text: FunctionText, code: _Code, sources: list[str], grads: list[str], lines: str,
+    text: FunctionText, code: TileCode, sources: list[str], grads: list[str], lines: str,
     length: str, source_pitch: str, grad_pitch: str, sums: list[str],
 ) -> list[str]:
     """Adds to the sums, one for each pair of grad and source, the products along some lines."""
@@ -412,7 +346,7 @@ def _dot_lines(
 
 
 def _store_if_inside(
-    text: FunctionText, code: _Code, kept: str, result: str, row: str, k: str,
+    text: FunctionText, code: TileCode, kept: str, result: str, row: str, k: str,
     word: dict[str, str],
 ) -> None:
     inside = text.value(f"icmp slt i64 {row}, {word['rows']}")
@@ -420,7 +354,7 @@ def _store_if_inside(
 
     def store(_: str, __: list[str]) -> list[str]:
         total = code.sum(code.load(kept, code.kind))
-        place = text.offset(_plus(text, result, (row, word["result_row"])), k, code.size)
+        place = text.offset(plus(text, result, (row, word["result_row"])), k, code.size)
         text.add(f"store {llvm_type(code.kind)} {total}, ptr {place}")
         return []
 
@@ -441,21 +375,21 @@ def spread(name: str, vector_bytes: int, kind: str, step: int) -> str:
     `step` elements apart; or `source_step` bytes, if `step` is 0. A task is one plane.
     """
     text = FunctionText(name, vector_bytes)
-    code = _Code(text, kind, vector_bytes // _SIZE[kind])
+    code = TileCode(text, kind, vector_bytes // SIZE[kind])
     word = {label: text.argument(i) for i, label in enumerate(SPREAD_WORDS)}
     pointer = {label: text.pointer(word[label]) for label in ("source", "result", "lines")}
 
     def task(number: str, _: list[str]) -> list[str]:
         plane = text.integer("urem", number, word["per_image"])
         image = text.integer("udiv", number, word["per_image"])
-        source = _plus(text, pointer["source"], (image, word["source_image"]),
+        source = plus(text, pointer["source"], (image, word["source_image"]),
                        (plane, word["source_plane"]))
-        result = _plus(text, pointer["result"], (number, word["result_plane"]))
+        result = plus(text, pointer["result"], (number, word["result_plane"]))
 
         def line(i: str, _: list[str]) -> list[str]:
             entry = text.offset(pointer["lines"], text.integer("mul", i, 4), 8)
-            first, target = (_load_word(text, entry, str(j)) for j in (0, 1))
-            begin, count = _load_word(text, entry, "2"), _load_word(text, entry, "3")
+            first, target = (word_at(text, entry, str(j)) for j in (0, 1))
+            begin, count = word_at(text, entry, "2"), word_at(text, entry, "3")
             target = text.offset(result, target)
             _zeros(text, code, target, word["width"])
             target = text.offset(target, begin, code.size)
@@ -473,7 +407,7 @@ def spread(name: str, vector_bytes: int, kind: str, step: int) -> str:
     return text.text()
 
 
-def _zeros(text: FunctionText, code: _Code, target: str, count: str) -> None:
+def _zeros(text: FunctionText, code: TileCode, target: str, count: str) -> None:
     whole = text.integer("and", count, -code.lanes)
 
     def some(i: str, _: list[str]) -> list[str]:
@@ -486,12 +420,12 @@ def _zeros(text: FunctionText, code: _Code, target: str, count: str) -> None:
 
 
 def _gather_line(
-    text: FunctionText, code: _Code, source: str, target: str, count: str, step: int, stride: str
+    text: FunctionText, code: TileCode, source: str, target: str, count: str, step: int, stride: str
 ) -> None:
     """Copies `count` elements that lie `step` elements (0: `stride` bytes) apart."""
     if step:
         # Loads everything between them, too, and picks: faster than gathering.
-        wide = _Code(text, code.kind, code.lanes * step)
+        wide = TileCode(text, code.kind, code.lanes * step)
         picked = ", ".join(f"i32 {i * step}" for i in range(code.lanes))
 
     def some(i: str, _: list[str]) -> list[str]:
@@ -499,13 +433,13 @@ def _gather_line(
         mask = code.first(left)
         if step:
             reach = text.integer("sub", text.integer("mul", left, step), step - 1)
-            place = _plus(text, source, (i, str(step * code.size)))
+            place = plus(text, source, (i, str(step * code.size)))
             every = wide.load(place, code.kind, wide.first(reach))
             value = text.value(
                 f"shufflevector {wide.vector} {every}, {wide.vector} poison, "
                 f"<{code.lanes} x i32> <{picked}>")
         else:
-            value = code.gather(_plus(text, source, (i, stride)), stride, code.kind, mask)
+            value = code.gather(plus(text, source, (i, stride)), stride, code.kind, mask)
         code.store(value, text.offset(target, i, code.size), code.kind, mask)
         return []
 
@@ -524,7 +458,7 @@ def pack(name: str, vector_bytes: int, tile: Tile) -> str:
     (group, tile).
     """
     text = FunctionText(name, vector_bytes)
-    kind, size = llvm_type(tile.kind), _SIZE[tile.kind]
+    kind, size = llvm_type(tile.kind), SIZE[tile.kind]
     word = {label: text.argument(i) for i, label in enumerate(PACK_WORDS)}
     pointer = {label: text.pointer(word[label]) for label in ("source", "result", "offsets")}
 
@@ -533,15 +467,15 @@ def pack(name: str, vector_bytes: int, tile: Tile) -> str:
         group = text.integer("udiv", number, word["tiles"])
         first = text.integer("mul", which, tile.rows)
         last = text.integer("sub", word["rows"], 1)
-        source = _plus(text, pointer["source"], (group, word["source_group"]))
+        source = plus(text, pointer["source"], (group, word["source_group"]))
         rows = [text.integer("add", first, m) for m in range(tile.rows)]
-        sources = [_plus(text, source, (text.least(m, last), word["source_row"])) for m in rows]
+        sources = [plus(text, source, (text.least(m, last), word["source_row"])) for m in rows]
         inside = [text.value(f"icmp sle i64 {m}, {last}") for m in rows]
         target = text.integer("mul", text.integer("mul", number, word["depth"]), tile.rows)
         result = text.offset(pointer["result"], target, size)
 
         def step(k: str, _: list[str]) -> list[str]:
-            shift = _load_word(text, pointer["offsets"], k)
+            shift = word_at(text, pointer["offsets"], k)
             place = text.offset(result, text.integer("mul", k, tile.rows), size)
             for m in range(tile.rows):
                 value = text.value(f"load {kind}, ptr {text.offset(sources[m], shift)}")

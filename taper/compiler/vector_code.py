@@ -100,9 +100,10 @@ class VectorCode:
                 [("ptr", pointer), ("i32", str(size)), (f"<{self.lanes} x i1>", mask),
                  (whole, "zeroinitializer")],
             )
-        return self._from_memory(found, kind)
+        return self.from_memory(found, kind)
 
-    def _from_memory(self, found: str, kind: str) -> str:
+    def from_memory(self, found: str, kind: str) -> str:
+        """What was loaded, as the value of a register."""
         if kind != "b1":
             return found
         zero = "0" if self.lanes == 1 else "zeroinitializer"
@@ -125,7 +126,7 @@ class VectorCode:
              (f"<{lanes} x i1>", mask or "splat (i1 true)"),
              (f"<{lanes} x {memory}>", "zeroinitializer")],
         )
-        return self._from_memory(found, kind)
+        return self.from_memory(found, kind)
 
     def _to_memory(self, value: str, kind: str) -> str:
         if kind != "b1":

@@ -16,18 +16,24 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.element import ElementArray, NotElementwise, kind_of
+from taper.compiler import machine
 from taper.compiler.background import request
 from taper.compiler.expression import ELEMENT, ROW, Expression
+from taper.compiler.math_library import lowered
+from taper.compiler.passes import Operand
+from taper.compiler.row_kernels import flat_kernel, row_kernel
+from taper.compiler.tile_kernels import tile_kernel, tile_rows
 from taper.core.storage import address_of
 from taper.runtime.large_arrays import new_array
 from taper.runtime.pool import launch
 
-__all__ = ["Elementwise", "Kernel", "inner_layout", "merged_dims"]
+__all__ = ["GRAIN", "Elementwise", "Kernel", "merged_dims", "result_like"]
 
 ndarray = np.ndarray
 
 GRAIN = 16384  # elements that are worth a thread of their own
 _SHORTEST_ROW = 16  # NumPy is better at shorter ones
+_MOST_TILE_NODES = 24  # of expressions that are written out for each row of a tile
 _ROW = 4096  # how long, long strided lines are cut
 _MOST_SIGNATURES = 64  # of one definition; more come from values that change all the time
 _I32, _F32 = np.dtype(np.int32), np.dtype(np.float32)
@@ -41,7 +47,7 @@ class Kernel:
     def __init__(self, build: Callable[[], tuple[str, str]], words: int, dtypes: Any = ()) -> None:
         self.build = build
         self.dtypes = dtypes  # of the results
-        self.extra: Any = None
+        self.extra: Any = None  # what `build` found out about units of work
         self._pack = struct.Struct(f"{words}q").pack_into
         self._blocks: list[Any] = []
 
@@ -84,11 +90,6 @@ def merged_dims(
     return sizes, kept
 
 
-def inner_layout(stride: int, itemsize: int) -> str:
-    """How a kernel meets an operand along its innermost loop."""
-    return "same" if stride == 0 else "contiguous" if stride == itemsize else "strided"
-
-
 def _broadcast_strides(array: Any, ndim: int, shape: Sequence[int]) -> list[int]:
     lead = ndim - array.ndim
     return [0] * lead + [
@@ -103,14 +104,17 @@ class Elementwise:
     Args:
         forward: the definition, on arrays.      positions: which of its arguments are arrays.
         upcast: float16 and bfloat16 are computed in float32 and rounded once, at the end.
+        stores_half: float16 and bfloat16 are only moved and converted.
     """
 
     def __init__(
-        self, forward: Callable[..., Any], positions: Sequence[int], upcast: bool = False
+        self, forward: Callable[..., Any], positions: Sequence[int], upcast: bool = False,
+        stores_half: bool = False,
     ) -> None:
         self.forward = forward
         self.positions = tuple(positions)
         self.upcast = upcast
+        self.stores_half = stores_half
         self._flat: dict[Any, Kernel | None] = {}
         self._rows: dict[Any, Kernel | None] = {}
 
@@ -140,7 +144,7 @@ class Elementwise:
                 if a is None:
                     key.append(None)
                     continue
-                return None
+                return self._compute_with_numbers(args, named, out)
             arrays.append(a)
             if not a.ndim:
                 key.append(a.dtype)
@@ -179,6 +183,22 @@ class Elementwise:
         kernel.run(address, [*map(address_of, arrays), address_of(out)], size, GRAIN)
         return out
 
+    def _compute_with_numbers(
+        self, args: Sequence[Any], named: dict[str, Any], out: Any
+    ) -> Any:
+        """The same with Python ints as 0-d arrays, where other operands are integers."""
+        given = [args[p] for p in self.positions]
+        integers = {a.dtype for a in given if type(a) is ndarray and a.dtype.kind == "i"}
+        others = {type(a) for a in given} - {ndarray, int}
+        if len(integers) != 1 or others or int not in {type(a) for a in given}:
+            return None
+        (dtype,) = integers
+        try:
+            cast = {p: np.array(args[p], dtype) for p in self.positions if type(args[p]) is int}
+        except OverflowError:  # NumPy will say so
+            return None
+        return self.compute([cast.get(i, a) for i, a in enumerate(args)], named, out)
+
     def _values(self, args: Sequence[Any], named: dict[str, Any]) -> Any:
         values = [v for i, v in enumerate(args) if i not in self.positions]
         return tuple([(type(v), v) for v in (*values, *named.values())])
@@ -205,7 +225,7 @@ class Elementwise:
         if layouts is None:
             levels = [ELEMENT if a.ndim else ROW for a in arrays]
         else:
-            levels = [ROW if name == "same" else ELEMENT for name in layouts[:-1]]
+            levels = [ROW if name == "same" else ELEMENT for name in layouts[:-2]]
         expression, dtype = self.trace(args, named, levels)
         kinds = [*[kind_of(a.dtype) for a in arrays], kind_of(dtype)]
         count = len(kinds)
@@ -213,9 +233,16 @@ class Elementwise:
             shown = ["contiguous" if level == ELEMENT else "same" for level in levels]
             return Kernel(lambda: _flat_text(expression, kinds, [*shown, "contiguous"]), count,
                           (dtype,))
-        outer = layouts[-1]
-        return Kernel(lambda: _row_text(expression, kinds, [*layouts[:-1], "contiguous"], outer),
-                      count + 1 + outer + count * (outer + 1), (dtype,))
+        *shown, is_crosswise, outer = layouts
+        if not is_crosswise:
+            return Kernel(lambda: _row_text(expression, kinds, [*shown, "contiguous"], outer),
+                          count + 1 + outer + count * (outer + 1), (dtype,))
+        if "strided" in shown:
+            raise NotElementwise("too many directions")
+        kernel = Kernel(
+            lambda: _tile_text(kernel, expression, kinds, [*shown, "contiguous"], outer - 1),
+            count + 1 + outer + count * (outer + 1), (dtype,))
+        return kernel
 
     def trace(
         self, args: Sequence[Any], named: dict[str, Any], levels: Sequence[int]
@@ -233,7 +260,7 @@ class Elementwise:
             kind = kind_of(a.dtype)
             node = e.input(index, kind, level)
             dtype = a.dtype
-            if kind in ("f16", "bf16"):
+            if kind in ("f16", "bf16") and not self.stores_half:
                 if not self.upcast:
                     raise NotElementwise(kind)
                 back = dtype
@@ -266,7 +293,7 @@ class Elementwise:
         arrays = [args[p] for p in self.positions if args[p] is not None]
         if any(type(a) is not ndarray for a in arrays):
             return None
-        template = _result_like(arrays) if out is None else out
+        template = result_like(arrays) if out is None else out
         if template is None or (out is not None and np.broadcast(*arrays).shape != out.shape):
             return None
         shape = template.shape
@@ -284,13 +311,18 @@ class Elementwise:
             [shape[d] for d in order], [[s[d] for d in order] for s in strides])
         if not sizes or merged[-1][-1] != units[-1]:
             return None
-        if len(sizes) == 1 and sizes[0] > _ROW and sizes[0] % _ROW == 0:
+        crosswise = _crosswise(sizes, merged, [a.itemsize for a in arrays])
+        if crosswise is not None:
+            sizes = _moved(sizes, crosswise)
+            merged = [_moved(m, crosswise) for m in merged]
+        elif len(sizes) == 1 and sizes[0] > _ROW and sizes[0] % _ROW == 0:
             merged = [[m[0] * _ROW, m[0]] for m in merged]
             sizes = [sizes[0] // _ROW, _ROW]
         if sizes[-1] < _SHORTEST_ROW:
             return None
-        layouts = (*[inner_layout(m[-1], a.itemsize)
-                     for m, a in zip(merged[:-1], arrays, strict=True)], len(sizes) - 1)
+        layouts = (*[_layout(m, a.itemsize, crosswise is not None)
+                     for m, a in zip(merged[:-1], arrays, strict=True)],
+                   crosswise is not None, len(sizes) - 1)
         key = (*[a.dtype for a in arrays], layouts, self._values(args, named),
                *[args[p] is None for p in self.positions])
         try:
@@ -311,15 +343,47 @@ class Elementwise:
             merged[-1] = [s * item for s in merged[-1]]
         elif out.dtype is not dtype:
             return None
-        words = [*map(address_of, arrays), address_of(out), sizes[-1], *sizes[:-1]]
+        words = [*map(address_of, arrays), address_of(out)]
+        if crosswise is None:
+            words += [sizes[-1], *sizes[:-1]]
+            units, each = size // sizes[-1], sizes[-1]
+        else:
+            words += [sizes[-2], sizes[-1], *sizes[:-2]]
+            units = size // (sizes[-1] * sizes[-2]) * -(-sizes[-2] // kernel.extra)
+            each = sizes[-1] * kernel.extra
         for own in merged:
             words.extend(own)
-        rows = size // sizes[-1]
-        kernel.run(address, words, rows, max(1, GRAIN // sizes[-1]))
+        kernel.run(address, words, units, max(1, GRAIN // each))
         return out
 
 
-def _result_like(arrays: Sequence[Any]) -> Any:
+def _crosswise(
+    sizes: Sequence[int], strides: Sequence[Sequence[int]], items: Sequence[int]
+) -> int | None:
+    """The dimension along which some operand is contiguous that lies crosswise to the result."""
+    for own, item in zip(strides[:-1], items, strict=True):
+        if own[-1] not in (0, item):
+            for d in range(len(sizes) - 2, -1, -1):
+                if own[d] == item and sizes[d] >= _SHORTEST_ROW:
+                    return d
+    return None
+
+
+def _moved(values: Sequence[int], d: int) -> list[int]:
+    """The values of dimensions with dimension `d` last but one."""
+    return [*values[:d], *values[d + 1 : -1], values[d], values[-1]]
+
+
+def _layout(strides: Sequence[int], item: int, is_crosswise: bool) -> str:
+    """How a kernel meets an operand along its innermost loop."""
+    if strides[-1] == 0:
+        return "same"
+    if strides[-1] == item:
+        return "contiguous"
+    return "crosswise" if is_crosswise and strides[-2] == item else "strided"
+
+
+def result_like(arrays: Sequence[Any]) -> Any:
     """An array of bytes with the shape and the order of strides that a ufunc's result would have;
     None if shapes don't fit, which NumPy will say better."""
     try:
@@ -334,23 +398,24 @@ def _result_like(arrays: Sequence[Any]) -> Any:
 
 
 def _flat_text(expression: Expression, kinds: Any, layouts: Any) -> tuple[str, str]:
-    from taper.compiler import machine
-    from taper.compiler.math_library import lowered
-    from taper.compiler.passes import Operand
-    from taper.compiler.row_kernels import flat_kernel
-
     operands = [Operand(k, name) for k, name in zip(kinds, layouts, strict=True)]
-    name = "elementwise"
-    return flat_kernel(name, machine.host().vector_bytes, lowered(expression), operands), name
+    width = machine.host().vector_bytes
+    return flat_kernel("elementwise", width, lowered(expression), operands), "elementwise"
 
 
 def _row_text(expression: Expression, kinds: Any, layouts: Any, outer: int) -> tuple[str, str]:
-    from taper.compiler import machine
-    from taper.compiler.math_library import lowered
-    from taper.compiler.passes import Operand
-    from taper.compiler.row_kernels import row_kernel
-
     operands = [Operand(k, name) for k, name in zip(kinds, layouts, strict=True)]
-    name = "rows"
-    text = row_kernel(name, machine.host().vector_bytes, lowered(expression), operands, outer)
-    return text, name
+    width = machine.host().vector_bytes
+    return row_kernel("rows", width, lowered(expression), operands, outer), "rows"
+
+
+def _tile_text(
+    kernel: Kernel, expression: Expression, kinds: Any, layouts: Any, outer: int
+) -> tuple[str, str]:
+    operands = [Operand(k, name) for k, name in zip(kinds, layouts, strict=True)]
+    width = machine.host().vector_bytes
+    expression = lowered(expression)
+    if len(expression.nodes) > _MOST_TILE_NODES:
+        raise machine.NoNativeCode("an expression too long for each row of a tile")
+    kernel.extra = tile_rows(width, expression)
+    return tile_kernel("tiles", width, expression, operands, outer), "tiles"

@@ -27,7 +27,7 @@ from taper.kernels.native_rows import (
 
 __all__ = [
     "amax", "amin", "argmax", "argmin", "as_rows", "logsumexp", "max_along", "max_of_all",
-    "min_along", "min_of_all", "square_many", "std", "sum_many", "var",
+    "min_along", "min_of_all", "square_many", "squared_error", "std", "sum_many", "var",
 ]
 
 ndarray = np.ndarray
@@ -63,19 +63,19 @@ def _shaped(values: Any, rows: Any, keepdim: bool) -> Any:
     return values.reshape(rows[4] if keepdim else rows[3])
 
 
-def _in_blocks(program: RowProgram, x: Any, n: int, inner: int) -> list[Any] | None:
+def _in_blocks(program: RowProgram, arrays: Any, n: int, inner: int) -> list[Any] | None:
     """What a program gives for each block of one row; see Note [blocks]. Each result has shape
     (blocks, inner); and the blocks' lengths, as a column."""
     block = _BLOCK if inner == 1 else _TALL_BLOCK
     count, rest = divmod(n, block)
-    flat = x.reshape(n, inner)
+    flat = [x.reshape(n, inner) for x in arrays]
     parts = []
     lengths = []
     if count:
-        parts.append(program(count, block, inner, flat[: count * block]))
+        parts.append(program(count, block, inner, *[x[: count * block] for x in flat]))
         lengths += [block] * count
     if rest:
-        parts.append(program(1, rest, inner, flat[count * block :]))
+        parts.append(program(1, rest, inner, *[x[count * block :] for x in flat]))
         lengths.append(rest)
     if any(p is None for p in parts):
         return None
@@ -109,7 +109,7 @@ def _added(program: RowProgram, x: Any, axis: Any, keepdim: bool) -> Any:
         return None
     outer, n, inner = rows[:3]
     if _is_shared(rows):
-        found = _in_blocks(program, x, n, inner)
+        found = _in_blocks(program, [x], n, inner)
         if found is None:
             return None
         values = np.add.reduce(found[0], 0, np.float64).astype(x.dtype)
@@ -165,7 +165,7 @@ def _extreme(is_max: bool, x: Any, axis: Any, keepdim: bool) -> Any:
         return None
     outer, n, inner = rows[:3]
     if _is_shared(rows):
-        found = _in_blocks(_EXTREME[is_max], x, n, inner)
+        found = _in_blocks(_EXTREME[is_max], [x], n, inner)
         if found is None:
             return None
         values = (np.maximum if is_max else np.minimum).reduce(found[0], 0)
@@ -185,7 +185,7 @@ def _with_place(is_max: bool, x: Any, axis: Any, keepdim: bool) -> Any:
     outer, n, inner = rows[:3]
     program = _WITH_PLACE[is_max]
     if _is_shared(rows):
-        found = _in_blocks(program, x, n, inner)
+        found = _in_blocks(program, [x], n, inner)
         if found is None:
             return None
         values, places, lengths = found
@@ -283,7 +283,7 @@ def mean_and_squares(x: Any, rows: Any) -> Any:
     outer, n, inner = rows[:3]
     if not _is_shared(rows):
         return _MEAN_AND_SQUARES(outer, n, inner, x)
-    found = _in_blocks(_MEAN_AND_SQUARES, x, n, inner)
+    found = _in_blocks(_MEAN_AND_SQUARES, [x], n, inner)
     if found is None:
         return None
     means, squares, lengths = found
@@ -343,3 +343,27 @@ def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Any:
         return None
     found = _LOG_SUM_EXP(*rows[:3], input)
     return None if found is None else _shaped(found[0], rows, keepdim)
+
+
+# -- losses ----------------------------------------------------------------------------------------
+
+
+def _squared_error(x: Any, y: Any) -> Any:
+    off = x - y
+    return total(off * off)
+
+
+_SQUARED_ERROR = RowProgram(_squared_error, FULL, FULL)
+
+
+def squared_error(input: Any, target: Any, reduction: str = "mean") -> Any:
+    rows = as_rows(input, None)
+    if rows is None or reduction == "none" or type(target) is not ndarray or not (
+        target.shape == input.shape and target.dtype is input.dtype and target.flags.c_contiguous
+    ):
+        return None
+    found = _in_blocks(_SQUARED_ERROR, [input, target], input.size, 1)
+    if found is None:
+        return None
+    value = np.add.reduce(found[0], None, np.float64)
+    return (value / input.size if reduction == "mean" else value).astype(input.dtype)

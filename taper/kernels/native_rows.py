@@ -14,8 +14,13 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.element import ElementArray, NotElementwise, kind_of
+from taper.compiler import machine
 from taper.compiler.background import request
+from taper.compiler.column_kernels import column_kernel, column_tile
 from taper.compiler.expression import ELEMENT, ROW, Expression
+from taper.compiler.math_library import lowered
+from taper.compiler.passes import Operand
+from taper.compiler.row_kernels import row_kernel
 from taper.core.storage import address_of
 from taper.kernels.native import GRAIN, Kernel
 from taper.runtime.large_arrays import new_array
@@ -66,7 +71,7 @@ class RowProgram:
     def __init__(self, definition: Callable[..., Any], *roles: str) -> None:
         self.definition = definition
         self.roles = roles
-        self.kernels: dict[Hashable, tuple[Kernel, list[str], int] | None] = {}
+        self.kernels: dict[Hashable, tuple[Kernel, list[str]] | None] = {}
 
     def __call__(
         self, outer: Any, n: int, inner: int, *arrays: Any, **values: Any
@@ -85,7 +90,7 @@ class RowProgram:
             found = self._new(key, arrays, values)
         if found is None:
             return None
-        kernel, levels, tile = found
+        kernel, levels = found
         address = request(kernel, kernel.build)
         if address is None:
             return None
@@ -106,6 +111,7 @@ class RowProgram:
         if inner == 1:
             units, grain = count, max(1, GRAIN // max(n, 1))
         else:
+            tile = kernel.extra
             units, grain = count * -(-inner // tile), max(1, GRAIN // (n * tile))
         kernel.run(address, words, units, grain)
         return tuple(results)
@@ -120,7 +126,7 @@ class RowProgram:
 
     def _make(
         self, outer: int, is_across: bool, arrays: Sequence[Any], values: dict[str, Any]
-    ) -> tuple[Kernel, list[str], int]:
+    ) -> tuple[Kernel, list[str]]:
         e = Expression()
         traced: list[Any] = []
         operands = []
@@ -139,9 +145,9 @@ class RowProgram:
         operands += [(r.node.type, level) for r, level in zip(results, levels, strict=True)]
         e = e.without_dead_code()
         words = len(operands) * (outer + 2) + 2 + outer - (not is_across)
-        kernel = Kernel(lambda: _text(e, operands, outer, is_across), words,
+        kernel = Kernel(lambda: _text(kernel, e, operands, outer, is_across), words,
                         tuple([r.dtype for r in results]))
-        return kernel, levels, _tile(e, operands) if is_across else 1
+        return kernel, levels
 
 
 def _strides(
@@ -160,9 +166,7 @@ def _strides(
     return strides
 
 
-def _layouts(operands: Sequence[tuple[str, str]], is_across: bool) -> list[Any]:
-    from taper.compiler.passes import Operand
-
+def _layouts(operands: Sequence[tuple[str, str]], is_across: bool) -> list[Operand]:
     def layout(role: str) -> str:
         if is_across:
             return "same" if role == WEIGHT else "contiguous"
@@ -171,27 +175,16 @@ def _layouts(operands: Sequence[tuple[str, str]], is_across: bool) -> list[Any]:
     return [Operand(kind, layout(role)) for kind, role in operands]
 
 
-def _tile(e: Expression, operands: Sequence[tuple[str, str]]) -> int:
-    from taper.compiler import machine
-    from taper.compiler.column_kernels import column_tile
-    from taper.compiler.math_library import lowered
-
-    if not machine.is_available():
-        raise NotElementwise("there is no compiler")
-    return column_tile(machine.host().vector_bytes, lowered(e), _layouts(operands, True))
-
-
 def _text(
-    e: Expression, operands: Sequence[tuple[str, str]], outer: int, is_across: bool
+    kernel: Kernel, e: Expression, operands: Sequence[tuple[str, str]], outer: int, is_across: bool
 ) -> tuple[str, str]:
-    from taper.compiler import machine
-    from taper.compiler.column_kernels import column_kernel
-    from taper.compiler.math_library import lowered
-    from taper.compiler.row_kernels import row_kernel
-
-    write = column_kernel if is_across else row_kernel
     width = machine.host().vector_bytes
-    return write("rows", width, lowered(e), _layouts(operands, is_across), outer), "rows"
+    layouts = _layouts(operands, is_across)
+    e = lowered(e)
+    if is_across:
+        kernel.extra = column_tile(width, e, layouts)
+        return column_kernel("columns", width, e, layouts, outer), "columns"
+    return row_kernel("rows", width, e, layouts, outer), "rows"
 
 
 class Rowwise:

@@ -101,7 +101,7 @@ def _count(first: Tensor, second: Tensor) -> int:
 
 @operator(
     hidden=True, promote="result_type", upcast=True, node="MseLossBackward0", kinds="f",
-    kernel="mse_cpu",
+    kernel="mse_cpu", native="native_reductions.squared_error",
 )
 def squared_error(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """The squared difference, reduced."""

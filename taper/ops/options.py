@@ -12,10 +12,12 @@ from taper.core.dtype import as_dtype, dtype, get_default_dtype
 from taper.core.promotion import scalar_type_name
 from taper.core.state import is_inference
 from taper.core.tensor import LEAF, Tensor, wrap
+from taper.kernels.native_twin import with_native
+from taper.ops.native_forward import LARGE
 from taper.ops.slow import resize_out
 
 __all__ = [
-    "check_out_dtype", "copy_in_format", "finish", "preserved_copy", "read_options",
+    "check_out_dtype", "copy_in_format", "copy_in_order", "finish", "preserved_copy", "read_options",
     "uninitialized", "write_out",
 ]
 
@@ -134,6 +136,7 @@ def dense_like(array: Any, dtype: Any, order: list[int] | None = None) -> Any:
     return made.transpose(inverse)
 
 
+@with_native("taper.kernels.native_copies", is_large=lambda array, dtype=None: array.size > LARGE)
 def preserved_copy(array: Any, dtype: Any = None) -> Any:
     """A dense copy (in `dtype`) that keeps the order of dimensions in memory."""
     if type(array) is ndarray and not array.flags.forc and 0 in array.strides:
@@ -143,6 +146,12 @@ def preserved_copy(array: Any, dtype: Any = None) -> Any:
     if dtype is None:
         return array.copy("K") if type(array) is ndarray else array.copy()
     return array.astype(dtype)
+
+
+@with_native("taper.kernels.native_copies", is_large=lambda array, dtype=None: array.size > LARGE)
+def copy_in_order(array: Any, dtype: Any = None) -> Any:
+    """A copy in C order (in `dtype`)."""
+    return array.copy("C") if dtype is None else array.astype(dtype, "C")
 
 
 _LAST = {"channels_last": 4, "channels_last_3d": 5}
@@ -166,7 +175,7 @@ def copy_in_format(array: Any, memory_format: Any, dtype: Any = None) -> Any:
     if type(array) is not ndarray:
         return array.copy() if dtype is None else array.astype(dtype)
     if order is None:
-        return array.copy("C") if dtype is None else array.astype(dtype, "C")
+        return copy_in_order(array, dtype)
     made = dense_like(array, dtype or array.dtype, order)
     made[...] = array
     return made

@@ -1,0 +1,176 @@
+"""Kernels for operands that lie crosswise: one runs along memory where another runs across it.
+
+Square tiles are loaded along memory, transposed in registers, and then everything goes along the
+result's memory. The unit of work is a strip of tiles: as many rows of the result as a vector has
+lanes.
+
+The argument block: the operands' addresses; how many rows and columns a plane has; the outer sizes;
+for each operand its outer strides and the ones from row to row and from column to column, in bytes.
+Layouts: "contiguous" (along columns), "crosswise" (contiguous along rows), "same" (one value for
+all columns of a row).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from taper.compiler.expression import ELEMENT, Expression, Node
+from taper.compiler.llvm_text import FunctionText
+from taper.compiler.passes import Operand
+from taper.compiler.row_kernels import address_at, coordinates
+from taper.compiler.vector_code import VectorCode, largest_size, memory_type
+
+__all__ = ["tile_kernel", "tile_rows"]
+
+_MOST_ROWS = 16
+
+
+def tile_rows(vector_bytes: int, expression: Expression) -> int:
+    """The rows, and columns, of a tile."""
+    return min(_MOST_ROWS, vector_bytes // largest_size(expression))
+
+
+def _transposed(text: FunctionText, rows: list[str], kind: str) -> list[str]:
+    """The columns of a square of vectors: halves are exchanged at distances 1, 2, 4 …"""
+    count = len(rows)
+    whole = f"<{count} x {kind}>"
+    rows = list(rows)
+
+    def shuffle(a: str, b: str, picked: list[int]) -> str:
+        lanes = ", ".join(f"i32 {i}" for i in picked)
+        return text.value(f"shufflevector {whole} {a}, {whole} {b}, <{count} x i32> <{lanes}>")
+
+    distance = 1
+    while distance < count:
+        low = [j if not j & distance else count + j - distance for j in range(count)]
+        high = [j + distance if not j & distance else count + j for j in range(count)]
+        for k in range(count):
+            if not k & distance:
+                a, b = rows[k], rows[k + distance]
+                rows[k], rows[k + distance] = shuffle(a, b, low), shuffle(a, b, high)
+        distance *= 2
+    return rows
+
+
+class _Tiles:
+    """The state of writing one kernel."""
+
+    def __init__(
+        self, name: str, vector_bytes: int, expression: Expression, operands: Sequence[Operand],
+        outer: int,
+    ) -> None:
+        self.text = text = FunctionText(name, vector_bytes)
+        self.expression = expression
+        self.operands = operands
+        self.side = tile_rows(vector_bytes, expression)
+        count = len(operands)
+        self.addresses = [text.argument(i) for i in range(count)]
+        self.rows, self.columns = text.argument(count), text.argument(count + 1)
+        self.sizes = [text.argument(count + 2 + d) for d in range(outer)]
+        self.strides = [
+            [text.argument(count + 2 + outer + i * (outer + 2) + d) for d in range(outer + 2)]
+            for i in range(count)
+        ]
+        self.planes: list[str] = []  # addresses of the current plane
+
+    def mask(self, first: str, stop: str) -> str:
+        """Which lanes, counted from `first`, lie before `stop`."""
+        left = self.text.value(f"trunc i64 {self.text.integer('sub', stop, first)} to i32")
+        code = VectorCode(self.text, self.side, lambda node: None)
+        iota = f"<{', '.join(f'i32 {i}' for i in range(self.side))}>"
+        return self.text.value(f"icmp slt {code.type('i32')} {iota}, {code.splat(left, 'i32')}")
+
+    def place(self, operand: int, row: str, column: str) -> str:
+        *_, down, along = self.strides[operand]
+        address = address_at(self.text, self.planes[operand], [row, column], [down, along])
+        return self.text.pointer(address)
+
+    def write_strip(self, first_row: str, row_mask: str) -> None:
+        def tile(column: str, _: list[str]) -> list[str]:
+            self.write_tile(first_row, row_mask, column, self.mask(column, self.columns))
+            return []
+
+        self.text.loop("0", self.columns, self.side, [], tile)
+
+    def write_tile(self, row: str, row_mask: str, column: str, column_mask: str) -> None:
+        text, side = self.text, self.side
+        lanes = [text.integer("add", column, k) for k in range(side)]
+        rows = [text.integer("add", row, k) for k in range(side)]
+        is_column = [text.value(f"icmp slt i64 {c}, {self.columns}") for c in lanes]
+        is_row = [text.value(f"icmp slt i64 {r}, {self.rows}") for r in rows]
+        turned = {
+            i: self._turned(i, row, row_mask, lanes, is_column)
+            for i, operand in enumerate(self.operands) if operand.layout == "crosswise"
+        }
+        result = len(self.operands) - 1
+        for k in range(side):
+            mask = self._if(is_row[k], column_mask)
+            code = self._row_code(turned, k, rows[k], column, mask)
+            value = code.of(self.expression.results[0])
+            code.store(value, self.place(result, rows[k], column), self.operands[result].type, mask)
+
+    def _if(self, condition: str, mask: str) -> str:
+        whole = f"<{self.side} x i1>"
+        return self.text.value(f"select i1 {condition}, {whole} {mask}, {whole} zeroinitializer")
+
+    def _turned(
+        self, operand: int, row: str, row_mask: str, lanes: list[str], is_column: list[str]
+    ) -> list[str]:
+        """The rows of an operand's tile, which lies crosswise in memory."""
+        kind = self.operands[operand].type
+        code = VectorCode(self.text, self.side, lambda node: None)
+        raw = "u8" if kind == "b1" else kind
+        columns = [
+            code.load(self.place(operand, row, lane), raw, self._if(exists, row_mask))
+            for lane, exists in zip(lanes, is_column, strict=True)
+        ]
+        rows = _transposed(self.text, columns, memory_type(kind))
+        return [code.from_memory(r, kind) for r in rows]
+
+    def _row_code(
+        self, turned: dict[int, list[str]], k: int, row: str, column: str, mask: str
+    ) -> VectorCode:
+        def leaf(node: Node) -> str | None:
+            if node.op != "input":
+                return None
+            if node.value in turned:
+                return turned[node.value][k]
+            if node.level == ELEMENT and self.operands[node.value].layout == "contiguous":
+                return code.load(self.place(node.value, row, column), node.type, mask)
+            return self._single(code, node, row, mask)
+
+        code = VectorCode(self.text, self.side, leaf)
+        return code
+
+    def _single(self, code: VectorCode, node: Node, row: str, mask: str) -> str:
+        """One value for the row in all lanes: read only if the row exists."""
+        one = VectorCode(self.text, self.side, lambda node: None)
+        lowest = ", ".join(f"i1 {'true' if i == 0 else 'false'}" for i in range(self.side))
+        only = self.text.value(f"and <{self.side} x i1> {mask}, <{lowest}>")
+        found = one.load(self.place(node.value, row, "0"), node.type, only)
+        kind = one.type(node.type)
+        zeros = f"<{self.side} x i32> zeroinitializer"
+        return self.text.value(f"shufflevector {kind} {found}, {kind} poison, {zeros}")
+
+
+def tile_kernel(
+    name: str, vector_bytes: int, expression: Expression, operands: Sequence[Operand], outer: int
+) -> str:
+    """A pointwise kernel with one result, some of whose operands lie crosswise."""
+    tiles = _Tiles(name, vector_bytes, expression, operands, outer)
+    text, side = tiles.text, tiles.side
+    strips = text.integer("udiv", text.integer("add", tiles.rows, side - 1), side)
+
+    def unit(number: str, _: list[str]) -> list[str]:
+        strip = text.integer("urem", number, strips)
+        places = coordinates(text, text.integer("udiv", number, strips), tiles.sizes)
+        tiles.planes = [
+            address_at(text, address, places, own)
+            for address, own in zip(tiles.addresses, tiles.strides, strict=True)
+        ]
+        first = text.integer("mul", strip, side)
+        tiles.write_strip(first, tiles.mask(first, tiles.rows))
+        return []
+
+    text.loop("%begin", "%end", 1, [], unit)
+    return text.text()
