@@ -20,8 +20,8 @@ from taper.compiler.shifted_products import (
     PACK_WORDS,
     PRODUCT_WORDS,
     SPREAD_WORDS,
-    Tile,
 )
+from taper.compiler.tile_code import Tile
 from taper.core.storage import address_of
 from taper.kernels.convolution import output_size
 from taper.kernels.flat_layout import Layout, filled, layout_of, lines_of, table, units_of

@@ -1,0 +1,59 @@
+"""Products of matrices, and of batches of them: NumPy's, or in panels on our own threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from taper.kernels.native_twin import with_native
+
+__all__ = ["affine", "multiply", "multiply_batches"]
+
+Array = np.ndarray[Any, Any]
+
+_WORTH_A_KERNEL = 1 << 20  # multiplications
+_LARGEST = 1 << 31  # from here on BLAS's own threads do as well
+_NARROWEST = 32  # rows and columns, else most of a tile would be empty
+_SMALLEST_MATRIX = 1 << 12  # multiplications of one of a batch
+
+
+def _is_medium(a: Array, b: Array, *_: Any) -> bool:
+    rows, columns = a.shape[0], b.shape[1]
+    return (
+        rows >= _NARROWEST and columns >= _NARROWEST
+        and _WORTH_A_KERNEL <= a.size * columns < _LARGEST
+    )
+
+
+@with_native("taper.kernels.native_matrix_product", _is_medium)
+def multiply(a: Array, b: Array) -> Array:
+    """The product of two matrices."""
+    return a.dot(b)
+
+
+@with_native("taper.kernels.native_matrix_product", _is_medium)
+def affine(a: Array, b: Array, bias: Array) -> Array:
+    """The product of two matrices plus `bias`, which is broadcast over it.
+
+    Raises: ValueError: if shapes don't fit.
+    """
+    result = a.dot(b)
+    return np.add(result, bias, result)
+
+
+def _are_many(a: Any, b: Any) -> bool:
+    if type(a) is not np.ndarray or type(b) is not np.ndarray:
+        return False
+    each = a.shape[-2] * a.shape[-1] * b.shape[-1]
+    most = max(a.size * b.shape[-1], b.size * a.shape[-2])
+    return each >= _SMALLEST_MATRIX and most >= _WORTH_A_KERNEL
+
+
+@with_native("taper.kernels.native_matrix_product", _are_many)
+def multiply_batches(a: Any, b: Any) -> Any:
+    """The products of matrices, the last two dimensions, over broadcast batch dimensions.
+
+    Arrays of any class; ndarrays may have a native kernel.
+    """
+    return np.matmul(a, b)
