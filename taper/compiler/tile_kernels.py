@@ -1,8 +1,8 @@
 """Kernels for operands that lie crosswise: one runs along memory where another runs across it.
 
 Square tiles are loaded along memory, transposed in registers, and then everything goes along the
-result's memory. The unit of work is a strip of tiles: as many rows of the result as a vector has
-lanes.
+result's memory. The unit of work is a strip of a few tiles' rows, which is walked column by column:
+so each page of memory that lies crosswise is visited for some cache lines at a time.
 
 The argument block: the operands' addresses; how many rows and columns a plane has; the outer sizes;
 for each operand its outer strides and the ones from row to row and from column to column, in bytes.
@@ -20,12 +20,18 @@ from taper.compiler.passes import Operand
 from taper.compiler.row_kernels import address_at, coordinates
 from taper.compiler.vector_code import VectorCode, largest_size, memory_type
 
-__all__ = ["tile_kernel", "tile_rows"]
+__all__ = ["strip_rows", "tile_kernel"]
 
 _MOST_ROWS = 16
+_TILES = 4  # in a strip, one below the other
 
 
-def tile_rows(vector_bytes: int, expression: Expression) -> int:
+def strip_rows(vector_bytes: int, expression: Expression) -> int:
+    """The rows of a unit of work."""
+    return _TILES * _side(vector_bytes, expression)
+
+
+def _side(vector_bytes: int, expression: Expression) -> int:
     """The rows, and columns, of a tile."""
     return min(_MOST_ROWS, vector_bytes // largest_size(expression))
 
@@ -62,7 +68,7 @@ class _Tiles:
         self.text = text = FunctionText(name, vector_bytes)
         self.expression = expression
         self.operands = operands
-        self.side = tile_rows(vector_bytes, expression)
+        self.side = _side(vector_bytes, expression)
         count = len(operands)
         self.addresses = [text.argument(i) for i in range(count)]
         self.rows, self.columns = text.argument(count), text.argument(count + 1)
@@ -85,12 +91,18 @@ class _Tiles:
         address = address_at(self.text, self.planes[operand], [row, column], [down, along])
         return self.text.pointer(address)
 
-    def write_strip(self, first_row: str, row_mask: str) -> None:
-        def tile(column: str, _: list[str]) -> list[str]:
-            self.write_tile(first_row, row_mask, column, self.mask(column, self.columns))
+    def write_strip(self, first: str, last: str) -> None:
+        def tiles(column: str, _: list[str]) -> list[str]:
+            column_mask = self.mask(column, self.columns)
+
+            def tile(row: str, _: list[str]) -> list[str]:
+                self.write_tile(row, self.mask(row, self.rows), column, column_mask)
+                return []
+
+            self.text.loop(first, last, self.side, [], tile)
             return []
 
-        self.text.loop("0", self.columns, self.side, [], tile)
+        self.text.loop("0", self.columns, self.side, [], tiles)
 
     def write_tile(self, row: str, row_mask: str, column: str, column_mask: str) -> None:
         text, side = self.text, self.side
@@ -158,8 +170,9 @@ def tile_kernel(
 ) -> str:
     """A pointwise kernel with one result, some of whose operands lie crosswise."""
     tiles = _Tiles(name, vector_bytes, expression, operands, outer)
-    text, side = tiles.text, tiles.side
-    strips = text.integer("udiv", text.integer("add", tiles.rows, side - 1), side)
+    text = tiles.text
+    height = strip_rows(vector_bytes, expression)
+    strips = text.integer("udiv", text.integer("add", tiles.rows, height - 1), height)
 
     def unit(number: str, _: list[str]) -> list[str]:
         strip = text.integer("urem", number, strips)
@@ -168,8 +181,8 @@ def tile_kernel(
             address_at(text, address, places, own)
             for address, own in zip(tiles.addresses, tiles.strides, strict=True)
         ]
-        first = text.integer("mul", strip, side)
-        tiles.write_strip(first, tiles.mask(first, tiles.rows))
+        first = text.integer("mul", strip, height)
+        tiles.write_strip(first, text.least(text.integer("add", first, height), tiles.rows))
         return []
 
     text.loop("%begin", "%end", 1, [], unit)

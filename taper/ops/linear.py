@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from taper.arrays.levels import is_batched
 from taper.core.state import is_recording
 from taper.core.tensor import Tensor, wrap
+from taper.kernels import small_products
 from taper.ops.added_product import addmm
 from taper.ops.declare import composite
 from taper.ops.matrix import are_plain, matmul, matmul_batched, mm, mv
@@ -35,8 +34,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         ):
             b = bias._array
             if b.shape == w.shape[:1] and b.dtype is a.dtype and a.shape[1] == w.shape[1]:
-                product = a.dot(w.transpose())
-                return wrap(np.add(product, b, product))
+                return wrap(small_products.affine(a, w.transpose(), b))
         if bias is None:
             return mm_function(input, weight.t())
         return addmm_function(bias, input, weight.t())

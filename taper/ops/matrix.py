@@ -14,6 +14,7 @@ from taper.core.errors import broadcast_error
 from taper.core.state import active
 from taper.core.tensor import Parameter, Tensor, wrap
 from taper.kernels import small_products
+from taper.kernels.matrix_product import multiply_batches
 from taper.ops.arithmetic import conj
 from taper.ops.declare import composite, operator
 from taper.ops.product_checks import (
@@ -236,7 +237,9 @@ def matmul_batched(input: Tensor, other: Tensor) -> Tensor:
         )
     refuse_bool(input, "bmm")
     if other.ndim == 2 and input.ndim > 2:  # one large product is quicker than many small ones
-        flat = input.reshape(math.prod(input.shape[:-1]), input.shape[-1]).dot(other)
+        flat = input.reshape(math.prod(input.shape[:-1]), input.shape[-1])
+        is_plain = type(flat) is ndarray and type(other) is ndarray
+        flat = small_products.product(flat, other) if is_plain else flat.dot(other)
         return flat.reshape(*input.shape[:-1], other.shape[1])
     return multiply_batches(input, other)
 

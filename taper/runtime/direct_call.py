@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import ctypes
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -33,14 +33,16 @@ from taper.compiler import background, machine
 from taper.core.storage import HEADER_WORDS, memory_words
 
 __all__ = [
-    "Address", "Array", "DirectCall", "Elements", "Result", "Size", "Status", "is_possible",
+    "Address", "Array", "DirectCall", "Elements", "Pointer", "Result", "Size", "Status",
+    "is_possible",
 ]
 
 
 class Array(NamedTuple):
-    """A parameter: an aligned ndarray in C order of this dtype.
+    """A parameter: an aligned ndarray of this dtype, in C order.
 
     ndim: its number of dimensions; None for any.    shape_of: an argument of the same shape.
+    is_transposed: in Fortran's order instead.
     is_argument: which one it is once more.
     apart_from: an argument whose memory it shares from the first element on, or not at all.
     """
@@ -50,13 +52,7 @@ class Array(NamedTuple):
     shape_of: int | None = None
     is_argument: int | None = None
     apart_from: int | None = None
-
-
-class Result(NamedTuple):
-    """The array that is returned, of an argument's shape or without dimensions."""
-
-    type: str
-    shape_of: int | None = None
+    is_transposed: bool = False
 
 
 class Address(NamedTuple):
@@ -73,6 +69,20 @@ class Size(NamedTuple):
     factor: int = 1
 
 
+class Result(NamedTuple):
+    """The array that is returned: of an argument's shape, or of these sizes (or without any)."""
+
+    type: str
+    shape_of: int | None = None
+    sizes: tuple[Size, ...] = ()
+
+
+class Pointer(NamedTuple):
+    """A word of the block: one of the addresses that are given when the function is made."""
+
+    number: int
+
+
 class Elements(NamedTuple):
     """A word of the block: how many elements an argument has."""
 
@@ -84,7 +94,7 @@ class Status(NamedTuple):
     `otherwise`."""
 
 
-Word = Address | Size | Elements | Status | int
+Word = Address | Size | Elements | Pointer | Status | int
 
 _DTYPES = {
     kind: np.dtype(name) for kind, name in {
@@ -92,7 +102,7 @@ _DTYPES = {
     }.items()
 }
 _METH_FASTCALL = 0x0080
-_C_ORDER_AND_ALIGNED, _WRITEABLE = 0x0101, 0x0400
+_C_ORDER, _FORTRAN_ORDER, _ALIGNED, _WRITEABLE = 0x0001, 0x0002, 0x0100, 0x0400
 # Offsets in NumPy's PyArrayObject, bytes.
 _DATA = 8 * HEADER_WORDS
 _TYPE = _DATA - 8
@@ -185,23 +195,24 @@ class DirectCall(NamedTuple):
         return None if code is None else self._built_in(code, kernel, otherwise, otherwise)
 
     def function_now(
-        self, kernel: int, otherwise: Callable[..., Any], of_other_dtype: Callable[..., Any]
+        self, kernel: int, otherwise: Callable[..., Any], of_other_dtype: Callable[..., Any],
+        pointers: Sequence[int] = (),
     ) -> Callable[..., Any]:
         """The function, made by this thread. `of_other_dtype` takes the calls whose first argument
-        is no array of the right dtype.
+        is no array of the right dtype. `pointers` are what `Pointer` words stand for.
 
         Raises: NoNativeCode: where it can't be; ask `is_possible` first.
         """
         code = machine.compile_ir(_Text(self).module(), _Text.name)
-        return self._built_in(code, kernel, otherwise, of_other_dtype)
+        return self._built_in(code, kernel, otherwise, of_other_dtype, pointers)
 
     def _built_in(
         self, code: int, kernel: int, otherwise: Callable[..., Any],
-        of_other_dtype: Callable[..., Any],
+        of_other_dtype: Callable[..., Any], pointers: Sequence[int] = (),
     ) -> Callable[..., Any]:
         api = ctypes.pythonapi
         dtypes = self.dtypes()
-        table = np.zeros(_FIRST_DTYPE + len(dtypes), np.uint64)
+        table = np.zeros(_FIRST_DTYPE + len(dtypes) + len(pointers), np.uint64)
         table[_KERNEL], table[_NDARRAY] = kernel, id(np.ndarray)
         for word, name in (
             (_RETAIN, "Py_IncRef"), (_RELEASE, "Py_DecRef"), (_CALL, "PyObject_Vectorcall"),
@@ -212,6 +223,8 @@ class DirectCall(NamedTuple):
         table[_NEW] = _new_array_address() or 0
         for i, kind in enumerate(dtypes):
             table[_FIRST_DTYPE + i] = id(_DTYPES[kind])
+        for i, pointer in enumerate(pointers):
+            table[_FIRST_DTYPE + len(dtypes) + i] = pointer
         definition = _MethodDefinition(b"kernel", code, _METH_FASTCALL, None)
         _kept.append((definition, otherwise, of_other_dtype))
         make = ctypes.PYFUNCTYPE(
@@ -374,6 +387,7 @@ class _Text:
         return _SHAPES + "\n".join([
             f"define ptr @{self.name}(ptr %self, ptr %args, i64 %given) {{",
             f"  %block = alloca [{max(len(call.block), 1)} x i64], align 8",
+            "  %sizes = alloca [8 x i64], align 8",
             *self.lines,
             f"  ret ptr {returned}",
             *refusals,
@@ -393,7 +407,9 @@ class _Text:
         self.require_equal("ptr", self.field("ptr", argument, _TYPE), ndarray, refusal)
         self.require_equal("ptr", self.field("ptr", argument, _DTYPE), self.dtype(parameter.type),
                            refusal)
-        needed = _C_ORDER_AND_ALIGNED | (_WRITEABLE if i == self.call.writes else 0)
+        needed = _ALIGNED | (_FORTRAN_ORDER if parameter.is_transposed else _C_ORDER)
+        if i == self.call.writes:
+            needed |= _WRITEABLE
         flags = self.value(f"and i32 {self.field('i32', argument, _FLAGS)}, {needed}")
         self.require_equal("i32", flags, str(needed))
         if parameter.ndim is not None:
@@ -421,6 +437,11 @@ class _Text:
         if result.shape_of is not None:
             like = self.arguments[result.shape_of]
             ndim, sizes = self.field("i32", like, _NDIM), self.field("ptr", like, _SIZES)
+        elif result.sizes:
+            ndim, sizes = str(len(result.sizes)), "%sizes"
+            for d, size in enumerate(result.sizes):
+                place = self.value(f"getelementptr i64, ptr %sizes, i64 {d}")
+                self.lines.append(f"  store i64 {self._word(size)}, ptr {place}")
         number = _DTYPES[result.type].num
         made = self.value(
             f"call ptr {self.known(_NEW)}(ptr {ndarray}, i32 {ndim}, ptr {sizes}, i32 {number}, "
@@ -434,6 +455,9 @@ class _Text:
             return str(word)
         if isinstance(word, Status):
             return "0"
+        if isinstance(word, Pointer):
+            place = _FIRST_DTYPE + len(self.call.dtypes()) + word.number
+            return self.field("i64", self.table, 8 * place)
         argument = self.arguments[word.argument]
         if isinstance(word, Address):
             return self.field("i64", argument, _DATA)
