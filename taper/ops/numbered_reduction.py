@@ -28,7 +28,13 @@ def binary_cross_entropy_with_logits(
     input: Tensor, target: Tensor, weight: Tensor | None = None, pos_weight: Tensor | None = None,
     reduction: Any = 0, *, size_average: bool | None = None, reduce: bool | None = None,
 ) -> Tensor:
-    """`nn.functional.binary_cross_entropy_with_logits`; the reduction is a number."""
+    """`nn.functional.binary_cross_entropy_with_logits`; the reduction is a number.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.binary_cross_entropy_with_logits(torch.zeros(1), torch.ones(1))
+        tensor([0.6931])
+    """
     return find("nn.functional.binary_cross_entropy_with_logits")(
         input, target, weight, size_average, reduce, _name(reduction), pos_weight
     )
@@ -39,7 +45,13 @@ def cosine_embedding_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: Any = 0, *,
     size_average: bool | None = None, reduce: bool | None = None,
 ) -> Tensor:
-    """`nn.functional.cosine_embedding_loss`; the reduction is a number."""
+    """`nn.functional.cosine_embedding_loss`; the reduction is a number.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.cosine_embedding_loss(torch.eye(2), torch.eye(2), torch.ones(2), reduction=2)
+        tensor(0.)
+    """
     return find("nn.functional.cosine_embedding_loss")(
         input1, input2, target, margin, size_average, reduce, _name(reduction)
     )
@@ -50,7 +62,13 @@ def hinge_embedding_loss(
     input: Tensor, target: Tensor, margin: float = 1.0, reduction: Any = 0, *,
     size_average: bool | None = None, reduce: bool | None = None,
 ) -> Tensor:
-    """`nn.functional.hinge_embedding_loss`; the reduction is a number."""
+    """`nn.functional.hinge_embedding_loss`; the reduction is a number.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.hinge_embedding_loss(torch.tensor([3.]), torch.ones(1))
+        tensor([3.])
+    """
     return find("nn.functional.hinge_embedding_loss")(
         input, target, margin, size_average, reduce, _name(reduction)
     )
@@ -61,7 +79,13 @@ def kl_div(
     input: Tensor, target: Tensor, reduction: Any = 0, *, log_target: bool = False,
     size_average: bool | None = None, reduce: bool | None = None,
 ) -> Tensor:
-    """`nn.functional.kl_div`; the reduction is a number."""
+    """`nn.functional.kl_div`; the reduction is a number.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.kl_div(torch.zeros(1), torch.ones(1), 2)
+        tensor(0.)
+    """
     return find("nn.functional.kl_div")(
         input, target, size_average, reduce, _name(reduction), log_target
     )
@@ -72,7 +96,13 @@ def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: Any = 0, *,
     size_average: bool | None = None, reduce: bool | None = None,
 ) -> Tensor:
-    """`nn.functional.margin_ranking_loss`; the reduction is a number."""
+    """`nn.functional.margin_ranking_loss`; the reduction is a number.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.margin_ranking_loss(torch.zeros(1), torch.ones(1), torch.ones(1))
+        tensor([1.])
+    """
     return find("nn.functional.margin_ranking_loss")(
         input1, input2, target, margin, size_average, reduce, _name(reduction)
     )
@@ -82,7 +112,13 @@ def margin_ranking_loss(
 def poisson_nll_loss(
     input: Tensor, target: Tensor, log_input: bool, full: bool, eps: float, reduction: Any
 ) -> Tensor:
-    """`nn.functional.poisson_nll_loss`; the reduction is a number."""
+    """`nn.functional.poisson_nll_loss`; the reduction is a number.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.poisson_nll_loss(torch.zeros(1), torch.ones(1), True, False, 1e-8, 1)
+        tensor(1.)
+    """
     return find("nn.functional.poisson_nll_loss")(
         input, target, log_input, full, eps=eps, reduction=_name(reduction)
     )
@@ -94,7 +130,13 @@ def triplet_margin_loss(
     eps: float = 1e-6, swap: bool = False, reduction: Any = 0, *,
     size_average: bool | None = None, reduce: bool | None = None,
 ) -> Tensor:
-    """`nn.functional.triplet_margin_loss`; the reduction is a number."""
+    """`nn.functional.triplet_margin_loss`; the reduction is a number.
+
+    Example:
+        >>> import taper as torch
+        >>> torch.triplet_margin_loss(torch.eye(2), torch.eye(2), torch.eye(2)[[1, 0]])
+        tensor([0., 0.])
+    """
     return find("nn.functional.triplet_margin_loss")(
         anchor, positive, negative, margin, p, eps, swap, size_average, reduce, _name(reduction)
     )

@@ -87,7 +87,15 @@ def _unsupported(name: str) -> NotImplementedError:
 
 @composite()
 def quantize_per_tensor(input: Any, scale: Any, zero_point: Any, dtype: Any) -> Any:
-    """Raises: there are no quantized tensors."""
+    """Raises NotImplementedError: there are no quantized tensors.
+
+    Example: whole numbers and the scale apart.
+        >>> import taper as torch
+        >>> scale = 0.1
+        >>> q = (torch.tensor([0.26, 9.]) / scale).round().clamp(-128, 127).to(torch.int8)
+        >>> q * scale
+        tensor([0.3000, 9.0000])
+    """
     raise _unsupported("quantize_per_tensor")
 
 
@@ -95,13 +103,28 @@ def quantize_per_tensor(input: Any, scale: Any, zero_point: Any, dtype: Any) -> 
 def quantize_per_channel(
     input: Tensor, scales: Tensor, zero_points: Tensor, axis: int, dtype: Any
 ) -> Any:
-    """Raises: there are no quantized tensors."""
+    """Raises NotImplementedError: there are no quantized tensors; see `quantize_per_tensor`.
+
+    Example: whole numbers and the scales apart.
+        >>> import taper as torch
+        >>> scales = torch.tensor([[0.1], [1.]])
+        >>> (torch.full((2, 1), 0.26) / scales).round().to(torch.int8)
+        tensor([[3],
+                [0]], dtype=torch.int8)
+    """
     raise _unsupported("quantize_per_channel")
 
 
 @composite()
 def quantize_per_tensor_dynamic(input: Tensor, dtype: Any, reduce_range: bool) -> Any:
-    """Raises: there are no quantized tensors."""
+    """Raises NotImplementedError: there are no quantized tensors; see `quantize_per_tensor`.
+
+    Example: a scale from the data.
+        >>> import taper as torch
+        >>> x = torch.tensor([-1., 0.5])
+        >>> (x / (x.abs().max() / 127)).round().to(torch.int8)
+        tensor([-127,   64], dtype=torch.int8)
+    """
     raise _unsupported("quantize_per_tensor_dynamic")
 
 

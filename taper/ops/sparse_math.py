@@ -552,7 +552,13 @@ def as_sparse_gradcheck(gradcheck: Callable[..., bool]) -> Callable[..., bool]:
 
 @composite("sparse.to_sparse_semi_structured")
 def to_sparse_semi_structured(original_tensor: Tensor, transposed: bool = False) -> Tensor:
-    """Raises: two zeros out of four are a format of graphics processors; use `to_sparse_csr`."""
+    """Raises NotImplementedError: two of four zero is a format of graphics processors.
+
+    Example: a format that is there.
+        >>> import taper as torch
+        >>> torch.eye(4).to_sparse_csr() @ torch.ones(4)
+        tensor([1., 1., 1., 1.])
+    """
     raise NotImplementedError(
         "to_sparse_semi_structured(): the layout with two of four elements zero needs a graphics "
         "processor. Use to_sparse_csr(), or keep the zeros in a strided tensor"
