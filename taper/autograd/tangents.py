@@ -45,10 +45,12 @@ class DualLevel:
         self.number = _next_number()
         self.holders: list[weakref.ref[Tensor]] = []
         active.modes += 1
+        active.tangents += 1
 
     def close(self) -> None:
         """Ends the level: its tangents are dropped."""
         active.modes -= 1
+        active.tangents -= 1
         for reference in self.holders:
             tensor = reference()
             if tensor is not None and tensor._tangents:

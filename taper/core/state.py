@@ -12,7 +12,8 @@ from contextvars import ContextVar
 from typing import Any
 
 __all__ = [
-    "Active", "active", "around_forwards", "grad_mode", "inference", "is_inference", "is_recording",
+    "Active", "active", "around_forwards", "grad_mode", "inference",
+    "is_differentiated", "is_inference", "is_recording",
 ]
 
 grad_mode: ContextVar[bool] = ContextVar("grad_mode", default=True)
@@ -27,12 +28,22 @@ is_inference = inference.get
 
 
 class Active:
-    """How many modes anywhere in the process want to see every operator call."""
+    """How many modes anywhere in the process want to see every operator call.
 
-    __slots__ = ("modes",)
+    `tangents` counts those among them that are levels of forward mode.
+    """
+
+    __slots__ = ("modes", "tangents")
 
     def __init__(self) -> None:
         self.modes = 0
+        self.tangents = 0
 
 
 active = Active()
+
+
+def is_differentiated() -> bool:
+    """Whether a derivative rule has to be made of operators, for it may be differentiated itself:
+    it is being recorded, or tangents go through it."""
+    return is_recording() or active.tangents > 0

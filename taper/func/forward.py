@@ -15,7 +15,7 @@ from taper.core.tensor import Tensor
 from taper.func.gradients import Trial, basis_of, check_argnums, jacrev
 from taper.func.tree import Structure, flatten, unflatten
 from taper.func.vectorization import vmap
-from taper.ops.creation import zeros_like
+from taper.ops.creation import ones_like, zeros_like
 
 __all__ = ["hessian", "jacfwd", "jvp", "linearize"]
 
@@ -152,7 +152,7 @@ class _Linear:
         self.trial = trial
         self.outputs = outputs
         recorded = [o for o in outputs if isinstance(o, Tensor) and o._edge is not None]
-        self.cotangents = {id(o): zeros_like(o.detach(), requires_grad=True) for o in recorded}
+        self.cotangents = {id(o): ones_like(o.detach(), requires_grad=True) for o in recorded}
         self.products: tuple[Any, ...] = (None,) * len(inputs)
         if recorded:
             self.products = autograd_grad(

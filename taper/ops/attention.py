@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from taper.core.promotion import cpp_type_name
-from taper.core.state import is_recording
+from taper.core.state import is_differentiated
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import attention as kernel
 from taper.ops.declare import composite, operator
@@ -59,7 +59,7 @@ def _(grad, result, query, key, value, logsum, needs, mask, causal, scale):
     arrays = [t._array for t in (grad, result, query, key, value)]
     batch = arrays[1].shape[:-2]
     plain = all(a.shape[:-2] == batch and a.dtype.itemsize > 2 for a in arrays)
-    if plain and not is_recording():
+    if plain and not is_differentiated():
         wanted, out, q, k, v = (_joined(a, batch) for a in arrays)
         given = _joined_mask(None if mask is None else mask._array, batch, q.dtype)
         found = kernel.attention_gradient(

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from taper.autograd.modes import no_grad
-from taper.core.state import is_recording
+from taper.core.state import is_differentiated
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import normalization as kernel
 from taper.ops.argument_checks import check_constant
@@ -55,7 +55,7 @@ def _follow(running: Tensor, value: Any, momentum: float) -> None:
 @normalize_batch.derivative("input", "weight", "bias")
 def _(grad, input, weight, mean, inverse, needs, training, eps):
     shape = input._array.shape
-    if not is_recording():
+    if not is_differentiated():
         flat = (*shape[:2], math.prod(shape[2:]))
         scale = None if weight is None else weight._array
         for_input, for_weight, for_bias = kernel.channel_gradient(

@@ -9,7 +9,7 @@ import numpy as np
 
 import taper
 from taper.core.promotion import scalar_type_name
-from taper.core.state import active, is_recording
+from taper.core.state import active, is_differentiated, is_recording
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import row_sums
 from taper.ops.argument_checks import check_constant
@@ -353,7 +353,7 @@ def multi_margin(
 
 @multi_margin.derivative("input")
 def _(grad, input, target, weight, p, margin, slope, target_shape, reduction):
-    if p == 2 and is_recording():
+    if p == 2 and is_differentiated():
         slope = _squared_slope(input, target, weight, margin)
     if reduction == "mean" and target_shape:
         grad = grad / max(target_shape[0], 1)

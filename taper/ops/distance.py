@@ -10,7 +10,7 @@ import numpy as np
 from taper.core.dtype import from_numpy_dtype
 from taper.core.errors import broadcast_error, normalize_dim
 from taper.core.promotion import result_dtype, scalar_type_name
-from taper.core.state import is_recording
+from taper.core.state import is_differentiated
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import distance as kernel
 from taper.ops.argument_checks import values_known
@@ -21,7 +21,7 @@ _FEW_ROWS = 25  # from more rows on, PyTorch takes the matrix product
 
 def _gradient(grad: Tensor, result: Tensor, x1: Tensor, x2: Tensor, p: float) -> Tensor:
     """The gradient of x1, for (batch, rows, size) Tensors."""
-    if not is_recording():
+    if not is_differentiated():
         return wrap(kernel.distance_gradient(
             grad._array, result._array, x1._array, x2._array, p
         ))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from taper.core.promotion import scalar_type_name
-from taper.core.state import is_recording
+from taper.core.state import is_differentiated
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import normalization as kernel
 from taper.ops.arithmetic import conj
@@ -94,7 +94,7 @@ def _(grad, input, weight, weight_shape, bias_shape, mean, inverse, needs, eleme
     if not elements:
         return tuple([None if n is None else grad.new_zeros(n) for n in (
             shape, weight_shape, bias_shape)])
-    if not is_recording():
+    if not is_differentiated():
         for_input, for_weight, for_bias = kernel.layer_gradient(
             grad._array.reshape(-1, elements), input._array.reshape(-1, elements), mean._array,
             inverse._array, None if weight is None else _flat(weight._array),
@@ -233,7 +233,7 @@ def _(grad, input, weight, mean, inverse, needs, groups, eps):
             grad.clone(), grad.new_zeros(shape[1]) if needs[1] else None,
             grad.new_zeros(shape[1]) if needs[2] else None,
         )
-    if not is_recording():
+    if not is_differentiated():
         wide = kernel.widened(grad._array).reshape(flat)
         normalized = kernel.widened(input._array.reshape(rows)) - mean._array
         normalized *= inverse._array
@@ -371,7 +371,7 @@ def normalize_by_rms(
 @normalize_by_rms.derivative("input", "weight")
 def _(grad, input, weight, weight_shape, inverse, needs, elements, eps):
     shape = input._array.shape
-    if not is_recording() and input._array.dtype.kind != "c":
+    if not is_differentiated() and input._array.dtype.kind != "c":
         for_input, for_weight = kernel.rms_layer_gradient(
             grad._array.reshape(-1, elements), input._array.reshape(-1, elements), inverse._array,
             None if weight is None else _flat(weight._array), needs[1],

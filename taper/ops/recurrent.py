@@ -12,7 +12,7 @@ import numpy as np
 
 from taper.core.dtype import from_numpy_dtype
 from taper.core.promotion import scalar_type_name
-from taper.core.state import is_recording
+from taper.core.state import is_differentiated
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import recurrent as kernel
 from taper.ops.declare import composite, operator
@@ -69,7 +69,7 @@ def lstm_layer(
 @lstm_layer.derivative("data", "hidden", "cell", "w_ih", "w_hh", "b_ih", "b_hh")
 def _(grads, data, hidden, cell, w_ih, w_hh, b_ih, b_hh, gates, before, cells_before, cells,
       needs, sizes, reverse):
-    if is_recording() or not _is_plain(data):
+    if is_differentiated() or not _is_plain(data):
         return gradients_by_running(
             lambda *inputs: _lstm_on_tensors(*inputs, None, sizes, reverse),
             (data, hidden, cell, w_ih, w_hh, b_ih, b_hh), tuple(grads), needs,
@@ -131,7 +131,7 @@ def gru_layer(
 
 @gru_layer.derivative("data", "hidden", "w_ih", "w_hh", "b_ih", "b_hh")
 def _(grads, data, hidden, w_ih, w_hh, b_ih, b_hh, gates, before, shares, needs, sizes, reverse):
-    if is_recording() or not _is_plain(data):
+    if is_differentiated() or not _is_plain(data):
         return gradients_by_running(
             lambda *inputs: _gru_on_tensors(*inputs, sizes, reverse),
             (data, hidden, w_ih, w_hh, b_ih, b_hh), tuple(grads), needs,
@@ -177,7 +177,7 @@ def rnn_layer(
 
 @rnn_layer.derivative("data", "hidden", "w_ih", "w_hh", "b_ih", "b_hh")
 def _(grads, data, hidden, w_ih, w_hh, b_ih, b_hh, result0, before, needs, sizes, reverse, relu):
-    if is_recording() or not _is_plain(data):
+    if is_differentiated() or not _is_plain(data):
         return gradients_by_running(
             lambda *inputs: _rnn_on_tensors(*inputs, sizes, reverse, relu),
             (data, hidden, w_ih, w_hh, b_ih, b_hh), tuple(grads), needs,

@@ -8,7 +8,7 @@ import numpy as np
 
 from taper.core.dtype import INTEGER, as_dtype, bfloat16, int64
 from taper.core.errors import normalize_dim
-from taper.core.state import is_recording
+from taper.core.state import active, is_recording
 from taper.core.tensor import Tensor
 from taper.ops.argument_checks import values_known
 from taper.ops.declare import OPERATORS, operator
@@ -93,7 +93,8 @@ def _(grad, input, result, dim):
     plain = reversed_cumsum(grad * result.conj(), dim) / conj_input.masked_fill(zero, 1)
     if values_known(zero) and not bool(zero.any()):
         return plain
-    if is_recording() and (input.requires_grad or grad.requires_grad):
+    recorded = is_recording() and (input.requires_grad or grad.requires_grad)
+    if recorded or active.tangents:
         return _cumprod_gradient(grad, input, dim)
     first = zero & (zero.cumsum(dim) == 1)
     filled = conj_input.masked_fill(first, 1)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from taper.core.promotion import scalar_type_name
-from taper.core.state import is_recording
+from taper.core.state import is_differentiated
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import ctc as kernel
 from taper.ops.declare import composite, operator
@@ -38,7 +38,7 @@ def _(grad, log_probs, losses, alpha, targets, input_lengths, target_lengths, bl
         grad._array, log_probs._array, targets, input_lengths, target_lengths, losses._array,
         alpha._array, blank, zero_infinity,
     ))
-    if not is_recording():
+    if not is_differentiated():
         return gradient
     # The same again on Tensors, where it is finite: the gradient of normalized probabilities is
     # exp(log_probs) less the shares that the labels have in the likelihood.
