@@ -8,6 +8,7 @@ numbers don't show, such as a dtype that isn't the default, become suffixes (`_w
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -128,8 +129,9 @@ def printoptions(**options: Any) -> Iterator[None]:
 
 def tensor_str(tensor: Any, *, tensor_contents: str | None = None) -> str:
     """The `repr` of a tensor; `tensor_contents` stands in for its numbers if given."""
-    if hasattr(tensor._array, "level"):
-        return _batched_str(tensor._array)
+    array = getattr(tensor, "_array", None)
+    if hasattr(array, "level"):
+        return _batched_str(array)
     kind = type(tensor)
     is_plain = _is_own_class(kind, ("Tensor", "Parameter"))
     prefix = "tensor(" if is_plain else f"{kind.__name__}("
@@ -155,7 +157,7 @@ def _batched_str(array: Any) -> str:
     """A tensor inside a vmap: the values of all samples."""
     from taper.core.tensor import wrap
 
-    inner = "\n".join([f"    {line}" for line in tensor_str(wrap(array.inner)).split("\n")])
+    inner = textwrap.indent(tensor_str(wrap(array.inner)), "    ")
     return f"BatchedTensor(lvl={array.level.depth}, bdim=0, value=\n{inner}\n)"
 
 
@@ -270,9 +272,10 @@ def _suffixes(tensor: Any, layout: str) -> list[str]:
         suffixes.append(f"grad_fn=<{history}>")
     elif tensor.requires_grad:
         suffixes.append("requires_grad=True")
-    if tensor._tangents:  # of the innermost level
-        level = max(tensor._tangents, key=lambda level: level.number)
-        suffixes.append(f"tangent={tensor._tangents[level]}")
+    tangents = getattr(tensor, "_tangents", None)
+    if tangents:  # of the innermost level
+        level = max(tangents, key=lambda level: level.number)
+        suffixes.append(f"tangent={tangents[level]}")
     return suffixes
 
 

@@ -5,14 +5,15 @@ the tape runs them on batched gradients; a gradient there is that of one sample.
 the vmap as an argument is entered by `enter`, whose derivative leaves. A tensor that the function
 merely uses, such as a parameter, is the same for all samples: its gradient is the sum over them,
 like that of any operand which was broadcast, and `adjust` (see autograd/node.py) says so for the
-edges that lead out of the vmap. Those edges are found when a result leaves it: they go from nodes
-younger than the vmap to older ones, or to leaves that are not batched. Backward passes that are
-recorded make further such nodes, and their results leave as well.
+edges that lead out of the vmap. Those edges are found when a gradient comes in by the node of a
+result: they go from nodes younger than the vmap to older ones, or to leaves that are not batched.
+Backward passes that are recorded make further such nodes, and further results that left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy as np
 from taper.arrays.levels import Level, started
 from taper.autograd import engine
 from taper.autograd.node import Node, NodeOutput, next_sequence
-from taper.core.tensor import LEAF, Tensor
+from taper.core.tensor import Tensor
 from taper.ops.declare import operator
 from taper.ops.reduction import cast_and_reduce
 
@@ -80,21 +81,33 @@ def _(grad, dim, level):
 
 def enter(input: Tensor, dim: int, level: Level) -> Tensor:
     """The tensor as one sample sees it; `dim`, not negative, runs along the samples."""
+    _boundary()
     result: Tensor = add_batch_dim(input, dim, level)
     result._storage = input._shared_storage()  # changes in place are seen outside
-    edge = result._edge
-    if edge is not None and edge is not LEAF:
-        level.seen.add(edge.sequence)
     return result
 
 
 def leave(input: Tensor, dim: int, level: Level) -> Tensor:
     """The tensor of all samples, which lie along `dim`."""
-    result: Tensor = remove_batch_dim(input, dim, level)
-    edge = result._edge
-    if edge is not None and edge is not LEAF:
-        _sum_where_edges_lead_out(edge, level)
-    return result
+    return remove_batch_dim(input, dim, level)  # type: ignore[no-any-return]
+
+
+@cache
+def _boundary() -> type[Node]:
+    """The class of the nodes at which gradients leave a vmap; made on first use.
+
+    Those at which they come in look for the edges that lead out, before any gradient follows them.
+    """
+    coming_in: Any = remove_batch_dim.node_class
+    rule = coming_in.backward
+
+    def backward(node: Any, grad: Any) -> Any:
+        _, level = node.saved
+        _sum_where_edges_lead_out(node, level)
+        return rule(node, grad)
+
+    coming_in.backward = backward
+    return add_batch_dim.node_class  # type: ignore[no-any-return]
 
 
 def over_first_dim(function: Callable[[Any], Any], given: Any) -> list[Any]:
@@ -142,11 +155,12 @@ class SumOverLevel:
 
 def _sum_where_edges_lead_out(last: Node, level: Level) -> None:
     """Marks the edges that lead out of the vmap, from `last` down; each node is seen once."""
+    boundary = _boundary()
     seen = level.seen
     waiting = [last]
     while waiting:
         node = waiting.pop()
-        if node.sequence in seen:
+        if node.sequence in seen or (type(node) is boundary and node.saved[1] is level):
             continue
         seen.add(node.sequence)
         outward = []
