@@ -113,6 +113,18 @@ class FunctionText:
         """Does `body`, a loop's, once or not at all."""
         self.loop(0, self.value(f"zext i1 {condition} to i64"), 1, [], body)
 
+    def either(
+        self, condition: str, then: Callable[[], None], otherwise: Callable[[], None]
+    ) -> None:
+        """``if condition: then() else: otherwise()``, for what has effects only."""
+        first, second, after = (self.new_label(n) for n in ("then", "else", "after"))
+        self.add(f"br i1 {condition}, label %{first}, label %{second}")
+        for label, write in ((first, then), (second, otherwise)):
+            self.label(label)
+            write()
+            self.add(f"br label %{after}")
+        self.label(after)
+
     def text(self) -> str:
         width = self.vector_bytes * 8
         lines = [

@@ -17,8 +17,8 @@ from taper.compiler.llvm_text import FunctionText
 from taper.compiler.tile_code import SIZE, Tile, TileCode, plus, word_at
 
 __all__ = [
-    "MULTIPLY_WORDS", "PANELS_WORDS", "PRODUCTS_WORDS", "matrix_tile", "multiply", "panels",
-    "products",
+    "MULTIPLY_WORDS", "PANELS_WORDS", "PRODUCTS_WORDS", "Packer", "matrix_tile", "multiply",
+    "panels", "products",
 ]
 
 
@@ -55,36 +55,43 @@ def panels(
             ("first", is_first, number, first_lies_along_k, tile.rows),
             ("second", is_second, later, second_lies_along_k, tile.vectors * tile.lanes),
         ):
-            packer = _Packer(text, tile, width, which, word)
-            write = packer.panel if along else packer.lines
-            text.when(chosen, lambda _, __, write=write, own=own: write(own))
+            packer = Packer(
+                text, tile, width, text.pointer(word[which]),
+                text.pointer(word[f"{which}_panels"]), word[f"{which}_count"],
+                word[f"{which}_stride"], word["depth"])
+
+            def write(_: str, __: list[str], packer: Packer = packer, own: str = own,
+                      along: bool = along) -> list[str]:
+                return packer.panel(own) if along else packer.lines(own, word["lines"])
+
+            text.when(chosen, write)
         return []
 
     text.loop("%begin", "%end", 1, [], task)
     return text.text()
 
 
-class _Packer:
-    """Writes the tasks of one factor."""
+class Packer:
+    """Writes the tasks that pack one factor, of `count` rows or columns."""
 
     def __init__(
-        self, text: FunctionText, tile: Tile, width: int, which: str, word: dict[str, str]
+        self, text: FunctionText, tile: Tile, width: int, source: str, result: str, count: str,
+        stride: str, depth: str,
     ) -> None:
         self.text = text
         self.width = width
         self.code = TileCode(text, tile.kind, min(1 << (width - 1).bit_length(), tile.lanes))
-        self.source = text.pointer(word[which])
-        self.result = text.pointer(word[f"{which}_panels"])
-        self.count = word[f"{which}_count"]
-        self.stride = word[f"{which}_stride"]
-        self.depth = word["depth"]
-        self.at_once = word["lines"]
+        self.source = source
+        self.result = result
+        self.count = count
+        self.stride = stride
+        self.depth = depth
 
-    def lines(self, number: str) -> list[str]:
+    def lines(self, number: str, at_once: str) -> list[str]:
         """Copies some lines of k, which hold a piece of every panel."""
         text, code, width = self.text, self.code, self.width
-        begin = text.integer("mul", number, self.at_once)
-        end = text.least(text.integer("add", begin, self.at_once), self.depth)
+        begin = text.integer("mul", number, at_once)
+        end = text.least(text.integer("add", begin, at_once), self.depth)
         whole = text.integer("sub", self.count, text.integer("urem", self.count, width))
         rest = text.integer("sub", self.count, whole)
         starts = range(0, width, code.lanes)

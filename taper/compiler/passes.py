@@ -16,7 +16,8 @@ _WORTH_KEEPING = 12  # element nodes; values that took fewer are computed anew i
 class Operand(NamedTuple):
     """How a kernel meets one of its arrays.
 
-    layout: "contiguous" along the innermost loop, "same" (one value for all of it), or "strided".
+    layout: "contiguous" along the innermost loop, "same" (one value for all of it), "every second"
+        (with one element between neighbours), or "strided".
     """
 
     type: str

@@ -91,6 +91,10 @@ class Rows:
             if node.op != "input":
                 return None
             pointer = self.pointers[node.value]
+            if self.operands[node.value].layout == "every second":
+                double = self.text.integer("mul", index, 2)
+                place = self.text.offset(pointer, double, SIZE_OF[node.type])
+                return code.every_second(place, node.type, mask)
             if self.operands[node.value].layout == "strided":
                 stride = self.strides[node.value]
                 place = self.text.offset(pointer, self.text.integer("mul", index, stride))

@@ -13,6 +13,7 @@ all columns of a row).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from taper.compiler.expression import ELEMENT, Expression, Node
 from taper.compiler.llvm_text import FunctionText
@@ -86,83 +87,107 @@ class _Tiles:
         iota = f"<{', '.join(f'i32 {i}' for i in range(self.side))}>"
         return self.text.value(f"icmp slt {code.type('i32')} {iota}, {code.splat(left, 'i32')}")
 
-    def place(self, operand: int, row: str, column: str) -> str:
-        *_, down, along = self.strides[operand]
-        address = address_at(self.text, self.planes[operand], [row, column], [down, along])
-        return self.text.pointer(address)
-
     def write_strip(self, first: str, last: str) -> None:
+        text, side = self.text, self.side
+
         def tiles(column: str, _: list[str]) -> list[str]:
-            column_mask = self.mask(column, self.columns)
+            right = text.integer("add", column, side)
+            is_wide = text.value(f"icmp sle i64 {right}, {self.columns}")
 
             def tile(row: str, _: list[str]) -> list[str]:
-                self.write_tile(row, self.mask(row, self.rows), column, column_mask)
+                below = text.integer("add", row, side)
+                is_high = text.value(f"icmp sle i64 {below}, {self.rows}")
+                text.either(text.value(f"and i1 {is_wide}, {is_high}"),
+                            lambda: self.write_tile(row, column),
+                            lambda: self.write_edge(row, column))
                 return []
 
-            self.text.loop(first, last, self.side, [], tile)
+            text.loop(first, last, side, [], tile)
             return []
 
-        self.text.loop("0", self.columns, self.side, [], tiles)
+        text.loop("0", self.columns, side, [], tiles)
 
-    def write_tile(self, row: str, row_mask: str, column: str, column_mask: str) -> None:
-        text, side = self.text, self.side
-        lanes = [text.integer("add", column, k) for k in range(side)]
-        rows = [text.integer("add", row, k) for k in range(side)]
-        is_column = [text.value(f"icmp slt i64 {c}, {self.columns}") for c in lanes]
-        is_row = [text.value(f"icmp slt i64 {r}, {self.rows}") for r in rows]
+    def write_edge(self, row: str, column: str) -> None:
+        """A tile of which only a part exists."""
+        text = self.text
+        is_column, is_row = (
+            [text.value(f"icmp slt i64 {text.integer('add', start, k)}, {stop}")
+             for k in range(self.side)]
+            for start, stop in ((column, self.columns), (row, self.rows))
+        )
+        row_mask, column_mask = self.mask(row, self.rows), self.mask(column, self.columns)
+        self.write_tile(row, column, [self._if(c, row_mask) for c in is_column],
+                        [self._if(r, column_mask) for r in is_row])
+
+    def write_tile(
+        self, row: str, column: str, down: list[str] | None = None, along: list[str] | None = None
+    ) -> None:
+        """A tile. `down`: for each column, which rows exist; `along`: for each row, which columns
+        do; None if all of them do."""
+        down_masks: list[Any] = down or [None] * self.side
+        along_masks: list[Any] = along or [None] * self.side
         turned = {
-            i: self._turned(i, row, row_mask, lanes, is_column)
+            i: self._turned(i, row, column, down_masks)
             for i, operand in enumerate(self.operands) if operand.layout == "crosswise"
         }
+        places = {i: self._places(i, row, column, -2)
+                  for i, operand in enumerate(self.operands) if i not in turned}
         result = len(self.operands) - 1
-        for k in range(side):
-            mask = self._if(is_row[k], column_mask)
-            code = self._row_code(turned, k, rows[k], column, mask)
+        for k, mask in enumerate(along_masks):
+            code = self._row_code(turned, places, k, mask)
             value = code.of(self.expression.results[0])
-            code.store(value, self.place(result, rows[k], column), self.operands[result].type, mask)
+            code.store(value, places[result][k], self.operands[result].type, mask)
+
+    def _places(self, operand: int, row: str, column: str, which: int) -> list[str]:
+        """Where the tile's rows (which = -2) or columns (-1) begin."""
+        strides = self.strides[operand]
+        start = address_at(self.text, self.planes[operand], [row, column], strides[-2:])
+        places = [start]
+        for _ in range(self.side - 1):
+            places.append(self.text.integer("add", places[-1], strides[which]))
+        return [self.text.pointer(p) for p in places]
 
     def _if(self, condition: str, mask: str) -> str:
         whole = f"<{self.side} x i1>"
         return self.text.value(f"select i1 {condition}, {whole} {mask}, {whole} zeroinitializer")
 
-    def _turned(
-        self, operand: int, row: str, row_mask: str, lanes: list[str], is_column: list[str]
-    ) -> list[str]:
+    def _turned(self, operand: int, row: str, column: str, masks: list[Any]) -> list[str]:
         """The rows of an operand's tile, which lies crosswise in memory."""
         kind = self.operands[operand].type
         code = VectorCode(self.text, self.side, lambda node: None)
         raw = "u8" if kind == "b1" else kind
-        columns = [
-            code.load(self.place(operand, row, lane), raw, self._if(exists, row_mask))
-            for lane, exists in zip(lanes, is_column, strict=True)
-        ]
+        places = self._places(operand, row, column, -1)
+        columns = [code.load(p, raw, mask) for p, mask in zip(places, masks, strict=True)]
         rows = _transposed(self.text, columns, memory_type(kind))
         return [code.from_memory(r, kind) for r in rows]
 
     def _row_code(
-        self, turned: dict[int, list[str]], k: int, row: str, column: str, mask: str
+        self, turned: dict[int, list[str]], places: dict[int, list[str]], k: int, mask: str | None
     ) -> VectorCode:
         def leaf(node: Node) -> str | None:
             if node.op != "input":
                 return None
             if node.value in turned:
                 return turned[node.value][k]
-            if node.level == ELEMENT and self.operands[node.value].layout == "contiguous":
-                return code.load(self.place(node.value, row, column), node.type, mask)
-            return self._single(code, node, row, mask)
+            pointer = places[node.value][k]
+            if node.level == ELEMENT:
+                return code.load(pointer, node.type, mask)
+            if mask is None:
+                one = VectorCode(self.text, 1, lambda node: None)
+                return code.splat(one.load(pointer, node.type), node.type)
+            return self._single(code, node.type, pointer, mask)
 
         code = VectorCode(self.text, self.side, leaf)
         return code
 
-    def _single(self, code: VectorCode, node: Node, row: str, mask: str) -> str:
+    def _single(self, code: VectorCode, kind: str, pointer: str, mask: str) -> str:
         """One value for the row in all lanes: read only if the row exists."""
-        one = VectorCode(self.text, self.side, lambda node: None)
         lowest = ", ".join(f"i1 {'true' if i == 0 else 'false'}" for i in range(self.side))
         only = self.text.value(f"and <{self.side} x i1> {mask}, <{lowest}>")
-        found = one.load(self.place(node.value, row, "0"), node.type, only)
-        kind = one.type(node.type)
+        found = code.load(pointer, kind, only)
+        whole = code.type(kind)
         zeros = f"<{self.side} x i32> zeroinitializer"
-        return self.text.value(f"shufflevector {kind} {found}, {kind} poison, {zeros}")
+        return self.text.value(f"shufflevector {whole} {found}, {whole} poison, {zeros}")
 
 
 def tile_kernel(

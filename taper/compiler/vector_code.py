@@ -128,6 +128,25 @@ class VectorCode:
         )
         return self.from_memory(found, kind)
 
+    def every_second(self, pointer: str, kind: str, mask: str | None) -> str:
+        """Values with one element between them, which is not touched: it may lie outside."""
+        text, lanes = self.text, self.lanes
+        if lanes == 1:
+            return self.load(pointer, kind)
+        double = VectorCode(text, 2 * lanes, self.leaf)
+        spread = ", ".join(f"i32 {i // 2 if i % 2 == 0 else lanes}" for i in range(2 * lanes))
+        ones = mask or "splat (i1 true)"
+        wide_mask = text.value(
+            f"shufflevector <{lanes} x i1> {ones}, <{lanes} x i1> zeroinitializer, "
+            f"<{2 * lanes} x i32> <{spread}>")
+        raw = "u8" if kind == "b1" else kind
+        found = double.load(pointer, raw, wide_mask)
+        memory = memory_type(kind)
+        picked = ", ".join(f"i32 {2 * i}" for i in range(lanes))
+        whole = f"<{2 * lanes} x {memory}>"
+        return self.from_memory(text.value(
+            f"shufflevector {whole} {found}, {whole} poison, <{lanes} x i32> <{picked}>"), kind)
+
     def _to_memory(self, value: str, kind: str) -> str:
         if kind != "b1":
             return value

@@ -22,7 +22,7 @@ from taper.compiler.expression import ELEMENT, ROW, Expression
 from taper.compiler.math_library import lowered
 from taper.compiler.passes import Operand
 from taper.compiler.row_kernels import flat_kernel, row_kernel
-from taper.compiler.tile_kernels import tile_kernel, tile_rows
+from taper.compiler.tile_kernels import strip_rows, tile_kernel
 from taper.core.storage import address_of
 from taper.runtime.large_arrays import new_array
 from taper.runtime.pool import launch
@@ -237,7 +237,7 @@ class Elementwise:
         if not is_crosswise:
             return Kernel(lambda: _row_text(expression, kinds, [*shown, "contiguous"], outer),
                           count + 1 + outer + count * (outer + 1), (dtype,))
-        if "strided" in shown:
+        if "strided" in shown or "every second" in shown:
             raise NotElementwise("too many directions")
         kernel = Kernel(
             lambda: _tile_text(kernel, expression, kinds, [*shown, "contiguous"], outer - 1),
@@ -315,9 +315,11 @@ class Elementwise:
         if crosswise is not None:
             sizes = _moved(sizes, crosswise)
             merged = [_moved(m, crosswise) for m in merged]
-        elif len(sizes) == 1 and sizes[0] > _ROW and sizes[0] % _ROW == 0:
+        line = 0
+        if crosswise is None and len(sizes) == 1:  # one line, cut for the threads
+            line = sizes[0]
             merged = [[m[0] * _ROW, m[0]] for m in merged]
-            sizes = [sizes[0] // _ROW, _ROW]
+            sizes = [line // _ROW, _ROW]
         if sizes[-1] < _SHORTEST_ROW:
             return None
         layouts = (*[_layout(m, a.itemsize, crosswise is not None)
@@ -353,7 +355,14 @@ class Elementwise:
             each = sizes[-1] * kernel.extra
         for own in merged:
             words.extend(own)
+        if line:
+            units = line // _ROW
         kernel.run(address, words, units, max(1, GRAIN // each))
+        if line % _ROW:
+            count = len(merged)
+            words[:count] = [w + units * m[0] for w, m in zip(words, merged, strict=False)]
+            words[count] = line % _ROW
+            kernel.run(address, words, 1, 1)
         return out
 
 
@@ -380,7 +389,9 @@ def _layout(strides: Sequence[int], item: int, is_crosswise: bool) -> str:
         return "same"
     if strides[-1] == item:
         return "contiguous"
-    return "crosswise" if is_crosswise and strides[-2] == item else "strided"
+    if is_crosswise and strides[-2] == item:
+        return "crosswise"
+    return "every second" if strides[-1] == 2 * item else "strided"
 
 
 def result_like(arrays: Sequence[Any]) -> Any:
@@ -417,5 +428,5 @@ def _tile_text(
     expression = lowered(expression)
     if len(expression.nodes) > _MOST_TILE_NODES:
         raise machine.NoNativeCode("an expression too long for each row of a tile")
-    kernel.extra = tile_rows(width, expression)
+    kernel.extra = strip_rows(width, expression)
     return tile_kernel("tiles", width, expression, operands, outer), "tiles"

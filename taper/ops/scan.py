@@ -40,7 +40,7 @@ def _accumulate(ufunc: Any, input: Any, dim: int) -> Any:
 
 
 @operator(method=True, inplace=True, out=True, promote=_running_dtype, upcast=True,
-          with_out=dtype_of_out)
+          with_out=dtype_of_out, native="native_scans.cumsum")
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     r"""Running sums along `dim`: :math:`y_i = \sum_{j \le i} x_j`.
 
@@ -66,7 +66,7 @@ def _(grad, dim):
 
 
 @operator(method=True, inplace=True, out=True, promote=_running_dtype, upcast=True,
-          with_out=dtype_of_out)
+          with_out=dtype_of_out, native="native_scans.cumprod")
 def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     r"""Running products along `dim`: :math:`y_i = \prod_{j \le i} x_j`.
 
@@ -87,6 +87,8 @@ def _(grad, input, result, dim):
     if input.dim() == 0 or input.numel() == 0:
         return grad
     dim = normalize_dim(dim, input.dim())
+    if input.shape[dim] == 1:
+        return grad
     zero = input == 0
     before_zero = zero.cumsum(dim) == 0
     conj_input = input.conj()

@@ -1,0 +1,62 @@
+"""Native running sums and products."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from taper.arrays.element import kind_of
+from taper.compiler import machine
+from taper.compiler.background import request
+from taper.compiler.scan_kernels import TILE, scan_kernel
+from taper.core.storage import address_of
+from taper.kernels.native import GRAIN, Kernel
+from taper.runtime.large_arrays import new_array
+
+__all__ = ["cumprod", "cumsum"]
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+_kernels: dict[Any, Kernel] = {}
+
+
+def _kernel(kind: str, op: str, is_across: bool) -> Kernel:
+    def build() -> tuple[str, str]:
+        return scan_kernel("scan", machine.host().vector_bytes, kind, op, is_across), "scan"
+
+    key = kind, op, is_across
+    if key not in _kernels:
+        _kernels[key] = Kernel(build, 4)
+    return _kernels[key]
+
+
+def _scan(op: str, input: Any, dim: Any, dtype: Any) -> Any:
+    if type(input) is not np.ndarray or input.dtype not in _FLOATS or not input.size or (
+        type(dim) is not int or not -input.ndim <= dim < input.ndim or dtype is not None
+    ):
+        return None
+    dim %= input.ndim
+    n, inner = input.shape[dim], prod(input.shape[dim + 1 :])
+    outer = input.size // (n * inner)
+    kernel = _kernel(kind_of(input.dtype), op, inner > 1)
+    address = request(kernel, kernel.build)
+    if address is None:
+        return None
+    x = input if input.flags.c_contiguous else input.copy()
+    out = new_array(x.shape, x.dtype, x.size)
+    words = [address_of(x), address_of(out), n, inner]
+    if inner == 1:
+        kernel.run(address, words, outer, max(1, GRAIN // n))
+    else:
+        units = outer * -(-inner // TILE)
+        kernel.run(address, words, units, max(1, GRAIN // (n * TILE)))
+    return out
+
+
+def cumsum(input: Any, dim: int, *, dtype: Any = None) -> Any:
+    return _scan("add", input, dim, dtype)
+
+
+def cumprod(input: Any, dim: int, *, dtype: Any = None) -> Any:
+    return _scan("mul", input, dim, dtype)
