@@ -96,7 +96,7 @@ class GeneralizedPareto(Distribution):
     @property
     def mean(self) -> Tensor:
         finite = self.loc + self.scale / (1 - self.concentration)
-        return finite.masked_fill(self.concentration >= 1, torch.inf)
+        return finite.masked_fill(self.concentration >= 1, torch.nan)
 
     @property
     def variance(self) -> Tensor:

@@ -57,6 +57,10 @@ def _(p: Any, q: Any) -> Tensor:
 
 @register_kl(Binomial, Binomial)
 def _(p: Any, q: Any) -> Tensor:
+    if (q.total_count > p.total_count).any():  # no closed form: ratios of binomial coefficients
+        raise NotImplementedError(
+            "KL between Binomials where q.total_count > p.total_count is not implemented"
+        )
     trial = p.probs * (p.logits - q.logits) + (-p.probs).log1p() - (-q.probs).log1p()
     return (p.total_count * trial).masked_fill(p.total_count > q.total_count, torch.inf)
 

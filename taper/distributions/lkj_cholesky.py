@@ -53,7 +53,7 @@ class LKJCholesky(Distribution):
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
         new = self._get_checked_instance(LKJCholesky, _instance)
         new.dim = self.dim
-        new._beta = self._beta.expand(Size(batch_shape) + (self.dim,))
+        new._beta = self._beta.expand((*batch_shape, self.dim))
         return self._expanded(LKJCholesky, batch_shape, new)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:

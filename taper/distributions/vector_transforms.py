@@ -69,11 +69,11 @@ class StickBreakingTransform(Parameterless):
 
     def forward_shape(self, shape: Any) -> Any:
         check_dims(shape, 1)
-        return shape[:-1] + (shape[-1] + 1,)
+        return (*shape[:-1], shape[-1] + 1)
 
     def inverse_shape(self, shape: Any) -> Any:
         check_dims(shape, 1)
-        return shape[:-1] + (shape[-1] - 1,)
+        return (*shape[:-1], shape[-1] - 1)
 
 
 def _parts_left(x: Tensor) -> Tensor:
@@ -116,13 +116,13 @@ class CorrCholeskyTransform(Transform):
         n = round((0.25 + 2 * count) ** 0.5 + 0.5)
         if n * (n - 1) // 2 != count:
             raise ValueError("Input is not a flattened lower-diagonal number")
-        return shape[:-1] + (n, n)
+        return (*shape[:-1], n, n)
 
     def inverse_shape(self, shape: Any) -> Any:
         check_dims(shape, 2)
         if shape[-2] != shape[-1]:
             raise ValueError("Input is not square")
-        return shape[:-2] + (shape[-1] * (shape[-1] - 1) // 2,)
+        return (*shape[:-2], shape[-1] * (shape[-1] - 1) // 2)
 
 
 class LowerCholeskyTransform(Parameterless):

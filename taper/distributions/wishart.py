@@ -117,7 +117,7 @@ class Wishart(ExponentialFamily):
         return self._square(torch.cholesky_inverse(self._unbroadcasted_scale_tril))
 
     def _per_matrix(self) -> Tensor:
-        return self.df.reshape(self._batch_shape + (1, 1))
+        return self.df.reshape((*self._batch_shape, 1, 1))
 
     @property
     def mean(self) -> Tensor:
@@ -127,7 +127,7 @@ class Wishart(ExponentialFamily):
     def mode(self) -> Tensor:
         factor = self.df - self.covariance_matrix.shape[-1] - 1
         factor = factor.masked_fill(factor <= 0, torch.nan)
-        return factor.reshape(self._batch_shape + (1, 1)) * self.covariance_matrix
+        return factor.reshape((*self._batch_shape, 1, 1)) * self.covariance_matrix
 
     @property
     def variance(self) -> Tensor:
@@ -155,6 +155,7 @@ class Wishart(ExponentialFamily):
     def rsample(self, sample_shape: Any = (), max_try_correction: int | None = None) -> Tensor:
         """Draws matrices; singular ones are drawn anew, up to `max_try_correction` (10) times."""
         sample_shape = Size(sample_shape)
+        self._bartlett_sampling(sample_shape)  # PyTorch discards its first draw, whatever it is
         sample = self._bartlett_sampling(sample_shape)
         batch_dims = tuple(range(len(sample_shape), len(sample_shape) + len(self._batch_shape)))
         for _ in range(10 if max_try_correction is None else max_try_correction):
@@ -162,11 +163,10 @@ class Wishart(ExponentialFamily):
             if batch_dims:
                 singular = singular.amax(batch_dims)
             if not singular.any():
-                return sample
+                break
             warnings.warn("Singular sample detected.", stacklevel=2)
-            again = self._bartlett_sampling(singular[singular].shape)
             sample = sample.clone()
-            sample[singular] = again if sample_shape else again[0]
+            sample[singular] = self._bartlett_sampling(singular[singular].shape)
         return sample
 
     def log_prob(self, value: Tensor) -> Tensor:
