@@ -7,6 +7,7 @@ Source: PyTorch documentation, "Tensor Attributes", type promotion.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,6 +31,7 @@ from taper.core.dtype import (
     int64,
     uint8,
 )
+from taper.core.numeric_limits import finfo
 
 __all__ = ["can_cast", "dtype_of_number", "promote_types", "result_dtype", "to_inexact"]
 
@@ -163,12 +165,46 @@ def _widen(result: dtype, higher: dtype) -> dtype:
 
 def number_as(value: Any, target: dtype) -> Any:
     """A 0-d array of a Python number in `target`; integers wrap around as in C."""
+    if isinstance(value, complex) and target.category != COMPLEX:
+        value = bool(value) if target is bool_ else value.real
     if target.category == INTEGER and isinstance(value, (int, np.integer)):
         bits = 8 * target.itemsize
         value = int(value) & ((1 << bits) - 1)
         if target.is_signed and value >> (bits - 1):
             value -= 1 << bits
     return np.asarray(value).astype(target.numpy_dtype)
+
+
+def fitting_number(value: Any, target: dtype) -> Any:
+    """A Python number as one that `target` can hold; PyTorch's error if it can't.
+
+    Negative integers wrap around in unsigned dtypes; infinities and NaN fit floating point ones.
+    """
+    if isinstance(value, complex) and target.category != COMPLEX:
+        if target is bool_:
+            return bool(value)
+        if value.imag:
+            raise _overflow(target)
+        value = value.real
+    if isinstance(value, (int, np.integer)) and not -(2**63) <= value < 2**64:
+        raise OverflowError("int too big to convert")
+    if target.category == INTEGER:
+        limits = np.iinfo(target.numpy_dtype)
+        whole = isinstance(value, (int, np.integer))
+        low = limits.min if target.is_signed else -limits.max if whole else 0
+        if value != value or not low <= value <= limits.max:
+            raise _overflow(target)
+        return int(value)
+    if target.category == FLOATING and abs(value) > finfo(target).max and math.isfinite(value):
+        raise _overflow(target)
+    return value
+
+
+def _overflow(target: dtype) -> RuntimeError:
+    name = cpp_type_name(target) if target.category != INTEGER or target.name == "int32" else (
+        f"{target.name}_t"
+    )
+    return RuntimeError(f"value cannot be converted to type {name} without overflow")
 
 
 def can_cast(source: dtype, target: dtype) -> bool:

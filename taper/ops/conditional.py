@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from taper.core.promotion import scalar_type_name
+from taper.core.dtype import INTEGER
+from taper.core.promotion import fitting_number, scalar_type_name
 from taper.core.state import active
 from taper.core.tensor import Tensor, wrap
 from taper.kernels.small_calls import stand_in
@@ -19,8 +20,17 @@ np_where = np.where
 stand_in(np_where, globals(), "np_where")
 
 
+def _check_numbers(bound: dict[str, Any]) -> None:
+    """Numbers must fit the integers beside them."""
+    for value, beside in ((bound["input"], bound["other"]), (bound["other"], bound["input"])):
+        beside_integers = isinstance(beside, Tensor) and beside.dtype.category == INTEGER
+        if isinstance(value, int) and beside_integers:
+            fitting_number(value, beside.dtype)
+
+
 @operator(
     "where", hidden=True, out=True, promote="result_type", unpromoted=("condition",),
+    check=_check_numbers,
     elementwise=True,
 )
 def select(condition: Tensor, input: Tensor | Number, other: Tensor | Number) -> Tensor:

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from taper.core.dtype import (
+    REDUCED_FLOATS,
     _default,
     bool_,
     dtype,
     get_default_dtype,
     int64,
 )
-from taper.core.promotion import dtype_of_number, scalar_type_name
+from taper.core.promotion import dtype_of_number, fitting_number, number_as, scalar_type_name
 from taper.core.state import active
 from taper.core.tensor import Tensor, wrap
 from taper.ops import slow
@@ -190,8 +191,13 @@ def full(
         fill_value = fill_value.item()
     made = _made("full", shape, None, out, dtype, layout, device, pin_memory, requires_grad)
     if type(made._array) is np.ndarray:
-        made._array.fill(slow.number_as(fill_value, made.dtype))
+        made._array.fill(_element(fill_value, made.dtype))
     return made
+
+
+def _element(value: Any, target: Any) -> Any:
+    """What to fill with. Half precision overflows to infinity here; `fill_` refuses to."""
+    return number_as(value if target in REDUCED_FLOATS else fitting_number(value, target), target)
 
 
 # -- like another tensor -------------------------------------------------------------------------
@@ -215,7 +221,7 @@ def _like(
             order = order_of_format(memory_format, a.ndim) or list(range(a.ndim))
         array = dense_like(a, target.numpy_dtype, order)
         if value is not None:
-            array.fill(slow.number_as(value, target))
+            array.fill(_element(value, target))
     elif type(a) is not np.ndarray and (device is None or where == a.device):
         array = np.full_like(a, 0 if value is None else value, dtype=target.numpy_dtype)
     else:

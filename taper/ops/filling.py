@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from taper.core.promotion import fitting_number
 from taper.core.state import active, is_recording
 from taper.core.storage import new_storage
 from taper.core.tensor import Parameter, Tensor
 from taper.ops.declare import INPLACE, Operator, operator
 from taper.ops.division import zero_gradient
-from taper.ops.index import checked_number
 from taper.ops.inplace import make_inplace
 
 Number = Any
@@ -31,10 +31,8 @@ def _check_fill(bound: dict[str, Any]) -> None:
                 "fill_ only supports 0-dimension value tensor but got tensor with "
                 f"{value._array.ndim} dimensions."
             )
-    elif isinstance(value, complex) and not bound["input"].is_complex():
-        raise RuntimeError("value cannot be converted to type float without overflow")
     else:
-        checked_number(value, bound["input"].dtype)
+        fitting_number(value, bound["input"].dtype)
 
 
 @operator(
@@ -78,7 +76,10 @@ def _(grad):
 def _overwrite(self: Tensor, number: Any, change: str) -> bool:
     """Fills a plain tensor that has no history to record; says whether it did."""
     array = self._array
-    if type(number) is float and array.dtype.kind in "iu":
+    kind = array.dtype.kind
+    if (type(number) is float and kind in "iu") or (
+        not -65504 <= number <= 65504 and kind != "i"  # float16's, the least of the limits
+    ):
         return False
     if (
         active.modes or (type(self) is not Tensor and type(self) is not Parameter)

@@ -15,7 +15,7 @@ from taper.arrays.levels import batched_like, in_place_error, is_batched, shapes
 from taper.autograd.tangents import carried_by
 from taper.core.errors import normalize_dim
 from taper.core.index import Advanced, from_tensors, normalize
-from taper.core.promotion import scalar_type_name
+from taper.core.promotion import fitting_number, scalar_type_name
 from taper.core.state import active, is_recording
 from taper.core.storage import new_storage, repeats_memory
 from taper.core.tensor import Parameter, Tensor, wrap
@@ -374,7 +374,7 @@ def _setitem_in_full(self: Tensor, index: Any, value: Any) -> None:
         slow.check_inplace(self, (value,))
     target = stepped(self, basic)
     if not isinstance(value, Tensor):
-        value = wrap(slow.number_as(checked_number(value, self.dtype), self.dtype))
+        value = wrap(slow.number_as(fitting_number(value, self.dtype), self.dtype))
     if advanced is None:
         _assign(target, value)
         return
@@ -403,35 +403,6 @@ def _assign(target: Tensor, value: Tensor) -> None:
     if value._array.shape != wanted:
         value = value.expand(wanted)
     target.copy_(value)
-
-
-_C_NAMES = {
-    "bool": "bool", "uint8": "uint8_t", "int8": "int8_t", "int16": "int16_t", "int32": "int32_t",
-    "int64": "int64_t", "uint16": "uint16_t", "uint32": "uint32_t", "uint64": "uint64_t",
-}
-
-
-def checked_number(value: Any, dtype: Any) -> Any:
-    """A number to be written into a tensor; raises PyTorch's error if the dtype can't hold it."""
-    if isinstance(value, complex) and not dtype.is_complex:
-        if value.imag:
-            raise RuntimeError(
-                f"value cannot be converted to type {_C_NAMES.get(dtype.name, dtype.name)} without "
-                "overflow"
-            )
-        value = value.real
-    if dtype.category == 1 and not isinstance(value, complex):
-        info = np.iinfo(dtype.numpy_dtype)
-        # Negative integers wrap around in unsigned dtypes; negative floats are refused.
-        low = info.min if dtype.is_signed else -info.max if isinstance(value, int) else 0
-        if value != value or not low <= value <= info.max:
-            raise RuntimeError(
-                f"value cannot be converted to type {_C_NAMES[dtype.name]} without overflow"
-            )
-        value = int(value)
-    elif isinstance(value, int) and not -(2**63) <= value < 2**64:
-        raise ValueError("Overflow when unpacking long long")
-    return value
 
 
 # -- index_put -----------------------------------------------------------------------------------

@@ -194,6 +194,10 @@ def _filled(input: Any, dim: int, index: Any, value: Any) -> Any:
 @operator("index_fill", hidden=True)
 def index_fill_number(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """`index_fill` with a number."""
+    if isinstance(value, complex) and input.dtype.kind != "c":
+        raise RuntimeError(
+            "index_fill_(): Converting complex Scalar to non-complex type is not supported"
+        )
     return _filled(input, dim, index, as_element(value, input.dtype))
 
 

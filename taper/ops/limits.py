@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from taper.core.dtype import COMPLEX
-from taper.core.promotion import dtype_of_number, result_dtype
+from taper.core.dtype import COMPLEX, INTEGER, REDUCED_FLOATS
+from taper.core.promotion import dtype_of_number, fitting_number, result_dtype
 from taper.core.tensor import Tensor
 from taper.ops.conditional import where
 from taper.ops.constants import constant
@@ -149,6 +149,11 @@ def _clamp_dtype(bound: dict[str, Any]) -> Any:
 
 
 def _check_clamp(bound: dict[str, Any]) -> None:
+    found = bound["input"].dtype
+    if found.category == INTEGER or found in REDUCED_FLOATS:
+        for limit in (bound.get("min"), bound.get("max")):
+            if isinstance(limit, int):
+                fitting_number(limit, found)
     if bound["input"].dtype.category == COMPLEX or any(
         isinstance(bound.get(n), complex) for n in ("min", "max")
     ):

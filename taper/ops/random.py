@@ -17,7 +17,7 @@ from taper.autograd.tangents import carried_by
 from taper.core import dtype as dtypes
 from taper.core.dtype import _default, float32, get_default_dtype
 from taper.core.generator import default_generator
-from taper.core.promotion import cpp_type_name, scalar_type_name
+from taper.core.promotion import cpp_type_name, fitting_number, scalar_type_name
 from taper.core.state import active, is_recording
 from taper.core.storage import repeats_memory
 from taper.core.tensor import Tensor, wrap
@@ -317,12 +317,8 @@ def randperm(
         raise RuntimeError(f"Trying to create tensor with negative dimension {n}: [{n}]")
     wanted, where = read_options("randperm", dtype, device, layout, pin_memory)
     wanted = wanted or (out.dtype if out is not None else dtypes.int64)
-    if wanted.category == 1 and n - 1 > np.iinfo(wanted.numpy_dtype).max:
-        from taper.ops.index import _C_NAMES
-
-        raise RuntimeError(
-            f"value cannot be converted to type {_C_NAMES[wanted.name]} without overflow"
-        )
+    if wanted.category == 1:
+        fitting_number(n - 1, wanted)
     if where.type != "cpu":
         return finish(uninitialized((n,), wanted, where), requires_grad)
     array = kernels.permutation(generator or default_generator, n, wanted.numpy_dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from taper.core.dtype import from_numpy_dtype
 from taper.core.errors import normalize_dim
-from taper.core.promotion import scalar_type_name
+from taper.core.promotion import fitting_number, number_as, scalar_type_name
 from taper.core.tensor import Tensor
 from taper.kernels.lanes import flat_positions, place, plain_positions, reduce_at
 from taper.ops.declare import OPERATORS, composite, operator
@@ -26,37 +25,8 @@ def as_element(value: Any, dtype: Any, name: str = "value") -> Any:
     """A Python number as a 0-d array of this NumPy dtype; RuntimeError if it does not fit."""
     if isinstance(value, np.ndarray):
         return value
-    if isinstance(value, complex) and dtype.kind != "c":
-        if value.imag:
-            raise RuntimeError(
-                f"value cannot be converted to type {_c_type(dtype)} without overflow"
-            )
-        value = value.real
-    if dtype.kind in "iu":
-        if isinstance(value, float) and not math.isfinite(value):
-            raise RuntimeError(
-                f"value cannot be converted to type {_c_type(dtype)} without overflow"
-            )
-        limits = np.iinfo(dtype)
-        value = int(value)
-        if not (limits.min <= value <= limits.max) and not (
-            dtype.kind == "u" and -limits.max <= value < 0
-        ):
-            raise RuntimeError(
-                f"value cannot be converted to type {_c_type(dtype)} without overflow"
-            )
-        return np.asarray(value % (limits.max + 1) if value < 0 and dtype.kind == "u" else value,
-                          dtype)
-    return np.asarray(value).astype(dtype)
-
-
-_C_TYPES = {"float32": "float", "float64": "double", "float16": "at::Half", "int64": "int64_t",
-            "int32": "int", "int16": "int16_t", "int8": "int8_t", "uint8": "uint8_t",
-            "bool": "bool", "bfloat16": "at::BFloat16"}
-
-
-def _c_type(dtype: Any) -> str:
-    return _C_TYPES.get(dtype.name, dtype.name)
+    target = from_numpy_dtype(dtype)
+    return number_as(fitting_number(value, target), target)
 
 
 def _flattened(input: Any, index: Any, src: Any) -> tuple[Any, Any, Any]:
