@@ -9,6 +9,7 @@ import taper
 from taper.autograd.backward import grad as autograd_grad
 from taper.autograd.modes import enable_grad
 from taper.core.tensor import LEAF, Tensor
+from taper.func.gradients import basis_of
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
 
@@ -215,6 +216,8 @@ def jacobian(
         inputs (Tensor or tuple of Tensors)
         create_graph: keep the history, to differentiate the Jacobian.
         strict: error for inputs that outputs don't depend on, instead of zeros.
+        vectorize: compute all rows at once, by vmap.
+        strategy: "reverse-mode" makes rows, "forward-mode" (with `vectorize`) columns.
     Shape:    (*output, *input), nested in tuples as outputs and inputs are
     Example:
         >>> import taper as torch
@@ -224,20 +227,80 @@ def jacobian(
     """
     if strategy not in ("forward-mode", "reverse-mode"):
         raise AssertionError('Expected strategy to be either "forward-mode" or "reverse-mode".')
-    if strategy == "forward-mode" and not vectorize:
-        raise NotImplementedError(
-            "torch.autograd.functional.jacobian: `strategy=\"forward-mode\"` is only supported "
-            "with `vectorize=True`"
-        )
+    if strategy == "forward-mode":
+        return _forward_jacobian(func, inputs, create_graph, strict, vectorize)
     with enable_grad():
         inputs_are_tuple, given = _as_tuple(inputs, "inputs", "jacobian")
         xs = _as_inputs(given, create_graph)
         outputs_are_tuple, outputs = _call(func, xs, "jacobian", strict)
-        blocks = []
-        for output in outputs:
-            blocks.append(_rows(output, xs, create_graph, strict))
+        if vectorize:
+            if strict:
+                raise RuntimeError(
+                    "torch.autograd.functional.jacobian: `strict=True` and `vectorized=True` are "
+                    "not supported together. Please either set `strict=False` or "
+                    "`vectorize=False`."
+                )
+            blocks = _blocks_at_once(outputs, xs, create_graph)
+        else:
+            blocks = [_rows(output, xs, create_graph, strict) for output in outputs]
     result = tuple(row if inputs_are_tuple else row[0] for row in blocks)
     return _finish(result if outputs_are_tuple else result[0], create_graph)
+
+
+def _forward_jacobian(
+    func: Callable[..., Any], inputs: Any, create_graph: bool, strict: bool, vectorize: bool
+) -> Any:
+    """The Jacobian by forward mode: all columns in one vmapped pass."""
+    if strict:
+        raise RuntimeError(
+            'torch.autograd.functional.jacobian: `strict=True` and `strategy="forward-mode"` are '
+            "not supported together (yet). Please either set `strict=False` or "
+            '`strategy="reverse-mode"`.'
+        )
+    if not vectorize:
+        raise NotImplementedError(
+            "Computing Jacobian using forward-AD or forward-over-reverse Hessian is only "
+            "implemented for `vectorize=True`."
+        )
+    if create_graph:
+        raise NotImplementedError(
+            'torch.autograd.functional.jacobian: `create_graph=True` and `strategy="forward-mode"` '
+            "are not supported together (yet). Please either set `create_graph=False` or "
+            '`strategy="reverse-mode"`.'
+        )
+    inputs_are_tuple, given = _as_tuple(inputs, "inputs", "jacobian")
+    with enable_grad():
+        xs = _as_inputs(given, create_graph)
+        result = taper.func.jacfwd(func, argnums=tuple(range(len(xs))))(*xs)
+    outputs_are_tuple = not isinstance(result[0], Tensor)
+    blocks = result if outputs_are_tuple else (result,)
+    found = tuple(row if inputs_are_tuple else row[0] for row in blocks)
+    return _finish(found if outputs_are_tuple else found[0], create_graph)
+
+
+def _blocks_at_once(
+    outputs: tuple[Tensor, ...], xs: tuple[Tensor, ...], create_graph: bool
+) -> list[tuple[Tensor, ...]]:
+    """The Jacobian of each output with respect to each input, in one vmapped backward pass."""
+    counts = [o.numel() for o in outputs]
+    basis = basis_of(list(outputs), counts, sum(counts))
+    recorded = [i for i, o in enumerate(outputs) if o._edge is not None]
+    found: tuple[Any, ...] = (None,) * len(xs)
+    if recorded:
+        found = autograd_grad(
+            [outputs[i] for i in recorded], xs, [basis[i] for i in recorded],
+            create_graph=create_graph, allow_unused=True, is_grads_batched=True,
+        )
+    blocks = []
+    begin = 0
+    for output, count in zip(outputs, counts, strict=True):
+        blocks.append(tuple(
+            taper.zeros((*output.shape, *x.shape), dtype=x.dtype) if g is None
+            else g.narrow(0, begin, count).reshape((*output.shape, *x.shape))
+            for g, x in zip(found, xs, strict=True)
+        ))
+        begin += count
+    return blocks
 
 
 def _rows(
@@ -309,10 +372,15 @@ def hessian(
     checked = _scalar_output(func, "hessian")
 
     def gradient(*xs: Tensor) -> tuple[Tensor, ...]:
+        if outer_jacobian_strategy == "forward-mode":
+            xs = tuple([x if x.requires_grad else x.requires_grad_() for x in xs])
         grads = jacobian(checked, xs, create_graph=True, strict=strict)
         return tuple(grads)
 
-    result = jacobian(gradient, given, create_graph=create_graph, strict=strict)
+    result = jacobian(
+        gradient, given, create_graph=create_graph, strict=strict, vectorize=vectorize,
+        strategy=outer_jacobian_strategy,
+    )
     return result if inputs_are_tuple else result[0][0]
 
 
