@@ -122,14 +122,14 @@ class Elementwise:
         result = self.compute(args, named)
         return self.forward(*args, **named) if result is None else result
 
-    def into(self, out: Any, *args: Any) -> bool:
+    def into(self, out: Any, *args: Any, **named: Any) -> bool:
         """Computes into `out`, which may be one of the operands; False if that can't be done."""
         if not out.flags.writeable:
             return False
         for a in args:
             if a is not out and type(a) is ndarray and np.may_share_memory(a, out):
                 return False
-        return self.compute(args, {}, out) is not None
+        return self.compute(args, named, out) is not None
 
     def compute(
         self, args: Sequence[Any], named: dict[str, Any], out: Any = None

@@ -11,10 +11,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from numpy import ndarray
+
 from taper.ops.declare import Operator
 from taper.ops.signature import LIST, VALUE, Signature
 
-__all__ = ["LARGE", "FirstNative", "make_native"]
+__all__ = ["LARGE", "FirstNative", "computed_into", "make_native"]
 
 LARGE = 32767
 """Elements from which on a native kernel beats one NumPy call."""
@@ -35,6 +37,15 @@ class FirstNative:
 
     def into(self, *arrays: Any) -> bool:
         return self._find().into(*arrays)  # type: ignore[no-any-return]
+
+
+def computed_into(op: Operator, signature: Signature, values: Any, out: Any) -> bool:
+    """Computes an elementwise operator straight into the memory of a large `out=`, if it can."""
+    if type(out) is not ndarray or out.size <= LARGE:
+        return False
+    count = signature.positional_count
+    named = dict(zip(signature.names[count:], values[count:], strict=True))
+    return op.native.into(out, *values[:count], **named)  # type: ignore[no-any-return]
 
 
 class Twin:

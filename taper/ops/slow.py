@@ -47,6 +47,7 @@ from taper.ops.forward_mode import (
     pass_tangents,
     rewrite_tangents,
 )
+from taper.ops.native_forward import LARGE, computed_into
 from taper.ops.promoted_call import promoted_call
 from taper.ops.recorded_call import record
 from taper.ops.signature import LIST, NUMBER, TENSOR, Signature
@@ -171,6 +172,11 @@ def execute(
     if op.promote is not None and "dtype" in bound and not callable(op.promote):
         arrays["dtype"] = bound["dtype"]
     values = tuple(arrays[n] for n in signature.names)
+    if type(out) is Tensor and op.elementwise and back is None and not dual and (
+        computed_into(op, signature, values, out._array)
+    ):
+        _bump(out, op.name)
+        return out
     try:
         around = around_forwards.get()
         raw = _run(op, signature, tensors, values) if around is None else around(
@@ -213,7 +219,8 @@ def _run(
     """What the forward returns for these arrays and values."""
     others = {type(t._array) for t in tensors} - _PLAIN
     if not others:
-        return _call_by_signature(op.forward, signature, values)
+        is_large = op.has_native and any(t._array.size > LARGE for t in tensors)
+        return _call_by_signature(op.native if is_large else op.forward, signature, values)
     from taper.ops.other_arrays import run_forward
 
     return run_forward(op, others, lambda v: _call_by_signature(op.forward, signature, v), values)
