@@ -11,10 +11,12 @@ OpenBLAS's own threads meet at barriers that spin: on a busy machine a product o
 from __future__ import annotations
 
 import ctypes
+import importlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import product
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -68,12 +70,38 @@ class Blas(NamedTuple):
 
 
 def _libraries() -> Iterator[Any]:
-    from numpy._core import _multiarray_umath
-
-    yield ctypes.CDLL(_multiarray_umath.__file__)  # finds what it depends on, too
+    extension = importlib.import_module("numpy._core._multiarray_umath")
+    yield ctypes.CDLL(str(extension.__file__))  # finds what it depends on, too
     if sys.platform == "win32":  # where a library finds its own symbols only
         for file in (Path(np.__file__).parents[1] / "numpy.libs").glob("*openblas*.dll"):
             yield ctypes.CDLL(str(file))
+
+
+def _thread_setter(library: Any) -> Callable[[int], int]:
+    """A function that sets how many threads BLAS uses, and returns how many they were.
+
+    Of the calling thread where that can be said (some builds of OpenBLAS, and MKL), else of all.
+    Where there is neither, as with Accelerate, it does nothing.
+    """
+    for name in ("openblas_set_num_threads_local", "mkl_set_num_threads_local"):
+        found = getattr(library, name, None)
+        if found is not None:
+            return found  # type: ignore[no-any-return]
+    for before, behind in product(("scipy_openblas_", "openblas_"), ("64_", "")):
+        tell = getattr(library, f"{before}get_num_threads{behind}", None)
+        change = getattr(library, f"{before}set_num_threads{behind}", None)
+        if tell is not None and change is not None:
+            return _setter_of(tell, change)
+    return lambda count: count
+
+
+def _setter_of(tell: Any, change: Any) -> Callable[[int], int]:
+    def exchange(count: int) -> int:
+        before = int(tell())
+        change(count)
+        return before
+
+    return exchange
 
 
 def _computes(function: Any, integer: str, dtype: Any, scalar: Any) -> bool:
@@ -94,11 +122,8 @@ def _computes(function: Any, integer: str, dtype: Any, scalar: Any) -> bool:
 
 @cache
 def find_blas() -> Blas | None:
-    """NumPy's BLAS; None where it isn't found, or where its threads can't be told to stay away."""
+    """NumPy's BLAS; None where it isn't found."""
     for library in _libraries():
-        limit = getattr(library, "openblas_set_num_threads_local", None)
-        if limit is None:
-            continue
         for before, behind, integer in _NAMES:
             try:
                 single = getattr(library, f"{before}sgemm{behind}")
@@ -112,5 +137,5 @@ def find_blas() -> Blas | None:
                     kind: int(ctypes.cast(function, ctypes.c_void_p).value or 0)
                     for kind, function in (("f32", single), ("f64", double))
                 }
-                return Blas(gemm, integer, _OneThread(limit))
+                return Blas(gemm, integer, _OneThread(_thread_setter(library)))
     return None
