@@ -65,6 +65,8 @@ class ElementArray(np.lib.mixins.NDArrayOperatorsMixin):
         wide = kwargs.pop("dtype", None)
         if method != "__call__" or any(v is not None for v in kwargs.values()):
             raise NotElementwise(f"{ufunc.__name__}.{method} with {sorted(kwargs)}")
+        if ufunc is np.power:
+            return self._power(*inputs)
         rule = _RULES.get(ufunc.__name__)
         if rule is None or ufunc.nout != 1:
             raise NotElementwise(ufunc.__name__)
@@ -76,6 +78,13 @@ class ElementArray(np.lib.mixins.NDArrayOperatorsMixin):
         nodes = [self.node_of(x, kind) for x, kind in zip(inputs, kinds, strict=True)]
         found = rule(self.e, *nodes)
         return self.like(self.e.convert(found, kind_of(result)), result)
+
+    def _power(self, x: Any, exponent: Any) -> Any:
+        """Powers that are simpler operations, as in NumPy."""
+        simple = _POWERS.get(exponent) if isinstance(exponent, (int, float)) else None
+        if simple is None or not isinstance(x, ElementArray) or not is_float(x.node.type):
+            raise NotElementwise("power")
+        return simple(x)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if function is np.where and len(args) == 3 and not kwargs:
@@ -96,7 +105,7 @@ class ElementArray(np.lib.mixins.NDArrayOperatorsMixin):
             value = value[()]
         if not isinstance(value, _NUMBERS):
             raise NotElementwise(f"{type(value).__name__} as an operand")
-        return self.e.constant(value.item() if isinstance(value, np.generic) else value, kind)
+        return self.e.number(value.item() if isinstance(value, np.generic) else value, kind)
 
     def _reduce(
         self, ufunc: Any, array: Any, axis: Any = None, dtype: Any = None, out: Any = None,
@@ -166,6 +175,9 @@ def _dtype_of(value: Any) -> Any:
 # -- rules: what a ufunc is in the language of expressions -----------------------------------------
 
 Rule = Callable[..., Node]
+_POWERS: dict[float, Callable[[Any], Any]] = {
+    0.5: np.sqrt, 1: np.positive, 2: np.square, -1: np.reciprocal,
+}
 _REDUCTIONS = {"add": "reduce_sum", "multiply": "reduce_prod", "maximum": "reduce_max",
                "minimum": "reduce_min"}
 

@@ -139,6 +139,10 @@ class Expression:
             value = float(value) if is_float(kind) else int(value)
         return self.make("constant", (), kind, CONSTANT, value)
 
+    def number(self, value: Any, kind: str) -> Node:
+        """A number that a definition uses: a constant, unless a subclass knows better."""
+        return self.constant(value, kind)
+
     def row_length(self, kind: str) -> Node:
         """How many elements the row has, as a float."""
         return self.make("row_length", (), kind, ROW)

@@ -5,7 +5,8 @@ elementwise arithmetic. It is written once and runs on whatever it is given:
 
 - small parameters are joined into one flat array, so that the cost of a NumPy call is paid once
   for all of them;
-- large ones are cut into blocks that stay in the processor's cache;
+- large ones are computed by a native kernel made from the rule, or, until there is one, cut into
+  blocks that stay in the processor's cache;
 - parameters that aren't plain arrays (``differentiable=True``, meta, traced) run as they are.
 
 Rules use operators and the few functions below, which take arrays and tensors alike.
@@ -20,6 +21,7 @@ import numpy as np
 
 import taper
 from taper import Tensor
+from taper.kernels.native_updates import apply_natively
 
 __all__ = ["absolute", "apply_rule", "clip", "maximum", "sign", "where"]
 
@@ -141,6 +143,8 @@ def _apply_by_kind(
 
 def _apply_in_blocks(rule: Rule, arrays: list[np.ndarray], settings: dict[str, Any]) -> None:
     flat = _flattened(arrays)
+    if flat is not None and flat[0].size > _BLOCK and apply_natively(rule, flat, settings):
+        return
     if flat is None:
         blocks: Iterable[list[np.ndarray]] = [arrays]
     else:
