@@ -33,8 +33,8 @@ FLOORS = (
     ("amp", "backends", "capture", "fft", "func", "linalg", "masked", "nn.functional", "signal",
      "sparse", "special"),
     ("",),  # taper/__init__.py and the modules beside it
-    # These two of autograd's files are programs on Tensors, such as a user could write.
-    ("autograd.functional", "autograd.gradient_check"),
+    # These of autograd's files are programs on Tensors, such as a user could write.
+    ("autograd.functional", "autograd.forward_gradient_check", "autograd.gradient_check"),
     ("data", "distributed", "distributions", "nn", "optim", "utils"),
     ("serialization", "interop", "testing", "cli"),
 )  # fmt: skip

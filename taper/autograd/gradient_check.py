@@ -14,6 +14,11 @@ from typing import Any
 
 import taper
 from taper.autograd.backward import grad as autograd_grad
+from taper.autograd.forward_gradient_check import (
+    batch_problem,
+    forward_batch_problem,
+    forward_problem,
+)
 from taper.autograd.modes import no_grad
 from taper.core.tensor import Tensor
 
@@ -64,6 +69,8 @@ def gradcheck(
             grad.   eps: the step.   atol, rtol: how far the two may be apart.
         raise_exception: raise GradcheckError instead of returning False.
         nondet_tol: how far two analytical results may be apart.
+        check_forward_ad: compare forward mode, too; check_backward_ad: reverse mode.
+        check_batched_grad, check_batched_forward_grad: compare vmapped passes with single ones.
         fast_mode: compare one random projection of the Jacobians instead of every element.
     Raises:
         GradcheckError: if the Jacobians differ.    ValueError: if no input requires grad.
@@ -73,29 +80,38 @@ def gradcheck(
         >>> torch.autograd.gradcheck(torch.exp, (x,))
         True
     """
-    if check_forward_ad or check_batched_grad or check_batched_forward_grad:
-        raise NotImplementedError(
-            "gradcheck(check_forward_ad=..., check_batched_grad=...) needs forward-mode "
-            "derivatives and vmap, which taper does not have yet; leave them False."
-        )
     given = _as_tuple(inputs)
-    arguments = (func, given, eps, atol, rtol, nondet_tol, check_grad_dtypes, fast_mode)
-    if raise_exception:
-        return _check(*arguments, check_undefined_grad)
     try:
-        return _check(*arguments, check_undefined_grad)
+        _check_inputs(given)
+        if check_backward_ad:
+            _check(func, given, eps, atol, rtol, nondet_tol, check_grad_dtypes, fast_mode,
+                   check_undefined_grad)
+        problems: list[Callable[[], str | None]] = []
+        if check_forward_ad:
+            problems.append(lambda: forward_problem(
+                func, given, _outputs, eps, atol, rtol, fast_mode))
+        if check_batched_forward_grad:
+            problems.append(lambda: forward_batch_problem(func, given, _outputs))
+        if check_batched_grad:
+            problems.append(lambda: batch_problem(func, given, _outputs))
+        for problem in problems:
+            if message := problem():
+                raise GradcheckError(message)
     except GradcheckError:
+        if raise_exception:
+            raise
         return False
+    return True
 
 
 def _check(
     func: Callable[..., Any], inputs: tuple[Any, ...], eps: float, atol: float, rtol: float,
     nondet_tol: float, check_grad_dtypes: bool, fast_mode: bool, check_undefined_grad: bool,
-) -> bool:
-    _check_inputs(inputs)
+) -> None:
     outputs = _outputs(func, inputs)
     if not any(o.requires_grad for o in outputs):
-        return _check_constant(func, inputs, outputs, eps, atol)
+        _check_constant(func, inputs, outputs, eps, atol)
+        return
     for i, output in enumerate(outputs):
         if not output.requires_grad:
             continue
@@ -104,7 +120,6 @@ def _check(
         )
     if check_undefined_grad:
         _check_undefined(func, inputs)
-    return True
 
 
 def _check_inputs(inputs: tuple[Any, ...]) -> None:
@@ -305,14 +320,13 @@ def _compare_projected(
 def _check_constant(
     func: Callable[..., Any], inputs: tuple[Any, ...], outputs: tuple[Tensor, ...], eps: float,
     atol: float,
-) -> bool:
+) -> None:
     """Outputs without history must not depend on the inputs."""
     for i, _ in enumerate(outputs):
         for _, x in _differentiable(inputs):
             numerical = _numerical(func, inputs, x, i, eps, 1.0)
             if numerical.numel() and float(numerical.abs().max()) > atol:
                 raise GradcheckError("Numerical gradient for function expected to be zero")
-    return True
 
 
 def _check_undefined(func: Callable[..., Any], inputs: tuple[Any, ...]) -> None:
@@ -365,7 +379,7 @@ def gradgradcheck(
     def gradients(*arguments: Any) -> tuple[Tensor, ...]:
         xs, us = arguments[: len(given)], arguments[len(given):]
         xs = tuple(
-            x.detach().requires_grad_() if i in wanted and not x.requires_grad else x
+            x.view_as(x).requires_grad_() if i in wanted and not x.requires_grad else x
             for i, x in enumerate(xs)
         )
         found = [o for o in _outputs(func, xs) if o.requires_grad]
@@ -382,5 +396,6 @@ def gradgradcheck(
         recording, (*given, *vectors), eps=eps, atol=atol, rtol=rtol,
         raise_exception=raise_exception, nondet_tol=nondet_tol,
         check_undefined_grad=check_undefined_grad, check_grad_dtypes=check_grad_dtypes,
-        fast_mode=fast_mode,
+        check_batched_grad=check_batched_grad, check_forward_ad=check_fwd_over_rev,
+        check_backward_ad=check_rev_over_rev, fast_mode=fast_mode,
     )
