@@ -258,6 +258,10 @@ NO_DERIVATIVE = {
         "results don't depend on the input, or not smoothly"),
     **dict.fromkeys("""dropout_ alpha_dropout_ feature_dropout_ feature_alpha_dropout_
         embedding_renorm_ resize_as_sparse_""".split(), "in place: asked in their other form"),
+    **dict.fromkeys("""quantize_per_tensor quantize_per_channel quantize_per_tensor_dynamic
+        sparse.to_sparse_semi_structured""".split(), "refused, and what to use instead said"),
+    **dict.fromkeys("fake_quantize_per_tensor_affine fake_quantize_per_channel_affine".split(),
+                    "rounds, but passes gradients: tests/ops/test_quantization.py"),
     "lobpcg": "iterates with a random start; its values are those of linalg.eigh",
     "from_file": "reads a file",
     **dict.fromkeys("""sparse_compressed_tensor sparse_csr_tensor sparse_csc_tensor

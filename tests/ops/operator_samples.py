@@ -122,7 +122,7 @@ def _weights(m: Maker, gates: int) -> list[Any]:
 
 _LOSSES = """nn.functional.mse_loss nn.functional.l1_loss nn.functional.smooth_l1_loss
     nn.functional.huber_loss nn.functional.kl_div nn.functional.poisson_nll_loss
-    nn.functional.soft_margin_loss"""
+    nn.functional.soft_margin_loss kl_div"""
 
 # What the signature doesn't tell: domains, square matrices, indices …
 BY_NAME: dict[str, Callable[[Maker], tuple[Any, ...]]] = {
@@ -321,9 +321,14 @@ BY_NAME: dict[str, Callable[[Maker], tuple[Any, ...]]] = {
     "nn.functional.multilabel_margin_loss": lambda m: (
         m.x(2, 3), torch.tensor([[0, 2, -1], [1, -1, 0]])),
     "nn.functional.multilabel_soft_margin_loss": lambda m: (m.x(2, 3), m.unit(2, 3)),
-    "nn.functional.hinge_embedding_loss": lambda m: (m.x(2, 3), 1 - 2 * m.i(2, 3, high=2)),
-    "nn.functional.margin_ranking_loss": lambda m: (m.x(3), m.x(3), torch.tensor([1, -1, 1])),
-    "nn.functional.cosine_embedding_loss": lambda m: (m.x(2, 3), m.x(2, 3), torch.tensor([1, -1])),
+    **_names("nn.functional.hinge_embedding_loss hinge_embedding_loss",
+             lambda m: (m.x(2, 3), 1 - 2 * m.i(2, 3, high=2))),
+    **_names("nn.functional.margin_ranking_loss margin_ranking_loss",
+             lambda m: (m.x(3), m.x(3), torch.tensor([1, -1, 1]))),
+    **_names("nn.functional.cosine_embedding_loss cosine_embedding_loss",
+             lambda m: (m.x(2, 3), m.x(2, 3), torch.tensor([1, -1]))),
+    "poisson_nll_loss": lambda m: (m.x(2, 3), m.unit(2, 3), True, False, 1e-8, 0),
+    "dequantize": lambda m: (m.i(2, 3),),
     "nn.functional.gaussian_nll_loss": lambda m: (m.x(2, 3), m.x(2, 3), m.positive(2, 3)),
     **_names("nn.functional.ctc_loss ctc_loss", lambda m: (
         m.x(5, 2, 4).log_softmax(-1), m.i(2, 2, low=1, high=4), torch.tensor([5, 4]),
@@ -417,6 +422,9 @@ WITHOUT_SAMPLE: dict[str, str] = {
         nn.functional.fractional_max_pool3d_with_indices""".split(), "random or uninitialized"),
     **dict.fromkeys(["_standard_gamma", "_sample_dirichlet"], "random; the gradient is that of the "
                     "distribution, not of the rejection sampler: tests/distributions"),
+    **dict.fromkeys("""fake_quantize_per_tensor_affine fake_quantize_per_channel_affine
+        quantize_per_tensor quantize_per_channel quantize_per_tensor_dynamic""".split(),
+        "rounds, but has a slope, or is refused: tests/ops/test_quantization.py"),
     "nn.functional.multi_head_attention_forward": "tests/nn/test_attention.py asks it",
     "embedding_renorm_": "changes its input by a norm of chosen rows: see tests/nn",
     "from_file": "reads a file",
