@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.primitive import primitive
+from taper.kernels.native_twin import with_native
 
 __all__ = ["attention", "attention_gradient"]
 
 Array = np.ndarray[Any, Any]
 
 _BLOCK = 1 << 19  # scores held at a time
+_WORTH_A_KERNEL = 1 << 15  # multiplications of queries with keys
 
 
 def blocks(batch: int, queries: int, keys: int) -> Iterator[tuple[slice, slice]]:
@@ -53,7 +55,12 @@ def _scores(
     return scores, seen
 
 
+def _is_large(query: Array, key: Array, *_: Any) -> bool:
+    return query.size * key.shape[1] >= _WORTH_A_KERNEL
+
+
 @primitive
+@with_native("taper.kernels.native_attention", _is_large)
 def attention(
     query: Array, key: Array, value: Array, mask: Array | None, causal: bool, scale: float
 ) -> tuple[Array, Array]:
@@ -95,7 +102,12 @@ def _(
     return [((*lead, value.shape[2]), query.dtype), ((*lead, 1), query.dtype)]
 
 
+def _has_large_gradient(grad: Array, query: Array, key: Array, *_: Any) -> bool:
+    return _is_large(query, key)
+
+
 @primitive
+@with_native("taper.kernels.native_attention", _has_large_gradient)
 def attention_gradient(
     grad: Array, query: Array, key: Array, value: Array, mask: Array | None, result: Array,
     logsum: Array, causal: bool, scale: float,

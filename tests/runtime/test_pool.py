@@ -115,7 +115,8 @@ def test_one_thread_starts_no_workers() -> None:
         "import taper, sys; taper.set_num_threads(1); sys.path.insert(0, '.')\n"
         "from tests.runtime.test_pool import Job\n"
         "import threading; job = Job(10000); job.launch()\n"
-        "print(sum(t.name.startswith('taper-worker') for t in threading.enumerate()), int(job.visits.sum()))"
+        "names = [t.name for t in threading.enumerate() if t.name.startswith('taper-worker')]\n"
+        "print(len(names), int(job.visits.sum()))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True,
