@@ -10,7 +10,7 @@ from taper.core.dtype import float32, float64
 from taper.core.errors import normalize_dim
 from taper.core.tensor import Tensor, wrap
 from taper.kernels.lanes import pick
-from taper.ops.declare import composite, operator
+from taper.ops.declare import Operator, composite, operator
 from taper.ops.extrema import scatter_grad
 from taper.ops.out_argument import set_apart
 from taper.ops.sort import order_around, stable_order
@@ -88,60 +88,37 @@ def _shared(grad: Any, input: Tensor, result: Tensor) -> Any:
     return mask * (grad / mask.sum())
 
 
-@operator("median", hidden=True, kinds="if", kernel="median_cpu")
-def median_of_all(input: Tensor) -> Tensor:
-    """`median` of all elements."""
-    return _median_of_all(input, False)
+def _declare_median(name: str, skips_nan: bool) -> tuple[Operator, Operator]:
+    """The overloads of `median` or `nanmedian`: of all elements, and along a dimension."""
+
+    @operator(name, hidden=True, kinds="if", kernel="median_cpu")
+    def of_all(input: Tensor) -> Tensor:
+        return _median_of_all(input, skips_nan)
+
+    @of_all.shapes
+    def _(input):
+        return (), input.dtype
+
+    @of_all.derivative("input")
+    def _(grad, input, result):
+        return _shared(grad, input, result)
+
+    @operator(
+        name, hidden=True, out=True, outputs=("values", "indices"), kinds="if",
+        kernel="median_out", node=f"{name.capitalize()}Backward1",
+    )
+    def along(input: Tensor, dim: int, keepdim: bool = False) -> Tensor:
+        return _median_along(name, input, dim, keepdim, skips_nan)
+
+    @along.derivative("input")
+    def _(grad, result1, input_shape, dim, keepdim):
+        return scatter_grad(grad, result1, input_shape, dim, keepdim)
+
+    return of_all, along
 
 
-@median_of_all.shapes
-def _(input):
-    return (), input.dtype
-
-
-@median_of_all.derivative("input")
-def _(grad, input, result):
-    return _shared(grad, input, result)
-
-
-@operator("median", hidden=True, out=True, outputs=("values", "indices"), kinds="if",
-          kernel="median_out", node="MedianBackward1")
-def median_along(input: Tensor, dim: int, keepdim: bool = False) -> Tensor:
-    """`median` along a dimension."""
-    return _median_along("median", input, dim, keepdim, False)
-
-
-@median_along.derivative("input")
-def _(grad, result1, input_shape, dim, keepdim):
-    return scatter_grad(grad, result1, input_shape, dim, keepdim)
-
-
-@operator("nanmedian", hidden=True, kinds="if", kernel="median_cpu")
-def nanmedian_of_all(input: Tensor) -> Tensor:
-    """`nanmedian` of all elements."""
-    return _median_of_all(input, True)
-
-
-@nanmedian_of_all.shapes
-def _(input):
-    return (), input.dtype
-
-
-@nanmedian_of_all.derivative("input")
-def _(grad, input, result):
-    return _shared(grad, input, result)
-
-
-@operator("nanmedian", hidden=True, out=True, outputs=("values", "indices"), kinds="if",
-          kernel="median_out", node="NanmedianBackward1")
-def nanmedian_along(input: Tensor, dim: int, keepdim: bool = False) -> Tensor:
-    """`nanmedian` along a dimension."""
-    return _median_along("nanmedian", input, dim, keepdim, True)
-
-
-@nanmedian_along.derivative("input")
-def _(grad, result1, input_shape, dim, keepdim):
-    return scatter_grad(grad, result1, input_shape, dim, keepdim)
+median_of_all, median_along = _declare_median("median", False)
+nanmedian_of_all, nanmedian_along = _declare_median("nanmedian", True)
 
 
 @composite(method=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from taper import Tensor
-from taper.optim.elementwise import apply_rule
+from taper.optim.elementwise import apply_rule, with_decay
 from taper.optim.optimizer import (
     Optimizer,
     ParamsT,
@@ -71,10 +71,7 @@ def adadelta_rule(
     weight_decay: float, maximize: bool,
 ) -> tuple[Any, Any, Any]:
     """Returns (param, square_avg, acc_delta) one step further."""
-    if maximize:
-        grad = -grad
-    if weight_decay != 0:
-        grad = grad + weight_decay * param
+    grad = with_decay(param, grad, weight_decay, maximize)
     square_avg = rho * square_avg + (1 - rho) * grad * grad
     delta = (acc_delta + eps) ** 0.5 / (square_avg + eps) ** 0.5 * grad
     acc_delta = rho * acc_delta + (1 - rho) * delta * delta

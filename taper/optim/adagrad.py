@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from taper import Tensor
-from taper.optim.elementwise import apply_rule
+from taper.optim.elementwise import apply_rule, with_decay
 from taper.optim.optimizer import (
     Optimizer,
     ParamsT,
@@ -91,9 +91,6 @@ def adagrad_rule(
     param: Any, grad: Any, total: Any, *, lr: Any, eps: float, weight_decay: float, maximize: bool
 ) -> tuple[Any, Any]:
     """Returns (param, sum of squares) one step further."""
-    if maximize:
-        grad = -grad
-    if weight_decay != 0:
-        grad = grad + weight_decay * param
+    grad = with_decay(param, grad, weight_decay, maximize)
     total = total + grad * grad
     return param - lr * grad / (total**0.5 + eps), total

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from taper import Tensor
-from taper.optim.elementwise import absolute, apply_rule, maximum
+from taper.optim.elementwise import absolute, apply_rule, maximum, with_decay
 from taper.optim.optimizer import (
     Optimizer,
     ParamsT,
@@ -73,10 +73,7 @@ def adamax_rule(
     eps: float, weight_decay: float, maximize: bool,
 ) -> tuple[Any, Any, Any]:
     """Returns (param, exp_avg, exp_inf) one step further."""
-    if maximize:
-        grad = -grad
-    if weight_decay != 0:
-        grad = grad + weight_decay * param
+    grad = with_decay(param, grad, weight_decay, maximize)
     exp_avg = exp_avg + (1 - beta1) * (grad - exp_avg)
     exp_inf = maximum(beta2 * exp_inf, absolute(grad) + eps)
     return param - lr * exp_avg / exp_inf, exp_avg, exp_inf

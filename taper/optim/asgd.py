@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from taper import Tensor
-from taper.optim.elementwise import apply_rule
+from taper.optim.elementwise import apply_rule, with_decay
 from taper.optim.optimizer import (
     Optimizer,
     ParamsT,
@@ -89,10 +89,7 @@ def asgd_rule(
     weight_decay: float, maximize: bool,
 ) -> tuple[Any, Any]:
     """Returns (param, average) one step further."""
-    if maximize:
-        grad = -grad
-    if weight_decay != 0:
-        grad = grad + weight_decay * param
+    grad = with_decay(param, grad, weight_decay, maximize)
     param = param * (1 - lambd * eta) - eta * grad
     average = param if mu == 1 else average + (param - average) * mu
     return param, average

@@ -23,7 +23,10 @@ import taper
 from taper import Tensor
 from taper.kernels.native_updates import apply_natively
 
-__all__ = ["absolute", "apply_rule", "clip", "maximum", "sign", "where"]
+__all__ = [
+    "absolute", "apply_rule", "clip", "maximum", "sign", "where", "with_decay",
+    "with_decay_or_apart",
+]
 
 Rule = Callable[..., tuple[Any, ...]]
 
@@ -56,6 +59,25 @@ def clip(x: Any, low: float, high: float) -> Any:
 def where(condition: Any, x: Any, y: Any) -> Any:
     """Elements of `x` where the condition holds, else of `y`; for arrays and tensors."""
     return taper.where(condition, x, y) if isinstance(x, Tensor) else np.where(condition, x, y)
+
+
+def with_decay(param: Any, grad: Any, weight_decay: Any, maximize: bool) -> Any:
+    """The gradient to descend along: negated to climb, and with the parameter's own share."""
+    if maximize:
+        grad = -grad
+    if isinstance(weight_decay, (int, float)) and weight_decay == 0:
+        return grad
+    return grad + weight_decay * param
+
+
+def with_decay_or_apart(
+    param: Any, grad: Any, weight_decay: float, maximize: bool, decoupled: bool, lr: Any
+) -> tuple[Any, Any]:
+    """(param, grad): the decay is added to the gradient, or shrinks the parameter by itself."""
+    if not decoupled:
+        return param, with_decay(param, grad, weight_decay, maximize)
+    grad = -grad if maximize else grad
+    return param * (1 - lr * weight_decay) if weight_decay != 0 else param, grad
 
 
 def apply_rule(

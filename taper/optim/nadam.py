@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from taper import Tensor
-from taper.optim.elementwise import apply_rule
+from taper.optim.elementwise import apply_rule, with_decay_or_apart
 from taper.optim.optimizer import (
     Optimizer,
     ParamsT,
@@ -104,13 +104,7 @@ def nadam_rule(
     weight_decay: float, maximize: bool, decoupled: bool,
 ) -> tuple[Any, Any, Any]:
     """Returns (param, exp_avg, exp_avg_sq) one step further."""
-    if maximize:
-        grad = -grad
-    if weight_decay != 0:
-        if decoupled:
-            param = param * (1 - lr * weight_decay)
-        else:
-            grad = grad + weight_decay * param
+    param, grad = with_decay_or_apart(param, grad, weight_decay, maximize, decoupled, lr)
     exp_avg = exp_avg + (1 - beta1) * (grad - exp_avg)
     exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad * grad
     denominator = (exp_avg_sq / bias_correction2) ** 0.5 + eps

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from taper import Tensor
-from taper.optim.elementwise import apply_rule
+from taper.optim.elementwise import apply_rule, with_decay
 from taper.optim.optimizer import (
     Optimizer,
     ParamsT,
@@ -78,10 +78,7 @@ def rmsprop_rule(
     weight_decay: float, momentum: float, centered: bool, maximize: bool,
 ) -> tuple[Any, ...]:
     """Returns (param, square_avg[, momentum_buffer][, grad_avg]) one step further."""
-    if maximize:
-        grad = -grad
-    if weight_decay != 0:
-        grad = grad + weight_decay * param
+    grad = with_decay(param, grad, weight_decay, maximize)
     square_avg = alpha * square_avg + (1 - alpha) * grad * grad
     states = [square_avg]
     variance = square_avg

@@ -6,7 +6,7 @@ from typing import Any
 
 import taper
 from taper import Tensor
-from taper.optim.elementwise import apply_rule
+from taper.optim.elementwise import apply_rule, with_decay
 from taper.optim.optimizer import (
     Optimizer,
     ParamsT,
@@ -109,10 +109,7 @@ def sgd_rule(
     param: Any, grad: Any, lr: Any, weight_decay: Any, maximize: bool
 ) -> tuple[Any]:
     """Returns the parameter one step further."""
-    if maximize:
-        grad = -grad
-    if not_zero(weight_decay):
-        grad = grad + weight_decay * param
+    grad = with_decay(param, grad, weight_decay, maximize)
     return (param - lr * grad,)
 
 
@@ -121,18 +118,10 @@ def momentum_rule(
     dampening: Any, nesterov: bool,
 ) -> tuple[Any, Any]:
     """Returns (param, buffer) one step further; a `dampening` of None starts the buffer."""
-    if maximize:
-        grad = -grad
-    if not_zero(weight_decay):
-        grad = grad + weight_decay * param
+    grad = with_decay(param, grad, weight_decay, maximize)
     if dampening is None:  # PyTorch cuts the buffer's history here, so we do
         buffer = grad.detach() if isinstance(grad, Tensor) else grad
     else:
         buffer = momentum * buffer + (1 - dampening) * grad
     direction = grad + momentum * buffer if nesterov else buffer
     return param - lr * direction, buffer
-
-
-def not_zero(value: Any) -> bool:
-    """Whether a number isn't zero; True for a tensor, whose value nobody should look at."""
-    return not isinstance(value, (int, float)) or value != 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -326,6 +326,21 @@ def _as_parameter(value: Any) -> Any:
     return value
 
 
+def _contents(entries: Iterable[tuple[Any, Any]], kind_of: Callable[[Tensor], Any]) -> str:
+    """A line for each entry of a list or dict of parameters, for its `repr`."""
+    lines = []
+    for key, value in entries:
+        if isinstance(value, Tensor):
+            kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
+            size = "x".join(str(size) for size in value.size())
+            place = "" if value.device.type == "cpu" else f" ({value.device})"
+            described = f"{kind} containing: [{kind_of(value)} of size {size}{place}]"
+        else:
+            described = f"Object of type: {type(value).__name__}"
+        lines.append(f"  ({key}): {described}")
+    return "\n".join(lines)
+
+
 class ParameterList(Module):
     """A list of parameters, which are found; tensors become parameters, other values are kept."""
 
@@ -382,17 +397,7 @@ class ParameterList(Module):
         return self
 
     def extra_repr(self) -> str:
-        lines = []
-        for index, value in enumerate(self):
-            if isinstance(value, Tensor):
-                kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
-                size = "x".join(str(size) for size in value.size())
-                place = "" if value.device.type == "cpu" else f" ({value.device})"
-                described = f"{kind} containing: [{value.dtype} of size {size}{place}]"
-            else:
-                described = f"Object of type: {type(value).__name__}"
-            lines.append(f"  ({index}): {described}")
-        return "\n".join(lines)
+        return _contents(enumerate(self), lambda value: value.dtype)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("ParameterList should not be called.")
@@ -494,17 +499,7 @@ class ParameterDict(Module):
             self[key] = value
 
     def extra_repr(self) -> str:
-        lines = []
-        for key, value in self.items():
-            if isinstance(value, Tensor):
-                kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
-                size = "x".join(str(size) for size in value.size())
-                place = "" if value.device.type == "cpu" else f" ({value.device})"
-                described = f"{kind} containing: [{value.type()} of size {size}{place}]"
-            else:
-                described = f"Object of type: {type(value).__name__}"
-            lines.append(f"  ({key}): {described}")
-        return "\n".join(lines)
+        return _contents(self.items(), Tensor.type)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("ParameterDict should not be called.")
