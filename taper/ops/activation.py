@@ -17,7 +17,7 @@ from taper.ops.arithmetic import conj
 from taper.ops.conditional import where
 from taper.ops.constants import F32, constant
 from taper.ops.declare import composite, operator
-from taper.ops.exponential import _one, sigmoid
+from taper.ops.exponential import one_like, sigmoid
 from taper.ops.join import cat
 from taper.ops.scipy_functions import scipy_special
 
@@ -233,7 +233,7 @@ def silu(input: Tensor) -> Tensor:
         >>> torch.nn.functional.silu(torch.tensor([-1., 1.]))
         tensor([-0.2689,  0.7311])
     """
-    return np.true_divide(input, np.add(np.exp(np.negative(input)), _one(input)))
+    return np.true_divide(input, np.add(np.exp(np.negative(input)), one_like(input)))
 
 
 @silu.derivative("input")
@@ -244,7 +244,7 @@ def _(grad, input):
 @operator(hidden=True, promote="result_type", upcast=True, elementwise=True)
 def silu_backward(grad_output: Tensor, input: Tensor) -> Tensor:
     """The gradient of `silu`."""
-    one = _one(input)
+    one = one_like(input)
     weight = np.reciprocal(np.add(np.exp(np.negative(input)), one))
     slope = np.multiply(weight, np.add(np.multiply(input, np.subtract(one, weight)), one))
     return np.multiply(grad_output, np.conjugate(slope) if slope.dtype.kind == "c" else slope)
@@ -373,7 +373,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
         tensor([1.])
     """
     first, second = _halves(input, dim)
-    return np.true_divide(first, np.add(np.exp(np.negative(second)), _one(input)))
+    return np.true_divide(first, np.add(np.exp(np.negative(second)), one_like(input)))
 
 
 def _halves(array: Any, dim: int) -> tuple[Any, Any]:

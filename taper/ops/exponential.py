@@ -232,12 +232,12 @@ def sigmoid(input: Tensor) -> Tensor:
         >>> torch.sigmoid(torch.tensor([-1., 0., 1.]))
         tensor([0.2689, 0.5000, 0.7311])
     """
-    return np.reciprocal(np.add(np.exp(np.negative(input)), _one(input)))
+    return np.reciprocal(np.add(np.exp(np.negative(input)), one_like(input)))
 
 
 
 
-def _one(like: Any) -> Any:
+def one_like(like: Any) -> Any:
     """1 as an array of the same dtype: ufuncs take it quicker than a Python number."""
     return _ONE32 if like.dtype is F32 else like.dtype.type(1)
 
@@ -250,7 +250,7 @@ def _(grad, result):
 @operator(hidden=True, promote="result_type", elementwise=True)
 def sigmoid_backward(grad_output: Tensor, output: Tensor) -> Tensor:
     """The gradient of `sigmoid`, from its result."""
-    slope = np.multiply(output, np.subtract(_one(output), output))
+    slope = np.multiply(output, np.subtract(one_like(output), output))
     return np.multiply(grad_output, np.conjugate(slope) if slope.dtype.kind == "c" else slope)
 
 
@@ -280,7 +280,7 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
     if eps is not None:
         low, high = input.dtype.type(eps), input.dtype.type(1 - eps)
         input = np.where(np.less(input, low), low, np.where(np.greater(input, high), high, input))
-    return np.log(np.true_divide(input, np.subtract(_one(input), input)))
+    return np.log(np.true_divide(input, np.subtract(one_like(input), input)))
 
 
 @logit.derivative("input")

@@ -21,7 +21,7 @@ from taper.ops.declare import method
 from taper.ops.empty import empty_strided
 from taper.ops.options import finish, read_options, uninitialized
 from taper.ops.sizes import as_sizes, size_arguments
-from taper.ops.tensor_data import _tensor, array_of
+from taper.ops.tensor_data import array_of, tensor_of
 
 __all__ = ["TYPED_CLASSES", "TensorType"]
 
@@ -111,7 +111,7 @@ def new_tensor(
         copy = data.detach().to(wanted or self.dtype, copy=True)
         return copy.requires_grad_(requires_grad)
     where = devices.as_device(self.device if device is None else device)
-    return _tensor(data, wanted, where, requires_grad)
+    return tensor_of(data, wanted, where, requires_grad)
 
 
 @method()

@@ -116,7 +116,7 @@ split_sizes.name = "split_with_sizes"
 split_equal.name = "split"
 
 
-def _checked_dim(function: str, input: Tensor, dim: Any) -> int:
+def checked_dim(function: str, input: Tensor, dim: Any) -> int:
     if not input._array.ndim:
         raise RuntimeError(f"{function} expects at least a 1-dimensional tensor")
     return normalize_dim(dim, input._array.ndim)
@@ -139,7 +139,7 @@ def equal_sizes(size: int, split_size: int) -> list[int]:
     return [split_size] * (count - 1) + [size - split_size * (count - 1)]
 
 
-def _checked_sizes(input: Tensor, sizes: Any, dim: int) -> list[int]:
+def checked_sizes(input: Tensor, sizes: Any, dim: int) -> list[int]:
     sizes = [int(s) for s in sizes]
     if any(s < 0 for s in sizes):
         raise RuntimeError(
@@ -165,10 +165,10 @@ def split(tensor: Tensor, split_size_or_sections: Any = None, dim: int = 0, **na
         (tensor([0, 1]), tensor([2, 3]), tensor([4]))
     """
     how = named.get("split_size", split_size_or_sections)
-    at = _checked_dim("split", tensor, dim)
+    at = checked_dim("split", tensor, dim)
     if isinstance(how, (int, np.integer)) or (isinstance(how, Tensor) and not how._array.ndim):
         return split_equal(tensor, equal_sizes(tensor._array.shape[at], int(how)), at)
-    return split_sizes(tensor, _checked_sizes(tensor, how, at), at)
+    return split_sizes(tensor, checked_sizes(tensor, how, at), at)
 
 
 @composite(method=True, also={"tensor": "input", "split_size_or_sections": "split_sizes"})
@@ -180,8 +180,8 @@ def split_with_sizes(input: Tensor, split_sizes: Any, dim: int = 0) -> Any:
         >>> torch.split_with_sizes(torch.arange(3), [1, 2])
         (tensor([0]), tensor([1, 2]))
     """
-    at = _checked_dim("split_with_sizes", input, dim)
-    return _split_with_sizes(input, _checked_sizes(input, split_sizes, at), at)
+    at = checked_dim("split_with_sizes", input, dim)
+    return _split_with_sizes(input, checked_sizes(input, split_sizes, at), at)
 
 
 _split_with_sizes = split_sizes
@@ -204,7 +204,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> Any:
         >>> torch.chunk(torch.arange(5), 3)
         (tensor([0, 1]), tensor([2, 3]), tensor([4]))
     """
-    at = _checked_dim("chunk", input, dim)
+    at = checked_dim("chunk", input, dim)
     size = input._array.shape[at]
     sizes = chunk_sizes(size, chunks)
     return (split_equal if size else split_sizes)(input, sizes, at)
@@ -237,7 +237,7 @@ def unsafe_split(tensor: Tensor, split_size: int, dim: int = 0) -> Any:
         >>> torch.unsafe_split(torch.arange(3), 2)
         (tensor([0, 1]), tensor([2]))
     """
-    at = _checked_dim("split", tensor, dim)
+    at = checked_dim("split", tensor, dim)
     return _unsafely(tensor, equal_sizes(tensor._array.shape[at], split_size), at)
 
 
@@ -250,8 +250,8 @@ def unsafe_split_with_sizes(input: Tensor, split_sizes: Any, dim: int = 0) -> An
         >>> torch.unsafe_split_with_sizes(torch.arange(3), [1, 2])
         (tensor([0]), tensor([1, 2]))
     """
-    at = _checked_dim("split_with_sizes", input, dim)
-    return _unsafely(input, _checked_sizes(input, split_sizes, at), at)
+    at = checked_dim("split_with_sizes", input, dim)
+    return _unsafely(input, checked_sizes(input, split_sizes, at), at)
 
 
 @composite(method=True)
@@ -263,7 +263,7 @@ def unsafe_chunk(input: Tensor, chunks: int, dim: int = 0) -> Any:
         >>> torch.unsafe_chunk(torch.arange(4), 2)
         (tensor([0, 1]), tensor([2, 3]))
     """
-    at = _checked_dim("chunk", input, dim)
+    at = checked_dim("chunk", input, dim)
     return _unsafely(input, chunk_sizes(input._array.shape[at], chunks), at)
 
 

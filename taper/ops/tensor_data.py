@@ -73,13 +73,15 @@ def tensor(
                     result._edge = result._storage = result._base = result._grad = None
                     return result
                 return finish(array, requires_grad)
-    return _tensor(data, as_dtype(dtype, "tensor"), as_device(device), requires_grad)
+    return tensor_of(data, as_dtype(dtype, "tensor"), as_device(device), requires_grad)
 
 
 _NOTHING = np.empty(0, object)
 
 
-def _tensor(data: Any, dtype: Any, device: Any, requires_grad: bool, stacklevel: int = 3) -> Tensor:
+def tensor_of(
+    data: Any, dtype: Any, device: Any, requires_grad: bool, stacklevel: int = 3
+) -> Tensor:
     if isinstance(data, Tensor):
         warnings.warn(
             "To copy construct from a tensor, it is recommended to use "
@@ -356,7 +358,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
         return result.to(device, as_dtype(dtype, "as_tensor"))
     if type(data) in (list, tuple, int, float, bool):
         return tensor.forward(data, dtype=dtype, device=device)
-    return _tensor(data, as_dtype(dtype, "as_tensor"), as_device(device), False)
+    return tensor_of(data, as_dtype(dtype, "as_tensor"), as_device(device), False)
 
 
 @composite()

@@ -10,7 +10,7 @@ from taper.core.tensor import Tensor
 from taper.ops.arithmetic import conj
 from taper.ops.conditional import where
 from taper.ops.declare import operator
-from taper.ops.exponential import _one
+from taper.ops.exponential import one_like
 from taper.ops.power import rsqrt, sqrt
 
 
@@ -248,7 +248,7 @@ def _(grad, input):
 @operator(hidden=True, promote="result_type", elementwise=True)
 def tanh_backward(grad_output: Tensor, output: Tensor) -> Tensor:
     """The gradient of `tanh`, from its result."""
-    slope = np.subtract(_one(output), np.multiply(output, output))
+    slope = np.subtract(one_like(output), np.multiply(output, output))
     return np.multiply(grad_output, np.conjugate(slope) if slope.dtype.kind == "c" else slope)
 
 
@@ -307,7 +307,7 @@ def sinc(input: Tensor) -> Tensor:
     """
     angle = np.multiply(input, input.dtype.type(np.pi))
     is_zero = np.equal(input, 0)
-    return np.where(is_zero, _one(input), np.true_divide(np.sin(angle), angle))
+    return np.where(is_zero, one_like(input), np.true_divide(np.sin(angle), angle))
 
 
 @sinc.derivative("input")

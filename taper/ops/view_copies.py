@@ -9,7 +9,7 @@ import numpy as np
 from taper.core.tensor import Tensor
 from taper.ops.declare import Operator, composite, operator
 from taper.ops.index import alias, placed, select, slice_dim
-from taper.ops.split import _checked_dim, _checked_sizes, equal_sizes, narrow, split_sizes, unbind
+from taper.ops.split import checked_dim, checked_sizes, equal_sizes, narrow, split_sizes, unbind
 from taper.ops.strided import checked_window, strided, unfold
 from taper.ops.transpose import permute, t, transpose
 from taper.ops.view import expand, squeeze_all, squeeze_dim, squeeze_dims, unsqueeze, view
@@ -127,8 +127,8 @@ def split_with_sizes_copy(input: Tensor, split_sizes: Any, dim: int = 0) -> Any:
         >>> torch.split_with_sizes_copy(torch.arange(3), [1, 2])
         (tensor([0]), tensor([1, 2]))
     """
-    at = _checked_dim("split_with_sizes", input, dim)
-    return _copies[split_sizes_op](input, _checked_sizes(input, split_sizes, at), at)
+    at = checked_dim("split_with_sizes", input, dim)
+    return _copies[split_sizes_op](input, checked_sizes(input, split_sizes, at), at)
 
 
 split_sizes_op = split_sizes
@@ -143,7 +143,7 @@ def split_copy(input: Tensor, split_size: int, dim: int = 0) -> Any:
         >>> torch.split_copy(torch.arange(3), 2)
         (tensor([0, 1]), tensor([2]))
     """
-    at = _checked_dim("split", input, dim)
+    at = checked_dim("split", input, dim)
     return _copies[split_sizes_op](input, equal_sizes(input._array.shape[at], split_size), at)
 
 
