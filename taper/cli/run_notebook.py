@@ -1,6 +1,6 @@
 """`taper run notebook.ipynb`: the code cells in order, in one namespace, last expressions echoed.
 
-With IPython installed (`pip install "taper[notebook]"`) its shell runs the cells, and magics and
+With IPython installed (the extra `notebook`) its shell runs the cells, and magics and
 shell lines do what they do in a notebook. Without it the cells are plain Python: magics that only
 set up the display are left out with a note, what would need a shell is refused before the first
 cell runs.
@@ -24,7 +24,7 @@ from importlib.util import find_spec
 from types import CodeType, ModuleType
 from typing import Any
 
-from taper.cli.run_program import ProgramMissing, become_main, begin_tracebacks_at, from_code
+from taper.cli.main_module import ProgramMissing, become_main, begin_tracebacks_at, from_code
 
 __all__ = ["Cell", "read_notebook", "run_notebook", "without_magics"]
 
