@@ -362,7 +362,8 @@ def owned_copy(grad: Tensor, leaf: Tensor) -> Tensor:
             copied[...] = array
             return wrap(copied)
         return wrap(array.copy())
-    return grad.detach().clone()  # type: ignore[no-any-return]
+    with_tangents = grad._tangents is not None and grad._edge is None
+    return (grad if with_tangents else grad.detach()).clone()  # type: ignore[no-any-return]
 
 
 getrefcount = sys.getrefcount

@@ -143,9 +143,7 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
     tangent = tangent_of(tensor, _open[number])
     if tangent is None:
         return UnpackedDualTensor(tensor.view_as(tensor), None)
-    primal = below(tensor, _open[number])
-    primal._base = tensor if tensor._base is None else tensor._base
-    return UnpackedDualTensor(primal, tangent)
+    return UnpackedDualTensor(below(tensor, _open[number]), tangent)
 
 
 class _set_fwd_grad_enabled:  # PyTorch's name
