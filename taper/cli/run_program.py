@@ -16,7 +16,6 @@ from types import CodeType
 from typing import Any
 
 from taper.cli.main_module import ProgramMissing, become_main, execute
-from taper.cli.run_notebook import run_notebook
 from taper.interop.torch_alias import as_torch
 
 __all__ = ["run"]
@@ -62,6 +61,9 @@ def run(arguments: list[str]) -> int:
                 raise ProgramMissing(f"unknown option {option}; {USAGE}")
             case [program, *rest]:
                 if program.endswith(".ipynb"):
+                    # Reading notebooks takes modules (7 ms) that programs don't need.
+                    from taper.cli.run_notebook import run_notebook
+
                     run_notebook(program, rest)
                 else:
                     run_file(program, rest)
