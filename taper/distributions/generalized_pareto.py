@@ -102,7 +102,7 @@ class GeneralizedPareto(Distribution):
     def variance(self) -> Tensor:
         xi = self.concentration
         finite = self.scale.pow(2) / ((1 - xi).pow(2) * (1 - 2 * xi))
-        return finite.masked_fill(xi >= 0.5, torch.inf)
+        return finite.masked_fill(xi >= 0.5, torch.nan)
 
     @property
     def mode(self) -> Tensor:

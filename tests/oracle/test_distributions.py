@@ -14,10 +14,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import torch.distributions  # noqa: E402
-
 import taper  # noqa: E402
-import taper.distributions  # noqa: E402
 
 NUMBERS = np.random.RandomState(7)
 
@@ -508,7 +505,10 @@ def test_divergence(p, q):
                     lambda one=one, other=other, library=library:
                     library.distributions.kl_divergence(one, other)
                 ))
-            check(*results, "float64", f"{first} {second}")
+            if type(results[0]) is RuntimeError:  # PyTorch doesn't broadcast these two
+                assert results[1].shape == (2,)
+            else:
+                check(*results, "float64", f"{first} {second}")
 
 
 def test_divergence_by_construction():
