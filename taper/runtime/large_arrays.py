@@ -20,7 +20,7 @@ from taper.core.storage import address_of
 
 __all__ = ["clear", "new_array"]
 
-_SMALLEST = 1 << 20  # bytes; malloc itself reuses what is smaller
+_SMALLEST = 1 << 17  # bytes; malloc itself reuses what is smaller
 _ALIGNED = 1 << 15  # bytes; from here on arrays begin at a cache line: vectors that cross one cost double
 _ROUNDED_TO = 1 << 16  # so that similar sizes can use each other's memory
 _MOST_BYTES = 1 << 28  # that wait in the pool
