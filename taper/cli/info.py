@@ -226,8 +226,8 @@ def describe_name(name: str) -> list[str]:
     lines.append(f"value: {found!r}" if place is None else f"defined: {_place(*place)}")
     if callable(found):
         with contextlib.suppress(TypeError, ValueError):  # built in, or made without one
-            text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(found)))
-            lines.append(f"signature: {name.rpartition('.')[2]}{text}")
+            parameters = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(found)))
+            lines.append(f"signature: {name.rpartition('.')[2]}{parameters}")
     if not isinstance(found, (str, int, float)) and (text := inspect.getdoc(found)):
         lines += ["", textwrap.indent(text, "    ")]
     return lines

@@ -244,8 +244,8 @@ _ONE = {
 
     Example:
         >>> import taper as torch
-        >>> torch.fft.ifft(torch.tensor([1., 1.]))
-        tensor([1.+0.j, 0.+0.j])
+        >>> torch.fft.ifft(torch.fft.fft(torch.tensor([1., 2.])))
+        tensor([1.+0.j, 2.+0.j])
     """),
     "rfft": (_rfft, r"""Computes `fft` of real values; keeps the n//2 + 1 non-redundant ones.
 
