@@ -23,9 +23,10 @@ import numpy as np
 
 __all__ = ["Difference", "compare", "compiled", "explain", "run", "shorten"]
 
+# Programs compute with numbers up to 200 (16 in half precision); their differences may be small.
 TOLERANCES = {
-    "torch.float64": 1e-11, "torch.complex128": 1e-11, "torch.float32": 4e-5,
-    "torch.complex64": 4e-5, "torch.float16": 2e-2, "torch.bfloat16": 1e-1,
+    "torch.float64": 1e-11, "torch.complex128": 1e-11, "torch.float32": 2e-4,
+    "torch.complex64": 2e-4, "torch.float16": 2e-2, "torch.bfloat16": 1e-1,
 }  # fmt: skip
 
 
@@ -97,6 +98,8 @@ def compiled(statements: list[str]) -> list[types.CodeType]:
 
 def described(error: Exception) -> tuple[str, str]:
     message = str(error).split("\n")[0].split(" Hint:")[0]
+    # Which of its kernels PyTorch names is its own affair.
+    message = re.sub(r'^"\w+" not implemented', '"…" not implemented', message)
     if isinstance(error, IndexError):
         # With None and ellipsis in an index, PyTorch counts dimensions as it goes.
         message = re.sub(r"for dimension \d+", "for dimension", message)
@@ -107,8 +110,8 @@ def observed(variables: dict[str, Any], module: Any, is_final: bool = False) -> 
     seen: dict[str, Any] = {}
     owners: dict[int, str] = {}
     for name, value in variables.items():
-        if name in ("torch", "handle") or name.startswith("__"):
-            continue
+        if name in ("torch", "handle", "net") or name.startswith("__"):
+            continue  # a module is known by what it computes
         if isinstance(value, module.Tensor):
             aspects = observed_tensor(value)
             if is_final:
@@ -242,10 +245,10 @@ def is_same_error(
     """The same type, and a message that opens with the same words; more may follow."""
     if " is a view and its base" in wanted[1]:
         return True  # whatever else is wrong with the statement
-    if wanted[0] != got[0]:
-        return False
     if all(any(words in error[1] for words in ERRORS_OF_BACKWARD) for error in (wanted, got)):
         return True
+    if wanted[0] != got[0]:
+        return False
     for words in (" is a view and ", " created in "):
         if words in wanted[1] and words in got[1]:
             return True

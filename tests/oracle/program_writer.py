@@ -5,12 +5,13 @@ from what two correct libraries may answer differently: values that overflow, co
 numbers that sit on the edge up to rounding, layouts that nobody promises. Statements that raise
 are part of it: a share of them stays in the program.
 
-The statements themselves are in random_values.py, random_views.py and random_changes.py; they
-register with `family`. `write_program` of random_programs.py is what to call.
+The statements themselves are in random_values.py, random_views.py and the other files named so;
+they register with `family`. `write_program` of random_programs.py is what to call.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Callable
@@ -21,6 +22,7 @@ __all__ = ["FAMILIES", "Writer", "family"]
 MOST_ELEMENTS = 150
 MOST_STATEMENTS = 16
 LARGEST_FLOAT = 200.0
+LARGEST_HALF = 16.0  # where functions such as the sine still make something of the digits
 LARGEST_INTEGER = 10_000
 
 # Which dtypes a program's leaves have. Programs without float32 are compared at float64's
@@ -33,6 +35,8 @@ PALETTES = (
     (1, ("complex128", "float64", "bool")),
     (1, ("float16", "float32", "int8", "int16")),
     (1, ("bfloat16", "float32", "int64")),
+    (1, ("float16", "float16", "bool")),
+    (1, ("bfloat16", "bfloat16", "int64")),
 )
 
 Family = Callable[["Writer"], "str | None"]
@@ -153,6 +157,9 @@ class Writer:
         except Exception as error:
             # Errors of names and syntax would be this file's own.
             assert not isinstance(error, (NameError, SyntaxError)), statement
+            if is_missing(error) or self.shows_what_is_kept(error):
+                self.rebuild()
+                return False
             if self.errors < 2 and self.chance(0.2):
                 self.errors += 1
                 self.statements.append(statement)
@@ -188,6 +195,13 @@ class Writer:
             if name not in known
         )
 
+    def shows_what_is_kept(self, error: Exception) -> bool:
+        """Whether the error tells which of its inputs one of several steps has kept."""
+        return "modified by an inplace operation" in str(error) and any(
+            CONTIGUOUS in statement or "nn.functional" in statement or "net(" in statement
+            for statement in self.statements
+        )
+
     def rebuild(self) -> None:
         """Back to the state after the statements that were kept."""
         self.variables = {"torch": self.torch}
@@ -209,6 +223,8 @@ class Writer:
         limit = (
             LARGEST_FLOAT if tensor.is_floating_point() or tensor.is_complex() else LARGEST_INTEGER
         )
+        if tensor.dtype.itemsize == 2 and limit == LARGEST_FLOAT:
+            limit = LARGEST_HALF
         return largest <= limit  # False for NaN
 
     # -- choosing --------------------------------------------------------------------------------
@@ -242,6 +258,67 @@ class Writer:
 
     def pick_number(self) -> str | None:
         return self.pick(lambda tensor: tensor.is_floating_point() or tensor.is_complex())
+
+    def material(
+        self, shape: tuple[int, ...], like: str | None = None, complex_too: bool = True
+    ) -> tuple[str | None, str]:
+        """A variable, and an expression of this shape with its elements (or others, of its dtype).
+
+        `like` names a variable whose dtype the expression shall have. Without material: None.
+        """
+
+        def accepts(tensor: Any) -> bool:
+            if not tensor.numel() or is_ghost(tensor) or not is_readable(tensor):
+                return False
+            if like is not None:
+                return bool(tensor.dtype == self.value(like).dtype)
+            return bool(tensor.is_floating_point() or (complex_too and tensor.is_complex()))
+
+        name = None
+        if self.chance(0.5):
+            name = self.pick(lambda tensor: accepts(tensor) and tuple(tensor.shape) == shape)
+        name = name or self.pick(accepts)
+        if name is None:
+            return None, ""
+        tensor = self.value(name)
+        if tuple(tensor.shape) == shape:
+            return name, name
+        count, given = math.prod(shape), tensor.numel()
+        text = f"{name}.flatten()"
+        if given < count:
+            text += f".repeat({-(-count // given)})"
+        if given % count:
+            text += f"[:{count}]"
+        return name, f"{text}.reshape({shape})"
+
+    def evaluate(self, expression: str) -> Any:
+        """What a deterministic expression would give now; None if it raises."""
+        with self.torch.no_grad():
+            try:
+                return eval(expression, dict(self.variables))
+            except Exception:
+                return None
+
+    def is_settled_expression(
+        self, expression: str, edge: float = 0.0, period: float = 0.0
+    ) -> bool:
+        value = self.evaluate(expression)
+        return value is not None and self.is_settled(value, edge, period)
+
+    def are_apart_expression(self, expression: str) -> bool:
+        """No two elements are near each other, and none are equal: whose index is found is open."""
+        value = self.evaluate(expression)
+        return (
+            value is not None
+            and self.are_apart(value)
+            and value.flatten().unique().numel() == value.numel()
+        )
+
+    def is_ordered_expression(self, expression: str) -> bool:
+        """Which of two elements is larger is no matter of rounding; exact ones may be equal."""
+        if self.is_exact() and self.is_settled_expression(expression, period=1e-9):
+            return True
+        return self.are_apart_expression(expression)
 
     def pick_changeable(self) -> str | None:
         """Mostly tensors that may be changed in place; now and then a leaf, for the error."""
@@ -283,12 +360,18 @@ class Writer:
         if tensor.is_complex():
             return self.is_settled(torch.view_as_real(tensor.detach().resolve_conj()), edge, period)
         values = tensor.detach().double()
-        if bool((values * 64 == (values * 64).round()).all()):
+        if self.is_exact() and bool((values * 64 == (values * 64).round()).all()):
             return True
         away = (values - edge).abs()
         if period:
             away = torch.minimum(away % period, period - away % period)
-        return bool((away > 0.01).all())
+        return bool((away > 0.01 + 8 * torch.finfo(tensor.dtype).eps * values.abs()).all())
+
+    def is_exact(self) -> bool:
+        """Whether nothing was computed by steps whose order is open: a zero may then be a zero."""
+        return not any(
+            CONTIGUOUS in statement or "_loss(" in statement for statement in self.statements
+        )
 
     def are_apart(self, tensor: Any) -> bool:
         """True if no two elements are so near that rounding could change their order."""
@@ -319,11 +402,16 @@ class Writer:
         before = dict(self.variables)
         self.statements.append("loss = torch.zeros(())")
         self.statements += [f"loss = loss + {term}" for term in terms]
-        self.statements.append("loss.backward()")
         self.rebuild()
-        if self.is_stable_backward():
-            return
-        self.statements, self.variables = kept, before
+        try:
+            exec("loss.backward()", self.variables)
+        except Exception as error:
+            is_open = is_missing(error) or self.shows_what_is_kept(error)
+        else:
+            is_open = not self.is_stable_backward()
+        self.statements.append("loss.backward()")
+        if is_open:
+            self.statements, self.variables = kept, before
 
     def is_stable_backward(self) -> bool:
         """Gradients are compared where they exist and are tame; raising is fine for some."""
@@ -331,6 +419,22 @@ class Writer:
             if is_leaf(tensor) and tensor.grad is not None and not self.is_tame_tensor(tensor.grad):
                 return False
         return True
+
+
+def is_missing(error: Exception) -> bool:
+    """Whether PyTorch just lacks what taper may have: kernels for half precision, derivatives for
+    complex numbers, the history of what is written into one of many views of plain numbers."""
+    words = (
+        "created in no_grad mode.*returns multiple views|"
+        "not implemented for '(Half|BFloat16)'|tensors of type: (Half|BFloat16)|"
+        "automatic differentiation for outputs with complex"
+    )
+    return bool(re.search(words, str(error)))
+
+
+def is_readable(tensor: Any) -> bool:
+    """Not a view that raises whenever it is used, since its base was changed."""
+    return "its base or another view" not in history(tensor)
 
 
 def is_changeable(tensor: Any) -> bool:
@@ -364,6 +468,17 @@ def is_row_major(tensor: Any) -> bool:
 
 
 CONTIGUOUS = ".clone(memory_format=torch.contiguous_format)"
+
+
+def own_layout(text: str) -> str:
+    """The expression with a contiguous value; one that opens with ~ also with its nodes hidden.
+
+    How results lie in memory that are computed by several steps is open, and of which nodes their
+    history is made: PyTorch's choice of steps is no promise.
+    """
+    if text.startswith("~"):
+        return f"({text[1:]}){CONTIGUOUS} * 1"
+    return f"({text}){CONTIGUOUS}"
 
 
 def contiguous(statement: str) -> str:

@@ -233,6 +233,8 @@ def inner_gradient(w: Writer) -> str | None:
     create = w.choice(["create_graph=True", "retain_graph=True"])
     # How a gradient is laid out in memory, expanded say, and how its graph looks, is open.
     gradient = f"torch.autograd.grad({output}.sum(), [{leaf}], {create})"
+    if not w.is_exact():  # what the gradient of several steps still depends on is open as well
+        return f"{w.fresh()} = {gradient}[0].detach().contiguous() * 1"
     return f"{w.fresh()} = {gradient}[0].contiguous() * 1 + 0"
 
 

@@ -13,6 +13,10 @@ from typing import Any
 
 # Importing the statements registers them.
 import random_changes  # noqa: F401
+import random_linear_algebra  # noqa: F401
+import random_networks  # noqa: F401
+import random_statistics  # noqa: F401
+import random_updates  # noqa: F401
 import random_values  # noqa: F401
 import random_views  # noqa: F401
 from program_writer import Writer

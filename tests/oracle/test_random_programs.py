@@ -148,9 +148,10 @@ def test_pytorch_equals_itself():
 
 
 def test_programs_cover_what_they_are_for():
-    names, errors, kinds, backwards = set(), 0, set(), 0
-    for number in range(150):
+    names, errors, kinds, backwards, calls = set(), 0, set(), 0, set()
+    for number in range(250):
         statements = random_programs.write_program(torch, f"coverage/{number}")
+        calls.update(re.findall(r"[a-z_.]*\w+(?=\()", "\n".join(statements)))
         result = run(statements, torch)
         errors += sum(error is not None for error in result.errors)
         backwards += statements[-1] == "loss.backward()" and result.errors[-1] is None
@@ -166,6 +167,13 @@ def test_programs_cover_what_they_are_for():
     assert len(names) > 60
     assert errors > 10
     assert backwards > 75
+    for family in (
+        "torch.linalg", "torch.fft", "torch.special", "torch.sparse", "torch.einsum", "torch.nn.",
+        "torch.nn.functional.conv", "torch.nn.functional.interpolate", "scatter", "index_",
+        "_loss", "_norm", "torch.unique", "quantile", "torch.manual_seed", "sort", "cum",
+    ):
+        assert any(family in call for call in calls), family
+    assert len(calls) > 400
 
 
 def test_a_wrong_library_is_caught_and_the_program_shortened():

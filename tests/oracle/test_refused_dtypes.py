@@ -38,6 +38,7 @@ ACCEPTED = {
     ),
     **dict.fromkeys(["conv_tbc", "affine_grid_generator", "gradient"],
                     ("bool", "computed by products and differences of 0 and 1")),
+    "linalg.solve_triangular": ("bool uint8 int64", "operands that promote are broadcast first"),
     "nn.functional.max_pool1d_with_indices": ("uint8 int64", "max_pool1d refuses integers"),
     **dict.fromkeys(["complex", "polar", "view_as_complex"],
                     ("float16", "no complex numbers of half precision")),
