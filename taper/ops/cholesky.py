@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from taper.core.dtype import from_numpy_dtype
+from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
 from taper.core.user_warning import warn_once
 from taper.kernels import lapack
@@ -160,6 +162,12 @@ def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
         raise RuntimeError(
             f"Incompatible matrix sizes for cholesky_solve: each A matrix is {L.shape[-2]} by "
             f"{L.shape[-1]} but each b matrix is {B.shape[-2]} by {B.shape[-1]}"
+        )
+    if L.dtype != B.dtype:
+        b, a = (scalar_type_name(from_numpy_dtype(x.dtype)) for x in (B, L))
+        raise RuntimeError(
+            f"Expected b and A to have the same dtype, but found b of type {b} and A of type {a} "
+            "instead."
         )
     check_batches(L, B)
     return lapack.cholesky_solve(L, B, upper)

@@ -72,7 +72,7 @@ def slogdet(A: Tensor) -> Any:
 def _(grads, result0, A):
     grad_sign, grad_log = grads
     if grad_log is None and (grad_sign is None or not A.is_complex()):
-        return taper.zeros_like(A)
+        return None
     scale = taper.zeros_like(result0) if grad_log is None else grad_log.to(A.dtype)
     if A.is_complex() and grad_sign is not None:
         # The phase moves with the imaginary part of trace(inverse(A) dA).

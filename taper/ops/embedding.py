@@ -216,28 +216,29 @@ def pool_bags(
     return result, np.empty(0, np.int64), none, none.copy(), bags, sizes
 
 
-@pool_bags.derivative("weight", "per_sample_weights")
-def _(grad, weight, per_sample_weights, weight_shape, indices, bags, sizes, result3, needs, mode,
-      padding_idx, scale_grad_by_freq):
-    index = indices.reshape(-1)
+@pool_bags.derivative("weight")
+def _(grad, per_sample_weights, weight_shape, indices, bags, sizes, result3, mode, padding_idx,
+      scale_grad_by_freq):
     if mode == 2:
         filled = (sizes > 0).unsqueeze(1).to(grad.dtype)
-        return grad.new_zeros(weight_shape).scatter_add(0, result3, grad * filled), None
+        return grad.new_zeros(weight_shape).scatter_add(0, result3, grad * filled)
     if mode == 1:
         grad = grad / sizes.clamp(min=1).unsqueeze(1).to(grad.dtype)
     rows = grad.index_select(0, bags)
-    for_weight = for_samples = None
-    if needs[0]:
-        scaled = rows if per_sample_weights is None else rows * per_sample_weights.reshape(-1, 1)
-        for_weight = embedding_gradient(
-            scaled, index, weight_shape[0], padding_idx, scale_grad_by_freq
-        )
-    if needs[1]:
-        for_samples = (embedding(weight, index) * rows).sum(1)
-        if padding_idx >= 0:
-            for_samples = for_samples.masked_fill(index == padding_idx, 0)
-        for_samples = for_samples.reshape(per_sample_weights.shape)
-    return for_weight, for_samples
+    if per_sample_weights is not None:
+        rows = rows * per_sample_weights.reshape(-1, 1)
+    return embedding_gradient(
+        rows, indices.reshape(-1), weight_shape[0], padding_idx, scale_grad_by_freq
+    )
+
+
+@pool_bags.derivative("per_sample_weights")
+def _(grad, weight, per_sample_weights_shape, indices, bags, padding_idx):
+    index = indices.reshape(-1)
+    found = (embedding(weight, index) * grad.index_select(0, bags)).sum(1)
+    if padding_idx >= 0:
+        found = found.masked_fill(index == padding_idx, 0)
+    return found.reshape(per_sample_weights_shape)
 
 
 @composite("embedding_bag")

@@ -14,7 +14,6 @@ from taper.kernels import lapack
 from taper.ops.arithmetic import conj
 from taper.ops.declare import composite, operator
 from taper.ops.matrix_checks import (
-    check_dtype,
     check_equation,
     check_square,
     singular_error,
@@ -226,7 +225,6 @@ def is_vector_case(A: Tensor, B: Tensor) -> bool:
 def _check_solve(A: Tensor, B: Tensor, left: bool) -> None:
     name = "linalg.solve"
     check_square(A._array, name)
-    check_dtype(B._array, name)
     if A.dtype is not B.dtype:
         raise RuntimeError(
             f"{name}: Expected A and B to have the same dtype, but found A of type "
@@ -266,7 +264,7 @@ def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
 # -- triangular ----------------------------------------------------------------------------------
 
 
-@operator("linalg.solve_triangular", out=True, kinds="fc",
+@operator("linalg.solve_triangular", out=True, promote="result_type", kinds="fc",
           kernel="triangular_solve_cpu", node="LinalgSolveTriangularBackward0")
 def solve_triangular(
     A: Tensor, B: Tensor, *, upper: bool, left: bool = True,
