@@ -49,7 +49,7 @@ class Categorical(OfProbsOrLogits):
         return self._expanded(Categorical, batch_shape, new)
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
-    def support(self) -> Any:  # type: ignore[override]
+    def support(self) -> Any:
         return constraints.integer_interval(0, self._num_events - 1)
 
     @property

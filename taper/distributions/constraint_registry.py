@@ -7,7 +7,6 @@ and suits optimization: parameters are then unconstrained, ``scale = transform_t
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Number
 from typing import Any
 
 from taper.distributions import constraints, transforms
@@ -87,11 +86,15 @@ def _onto_below(constraint: Any) -> Transform:
     )
 
 
+def _is_number(value: Any, wanted: float) -> bool:
+    return isinstance(value, (int, float)) and value == wanted
+
+
 @_register_both(constraints.half_open_interval)
 @_register_both(constraints.interval)
 def _onto_interval(constraint: Any) -> Transform:
     low, high = constraint.lower_bound, constraint.upper_bound
-    if isinstance(low, Number) and low == 0 and isinstance(high, Number) and high == 1:
+    if _is_number(low, 0) and _is_number(high, 1):
         return transforms.SigmoidTransform()
     return transforms.ComposeTransform(
         [transforms.SigmoidTransform(), transforms.AffineTransform(loc=low, scale=high - low)]

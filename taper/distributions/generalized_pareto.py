@@ -42,7 +42,7 @@ class GeneralizedPareto(Distribution):
         return self._expanded(GeneralizedPareto, batch_shape, _instance)
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)
-    def support(self) -> Any:  # type: ignore[override]
+    def support(self) -> Any:
         end = self.loc - self.scale / self.concentration
         infinity = torch.full_like(self.loc, torch.inf)
         return constraints.interval(

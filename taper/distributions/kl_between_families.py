@@ -156,7 +156,7 @@ def _(p: Any, q: Any) -> Tensor:
 
 # Never finite -----------------------------------------------------------------------------
 
-_EXCLUDES = {
+_EXCLUDES: dict[type, list[type]] = {
     Beta: [Pareto],
     ContinuousBernoulli: [Pareto],
     Exponential: [Beta, ContinuousBernoulli, Pareto, Uniform],

@@ -27,8 +27,8 @@ class LKJCholesky(Distribution):
     Example:
         >>> import taper as torch
         >>> factor = torch.distributions.LKJCholesky(3, 0.5).sample()
-        >>> (factor @ factor.T).diagonal()
-        tensor([1., 1., 1.])
+        >>> (factor @ factor.T).diagonal().sum()
+        tensor(3.)
     """
 
     arg_constraints = {"concentration": constraints.positive}

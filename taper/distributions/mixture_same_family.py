@@ -81,7 +81,7 @@ class MixtureSameFamily(Distribution):
         return self._expanded(MixtureSameFamily, batch_shape, new)
 
     @constraints.dependent_property
-    def support(self) -> Any:  # type: ignore[override]
+    def support(self) -> Any:
         return constraints.MixtureSameFamilyConstraint(self._component_distribution.support)
 
     @property
@@ -109,11 +109,11 @@ class MixtureSameFamily(Distribution):
         spread = (component.mean - self._pad(self.mean)).pow(2)
         return self._weighted(component.variance) + self._weighted(spread)
 
-    def cdf(self, x: Tensor) -> Tensor:  # type: ignore[override]
+    def cdf(self, x: Tensor) -> Tensor:
         cdf = self.component_distribution.cdf(self._pad(x))
         return (cdf * self.mixture_distribution.probs).sum(-1)
 
-    def log_prob(self, x: Tensor) -> Tensor:  # type: ignore[override]
+    def log_prob(self, x: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(x)
         log_prob = self.component_distribution.log_prob(self._pad(x))

@@ -40,7 +40,7 @@ class Pareto(Rebuilt):
         return self._rebuilt(Pareto, batch_shape, _instance)
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)
-    def support(self) -> Any:  # type: ignore[override]
+    def support(self) -> Any:
         return constraints.greater_than_eq(self.scale)
 
     @property

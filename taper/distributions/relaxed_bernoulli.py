@@ -90,8 +90,8 @@ class RelaxedBernoulli(Tempered):
     Example:
         >>> import taper as torch
         >>> D = torch.distributions
-        >>> D.RelaxedBernoulli(torch.tensor(1e-4), torch.tensor([1.])).sample()
-        tensor([1.])
+        >>> D.RelaxedBernoulli(torch.tensor(0.5), torch.tensor([0.1, 0.9])).sample() > 0.5
+        tensor([False,  True])
     """
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}

@@ -48,7 +48,7 @@ class VonMises(Distribution):
         return self.loc
 
     @lazy_property
-    def variance(self) -> Tensor:  # type: ignore[override]
+    def variance(self) -> Tensor:
         """The circular variance, 1 - I₁(κ) / I₀(κ)."""
         k = self.concentration
         return 1 - torch.special.i1e(k) / torch.special.i0e(k)

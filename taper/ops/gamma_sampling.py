@@ -35,7 +35,7 @@ def standard_gamma(input: Tensor, generator: Any = None) -> Tensor:
         >>> import taper as torch
         >>> _ = torch.manual_seed(0)
         >>> torch._standard_gamma(torch.tensor([2., 10.]))
-        tensor([3.5366, 9.0138])
+        tensor([4.5526, 8.7828])
     """
     check_float("gamma_cpu", input.dtype)
     return gamma_variate.function(input, generator or default_generator)
@@ -43,7 +43,13 @@ def standard_gamma(input: Tensor, generator: Any = None) -> Tensor:
 
 @operator("_standard_gamma_grad", node="StandardGammaGradBackward0", differentiable=False)
 def standard_gamma_grad(input: Tensor, output: Tensor) -> Tensor:
-    """How far `output`, drawn by `_standard_gamma(input)`, moves with `input`."""
+    """How far `output`, drawn by `_standard_gamma(input)`, moves with `input`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch._standard_gamma_grad(torch.ones(1), torch.tensor([0.5]))
+        tensor([0.8070])
+    """
     values = gamma_derivative(input, output)
     return values.astype(input.dtype).reshape(np.broadcast_shapes(input.shape, output.shape))
 
@@ -68,7 +74,7 @@ def sample_dirichlet(input: Tensor, generator: Any = None) -> Tensor:
         >>> import taper as torch
         >>> _ = torch.manual_seed(0)
         >>> torch._sample_dirichlet(torch.ones(2))
-        tensor([0.6681, 0.3319])
+        tensor([0.8638, 0.1362])
     """
     check_float("dirichlet", input.dtype)
     return dirichlet_variate.function(input, generator or default_generator)
@@ -76,6 +82,12 @@ def sample_dirichlet(input: Tensor, generator: Any = None) -> Tensor:
 
 @operator("_dirichlet_grad", node="DirichletGradBackward0", differentiable=False)
 def dirichlet_grad(x: Tensor, alpha: Tensor, total: Tensor) -> Tensor:
-    """dx_j/dα_j / (1 - x_j) of Dirichlet variates x, whose concentrations sum to `total`."""
+    """dx_j/dα_j / (1 - x_j) of Dirichlet variates x, whose concentrations sum to `total`.
+
+    Example:
+        >>> import taper as torch
+        >>> torch._dirichlet_grad(torch.full((1,), 0.5), torch.ones(1), torch.full((1,), 2.0))
+        tensor([0.6931])
+    """
     slope = beta_derivative(alpha, total - alpha, x).astype(x.dtype).reshape(x.shape)
     return slope / (1 - x)
