@@ -120,13 +120,17 @@ class VectorCode:
         iota = f"<{', '.join(f'i64 {i}' for i in range(lanes))}>"
         offsets = text.value(f"mul {whole} {steps}, {iota}")
         places = text.value(f"getelementptr i8, ptr {pointer}, {whole} {offsets}")
-        found = text.intrinsic(
+        found = self.gather_from(places, memory, SIZE_OF[kind], mask or "splat (i1 true)")
+        return self.from_memory(found, kind)
+
+    def gather_from(self, places: str, memory: str, size: int, mask: str) -> str:
+        """Values of an LLVM type from a vector of pointers; zeros outside of the mask."""
+        lanes = self.lanes
+        return self.text.intrinsic(
             f"<{lanes} x {memory}>", f"llvm.masked.gather.v{lanes}{_SUFFIX[memory]}.v{lanes}p0",
-            [(f"<{lanes} x ptr>", places), ("i32", str(SIZE_OF[kind])),
-             (f"<{lanes} x i1>", mask or "splat (i1 true)"),
+            [(f"<{lanes} x ptr>", places), ("i32", str(size)), (f"<{lanes} x i1>", mask),
              (f"<{lanes} x {memory}>", "zeroinitializer")],
         )
-        return self.from_memory(found, kind)
 
     def every_second(self, pointer: str, kind: str, mask: str | None) -> str:
         """Values with one element between them, which is not touched: it may lie outside."""

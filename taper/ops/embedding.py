@@ -39,7 +39,7 @@ def _check_index_type(function: str, index: Any) -> None:
     )
 
 
-@operator()
+@operator(native="native_indexing.embedding")
 def embedding(
     weight: Tensor, indices: Tensor, padding_idx: int = -1, scale_grad_by_freq: bool = False,
     sparse: bool = False,

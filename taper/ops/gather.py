@@ -68,7 +68,7 @@ def require_in_range(index: Any, size: int, dim: int) -> None:
         raise RuntimeError(str(error)) from None
 
 
-@operator(method=True, out=True, with_out=same_dtype_apart)
+@operator(method=True, out=True, with_out=same_dtype_apart, native="native_indexing.gather")
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """Picks elements along `dim`: ``y[i][j] = x[i][index[i][j]]`` for a matrix and dim 1.
 
@@ -141,7 +141,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     return gather(input, dim, indices)
 
 
-@operator(method=True, out=True, with_out=set_apart)
+@operator(method=True, out=True, with_out=set_apart, native="native_indexing.index_select")
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """Picks whole slices along `dim` by the numbers in the vector `index`.
 
