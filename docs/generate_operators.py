@@ -29,7 +29,7 @@ PAGES = DOCS / "operators"
 COMMAND = "python docs/generate_operators.py"
 _KINDS = {"b": "bool", "i": "integers", "f": "floating point", "c": "complex"}
 _SECTIONS = "Args|Shape|Dtype|Raises|Returns|Source|See also"
-_ARGUMENT = r"[`\w][\w.`]*(?:, [\w`]+)*(?: \([^)]*\))?(?::\s|, or\s)"
+_ARGUMENT = r"(?!default:)[`\w][\w.`]*(?:, [\w`]+)*(?: \([^)]*\))?(?::\s|, or\s)"
 
 
 def public_operators() -> dict[str, Operator]:
@@ -242,17 +242,16 @@ def _sections_of(block: str) -> tuple[str, list[str]]:
 
 def _section(title: str, lines: list[str]) -> str:
     """One bullet; if it explains several arguments or errors, a bullet for each below it."""
-    indents = [len(line) - len(line.lstrip()) for line in lines]
     items: list[str] = []
-    for line, indent in zip(lines, indents, strict=True):
-        # An argument begins at the indentation of the first, or behind a gap or semicolon.
-        pieces = re.split(rf"(?:;\s+|\s{{4,}})(?={_ARGUMENT})", line.strip())
-        if not items or (indent == indents[0] and re.match(_ARGUMENT, pieces[0])):
+    for line in lines:
+        # An argument begins on a line of its own, or behind a gap or semicolon.
+        pieces = re.split(rf"(?:;\s+|\s{{2,}})(?={_ARGUMENT})", line.strip())
+        if not items or re.match(_ARGUMENT, pieces[0]):
             items += pieces
         else:
             items[-1] += " " + pieces[0]
             items += pieces[1:]
-    items = [_inline(" ".join(item.split())) for item in items]
+    items = [_inline(" ".join(item.split()).removesuffix(";")) for item in items]
     if len(items) < 2:
         return f"- **{title}** " + "".join(items)
     return f"- **{title}**" + "".join(f"\n  - {item}" for item in items)

@@ -210,7 +210,7 @@ def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = 
     """Maxima of windows that divide sequences into `output_size` parts.
 
     Shape:    (N, C, L) or (C, L) → (N, C, output_size)
-    return_indices: also return where each maximum stands
+    Args:     return_indices: also return where each maximum stands
     Example:
         >>> import taper as torch
         >>> torch.nn.functional.adaptive_max_pool1d(torch.tensor([[1., 3., 2., 0.]]), 2)
