@@ -34,7 +34,6 @@ class BatchedArray(np.lib.mixins.NDArrayOperatorsMixin):
     __slots__ = ("dtype", "inner", "level", "shape")
     device = devices.CPU
     layout = devices.strided
-    base = None
 
     def __init__(self, inner: Any, level: Level) -> None:
         self.inner = inner
@@ -67,6 +66,12 @@ class BatchedArray(np.lib.mixins.NDArrayOperatorsMixin):
         """Those of one sample."""
         inner = self.inner
         return inner[0, ...].flags if inner.shape[0] else inner.flags
+
+    @property
+    def base(self) -> Any:
+        """The ndarray whose memory it is: the same for an array and its views."""
+        base = self.inner.base
+        return self.inner if base is None else base
 
     @property
     def address(self) -> int:
@@ -233,7 +238,7 @@ class BatchedArray(np.lib.mixins.NDArrayOperatorsMixin):
 def _method(name: str, function: Any) -> Any:
     """The method of arrays that a function of NumPy stands for."""
     def method(self: BatchedArray, *args: Any, **options: Any) -> Any:
-        return function(self, *args, **options)
+        return self.__array_function__(function, (), (self, *args), options)
 
     method.__name__ = name
     return method

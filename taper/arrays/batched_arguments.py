@@ -14,8 +14,8 @@ from taper.arrays.batched import BatchedArray, axes_behind
 from taper.arrays.levels import Level, shapes_error
 
 __all__ = [
-    "RULES", "aligned", "batched", "behind", "each_sample", "expanded", "given_out", "is_at",
-    "ndim_of", "rule", "together", "youngest",
+    "RULES", "aligned", "batched", "behind", "dimensions", "each_sample", "expanded",
+    "given_out", "is_at", "ndim_of", "rule", "together", "youngest",
 ]
 
 ndarray = np.ndarray
@@ -77,9 +77,14 @@ def aligned(value: Any, level: Level, ndim: int) -> Any:
     return inner.reshape((inner.shape[0], *(1,) * missing, *value.shape))
 
 
+def dimensions(value: Any) -> int:
+    """How many dimensions one sample has: np.ndim, without the way through NumPy."""
+    return value.ndim if hasattr(value, "ndim") else np.ndim(value)
+
+
 def ndim_of(values: Any) -> int:
     """The most dimensions that one sample of any of these has."""
-    return max([v.ndim if hasattr(v, "ndim") else np.ndim(v) for v in values])
+    return max([dimensions(v) for v in values])
 
 
 def together(values: Any, level: Level) -> list[Any]:

@@ -12,6 +12,7 @@ from taper.arrays.batched_arguments import (
     RULES,
     aligned,
     batched,
+    dimensions,
     each_sample,
     expanded,
     given_out,
@@ -123,7 +124,7 @@ def _copyto(
 
 @rule(np.putmask)
 def _putmask(level: Level, a: Any, mask: Any, values: Any) -> None:
-    if np.ndim(values) and np.shape(values) != a.shape:
+    if dimensions(values) and np.shape(values) != a.shape:
         each_sample(np.putmask, level, (a, mask, values), {})
         return
     _copyto(level, a, values, "unsafe", mask)

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.batched import BatchedArray
-from taper.arrays.batched_arguments import RULES, each_sample, given_out, is_at, rule, together
+from taper.arrays.batched_arguments import (
+    RULES,
+    dimensions,
+    each_sample,
+    given_out,
+    is_at,
+    rule,
+    together,
+)
 from taper.arrays.batched_ufuncs import outer_products
 from taper.arrays.levels import Level
 
@@ -17,11 +25,13 @@ __all__: list[str] = []
 
 @rule(np.matmul)
 def _matmul(level: Level, a: Any, b: Any, **options: Any) -> Any:
-    m, n = np.ndim(a), np.ndim(b)
+    m, n = dimensions(a), dimensions(b)
     if is_at(a, level) and not is_at(b, level) and n == 2 and m >= 1:
         return BatchedArray(_rows_times(a.inner, b, **options), level)
     if is_at(b, level) and not is_at(a, level) and m == 2 and n == 1:
         return BatchedArray(_rows_times(b.inner, a.swapaxes(0, 1), **options), level)
+    if m == n == 1 and not options:
+        return BatchedArray(_dot_products(a, b, level), level)
     vector_first, vector_second = m == 1, n == 1
     first = a[None, :] if vector_first else a
     second = b[:, None] if vector_second else b
@@ -42,6 +52,17 @@ def _matmul(level: Level, a: Any, b: Any, **options: Any) -> Any:
     return BatchedArray(result, level)
 
 
+def _dot_products(a: Any, b: Any, level: Level) -> Any:
+    """The product of two vectors, for each sample."""
+    if a.shape != b.shape:
+        raise ValueError(f"matmul: vectors of {a.shape[0]} and {b.shape[0]} elements")
+    first = a.inner if is_at(a, level) else a
+    second = b.inner if is_at(b, level) else b
+    if first.dtype.kind == "c":
+        return np.add.reduce(first * second, -1)
+    return np.vecdot(first, second)
+
+
 def _rows_times(rows: Any, matrix: Any, **options: Any) -> Any:
     """``rows @ matrix`` with all rows of all samples in one product."""
     if rows.ndim == 2:
@@ -54,7 +75,7 @@ def _rows_times(rows: Any, matrix: Any, **options: Any) -> Any:
 
 @rule(np.dot)
 def _dot(level: Level, a: Any, b: Any, out: Any = None) -> Any:
-    m, n = np.ndim(a), np.ndim(b)
+    m, n = dimensions(a), dimensions(b)
     if not m or not n:
         return given_out(np.multiply(a, b), out)
     if n <= 2:

@@ -13,6 +13,7 @@ from taper.arrays.batched_arguments import (
     aligned,
     batched,
     behind,
+    dimensions,
     each_sample,
     expanded,
     is_at,
@@ -82,7 +83,7 @@ def _call_ufunc(
 def _elementwise(ufunc: Any, level: Level, inputs: Any, out: Any, options: Any) -> Any:
     ndim = 0
     for value in inputs:
-        ndim = max(ndim, len(value.shape) if hasattr(value, "shape") else np.ndim(value))
+        ndim = max(ndim, dimensions(value))
     if out is not None:
         return _into(ufunc, level, inputs, out, options, ndim)
     if "where" in options:
@@ -132,7 +133,7 @@ def _core_dimensions(ufunc: Any) -> Callable[..., Any]:
              for core in ufunc.signature.split("->")[0][1:-1].split("),(")]
 
     def call(level: Level, *inputs: Any, **options: Any) -> Any:
-        loops = max([np.ndim(v) - core for v, core in zip(inputs, cores, strict=True)])
+        loops = max([dimensions(v) - core for v, core in zip(inputs, cores, strict=True)])
         lifted = [aligned(v, level, loops + core)
                   for v, core in zip(inputs, cores, strict=True)]
         return batched(ufunc(*lifted, **options), level)
@@ -172,7 +173,7 @@ def _reduceat(ufunc: Any, level: Level, array: Any, indices: Any, axis: int = 0,
 
 
 def _outer(ufunc: Any, level: Level, first: Any, second: Any, **options: Any) -> Any:
-    n = np.ndim(second)
+    n = dimensions(second)
     return ufunc(first.reshape(first.shape + (1,) * n), second, **options)
 
 
@@ -185,8 +186,8 @@ def _at(ufunc: Any, level: Level, array: Any, index: Any, *values: Any) -> None:
     if place.source is not None or any(_is_older(p, level) for p in (*parts, *values)):
         each_sample(ufunc.at, level, (array, index, *values), {})
         return
-    ndim = np.ndim(array[index]) if values else 0
-    if any([np.ndim(v) > ndim for v in values]):
+    ndim = dimensions(array[index]) if values else 0
+    if any([dimensions(v) > ndim for v in values]):
         each_sample(ufunc.at, level, (array, index, *values), {})
         return
     ufunc.at(array.inner, place.index, *[aligned(v, level, ndim) for v in values])

@@ -4,7 +4,7 @@ none of them can do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
@@ -12,7 +12,8 @@ from typing import Any
 
 __all__ = [
     "Level", "Running", "batched_like", "control_flow_error", "in_place_error", "is_batched",
-    "item_error", "outside", "running", "running_levels", "shapes_error", "started",
+    "item_error", "outside", "recording_draws", "running", "running_levels", "running_recorder",
+    "shapes_error",
 ]
 
 _next_number = count(1).__next__
@@ -24,21 +25,33 @@ class Level:
     Attributes:
         number: larger for younger levels; a younger level's axis is outside of an older one's.
         size: how many samples there are.
-        depth: how many vmaps run inside each other here, 1 for the outermost; for printing.
+        depth: how many vmaps run inside each other there, 1 for the outermost; for printing.
         randomness: "error", "different" or "same".
         start: the sequence number that the tape had reached when it began.
         seen: the sequence numbers of nodes of the tape that ops/batch_dims.py is done with.
     """
 
-    __slots__ = ("depth", "number", "randomness", "seen", "size", "start")
+    __slots__ = ("_token", "depth", "number", "randomness", "seen", "size", "start")
 
-    def __init__(self, size: int, randomness: str, start: int, depth: int) -> None:
+    def __init__(self, size: int, randomness: str, start: int) -> None:
         self.number = _next_number()
         self.size = size
-        self.depth = depth
+        self.depth = 0
         self.randomness = randomness
         self.start = start
         self.seen: set[int] = set()
+
+    def __enter__(self) -> Level:
+        """Begins: the level is the innermost of those that run in this context."""
+        outer = running_levels()
+        self.depth = len(outer) + 1
+        self._token = _levels.set((*outer, self))
+        running.vmaps += 1
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        running.vmaps -= 1
+        _levels.reset(self._token)
 
     def __repr__(self) -> str:
         return f"Level({self.number}, size={self.size})"
@@ -64,7 +77,8 @@ def batched_like(array: Any, *others: Any) -> Any:
 
 
 class Running:
-    """How many vmaps run anywhere in the process: zero lets random functions ask no further."""
+    """How many vmaps and recorders run anywhere in the process: zero lets random functions ask no
+    further."""
 
     __slots__ = ("vmaps",)
 
@@ -75,20 +89,20 @@ class Running:
 running = Running()
 _levels: ContextVar[tuple[Level, ...]] = ContextVar("levels", default=())
 running_levels = _levels.get
+_recorder: ContextVar[Callable[..., Any] | None] = ContextVar("recorder", default=None)
+running_recorder = _recorder.get
 
 
 @contextmanager
-def started(size: int, randomness: str, start: int) -> Iterator[Level]:
-    """A new level, innermost of those that run in this context."""
-    outer = running_levels()
-    level = Level(size, randomness, start, len(outer) + 1)
-    token = _levels.set((*outer, level))
+def recording_draws(draw: Callable[..., Any]) -> Iterator[None]:
+    """Within: `draw(kernel, generator, …)` is called in the place of kernels that draw."""
+    token = _recorder.set(draw)
     running.vmaps += 1
     try:
-        yield level
+        yield
     finally:
         running.vmaps -= 1
-        _levels.reset(token)
+        _recorder.reset(token)
 
 
 @contextmanager

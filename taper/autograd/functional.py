@@ -7,7 +7,9 @@ from typing import Any
 
 import taper
 from taper.autograd.backward import grad as autograd_grad
+from taper.autograd.engine import anomaly
 from taper.autograd.modes import enable_grad
+from taper.autograd.node import NodeOutput
 from taper.core.tensor import LEAF, Tensor
 from taper.func.gradients import basis_of
 
@@ -233,7 +235,7 @@ def jacobian(
         inputs_are_tuple, given = _as_tuple(inputs, "inputs", "jacobian")
         xs = _as_inputs(given, create_graph)
         outputs_are_tuple, outputs = _call(func, xs, "jacobian", strict)
-        if vectorize:
+        if vectorize or (not strict and _may_run_at_once(outputs)):
             if strict:
                 raise RuntimeError(
                     "torch.autograd.functional.jacobian: `strict=True` and `vectorized=True` are "
@@ -245,6 +247,46 @@ def jacobian(
             blocks = [_rows(output, xs, create_graph, strict) for output in outputs]
     result = tuple(row if inputs_are_tuple else row[0] for row in blocks)
     return _finish(result if outputs_are_tuple else result[0], create_graph)
+
+
+# Rows that are computed at once need so much memory together, in elements, at most.
+_MOST_AT_ONCE = 1 << 22
+
+
+def _may_run_at_once(outputs: tuple[Tensor, ...]) -> bool:
+    """Whether a vmapped backward pass does what a loop over rows does, only quicker.
+
+    It does where all nodes are operators' own, so that nobody sees the batched gradients, and where
+    little is kept in the graph, so that there is memory for all rows.
+    """
+    rows = sum([o.numel() for o in outputs])
+    if rows < 2 or anomaly.enabled:
+        return False
+    seen: set[int] = set()
+    elements = 0
+    waiting = [o._edge for o in outputs]
+    while waiting:
+        edge = waiting.pop()
+        if edge is None or edge is LEAF:
+            continue
+        if isinstance(edge, Tensor):
+            if edge._backward_hooks:
+                return False
+            elements += edge.numel()
+            continue
+        node = edge.node if type(edge) is NodeOutput else edge
+        if node.sequence in seen:
+            continue
+        seen.add(node.sequence)
+        if node.operator is None or node.extras is not None:
+            return False
+        elements += sum([
+            t.numel() for t in (*(node.saved or ()), *node.edges) if isinstance(t, Tensor)
+        ])
+        if rows * elements > _MOST_AT_ONCE:
+            return False
+        waiting.extend(node.edges)
+    return True
 
 
 def _forward_jacobian(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from taper.arrays.batched import BatchedArray
-from taper.arrays.levels import Level, started
+from taper.arrays.levels import Level
 from taper.autograd.node import next_sequence
 from taper.core.tensor import Tensor, wrap
 from taper.func.tree import LEAF, Structure, flatten, spread, unflatten
@@ -153,12 +153,14 @@ class _Call:
         self, flat: list[Any], dims: list[Any], size: int
     ) -> tuple[list[Any], Structure, list[Any]]:
         """The leaves of the result, their structure and the dimensions of the samples in them."""
-        with started(size, self.randomness, next_sequence()) as level:
+        with Level(size, self.randomness, next_sequence()) as level:
             entered = [
                 value if dim is None else enter(value, dim, level)
                 for value, dim in zip(flat, dims, strict=True)
             ]
-            result = self.func(*unflatten(entered, self.structure), **self.kwargs)
+            flat_args = all([part is LEAF for part in self.structure.parts])
+            args = entered if flat_args else unflatten(entered, self.structure)
+            result = self.func(*args, **self.kwargs)
             leaves, structure = flatten(result)
             places = self._out_dims(leaves, structure)
             left = [self._left(value, dim, level)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.arrays.levels import Level, started
+from taper.arrays.levels import Level
 from taper.autograd import engine
 from taper.autograd.node import Node, NodeOutput, next_sequence
 from taper.core.tensor import Tensor
@@ -128,7 +128,7 @@ def over_first_dim(function: Callable[[Any], Any], given: Any) -> list[Any]:
             f"{[t._array.shape[0] for t in tensors if t is not None]} for the mapped dimension"
         )
     ((size,),) = sizes
-    with started(size, "error", next_sequence()) as level:
+    with Level(size, "error", next_sequence()) as level:
         found = function([None if t is None else enter(t, 0, level) for t in tensors])
         return [None if t is None else leave(t, 0, level) for t in found]
 

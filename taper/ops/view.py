@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.levels import is_batched
 from taper.core.dtype import dtype as dtype_class
 from taper.core.errors import normalize_dim, normalize_dims
 from taper.core.state import active
@@ -29,7 +30,7 @@ ndarray = np.ndarray
 def viewed(array: Any, shape: tuple[int, ...]) -> Any:
     """The array in another shape without copying; raises PyTorch's error where that can't be."""
     shape = inferred_shape(shape, array.size)
-    if type(array) is not ndarray:
+    if type(array) is not ndarray and not is_batched(array):
         return array.reshape(shape)
     try:
         return array.reshape(shape, copy=False)
@@ -173,7 +174,7 @@ def _reshape(input: Tensor, shape: Any) -> Tensor:
         return slow.call(reshape, (input, shape))
     a = input._array
     shape = inferred_shape(as_sizes("reshape", shape), a.size)
-    if type(a) is ndarray:
+    if type(a) is ndarray or is_batched(a):
         try:
             a.reshape(shape, copy=False)
         except ValueError:

@@ -22,8 +22,6 @@ def quiet():
 # One sample has a result of another shape than the next, or the result is no tensor.
 SHAPED_BY_VALUES = """nonzero argwhere unique unique_consecutive bincount""".split()
 NO_TENSOR = """equal allclose is_nonzero""".split()
-# Lengths are numbers: they can't be batched.
-ASKS_FOR_VALUES = """nn.functional.ctc_loss ctc_loss""".split()
 # Changes an argument in place, which must be batched if the others are.
 CHANGES = """index_put_""".split()
 
@@ -35,8 +33,6 @@ def expected_error(path, way):
         return "data-dependent control flow"
     if path in CHANGES and not way[0]:
         return "inplace arithmetic"
-    if path in ASKS_FOR_VALUES and (way[2] or way[3]):
-        return r"\.item\(\)"
     return None
 
 
