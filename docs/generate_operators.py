@@ -204,7 +204,8 @@ def dtypes(op: Operator) -> str:
 
 def body(doc: str) -> str:
     """A docstring as Markdown: paragraphs, a list of sections, the example."""
-    text, _, example = inspect.cleandoc(doc).partition("\nExample:\n")
+    text, caption, example = (
+        *re.split(r"\nExample:[ ]*(.*)\n", inspect.cleandoc(doc), maxsplit=1), "", "")[:3]
     paragraphs, sections = [], []
     for block in re.split(r"\n\s*\n", text):
         prose, found = _sections_of(block)
@@ -215,6 +216,8 @@ def body(doc: str) -> str:
     if sections:
         parts.append("\n".join(sections))
     code, _, rest = inspect.cleandoc("\n" + example).partition("\n\n")
+    if caption:
+        parts.append(_inline(caption[0].upper() + caption[1:]))
     if code:
         parts.append(f"```python\n{code}\n```")
     if rest:
