@@ -76,8 +76,8 @@ def test_links_lead_somewhere():
         ("Adds.\n\n    Shape: (*) → (*)\n", "Adds.\n\n- **Shape** (\\*) → (\\*)\n"),
         ("Adds :math:`a * b`.", "Adds $`a * b`$.\n"),
         ("Adds.\n\n    Args: a: one;  b: two\n", "Adds.\n\n- **Args**\n  - a: one\n  - b: two\n"),
-        ("Adds.\n\n    Shape: same.    Dtype: same.", "Adds.\n\n- **Shape** same.\n- **Dtype** same.\n"),
-        ("Adds.\n\n    Example:\n        >>> 1\n        1\n", "Adds.\n\n```python\n>>> 1\n1\n```\n"),
+        ("Adds.\n\n    Shape: a.    Dtype: b.", "Adds.\n\n- **Shape** a.\n- **Dtype** b.\n"),
+        ("Adds.\n\n    Example:\n        >>> 1\n        1", "Adds.\n\n```python\n>>> 1\n1\n```\n"),
         ("Adds.\n\n    Example: one.\n        >>> 1", "Adds.\n\nOne.\n\n```python\n>>> 1\n```\n"),
     ],
 )
