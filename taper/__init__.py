@@ -14,7 +14,7 @@ from typing import Any
 from taper.version import __version__ as __version__
 
 _MODULES = frozenset("""
-    autograd backends cuda distributions fft func linalg masked mps nn optim overrides random
+    autograd backends cuda distributions fft func linalg library masked mps nn optim overrides random
     serialization signal sparse special testing types utils version
     """.split())
 

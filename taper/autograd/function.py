@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.levels import running
 from taper.autograd.function_tangents import pass_tangents
 from taper.autograd.modes import no_grad
 from taper.autograd.node import (
@@ -26,10 +27,16 @@ from taper.autograd.saved_tensors import Packed, hooks
 from taper.autograd.tangents import carried_by, forward_grad_mode
 from taper.autograd.views import check_inplace, rebase_history, register_view
 from taper.core import overrides
+from taper.core.errors import set_by_ops
 from taper.core.state import active, is_recording
 from taper.core.tensor import LEAF, Tensor, alias, wrap
 
 __all__ = ["BackwardCFunction", "Function", "FunctionCtx", "once_differentiable"]
+
+
+# How functions run within a vmap; set by ops/function_samples.py.
+innermost_level: Callable[..., Any] = set_by_ops
+apply_to_samples: Callable[..., Any] = set_by_ops
 
 
 class FunctionCtx:
@@ -276,6 +283,14 @@ class Function(metaclass=FunctionMeta):
             "forward mode AD."
         )
 
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        """What to do within `vmap`: returns ``(outputs, out_dims)`` for inputs with all samples.
+
+        Functions without it run on samples as they are.
+        """
+        raise NotImplementedError("vmap is not implemented.")
+
     @classmethod
     def _backward_function(cls) -> Callable[..., Any]:
         if cls.backward is not Function.backward and cls.vjp is not Function.vjp:
@@ -294,6 +309,10 @@ class Function(metaclass=FunctionMeta):
                 if found is not overrides.NOT_INTERCEPTED:
                     return found
                 break
+        if running.vmaps and cls.vmap is not Function.vmap:
+            level = innermost_level(args)
+            if level is not None:
+                return apply_to_samples(cls.vmap, cls.__name__, args, level)
         node = _new_node(cls._backward_cls)
         recording = is_recording()
         tensors = [a for a in args if isinstance(a, Tensor)]

@@ -148,6 +148,14 @@ class Tensor(metaclass=TensorMeta):
         def __abs__(self) -> Tensor: ...
         def __invert__(self) -> Tensor: ...
 
+    @staticmethod
+    def _make_wrapper_subclass(*args: Any, **kwargs: Any) -> Any:
+        """Not available: tensors without memory of their own need a dispatcher below the tape."""
+        raise NotImplementedError(
+            "Tensor._make_wrapper_subclass: taper has no __torch_dispatch__ for classes; subclass "
+            "Tensor with a __torch_function__, or use a TorchDispatchMode"
+        )
+
     # -- type, shape and memory ----------------------------------------------------------------
 
     @property
