@@ -96,6 +96,7 @@ class Expression:
     """Nodes in order, and which of them are results.
 
     Example:
+        >>> from taper.compiler.expression import Expression
         >>> e = Expression()
         >>> x = e.input(0, "f32")
         >>> e.results.append(e.add(x, e.constant(1.0, "f32")))

@@ -23,11 +23,11 @@ def rearrange(tensor: Any, pattern: str, **axes_lengths: int) -> Tensor:
         pattern: names of dimensions on both sides of ``->``; names in parentheses share one,
             ``...`` stands for any others.
         axes_lengths: sizes of names in parentheses; one of each may be left out.
+    Source: A. Rogozhnikov, Einops, ICLR 2022.
     Example:
         >>> import taper as torch
         >>> torch.func.rearrange(torch.zeros(6, 2), "(a b) c -> c a b", a=3).shape
         torch.Size([2, 3, 2])
-    Source: A. Rogozhnikov, Einops, ICLR 2022.
     """
     if not isinstance(tensor, Tensor):
         tensor = taper.stack(list(tensor))
