@@ -72,14 +72,18 @@ def panels(
 
 
 class Packer:
-    """Writes the tasks that pack one factor, of `count` rows or columns."""
+    """Writes the tasks that pack one factor, of `count` rows or columns.
+
+    With a pitch a panel's lines of k lie that many elements apart, not `width`.
+    """
 
     def __init__(
         self, text: FunctionText, tile: Tile, width: int, source: str, result: str, count: str,
-        stride: str, depth: str,
+        stride: str, depth: str, pitch: int | None = None,
     ) -> None:
         self.text = text
         self.width = width
+        self.pitch = width if pitch is None else pitch
         self.code = TileCode(text, tile.kind, min(1 << (width - 1).bit_length(), tile.lanes))
         self.source = source
         self.result = result
@@ -124,7 +128,8 @@ class Packer:
         first = text.integer("mul", number, width)
         count = text.least(text.integer("sub", self.count, first), str(width))
         source = plus(text, self.source, (first, self.stride))
-        result = text.offset(self.result, text.integer("mul", first, self.depth), code.size)
+        of_panel = text.integer("mul", text.integer("mul", number, self.pitch), self.depth)
+        result = text.offset(self.result, of_panel, code.size)
         last = text.integer("sub", count, 1)
         whole = text.integer("and", self.depth, -code.lanes)
 
@@ -141,7 +146,7 @@ class Packer:
                     rows.append(text.value(f"select i1 {there}, {code.vector} {value}, "
                                            f"{code.vector} zeroinitializer"))
                 for j, column in enumerate(code.turned(rows)):
-                    at = text.integer("mul", text.integer("add", k, j), width)
+                    at = text.integer("mul", text.integer("add", k, j), self.pitch)
                     to = text.offset(result, text.integer("add", at, start), code.size)
                     if left is not None:
                         inside = text.value(f"icmp slt i64 {j}, {left}")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.primitive import primitive
+from taper.kernels.native_twin import with_native
 
 __all__ = [
     "gru", "gru_gradient", "lstm", "lstm_gradient", "rnn", "rnn_gradient",
@@ -55,7 +56,16 @@ def rows_like(data: Array, other: Array) -> Any:
     return (data.shape[0], other.shape[1]), data.dtype
 
 
+_NATIVE = "taper.kernels.native_recurrent"
+_WORTH_A_KERNEL = 1 << 17  # multiplications of states with the recurrent weight
+
+
+def _is_large(data: Array, w_hh: Array) -> bool:
+    return len(data) * w_hh.size >= _WORTH_A_KERNEL
+
+
 @primitive
+@with_native(_NATIVE, lambda data, hidden, cell, w_ih, w_hh, *_: _is_large(data, w_hh))
 def lstm(
     data: Array, hidden: Array, cell: Array, w_ih: Array, w_hh: Array, b_ih: Array | None,
     b_hh: Array | None, sizes: tuple[int, ...], reverse: bool,
@@ -98,6 +108,7 @@ def _(
 
 
 @primitive
+@with_native(_NATIVE, lambda grads, data, w_ih, w_hh, *_: _is_large(data, w_hh))
 def lstm_gradient(
     grads: tuple[Array, Array, Array], data: Array, w_ih: Array, w_hh: Array, gates: Array,
     before: Array, cells_before: Array, cells: Array, sizes: tuple[int, ...], reverse: bool,
@@ -137,6 +148,7 @@ def _(
 
 
 @primitive
+@with_native(_NATIVE, lambda data, hidden, w_ih, w_hh, *_: _is_large(data, w_hh))
 def gru(
     data: Array, hidden: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None,
     sizes: tuple[int, ...], reverse: bool,
@@ -179,6 +191,7 @@ def _(
 
 
 @primitive
+@with_native(_NATIVE, lambda grads, data, w_ih, w_hh, *_: _is_large(data, w_hh))
 def gru_gradient(
     grads: tuple[Array, Array], data: Array, w_ih: Array, w_hh: Array, gates: Array,
     before: Array, shares: Array, sizes: tuple[int, ...], reverse: bool,

@@ -8,11 +8,9 @@ import warnings
 from typing import Any
 
 import taper
-import taper.nn.functional as F
 from taper import Tensor
 from taper.nn import init
 from taper.nn.modules.module import Module
-from taper.nn.modules.recurrence import STEPS, LayerWeights, run
 from taper.nn.modules.rnn_cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from taper.nn.parameter import Parameter
 from taper.nn.utils.rnn import PackedSequence
@@ -138,12 +136,6 @@ class RNNBase(Module):
     def _flat_weights(self) -> list[Parameter]:
         return [getattr(self, name) for name in self._flat_weights_names]
 
-    def _layer_weights(self, index: int) -> LayerWeights:
-        suffix = f"_l{index // 2}{'_reverse' * (index % 2)}" if self.bidirectional else f"_l{index}"
-        return LayerWeights(
-            **{name[: -len(suffix)]: getattr(self, name) for name in self._all_weights[index]}
-        )
-
     # -- checks --------------------------------------------------------------------------------
 
     def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
@@ -268,45 +260,19 @@ class RNNBase(Module):
     def _run_layers(
         self, input: Tensor, hx: Any, batch_sizes: Tensor | None
     ) -> tuple[Tensor, Any]:
-        """Output and final state. Inside, time comes first, or sequences are packed."""
-        sizes = None if batch_sizes is None else batch_sizes.tolist()
-        if sizes is None:
-            if self.batch_first:
-                input = input.transpose(0, 1)
-            if input.size(0) == 0:
+        """Output and final state."""
+        function = getattr(taper, self.mode.lower())
+        options = (
+            self._flat_weights, self.bias, self.num_layers, float(self.dropout), self.training,
+            self.bidirectional,
+        )
+        if batch_sizes is not None:
+            output, *hidden = function(input, batch_sizes, hx, *options)
+        else:
+            if input.size(1 if self.batch_first else 0) == 0:
                 raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        directions = 2 if self.bidirectional else 1
-        states = list(zip(*[part.unbind(0) for part in _parts(hx)], strict=True))
-        finals = []
-        for layer in range(self.num_layers):
-            outputs = []
-            for direction in range(directions):
-                index = layer * directions + direction
-                output, final = self._run_direction(input, states[index], index, sizes, direction)
-                outputs.append(output)
-                finals.append(final)
-            input = taper.cat(outputs, -1) if directions == 2 else outputs[0]
-            if self.dropout and layer < self.num_layers - 1:
-                input = F.dropout(input, self.dropout, self.training)
-        stacked = tuple(taper.stack(parts) for parts in zip(*finals, strict=True))
-        if sizes is None and self.batch_first:
-            input = input.transpose(0, 1)
-        return input, stacked if isinstance(hx, tuple) else stacked[0]
-
-    def _run_direction(
-        self, input: Tensor, state: tuple[Tensor, ...], index: int, sizes: list[int] | None,
-        backwards: int,
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        weights = self._layer_weights(index)
-        # The input's part of all gates at all times is one product.
-        gates = F.linear(input, weights.weight_ih, weights.bias_ih)
-        by_time = gates.unbind(0) if sizes is None else gates.split(sizes)
-        outputs, state = run(STEPS[self.mode], by_time, state, weights, bool(backwards))
-        return (taper.stack(outputs) if sizes is None else taper.cat(outputs)), state
-
-
-def _parts(hx: Any) -> tuple[Tensor, ...]:
-    return hx if isinstance(hx, tuple) else (hx,)
+            output, *hidden = function(input, hx, *options, self.batch_first)
+        return output, tuple(hidden) if self.mode == "LSTM" else hidden[0]
 
 
 def _each(hx: Any, function: Any) -> Any:

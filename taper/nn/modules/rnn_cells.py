@@ -6,17 +6,9 @@ import math
 from typing import Any
 
 import taper
-import taper.nn.functional as F
 from taper import Tensor
 from taper.nn import init
 from taper.nn.modules.module import Module
-from taper.nn.modules.recurrence import (
-    LayerWeights,
-    gru_step,
-    lstm_step,
-    rnn_relu_step,
-    rnn_tanh_step,
-)
 from taper.nn.parameter import Parameter
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell", "RNNCellBase"]
@@ -84,29 +76,13 @@ class RNNCellBase(Module):
             state = (zeros,) * len(names)
         else:
             state = tuple(part if batched else part.unsqueeze(0) for part in hx)
-        self._check_sizes(rows, state)
-        weights = LayerWeights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        gates = F.linear(rows, self.weight_ih, self.bias_ih)
-        state = step(gates, state, weights)
-        return state if batched else tuple(part.squeeze(0) for part in state)
-
-    def _check_sizes(self, input: Tensor, state: tuple[Tensor, ...]) -> None:
-        if input.size(1) != self.input_size:
-            raise RuntimeError(
-                f"input has inconsistent input_size: got {input.size(1)} expected {self.input_size}"
-            )
-        for index, part in enumerate(state):
-            rows, columns = (part.size(0), part.size(1)) if part.dim() == 2 else part.shape * 2
-            if rows != input.size(0):
-                raise RuntimeError(
-                    f"Input batch size {input.size(0)} doesn't match hidden{index} batch size "
-                    f"{rows}"
-                )
-            if columns != self.hidden_size:
-                raise RuntimeError(
-                    f"hidden{index} has inconsistent hidden_size: got {columns}, expected "
-                    f"{self.hidden_size}"
-                )
+        found = step(
+            rows, state if len(names) > 1 else state[0], self.weight_ih, self.weight_hh,
+            self.bias_ih, self.bias_hh,
+        )
+        if batched:
+            return found
+        return found.squeeze(0) if len(names) == 1 else tuple(part.squeeze(0) for part in found)
 
 
 class RNNCell(RNNCellBase):
@@ -131,13 +107,10 @@ class RNNCell(RNNCellBase):
         self.nonlinearity = nonlinearity
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        steps = {"tanh": rnn_tanh_step, "relu": rnn_relu_step}
-        if self.nonlinearity not in steps:
+        if self.nonlinearity not in ("tanh", "relu"):
             raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
-        state = None if hx is None else (hx,)
-        return self._advance(
-            steps[self.nonlinearity], input, state, ("hidden",)
-        )[0]
+        step = taper.rnn_tanh_cell if self.nonlinearity == "tanh" else taper.rnn_relu_cell
+        return self._advance(step, input, None if hx is None else (hx,), ("hidden",))
 
 
 class LSTMCell(RNNCellBase):
@@ -162,9 +135,7 @@ class LSTMCell(RNNCellBase):
             raise TypeError(
                 "lstm_cell(): argument 'hx' (position 2) must be tuple of Tensors, not Tensor"
             )
-        return self._advance(
-            lstm_step, input, hx, ("hx[0]", "hx[1]")
-        )
+        return self._advance(taper.lstm_cell, input, hx, ("hx[0]", "hx[1]"))
 
 
 class GRUCell(RNNCellBase):
@@ -183,5 +154,6 @@ class GRUCell(RNNCellBase):
         super().__init__(input_size, hidden_size, bias, 3, device, dtype)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        state = None if hx is None else (hx,)
-        return self._advance(gru_step, input, state, ("hidden",))[0]
+        return self._advance(
+            taper.gru_cell, input, None if hx is None else (hx,), ("hidden",)
+        )

@@ -1,0 +1,256 @@
+"""The native twins of kernels/recurrent.py: layers of LSTM and GRU, and their gradients.
+
+What all elements share, the products with the inputs and the weights' gradients, are matrix
+products (matrix_product.py); what runs through time is one kernel, see recurrent_kernels.py in
+compiler/.
+"""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+from typing import Any
+
+import numpy as np
+
+from taper.compiler.background import host
+from taper.compiler.matrix_products import PANELS_WORDS
+from taper.compiler.recurrent_kernels import (
+    BACKWARD_WORDS,
+    FORWARD_WORDS,
+    GATES_WORDS,
+    recurrent_tile,
+)
+from taper.compiler.tile_code import Tile
+from taper.core.storage import address_of
+from taper.kernels.matrix_product import affine, multiply
+from taper.kernels.native import Kernel
+from taper.runtime.large_arrays import new_array
+
+__all__ = ["gru", "gru_gradient", "lstm", "lstm_gradient"]
+
+Array = np.ndarray[Any, Any]
+
+_KINDS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
+_LINES = 16
+
+
+@cache
+def _kernel(name: str, *details: Any) -> Kernel:
+    """A kernel of compiler/recurrent_kernels.py, or the packer of compiler/matrix_products.py."""
+    words = {"forward": FORWARD_WORDS, "backward": BACKWARD_WORDS, "gate_panels": GATES_WORDS,
+             "panels": PANELS_WORDS}[name]
+
+    def build() -> tuple[str, str]:
+        from taper.compiler import machine, matrix_products, recurrent_kernels
+
+        module = matrix_products if name == "panels" else recurrent_kernels
+        return getattr(module, name)(name, machine.host().vector_bytes, *details), name
+
+    return Kernel(build, len(words))
+
+
+_tile = lru_cache(recurrent_tile)
+
+
+def _tile_for(gates: int, *arrays: Array | None) -> Tile | None:
+    """The kernels' tile, where there are kernels for these arrays."""
+    first: Any = arrays[0]
+    kind = _KINDS.get(first.dtype)
+    here = host()
+    if kind is None or here is None:
+        return None
+    for a in arrays:
+        if a is not None and (a.dtype is not first.dtype or not a.size):
+            return None
+    return _tile(kind, here.vector_bytes, gates)
+
+
+@lru_cache(maxsize=256)
+def _steps(sizes: tuple[int, ...], last_first: bool) -> tuple[Array, Array]:
+    """Where each step's elements begin, and how many there are, in the order of the steps."""
+    counts = np.array(sizes, np.int64)
+    starts = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)[:-1]))
+    if last_first:
+        counts, starts = counts[::-1], starts[::-1]
+    return np.ascontiguousarray(starts), np.ascontiguousarray(counts)
+
+
+def _packed_gates(weight: Array, tile: Tile) -> Array | None:
+    """The recurrent weight in panels of units with all their gates."""
+    kernel = _kernel("gate_panels", tile)
+    address = kernel.address()
+    if address is None:
+        return None
+    weight = np.ascontiguousarray(weight)
+    units = weight.shape[1]
+    panels = -(-units // tile.lanes)
+    size = panels * tile.lanes * tile.vectors * units
+    found: Array = new_array((size,), weight.dtype, size)
+    kernel.run(address, (
+        address_of(weight), address_of(found), units, weight.strides[0], panels,
+        units * weight.strides[0],
+    ), panels * tile.vectors, max(1, 16384 // (tile.lanes * units)))
+    return found
+
+
+def _packed_straight(weight: Array, tile: Tile) -> tuple[Array, int] | None:
+    """The recurrent weight in panels of units, and how many there are."""
+    kernel = _kernel("panels", tile, False, False)
+    address = kernel.address()
+    if address is None:
+        return None
+    weight = np.ascontiguousarray(weight)
+    depth, units = weight.shape
+    width = tile.lanes * tile.vectors
+    panels = -(-units // width)
+    found: Array = new_array((panels * width * depth,), weight.dtype, panels * width * depth)
+    at, to = address_of(weight), address_of(found)
+    kernel.run(address, (
+        at, to, 0, weight.strides[0], 0, at, to, units, weight.strides[0], depth, _LINES,
+    ), -(-depth // _LINES), max(1, 16384 // (units * _LINES)))
+    return found, panels
+
+
+def _grain(tile: Tile, sequences: int, units: int, steps: int) -> int:
+    """How many blocks are worth a thread: one, unless they are very little work."""
+    return max(1, (1 << 18) // (tile.rows * tile.vectors * units * units * steps))
+
+
+def _run_forward(
+    tile: Tile, weight: Array, gates: Array, hidden: Array, cell: Array | None, bias: Array | None,
+    kept: tuple[Array, Array, Array, Array], sizes: tuple[int, ...], reverse: bool,
+) -> bool:
+    kernel = _kernel("forward", tile)
+    address = kernel.address()
+    panels = _packed_gates(weight, tile)
+    if address is None or panels is None:
+        return False
+    starts, counts = _steps(sizes, reverse)
+    sequences, units = hidden.shape
+    outputs, before, cells_before, cells = kept
+    kernel.run(address, (
+        address_of(gates), address_of(panels), address_of(hidden),
+        0 if cell is None else address_of(cell), address_of(outputs), address_of(before),
+        address_of(cells_before), address_of(cells), 0 if bias is None else address_of(bias),
+        address_of(starts), address_of(counts), len(counts), units, -(-units // tile.lanes),
+    ), -(-sequences // tile.rows), _grain(tile, sequences, units, len(counts)))
+    return True
+
+
+def _projected(data: Array, weight: Array, bias: Array | None) -> Array:
+    if bias is None:
+        return multiply(data, weight.T)
+    return affine(data, weight.T, bias)
+
+
+def lstm(
+    data: Array, hidden: Array, cell: Array, w_ih: Array, w_hh: Array, b_ih: Array | None,
+    b_hh: Array | None, sizes: tuple[int, ...], reverse: bool,
+) -> tuple[Array, Array, Array, Array, Array, Array, Array] | None:
+    """`kernels.recurrent.lstm`, or None without a kernel."""
+    tile = _tile_for(4, data, hidden, cell, w_ih, w_hh, b_ih, b_hh)
+    if tile is None or w_hh.shape[1] != hidden.shape[1]:
+        return None
+    bias = b_ih if b_hh is None else b_hh if b_ih is None else b_ih + b_hh
+    kernel = _kernel("forward", tile)
+    if kernel.address() is None or _kernel("gate_panels", tile).address() is None:
+        return None
+    gates = _projected(data, w_ih, bias)
+    hidden, cell = hidden.copy("C"), cell.copy("C")
+    outputs, before, cells_before, cells = np.empty((4, len(data), hidden.shape[1]), data.dtype)
+    kept = (outputs, before, cells_before, cells)
+    if not _run_forward(tile, w_hh, gates, hidden, cell, None, kept, sizes, reverse):
+        return None
+    return outputs, hidden, cell, gates, before, cells_before, cells
+
+
+def gru(
+    data: Array, hidden: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None,
+    sizes: tuple[int, ...], reverse: bool,
+) -> tuple[Array, Array, Array, Array, Array] | None:
+    """`kernels.recurrent.gru`, or None without a kernel."""
+    tile = _tile_for(3, data, hidden, w_ih, w_hh, b_ih, b_hh)
+    if tile is None or w_hh.shape[1] != hidden.shape[1]:
+        return None
+    kernel = _kernel("forward", tile)
+    if kernel.address() is None or _kernel("gate_panels", tile).address() is None:
+        return None
+    gates = _projected(data, w_ih, b_ih)
+    hidden = hidden.copy("C")
+    bias = np.zeros(len(w_hh), data.dtype) if b_hh is None else np.ascontiguousarray(b_hh)
+    outputs, before, shares = np.empty((3, len(data), hidden.shape[1]), data.dtype)
+    kept = (outputs, before, before, shares)
+    if not _run_forward(tile, w_hh, gates, hidden, None, bias, kept, sizes, reverse):
+        return None
+    return outputs, hidden, gates, before, shares
+
+
+def _run_backward(
+    tile: Tile, weight: Array, gates: Array, states: tuple[Array, Array, Array | None],
+    kept: tuple[Array, Array], sizes: tuple[int, ...], reverse: bool,
+) -> tuple[Array, Array] | None:
+    """The gradients of the gates, as the inputs and as the states share in them."""
+    kernel = _kernel("backward", tile)
+    address = kernel.address()
+    packed = _packed_straight(weight, tile)
+    if address is None or packed is None:
+        return None
+    panels, panel_count = packed
+    for_outputs, for_hidden, for_cell = states
+    before, cells = kept
+    wanted: Array = new_array(gates.shape, gates.dtype, gates.size)
+    for_recurrent = wanted if tile.vectors == 4 else new_array(
+        gates.shape, gates.dtype, gates.size)
+    starts, counts = _steps(sizes, not reverse)
+    sequences, units = for_hidden.shape
+    kernel.run(address, (
+        address_of(gates), address_of(panels), address_of(for_outputs), address_of(for_hidden),
+        0 if for_cell is None else address_of(for_cell), address_of(before), address_of(cells),
+        address_of(wanted), address_of(for_recurrent), address_of(starts), address_of(counts),
+        len(counts), units, -(-units // tile.lanes), panel_count,
+    ), -(-sequences // tile.rows), _grain(tile, sequences, units, len(counts)))
+    return wanted, for_recurrent
+
+
+def lstm_gradient(
+    grads: tuple[Array, Array, Array], data: Array, w_ih: Array, w_hh: Array, gates: Array,
+    before: Array, cells_before: Array, cells: Array, sizes: tuple[int, ...], reverse: bool,
+) -> tuple[Array, ...] | None:
+    """`kernels.recurrent.lstm_gradient`, or None without a kernel."""
+    tile = _tile_for(4, data, w_ih, w_hh, gates, *grads)
+    if tile is None:
+        return None
+    for_outputs = np.ascontiguousarray(grads[0])
+    for_hidden, for_cell = grads[1].copy("C"), grads[2].copy("C")
+    kept = np.ascontiguousarray(cells_before), np.ascontiguousarray(cells)
+    found = _run_backward(tile, w_hh, np.ascontiguousarray(gates),
+                          (for_outputs, for_hidden, for_cell), kept, sizes, reverse)
+    if found is None:
+        return None
+    wanted = found[0]
+    return (
+        multiply(wanted, w_ih), for_hidden, for_cell, multiply(wanted.T, data),
+        multiply(wanted.T, before), np.add.reduce(wanted, 0),
+    )
+
+
+def gru_gradient(
+    grads: tuple[Array, Array], data: Array, w_ih: Array, w_hh: Array, gates: Array,
+    before: Array, shares: Array, sizes: tuple[int, ...], reverse: bool,
+) -> tuple[Array, ...] | None:
+    """`kernels.recurrent.gru_gradient`, or None without a kernel."""
+    tile = _tile_for(3, data, w_ih, w_hh, gates, *grads)
+    if tile is None:
+        return None
+    for_outputs, for_hidden = np.ascontiguousarray(grads[0]), grads[1].copy("C")
+    kept = np.ascontiguousarray(before), np.ascontiguousarray(shares)
+    found = _run_backward(tile, w_hh, np.ascontiguousarray(gates),
+                          (for_outputs, for_hidden, None), kept, sizes, reverse)
+    if found is None:
+        return None
+    wanted, for_recurrent = found
+    return (
+        multiply(wanted, w_ih), for_hidden, multiply(wanted.T, data),
+        multiply(for_recurrent.T, before), np.add.reduce(wanted, 0),
+        np.add.reduce(for_recurrent, 0),
+    )
