@@ -18,7 +18,7 @@ import numpy as np
 
 from taper.compiler.expression import CONSTANT, ROW, SIZE_OF, Expression, Node, is_float
 
-__all__ = ["ElementArray", "NotElementwise", "kind_of"]
+__all__ = ["POWERS", "ElementArray", "NotElementwise", "kind_of"]
 
 
 class NotElementwise(TypeError):
@@ -81,7 +81,7 @@ class ElementArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def _power(self, x: Any, exponent: Any) -> Any:
         """Powers that are simpler operations, as in NumPy."""
-        simple = _POWERS.get(exponent) if isinstance(exponent, (int, float)) else None
+        simple = POWERS.get(exponent) if isinstance(exponent, (int, float)) else None
         if simple is None or not isinstance(x, ElementArray) or not is_float(x.node.type):
             raise NotElementwise("power")
         return simple(x)
@@ -158,7 +158,7 @@ class ElementArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __bool__(self) -> bool:
         raise NotElementwise("a branch on a value")
 
-    __float__ = __int__ = __index__ = __bool__  # type: ignore[assignment]
+    __float__ = __int__ = __index__ = __bool__
 
 
 def _dtype_of(value: Any) -> Any:
@@ -175,7 +175,7 @@ def _dtype_of(value: Any) -> Any:
 # -- rules: what a ufunc is in the language of expressions -----------------------------------------
 
 Rule = Callable[..., Node]
-_POWERS: dict[float, Callable[[Any], Any]] = {
+POWERS: dict[float, Callable[[Any], Any]] = {
     0.5: np.sqrt, 1: np.positive, 2: np.square, -1: np.reciprocal,
 }
 _REDUCTIONS = {"add": "reduce_sum", "multiply": "reduce_prod", "maximum": "reduce_max",

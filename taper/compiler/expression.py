@@ -23,8 +23,8 @@ from collections.abc import Iterable
 from typing import Any
 
 __all__ = [
-    "CONSTANT", "ELEMENT", "FLOATS", "INTEGERS", "ROW", "Expression", "Node", "SIZE_OF", "check",
-    "is_float", "is_signed",
+    "CONSTANT", "ELEMENT", "FLOATS", "INTEGERS", "MATH", "REDUCTIONS", "ROW", "SIZE_OF",
+    "Expression", "Node", "check", "is_float", "is_signed",
 ]
 
 CONSTANT, ROW, ELEMENT = 0, 1, 2
@@ -44,7 +44,7 @@ _BITWISE = frozenset(["and", "or", "xor"])
 _SHIFTS = frozenset(["shl", "shr"])
 _COMPARISONS = frozenset(["eq", "ne", "lt", "le", "gt", "ge"])
 _FLOAT_UNARY = frozenset(["sqrt", "floor", "ceil", "trunc", "round"])
-_MATH = frozenset(
+MATH = frozenset(
     """exp exp2 expm1 log log2 log10 log1p sin cos tan tanh sinh cosh sigmoid erf erfc atan
     rsqrt""".split()
 )
@@ -256,7 +256,7 @@ def check(expression: Expression) -> None:
             raise TypeError(f"result of another expression: {node}")
 
 
-def _fits(node: Node) -> bool:  # noqa: PLR0911 one line for each kind of node
+def _fits(node: Node) -> bool:
     op, kind = node.op, node.type
     args = [a.type for a in node.args]
     if op in ("input", "constant", "row_length"):
@@ -273,7 +273,7 @@ def _fits(node: Node) -> bool:  # noqa: PLR0911 one line for each kind of node
         return args == [kind, kind] and kind in INTEGERS
     if op in _COMPARISONS:
         return kind == "b1" and len(args) == 2 and args[0] == args[1]
-    if op in _FLOAT_UNARY or op in _MATH:
+    if op in _FLOAT_UNARY or op in MATH:
         return args == [kind] and is_float(kind)
     if op in ("neg", "abs"):
         return args == [kind] and kind != "b1"

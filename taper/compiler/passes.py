@@ -136,7 +136,8 @@ def combine(code: VectorCode, node: Node, total: str, new: str) -> str:
     text = code.text
     if node.op in ("reduce_sum", "reduce_prod"):
         if kind == "b1":
-            return text.value(f"{'or' if node.op == 'reduce_sum' else 'and'} {whole} {total}, {new}")
+            word = "or" if node.op == "reduce_sum" else "and"
+            return text.value(f"{word} {whole} {total}, {new}")
         word = "add" if node.op == "reduce_sum" else "mul"
         return text.value(f"{'f' if is_float(kind) else ''}{word} {whole} {total}, {new}")
     if kind == "b1":

@@ -190,8 +190,8 @@ class Rows:
             code = VectorCode(self.text, 1, lambda node: None)
             return each(reducers, lambda r, a, b: r.merge(code, a, b), totals, found)
 
-        totals = self.text.loop(start, stop, _BLOCK, totals, block)
-        for r, values in zip(reducers, shared_out(reducers, totals), strict=True):
+        found = self.text.loop(start, stop, _BLOCK, totals, block)
+        for r, values in zip(reducers, shared_out(reducers, found), strict=True):
             self.row_values[r.node.number] = r.finish(
                 VectorCode(self.text, 1, lambda node: None), values)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from ctypes import addressof, c_int64
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,23 +19,22 @@ import numpy as np
 from taper.arrays.element import ElementArray, NotElementwise, kind_of
 from taper.compiler import machine
 from taper.compiler.background import request
-from taper.compiler.expression import ELEMENT, ROW, Expression
+from taper.compiler.expression import ELEMENT, MATH, ROW, Expression
 from taper.compiler.math_library import lowered
 from taper.compiler.passes import Operand
 from taper.compiler.row_kernels import flat_kernel, row_kernel
 from taper.compiler.tile_kernels import strip_rows, tile_kernel
 from taper.core.storage import address_of
+from taper.kernels.strided_walks import Walk, result_like, walk_of
 from taper.runtime.large_arrays import new_array
 from taper.runtime.pool import launch
 
-__all__ = ["GRAIN", "Elementwise", "Kernel", "merged_dims", "result_like"]
+__all__ = ["GRAIN", "Elementwise", "Kernel"]
 
 ndarray = np.ndarray
 
 GRAIN = 16384  # elements that are worth a thread of their own
-_SHORTEST_ROW = 16  # NumPy is better at shorter ones
 _MOST_TILE_NODES = 24  # of expressions that are written out for each row of a tile
-_ROW = 4096  # how long, long strided lines are cut
 _MOST_SIGNATURES = 64  # of one definition; more come from values that change all the time
 _I32, _F32 = np.dtype(np.int32), np.dtype(np.float32)
 
@@ -42,18 +42,19 @@ _I32, _F32 = np.dtype(np.int32), np.dtype(np.float32)
 class Kernel:
     """One kernel: how its text is made, and the argument blocks of its launches."""
 
-    __slots__ = ("_blocks", "_pack", "build", "dtypes", "extra")
+    __slots__ = ("_blocks", "_pack", "build", "dtypes", "exact", "extra")
 
     def __init__(self, build: Callable[[], tuple[str, str]], words: int, dtypes: Any = ()) -> None:
         self.build = build
         self.dtypes = dtypes  # of the results
+        self.exact = False  # whether it gives NumPy's very bits
         self.extra: Any = None  # what `build` found out about units of work
         self._pack = struct.Struct(f"{words}q").pack_into
         self._blocks: list[Any] = []
 
     def address(self) -> int | None:
-        """The machine code, if it is ready."""
-        return request(self, self.build)
+        """The machine code, once it is there."""
+        return request(self, self.build, self.exact)
 
     def run(self, address: int, words: Sequence[int], count: int, grain: int) -> None:
         """Runs the kernel on an argument block of these words."""
@@ -65,37 +66,6 @@ class Kernel:
         self._pack(block[0], 0, *words)
         launch(address, block[1], count, grain)
         self._blocks.append(block)
-
-
-def merged_dims(
-    shape: Sequence[int], strides: Sequence[Sequence[int]]
-) -> tuple[list[int], list[list[int]]]:
-    """The fewest dimensions that walk all operands in the same order.
-
-    `strides` holds one sequence for each operand; so does the result.
-    """
-    sizes: list[int] = []
-    kept: list[list[int]] = [[] for _ in strides]
-    for d, size in enumerate(shape):
-        if size == 1:
-            continue
-        if sizes and all(k[-1] == s[d] * size for k, s in zip(kept, strides, strict=True)):
-            sizes[-1] *= size
-            for k, s in zip(kept, strides, strict=True):
-                k[-1] = s[d]
-        else:
-            sizes.append(size)
-            for k, s in zip(kept, strides, strict=True):
-                k.append(s[d])
-    return sizes, kept
-
-
-def _broadcast_strides(array: Any, ndim: int, shape: Sequence[int]) -> list[int]:
-    lead = ndim - array.ndim
-    return [0] * lead + [
-        0 if n == 1 and full != 1 else s
-        for n, s, full in zip(array.shape, array.strides, shape[lead:], strict=True)
-    ]
 
 
 class Elementwise:
@@ -172,7 +142,7 @@ class Elementwise:
             return None
         if kernel is None:
             return None
-        address = request(kernel, kernel.build)
+        address = kernel.address()
         if address is None:
             return None
         size = max([a.size for a in arrays])
@@ -212,7 +182,8 @@ class Elementwise:
         if len(known) >= _MOST_SIGNATURES:
             return None
         try:
-            kernel = self._make(args, named, layouts)
+            kernel, expression = self._make(args, named, layouts)
+            kernel.exact = not any(n.op in MATH for n in expression.nodes)
         except NotElementwise:
             kernel = None
         known[key] = kernel
@@ -220,7 +191,7 @@ class Elementwise:
 
     def _make(
         self, args: Sequence[Any], named: dict[str, Any], layouts: Any
-    ) -> Kernel:
+    ) -> tuple[Kernel, Expression]:
         arrays = [args[p] for p in self.positions if args[p] is not None]
         if layouts is None:
             levels = [ELEMENT if a.ndim else ROW for a in arrays]
@@ -232,17 +203,17 @@ class Elementwise:
         if layouts is None:
             shown = ["contiguous" if level == ELEMENT else "same" for level in levels]
             return Kernel(lambda: _flat_text(expression, kinds, [*shown, "contiguous"]), count,
-                          (dtype,))
+                          (dtype,)), expression
         *shown, is_crosswise, outer = layouts
         if not is_crosswise:
             return Kernel(lambda: _row_text(expression, kinds, [*shown, "contiguous"], outer),
-                          count + 1 + outer + count * (outer + 1), (dtype,))
+                          count + 1 + outer + count * (outer + 1), (dtype,)), expression
         if "strided" in shown or "every second" in shown:
             raise NotElementwise("too many directions")
         kernel = Kernel(
             lambda: _tile_text(kernel, expression, kinds, [*shown, "contiguous"], outer - 1),
             count + 1 + outer + count * (outer + 1), (dtype,))
-        return kernel
+        return kernel, expression
 
     def trace(
         self, args: Sequence[Any], named: dict[str, Any], levels: Sequence[int]
@@ -287,44 +258,19 @@ class Elementwise:
 
     # -- any layout ----------------------------------------------------------------------------
 
-    def _compute_strided(
-        self, args: Sequence[Any], named: dict[str, Any], out: Any
-    ) -> Any:
+    def _compute_strided(self, args: Sequence[Any], named: dict[str, Any], out: Any) -> Any:
         arrays = [args[p] for p in self.positions if args[p] is not None]
         if any(type(a) is not ndarray for a in arrays):
             return None
-        template = result_like(arrays) if out is None else out
-        if template is None or (out is not None and np.broadcast(*arrays).shape != out.shape):
+        like = result_like(arrays) if out is None else out
+        if like is None or not like.size or (out is not None and (
+            0 in out.strides or np.broadcast(*arrays).shape != out.shape
+        )):
             return None
-        shape = template.shape
-        size = template.size
-        if size == 0:
+        walk = walk_of(arrays, like, 1 if out is None else out.itemsize)
+        if walk is None:
             return None
-        order = sorted(range(len(shape)), key=lambda d: -template.strides[d])
-        strides = [_broadcast_strides(a, len(shape), shape) for a in arrays]
-        strides.append(list(template.strides))
-        # Strides of one-byte elements, where they aren't an array's own yet.
-        units = [1] * len(arrays) + [1 if out is None else out.itemsize]
-        if out is not None and 0 in out.strides:
-            return None
-        sizes, merged = merged_dims(
-            [shape[d] for d in order], [[s[d] for d in order] for s in strides])
-        if not sizes or merged[-1][-1] != units[-1]:
-            return None
-        crosswise = _crosswise(sizes, merged, [a.itemsize for a in arrays])
-        if crosswise is not None:
-            sizes = _moved(sizes, crosswise)
-            merged = [_moved(m, crosswise) for m in merged]
-        line = 0
-        if crosswise is None and len(sizes) == 1:  # one line, cut for the threads
-            line = sizes[0]
-            merged = [[m[0] * _ROW, m[0]] for m in merged]
-            sizes = [line // _ROW, _ROW]
-        if sizes[-1] < _SHORTEST_ROW:
-            return None
-        layouts = (*[_layout(m, a.itemsize, crosswise is not None)
-                     for m, a in zip(merged[:-1], arrays, strict=True)],
-                   crosswise is not None, len(sizes) - 1)
+        layouts = (*walk.layouts, walk.crosswise, len(walk.sizes) - 1)
         key = (*[a.dtype for a in arrays], layouts, self._values(args, named),
                *[args[p] is None for p in self.positions])
         try:
@@ -333,79 +279,29 @@ class Elementwise:
             kernel = self._new(self._rows, key, args, named, layouts)
         except TypeError:
             return None
-        if kernel is None:
-            return None
-        address = request(kernel, kernel.build)
-        if address is None:
+        address = None if kernel is None else kernel.address()
+        if kernel is None or address is None:
             return None
         dtype = kernel.dtypes[0]
         if out is None:
-            item = dtype.itemsize
-            out = new_array(shape, dtype, size, [s * item for s in template.strides])
-            merged[-1] = [s * item for s in merged[-1]]
+            strides = [s * dtype.itemsize for s in like.strides]
+            out = new_array(like.shape, dtype, like.size, strides)
+            walk.strides[-1] = [s * dtype.itemsize for s in walk.strides[-1]]
         elif out.dtype is not dtype:
             return None
-        words = [*map(address_of, arrays), address_of(out)]
-        if crosswise is None:
-            words += [sizes[-1], *sizes[:-1]]
-            units, each = size // sizes[-1], sizes[-1]
-        else:
-            words += [sizes[-2], sizes[-1], *sizes[:-2]]
-            units = size // (sizes[-1] * sizes[-2]) * -(-sizes[-2] // kernel.extra)
-            each = sizes[-1] * kernel.extra
-        for own in merged:
-            words.extend(own)
-        if line:
-            units = line // _ROW
-        kernel.run(address, words, units, max(1, GRAIN // each))
-        if line % _ROW:
-            count = len(merged)
-            words[:count] = [w + units * m[0] for w, m in zip(words, merged, strict=False)]
-            words[count] = line % _ROW
-            kernel.run(address, words, 1, 1)
+        self._launch(kernel, address, walk, [*map(address_of, arrays), address_of(out)])
         return out
 
-
-def _crosswise(
-    sizes: Sequence[int], strides: Sequence[Sequence[int]], items: Sequence[int]
-) -> int | None:
-    """The dimension along which some operand is contiguous that lies crosswise to the result."""
-    for own, item in zip(strides[:-1], items, strict=True):
-        if own[-1] not in (0, item):
-            for d in range(len(sizes) - 2, -1, -1):
-                if own[d] == item and sizes[d] >= _SHORTEST_ROW:
-                    return d
-    return None
-
-
-def _moved(values: Sequence[int], d: int) -> list[int]:
-    """The values of dimensions with dimension `d` last but one."""
-    return [*values[:d], *values[d + 1 : -1], values[d], values[-1]]
-
-
-def _layout(strides: Sequence[int], item: int, is_crosswise: bool) -> str:
-    """How a kernel meets an operand along its innermost loop."""
-    if strides[-1] == 0:
-        return "same"
-    if strides[-1] == item:
-        return "contiguous"
-    if is_crosswise and strides[-2] == item:
-        return "crosswise"
-    return "every second" if strides[-1] == 2 * item else "strided"
-
-
-def result_like(arrays: Sequence[Any]) -> Any:
-    """An array of bytes with the shape and the order of strides that a ufunc's result would have;
-    None if shapes don't fit, which NumPy will say better."""
-    try:
-        walk = np.nditer(
-            [*arrays, None], ["zerosize_ok", "multi_index"],
-            [*[["readonly"]] * len(arrays), ["writeonly", "allocate"]],
-            [*[a.dtype for a in arrays], np.dtype(np.int8)], order="K", casting="unsafe",
-        )
-    except ValueError:
-        return None
-    return walk.operands[-1]
+    def _launch(self, kernel: Kernel, address: int, walk: Walk, addresses: list[int]) -> None:
+        words = walk.words(addresses)
+        if walk.crosswise:
+            rows = kernel.extra
+            units = prod(walk.sizes[:-2]) * -(-walk.sizes[-2] // rows)
+        else:
+            rows, units = 1, prod(walk.sizes[:-1])
+        kernel.run(address, words, units, max(1, GRAIN // (walk.sizes[-1] * rows)))
+        if walk.rest:
+            kernel.run(address, walk.words_of_rest(words), 1, 1)
 
 
 def _flat_text(expression: Expression, kinds: Any, layouts: Any) -> tuple[str, str]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from taper.kernels.native import Elementwise, result_like
+from taper.kernels.native import Elementwise
+from taper.kernels.strided_walks import result_like
 from taper.runtime.large_arrays import new_array
 
 __all__ = ["copy_in_order", "preserved_copy"]

@@ -13,7 +13,6 @@ import numpy as np
 
 from taper.arrays.element import NotElementwise, kind_of
 from taper.compiler import machine
-from taper.compiler.background import request
 from taper.compiler.index_kernels import element_picker, row_picker
 from taper.core.storage import address_of
 from taper.kernels.native import GRAIN, Kernel
@@ -38,7 +37,7 @@ def _kernel(key: Any, write: Callable[[int], str]) -> Kernel:
 def _run(
     kernel: Kernel, x: Any, index: Any, shape: Any, sizes: Any, units: int, each: int
 ) -> Any:
-    address = request(kernel, kernel.build)
+    address = kernel.address()
     if address is None:
         return None
     out = new_array(shape, x.dtype, prod(shape))

@@ -56,7 +56,8 @@ def as_rows(
         return None
     kept = tuple([1 if d in axes else s for d, s in enumerate(shape)])
     without = (*shape[:first], *shape[last + 1 :])
-    return prod(shape[:first]), prod(shape[first : last + 1]), prod(shape[last + 1 :]), without, kept
+    n = prod(shape[first : last + 1])
+    return prod(shape[:first]), n, prod(shape[last + 1 :]), without, kept
 
 
 def _shaped(values: Any, rows: Any, keepdim: bool) -> Any:
@@ -80,7 +81,7 @@ def _in_blocks(program: RowProgram, arrays: Any, n: int, inner: int) -> list[Any
     if any(p is None for p in parts):
         return None
     results: list[Any] = [np.concatenate(r) if len(r) > 1 else r[0]
-                          for r in zip(*parts, strict=True)]  # type: ignore[arg-type]
+                          for r in zip(*parts, strict=True)]
     results.append(np.array(lengths, np.float64)[:, None])
     return results
 

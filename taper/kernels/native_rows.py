@@ -1,8 +1,9 @@
 """Native kernels for definitions on rows: reductions, and what is computed from them.
 
-A `RowProgram` is a definition such as ``exp(x - max) / sum``, written on ElementArrays with ``total``
-and its like below, and run on arrays of three dimensions (outer, n, inner) whose rows are the
-n elements between `outer` and `inner`. Where `inner` is 1 rows lie along memory, else across it.
+A `RowProgram` is a definition such as ``exp(x - max) / sum``, written on ElementArrays with
+``total`` and its like below, and run on arrays of three dimensions (outer, n, inner) whose rows
+are the n elements between `outer` and `inner`. Where `inner` is 1 rows lie along memory, else
+across it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import numpy as np
 
 from taper.arrays.element import ElementArray, NotElementwise, kind_of
 from taper.compiler import machine
-from taper.compiler.background import request
 from taper.compiler.column_kernels import column_kernel, column_tile
 from taper.compiler.expression import ELEMENT, ROW, Expression
 from taper.compiler.math_library import lowered
@@ -91,7 +91,7 @@ class RowProgram:
         if found is None:
             return None
         kernel, levels = found
-        address = request(kernel, kernel.build)
+        address = kernel.address()
         if address is None:
             return None
         count = prod(sizes)
@@ -129,7 +129,7 @@ class RowProgram:
     ) -> tuple[Kernel, list[str]]:
         e = Expression()
         traced: list[Any] = []
-        operands = []
+        operands: list[tuple[str, str]] = []
         for a, role in zip(arrays, self.roles, strict=True):
             if a is None:
                 traced.append(None)
@@ -188,7 +188,7 @@ def _text(
 
 
 class Rowwise:
-    """A definition whose rows along one dimension don't depend on each other, as an operator has it.
+    """An operator's definition whose rows along one dimension don't depend on each other.
 
     Args:
         forward: the definition on arrays.     positions: which of its arguments are arrays, all of
@@ -249,6 +249,6 @@ class Rowwise:
                 result = self.forward(*traced)
             except (TypeError, AttributeError, ValueError) as error:
                 raise NotElementwise(str(error)) from error
-            return result if back is None else result.astype(back)  # type: ignore[no-any-return]
+            return result if back is None else result.astype(back)
 
         return definition

@@ -9,7 +9,6 @@ import numpy as np
 
 from taper.arrays.element import kind_of
 from taper.compiler import machine
-from taper.compiler.background import request
 from taper.compiler.scan_kernels import TILE, scan_kernel
 from taper.core.storage import address_of
 from taper.kernels.native import GRAIN, Kernel
@@ -40,7 +39,7 @@ def _scan(op: str, input: Any, dim: Any, dtype: Any) -> Any:
     n, inner = input.shape[dim], prod(input.shape[dim + 1 :])
     outer = input.size // (n * inner)
     kernel = _kernel(kind_of(input.dtype), op, inner > 1)
-    address = request(kernel, kernel.build)
+    address = kernel.address()
     if address is None:
         return None
     x = input if input.flags.c_contiguous else input.copy()

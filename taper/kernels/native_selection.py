@@ -11,7 +11,7 @@ from taper.kernels.native import Elementwise
 __all__ = ["floor_divide", "masked_fill", "remainder"]
 
 ndarray = np.ndarray
-_where = Elementwise(lambda mask, value, x: np.where(mask, value, x), (0, 1, 2), stores_half=True)
+_where = Elementwise(np.where, (0, 1, 2), stores_half=True)
 _floor_divide = Elementwise(np.floor_divide, (0, 1))
 _remainder = Elementwise(np.remainder, (0, 1))
 

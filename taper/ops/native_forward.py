@@ -36,7 +36,7 @@ class FirstNative:
         return self._find()(*args, **named)
 
     def into(self, *arrays: Any) -> bool:
-        return self._find().into(*arrays)  # type: ignore[no-any-return]
+        return self._find().into(*arrays)
 
 
 def computed_into(op: Operator, signature: Signature, values: Any, out: Any) -> bool:
@@ -45,7 +45,7 @@ def computed_into(op: Operator, signature: Signature, values: Any, out: Any) -> 
         return False
     count = signature.positional_count
     named = dict(zip(signature.names[count:], values[count:], strict=True))
-    return op.native.into(out, *values[:count], **named)  # type: ignore[no-any-return]
+    return op.native.into(out, *values[:count], **named)
 
 
 class Twin:

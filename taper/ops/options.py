@@ -17,8 +17,8 @@ from taper.ops.native_forward import LARGE
 from taper.ops.slow import resize_out
 
 __all__ = [
-    "check_out_dtype", "copy_in_format", "copy_in_order", "finish", "preserved_copy", "read_options",
-    "uninitialized", "write_out",
+    "check_out_dtype", "copy_in_format", "copy_in_order", "finish", "preserved_copy",
+    "read_options", "uninitialized", "write_out",
 ]
 
 ndarray = np.ndarray

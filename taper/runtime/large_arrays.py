@@ -18,18 +18,64 @@ import numpy as np
 
 from taper.core.storage import address_of
 
-__all__ = ["clear", "new_array"]
+__all__ = ["clear", "new_array", "waiting_bytes"]
 
 _SMALLEST = 1 << 17  # bytes; malloc itself reuses what is smaller
-_ALIGNED = 1 << 15  # bytes; from here on arrays begin at a cache line: vectors that cross one cost double
+_ALIGNED = 1 << 15  # bytes; from here on arrays begin at a cache line, as crossing one costs double
 _ROUNDED_TO = 1 << 16  # so that similar sizes can use each other's memory
 _MOST_BYTES = 1 << 28  # that wait in the pool
 _LINE = 64
 
 _ndarray = np.ndarray
-_free: OrderedDict[int, list[Any]] = OrderedDict()  # size -> memory, the latest used last
-_lock = threading.Lock()
-_waiting = 0
+
+
+class _Pool:
+    """Memory that waits, by size; the size that was freed last is given back last.
+
+    Nobody waits for the lock: arrays die at any moment, also while this thread holds it, and a
+    process may fork then. Who doesn't get it does without the pool.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.by_size: OrderedDict[int, list[Any]] = OrderedDict()
+        self.bytes = 0
+
+    def take(self, size: int) -> Any:
+        """Memory of this size, or None."""
+        if not self.lock.acquire(blocking=False):
+            return None
+        try:
+            kept = self.by_size.get(size)
+            if not kept:
+                return None
+            self.bytes -= size
+            memory = kept.pop()
+            if not kept:
+                del self.by_size[size]
+            return memory
+        finally:
+            self.lock.release()
+
+    def give(self, memory: Any, size: int) -> None:
+        """Keeps memory for the next one who asks."""
+        if not self.lock.acquire(blocking=False):
+            return
+        try:
+            self.by_size.setdefault(size, []).append(memory)
+            self.by_size.move_to_end(size)
+            self.bytes += size
+            while self.bytes > _MOST_BYTES:
+                oldest, kept = next(iter(self.by_size.items()))
+                kept.pop()
+                self.bytes -= oldest
+                if not kept:
+                    del self.by_size[oldest]
+        finally:
+            self.lock.release()
+
+
+_pool = _Pool()
 
 
 class Block:
@@ -37,9 +83,10 @@ class Block:
 
     memory: Any  # a NumPy array, and where in it the first cache line begins
     capacity: int
+    give = _pool.give  # held here, as names of modules are gone when the interpreter exits
 
     def __del__(self) -> None:
-        _give_back(self.memory, self.capacity)
+        self.give(self.memory, self.capacity)
 
 
 @cache
@@ -48,30 +95,16 @@ def _block_type(size: int) -> Any:
     return type("Block", (Block, ctypes.c_char * size), {})
 
 
-def _give_back(memory: Any, capacity: int) -> None:
-    global _waiting
-    if _lock is None or not _lock.acquire(blocking=False):  # at exit; or another thread is here
-        return
-    try:
-        _free.setdefault(capacity, []).append(memory)
-        _free.move_to_end(capacity)
-        _waiting += capacity
-        while _waiting > _MOST_BYTES:
-            oldest, kept = next(iter(_free.items()))
-            kept.pop()
-            _waiting -= oldest
-            if not kept:
-                del _free[oldest]
-    finally:
-        _lock.release()
-
-
 def clear() -> None:
     """Gives all waiting memory back to the system."""
-    global _waiting
-    with _lock:
-        _free.clear()
-        _waiting = 0
+    with _pool.lock:
+        _pool.by_size.clear()
+        _pool.bytes = 0
+
+
+def waiting_bytes() -> int:
+    """How much memory waits to be used again."""
+    return _pool.bytes
 
 
 def new_array(shape: Any, dtype: Any, size: int, strides: Any = None) -> Any:
@@ -79,7 +112,6 @@ def new_array(shape: Any, dtype: Any, size: int, strides: Any = None) -> Any:
 
     `strides`, in bytes, must describe a dense array.
     """
-    global _waiting
     count = size * dtype.itemsize
     if count < _SMALLEST:
         if count < _ALIGNED and strides is None:
@@ -87,14 +119,7 @@ def new_array(shape: Any, dtype: Any, size: int, strides: Any = None) -> Any:
         raw = np.empty(count + _LINE, np.uint8)
         return _ndarray(shape, dtype, raw, -address_of(raw) % _LINE, strides)
     capacity = -(-count // _ROUNDED_TO) * _ROUNDED_TO
-    memory = None
-    with _lock:
-        kept = _free.get(capacity)
-        if kept:
-            memory = kept.pop()
-            _waiting -= capacity
-            if not kept:
-                del _free[capacity]
+    memory = _pool.take(capacity)
     if memory is None:
         raw = np.empty(capacity + _LINE, np.uint8)
         memory = raw, -address_of(raw) % _LINE
