@@ -36,17 +36,6 @@ def test_like_keeps_the_order_of_dimensions():
     assert image.stride() == torch.rand_like(image).stride() == (24, 1, 8, 2)
 
 
-def test_ranges():
-    assert torch.arange(1, 10, 4).tolist() == [1, 5, 9]
-    assert torch.arange(0, 1, 0.25).tolist() == [0, 0.25, 0.5, 0.75]
-    assert torch.linspace(0, 10, 5, dtype=torch.int64).tolist() == [0, 2, 5, 7, 10]
-    assert torch.logspace(0, 2, 3).tolist() == [1, 10, 100]
-    with pytest.raises(RuntimeError, match="upper bound and lower bound inconsistent"):
-        torch.arange(5, 0)
-    with pytest.raises(RuntimeError, match="unsupported range: 0 -> inf"):
-        torch.arange(math.inf)
-
-
 def test_data_dtypes():
     assert torch.tensor([1, 2.5]).dtype is torch.float32
     assert torch.tensor([True, 2]).dtype is torch.int64
@@ -91,8 +80,6 @@ def test_numpy_shares_memory():
 
 
 def test_out_of_range_functions():
-    out = torch.empty(0, dtype=torch.float64)
-    assert torch.arange(3, out=out) is out and out.tolist() == [0, 1, 2]
     with pytest.raises(RuntimeError, match="dtype Float does not match dtype of out parameter"):
         torch.zeros(2, dtype=torch.float32, out=torch.zeros(2, dtype=torch.int64))
 
