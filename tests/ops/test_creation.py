@@ -1,7 +1,5 @@
 """Tensors from sizes, numbers and data."""
 
-import math
-
 import numpy as np
 import pytest
 
