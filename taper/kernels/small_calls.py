@@ -104,7 +104,7 @@ def _form(
     call = DirectCall(
         tuple(parameters), tuple([Address(i) for i in range(len(operands))]), Elements(array),
         result=None if inplace else Result(node.type, shape_of=array), largest=LARGEST,
-        sized_by=array, writes=0 if inplace else None,
+        sized_by=array, writes=(0,) if inplace else (),
     )
     return call.function_now(machine.compile_ir(text, "small"), otherwise, of_other_dtype)
 

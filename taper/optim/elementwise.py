@@ -3,8 +3,9 @@
 A rule is a pure function ``rule(param, grad, *states, **settings) -> (param, *states)`` made of
 elementwise arithmetic. It is written once and runs on whatever it is given:
 
-- small parameters are joined into one flat array, so that the cost of a NumPy call is paid once
-  for all of them;
+- a kernel, where there is one, updates a parameter in one pass (kernels/native_updates.py);
+- otherwise small parameters are joined into one flat array, so that the cost of a NumPy call is
+  paid once for all of them;
 - large ones are computed by a native kernel made from the rule, or, until there is one, cut into
   blocks that stay in the processor's cache;
 - parameters that aren't plain arrays (``differentiable=True``, meta, traced) run as they are.
@@ -15,23 +16,28 @@ Rules use operators and the few functions below, which take arrays and tensors a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import taper
 from taper import Tensor
-from taper.kernels.native_updates import apply_natively
 
 __all__ = [
     "absolute", "apply_rule", "clip", "maximum", "sign", "where", "with_decay",
     "with_decay_or_apart",
 ]
 
+if TYPE_CHECKING:
+    from taper.kernels.native_updates import Update
+
 Rule = Callable[..., tuple[Any, ...]]
 
 # Elements per block: seven float32 arrays of this size fit a 1 MiB second-level cache.
 _BLOCK = 16384
+_FIRST_NATIVE = 8  # calls; a program of a few steps does without what kernels need
+_calls = count()
 _PLAIN = {np.ndarray}
 _COMPUTED_IN = frozenset([np.dtype(np.float32), np.dtype(np.float64)])
 
@@ -92,6 +98,15 @@ def apply_rule(
         return
     tensors = list(zip(*rows, strict=True))
     columns = [[tensor._array for tensor in column] for column in tensors]
+    update = None
+    if next(_calls) >= _FIRST_NATIVE:
+        update = _find_update(rule, len(columns), columns[0][0].dtype, settings)
+    if update is not None:
+        rows = _apply_natively(update, rows, columns)
+        if not rows:
+            return
+        tensors = list(zip(*rows, strict=True))
+        columns = [[tensor._array for tensor in column] for column in tensors]
     with np.errstate(all="ignore"):
         if _are_small_and_alike(columns):
             _apply_joined(rule, columns, settings)
@@ -101,6 +116,26 @@ def apply_rule(
     for column in _without_grad(tensors):
         for tensor in column:
             tensor._bump_version()
+
+
+def _find_update(rule: Rule, count: int, dtype: Any, settings: dict[str, Any]) -> Update | None:
+    from taper.kernels.native_updates import find_update
+
+    return find_update(rule, count, dtype, settings)
+
+
+def _apply_natively(
+    update: Update, rows: Sequence[Sequence[Tensor]], columns: list[list[Any]]
+) -> list[Sequence[Tensor]]:
+    """Updates the rows that a kernel takes, and returns the others."""
+    rest = []
+    for row, arrays in zip(rows, zip(*columns, strict=True), strict=True):
+        if update.apply(arrays):
+            for tensor in _without_grad(row):
+                tensor._bump_version()
+        else:
+            rest.append(row)
+    return rest
 
 
 def _without_grad(row: Sequence[Any]) -> Sequence[Any]:
@@ -165,8 +200,10 @@ def _apply_by_kind(
 
 def _apply_in_blocks(rule: Rule, arrays: list[np.ndarray], settings: dict[str, Any]) -> None:
     flat = _flattened(arrays)
-    if flat is not None and flat[0].size > _BLOCK and apply_natively(rule, flat, settings):
-        return
+    if flat is not None and flat[0].size > _BLOCK and flat[0].dtype in _COMPUTED_IN:
+        update = _find_update(rule, len(flat), flat[0].dtype, settings)
+        if update is not None and update.apply(flat):
+            return
     if flat is None:
         blocks: Iterable[list[np.ndarray]] = [arrays]
     else:

@@ -56,9 +56,13 @@ class Array(NamedTuple):
 
 
 class Address(NamedTuple):
-    """A word of the block: where the elements of an argument begin. The result comes after them."""
+    """A word of the block: where the elements of an argument begin, plus `offset` bytes.
+
+    The result comes after the arguments.
+    """
 
     argument: int
+    offset: int = 0
 
 
 class Size(NamedTuple):
@@ -171,7 +175,7 @@ class DirectCall(NamedTuple):
     block: the words of the kernel's argument block.    units: how many of them it runs.
     result: the array it makes and returns, or nothing.
     largest: the most elements that the argument `sized_by` may have.
-    writes: an argument that is changed.
+    writes: the arguments that are changed.
     """
 
     parameters: tuple[Array, ...]
@@ -180,7 +184,7 @@ class DirectCall(NamedTuple):
     result: Result | None = None
     largest: int = 1 << 14
     sized_by: int = 0
-    writes: int | None = None
+    writes: tuple[int, ...] = ()
 
     def function(self, kernel: int, otherwise: Callable[..., Any]) -> Callable[..., Any] | None:
         """The function, for the kernel at this address; None while it can't be had.
@@ -408,7 +412,7 @@ class _Text:
         self.require_equal("ptr", self.field("ptr", argument, _DTYPE), self.dtype(parameter.type),
                            refusal)
         needed = _ALIGNED | (_FORTRAN_ORDER if parameter.is_transposed else _C_ORDER)
-        if i == self.call.writes:
+        if i in self.call.writes:
             needed |= _WRITEABLE
         flags = self.value(f"and i32 {self.field('i32', argument, _FLAGS)}, {needed}")
         self.require_equal("i32", flags, str(needed))
@@ -460,7 +464,8 @@ class _Text:
             return self.field("i64", self.table, 8 * place)
         argument = self.arguments[word.argument]
         if isinstance(word, Address):
-            return self.field("i64", argument, _DATA)
+            address = self.field("i64", argument, _DATA)
+            return self.value(f"add i64 {address}, {word.offset}") if word.offset else address
         if isinstance(word, Elements):
             return self.value(f"call i64 @elements(ptr {argument})")
         size = self.field("i64", self.field("ptr", argument, _SIZES), 8 * word.dimension)

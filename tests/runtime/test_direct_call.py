@@ -159,7 +159,7 @@ def test_words_of_the_block() -> None:
 def test_changed_arguments_are_writeable_the_same_and_apart() -> None:
     call = DirectCall(
         (Array("f64"), Array("f64", shape_of=0, apart_from=0), Array("f64", is_argument=0)),
-        (Address(1), Address(0)), Elements(0), writes=0,
+        (Address(1), Address(0)), Elements(0), writes=(0,),
     )
     function = call.function_now(machine.compile_ir(DOUBLED, "doubled"), handed_on, handed_on)
     memory = np.arange(10.0)
