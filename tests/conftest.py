@@ -6,9 +6,10 @@ dtype, print options, grad mode, seeds) is put back after it.
 
 from __future__ import annotations
 
+import doctest
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -41,3 +42,24 @@ def global_state() -> Iterator[None]:
     taper.set_printoptions(profile="default")
     taper.set_default_dtype(taper.float32)
     taper.set_grad_enabled(True)
+
+
+@pytest.fixture
+def run_examples(
+    tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str, str], None]]:
+    """Runs the examples in a text of that name, in an empty folder and with default settings."""
+
+    def run(name: str, text: str) -> None:
+        report: list[str] = []
+        flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+        test = doctest.DocTestParser().get_doctest(text, {}, name, None, 0)
+        runner = doctest.DocTestRunner(optionflags=flags, verbose=False)
+        runner.run(test, out=report.append)
+        assert not runner.failures, "".join(report)
+
+    monkeypatch.chdir(tmp_path)
+    taper.set_printoptions(profile="default")
+    taper.manual_seed(0)
+    with np.errstate(all="ignore"):
+        yield run

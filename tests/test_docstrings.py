@@ -1,17 +1,14 @@
 """Runs every example in taper's docstrings: of operators, classes, methods, functions, modules."""
 
-import doctest
 import importlib
 import inspect
 import pkgutil
 
-import numpy as np
 import pytest
 
 import taper
 from taper.ops.declare import OPERATORS, Operator
 
-FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 SKIPPED = {"taper.__main__"}  # runs the command line when imported
 
 
@@ -53,25 +50,10 @@ def examples():
 EXAMPLES = dict(examples())
 
 
-@pytest.fixture
-def fresh():
-    """The state that examples may rely on, whatever ran before."""
-    taper.set_printoptions(profile="default")
-    taper.set_default_dtype(taper.float32)
-    taper.manual_seed(0)
-    with np.errstate(all="ignore"):
-        yield
-
-
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_example(name, fresh, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    test = doctest.DocTestParser().get_doctest(EXAMPLES[name], {}, name, None, 0)
-    report = []
-    runner = doctest.DocTestRunner(optionflags=FLAGS, verbose=False)
-    runner.run(test, out=report.append)
-    assert not runner.failures, "".join(report)
+def test_example(name, run_examples):
+    run_examples(name, EXAMPLES[name])
 
 
 OPERATORS_WITH_DOCS = {
