@@ -286,7 +286,8 @@ def _(grad, input):
 
 
 @operator(
-    "nn.functional.softplus", kinds="f", upcast=True, kernel="softplus_cpu", out=True, elementwise=True,
+    "nn.functional.softplus", kinds="f", upcast=True, kernel="softplus_cpu", out=True,
+    elementwise=True,
 )
 def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     r"""A smooth `relu`: :math:`y_i = \ln(1 + e^{\beta x_i}) / \beta`.

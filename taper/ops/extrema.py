@@ -57,7 +57,8 @@ def _shared_among_equals(
 
 
 @operator(
-    method=True, out=True, kinds="bif", kernel="max_values_cpu", with_out=matching_dtype, native="native_reductions.amax",
+    method=True, out=True, kinds="bif", kernel="max_values_cpu", with_out=matching_dtype,
+    native="native_reductions.amax",
 )
 def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     """The largest element, of all or along `dim`; NaN counts as the largest.
@@ -77,7 +78,8 @@ def _(grad, input, result, dim, keepdim):
 
 
 @operator(
-    method=True, out=True, kinds="bif", kernel="min_values_cpu", with_out=matching_dtype, native="native_reductions.amin",
+    method=True, out=True, kinds="bif", kernel="min_values_cpu", with_out=matching_dtype,
+    native="native_reductions.amin",
 )
 def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     """The smallest element, of all or along `dim`; NaN counts as the smallest.

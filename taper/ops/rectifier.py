@@ -212,7 +212,8 @@ def _(grad):
 
 
 @operator(
-    hidden=True, promote="result_type", upcast=True, kinds="f", node="PreluKernelBackward0", elementwise=True,
+    hidden=True, promote="result_type", upcast=True, kinds="f", node="PreluKernelBackward0",
+    elementwise=True,
 )
 def prelu_kernel(input: Tensor, weight: Tensor) -> Tensor:
     """`prelu` with a weight that broadcasts."""

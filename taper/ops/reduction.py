@@ -281,7 +281,8 @@ _LIMITS = {d: (np.asarray(np.finfo(d).min), np.asarray(np.finfo(d).max))
 
 
 @operator(
-    method=True, out=True, promote="float", aliases=("special.logsumexp",), native="native_reductions.logsumexp",
+    method=True, out=True, promote="float", aliases=("special.logsumexp",),
+    native="native_reductions.logsumexp",
 )
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     r"""The logarithm of the sum of exponentials along `dim`, without overflow.

@@ -71,7 +71,8 @@ def _spread(name: str, input: Any, dim: Any, correction: Any, keepdim: bool) -> 
 
 
 @operator(
-    method=True, out=True, promote=_inexact("std and var"), upcast=True, native="native_reductions.var",
+    method=True, out=True, promote=_inexact("std and var"), upcast=True,
+    native="native_reductions.var",
 )
 def var(
     input: Tensor, dim: bool | Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
@@ -107,7 +108,8 @@ def _(grad, input, dim, unbiased, keepdim, correction):
 
 
 @operator(
-    method=True, out=True, promote=_inexact("std and var"), upcast=True, native="native_reductions.std",
+    method=True, out=True, promote=_inexact("std and var"), upcast=True,
+    native="native_reductions.std",
 )
 def std(
     input: Tensor, dim: bool | Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
