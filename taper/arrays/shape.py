@@ -14,9 +14,9 @@ import numpy as np
 
 from taper.arrays.primitive import Primitive, answers
 from taper.core import device as devices
-from taper.core.storage import span_in_bytes
+from taper.core.storage import address_of, owner_of, span_in_bytes
 
-__all__ = ["DataNeeded", "NoData", "ShapeArray", "arrays_of"]
+__all__ = ["DataNeeded", "NoData", "ShapeArray", "arrays_of", "forwards"]
 
 _TINY = np.zeros(1, np.uint8)
 
@@ -31,6 +31,16 @@ class NoData(RuntimeError):
     """A value was asked for."""
 
     __module__ = "torch"
+
+
+class Forwards:
+    """Whether a forward on meta tensors is running: then arrays with values are its constants, and
+    not tensors of another device."""
+
+    running = False
+
+
+forwards = Forwards()
 
 
 def contiguous(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
@@ -140,7 +150,9 @@ class ShapeArray(np.lib.mixins.NDArrayOperatorsMixin):
         return np.lib.stride_tricks.as_strided(tiny, self.shape, self.strides)
 
     def _like(self, view: np.ndarray[Any, Any]) -> ShapeArray:
-        return ShapeArray(view.shape, view.dtype, view.strides, self.storage_offset)
+        moved = address_of(view) - address_of(owner_of(view))
+        start = (self.storage_offset * self.dtype.itemsize + moved) // view.dtype.itemsize
+        return ShapeArray(view.shape, view.dtype, view.strides, start)
 
     def as_strided(self, shape: Any, strides: Any, offset: int = 0) -> ShapeArray:
         """A window with these strides; they and the offset from here are in bytes."""

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from taper.arrays.shape import DataNeeded, ShapeArray
+from taper.arrays.shape import DataNeeded, ShapeArray, forwards
 
-__all__ = ["RULES", "UFUNC_METHODS", "forwards", "reduced_shape", "rule"]
+__all__ = ["RULES", "UFUNC_METHODS", "reduced_shape", "rule"]
 
 _TINY = np.zeros(1, np.uint8)
 Rule = TypeVar("Rule", bound=Callable[..., Any])
@@ -56,16 +56,6 @@ def _call(ufunc: Any, inputs: Any, kwargs: Any) -> Any:
         for d in _ufunc_dtypes(ufunc, inputs, kwargs.get("dtype"))
     )
     return results[0] if len(results) == 1 else results
-
-
-class Forwards:
-    """Whether a forward on meta tensors is running: then arrays with values are its constants, and
-    not tensors of another device."""
-
-    running = False
-
-
-forwards = Forwards()
 
 
 def _generalized(ufunc: Any, inputs: Any, kwargs: Any) -> ShapeArray:

@@ -12,17 +12,24 @@ take their steps anew, from that value, when somebody next reads them.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from taper.arrays.levels import recording_draws
 from taper.arrays.primitive import answers
 from taper.arrays.shape import ShapeArray
 from taper.compiler.graph import Graph, Reference, text_of
 from taper.core import device as devices
 
-__all__ = ["TracedArray"]
+__all__ = [
+    "Recording", "Step", "TracedArray", "recording_into", "running_recording", "untold_error",
+    "window",
+]
 
 _VIEWS = frozenset("transpose swapaxes squeeze diagonal view".split())
 _VIEW_FUNCTIONS = frozenset([
@@ -30,6 +37,62 @@ _VIEW_FUNCTIONS = frozenset([
     np.transpose,
 ])
 _WRITERS = frozenset([np.copyto, np.place, np.put, np.put_along_axis, np.putmask])
+
+
+class Recording:
+    """What a step that is being recorded does beside calling functions of arrays."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.adopted: list[tuple[weakref.ref[Any], Any]] = []
+
+    def draw(self, kernel: Callable[..., Any], generator: Any, *args: Any, **options: Any) -> Any:
+        """Records a kernel that draws from a generator; the generator stays where it is."""
+        example = kernel(
+            generator.clone_state(), *_map(_example_of, args), **_map(_example_of, options)
+        )
+        return record_node(self.graph, kernel.__name__, kernel, (generator, *args), options,
+                           ShapeArray(example.shape, example.dtype))
+
+    def adopt(self, tensor: Any, array: Any) -> TracedArray:
+        """The array of a tensor that was made within the step, as a constant that can be written.
+
+        `tensor` must be gone when the step is over: one that others hold was not made within.
+        """
+        self.adopted.append((weakref.ref(tensor), array))
+        return record_node(self.graph, "constant", np.array, (array.copy(),), {},  # type: ignore[no-any-return]
+                           ShapeArray(array.shape, array.dtype, array.strides))
+
+
+_recording: ContextVar[Recording | None] = ContextVar("recording", default=None)
+running_recording = _recording.get
+
+
+@contextmanager
+def recording_into(graph: Graph) -> Iterator[Recording]:
+    """Within: draws of random numbers are recorded, and tensors can be adopted."""
+    found = Recording(graph)
+    token = _recording.set(found)
+    try:
+        with recording_draws(found.draw):
+            yield found
+    finally:
+        _recording.reset(token)
+
+
+def record_node(
+    graph: Graph, label: str, function: Any, args: Any, kwargs: Any, shapes: Any
+) -> Any:
+    """The arrays, one or a tuple, that a new node of these shapes computes."""
+    several = type(shapes) is tuple
+    metas = [_as_meta(s) for s in (shapes if several else (shapes,))]
+    node = graph.add(
+        label, function, _map(_reference_of, args), _map(_reference_of, kwargs),
+        [(m.shape, m.dtype) for m in metas],
+    )
+    if not several:
+        return TracedArray(graph, Reference(node), metas[0])
+    return tuple(TracedArray(graph, Reference(node, i), m) for i, m in enumerate(metas))
 
 
 class Step:
@@ -72,6 +135,13 @@ def write(array: Any, steps: tuple[Step, ...], value: Any) -> Any:
     return result
 
 
+def window(array: Any, shape: Any, strides: Any, offset: int) -> Any:
+    """A view of a contiguous array with these strides; they and the offset are in bytes."""
+    if isinstance(array, ShapeArray):
+        return array.as_strided(shape, strides, offset)
+    return np.ndarray(shape, array.dtype, array, offset, strides)
+
+
 class Changed:
     """A function that writes into its first argument, as one that returns the changed copy."""
 
@@ -95,7 +165,6 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     device = devices.CPU
     layout = devices.strided
     base = None
-    storage_offset = 0
     if TYPE_CHECKING:  # bound below, with the other methods of arrays
 
         def astype(self, dtype: Any) -> TracedArray: ...
@@ -142,6 +211,10 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     @property
     def strides(self) -> tuple[int, ...]:
         return self.meta.strides
+
+    @property
+    def storage_offset(self) -> int:
+        return self.meta.storage_offset
 
     @property
     def ndim(self) -> int:
@@ -204,17 +277,7 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         self, label: str, function: Any, args: Any, kwargs: Any, shapes: Any
     ) -> Any:
         """The arrays, one or a tuple, that a new node of these shapes computes."""
-        several = type(shapes) is tuple
-        metas = [_as_meta(s) for s in (shapes if several else (shapes,))]
-        node = self.graph.add(
-            label, function, _map(_reference_of, args), _map(_reference_of, kwargs),
-            [(m.shape, m.dtype) for m in metas],
-        )
-        if not several:
-            return TracedArray(self.graph, Reference(node), metas[0])
-        return tuple(
-            TracedArray(self.graph, Reference(node, i), m) for i, m in enumerate(metas)
-        )
+        return record_node(self.graph, label, function, args, kwargs, shapes)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         out = kwargs.pop("out", None)
@@ -232,7 +295,7 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         targets = []
         for target, value in zip(out, results, strict=True):
             if target is not None and not isinstance(target, TracedArray):
-                raise _untold()
+                raise untold_error()
             if target is not None:
                 target.overwrite(value)
             targets.append(value if target is None else target)
@@ -242,7 +305,7 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         self, function: Any, target: Any, rest: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         if not isinstance(target, TracedArray):
-            raise _untold()
+            raise untold_error()
         target.overwrite(self._record(
             function.__name__, Changed(function), (target, *rest), kwargs
         ))
@@ -295,6 +358,10 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
             return self._view(name, Step(_method_caller(name), args, kwargs))
         return self._record(name, _method_caller(name), (self, *args), kwargs)
 
+    def view_by(self, step: Step) -> TracedArray:
+        """The view of this array that `step` leads to."""
+        return self._view(step.function.__name__, step)
+
     def _view(self, label: str, step: Step) -> TracedArray:
         result = self._record(label, step.function, (self, *step.args), step.kwargs)
         return self.connected(result, step)
@@ -320,6 +387,15 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         except ValueError:  # a copy, or an error that recording raises
             return self._record("reshape", caller, (self, shape), {})
         return self._view("reshape", Step(caller, (shape,), {}))
+
+    def as_strided(self, shape: Any, strides: Any, offset: int = 0) -> TracedArray:
+        """A window with these strides; they and the offset from here are in bytes."""
+        if not self.flags.c_contiguous:
+            raise NotImplementedError(
+                "as_strided() of a tensor that is not contiguous can't be recorded: the windows "
+                "would depend on how memory lies when the step runs; call contiguous() before"
+            )
+        return self.view_by(Step(window, (tuple(shape), tuple(strides), offset), {}))
 
     def ravel(self, order: str = "C") -> Any:
         return self.reshape(-1)
@@ -375,7 +451,7 @@ def _is_plain_index(index: Any) -> bool:
     )
 
 
-def _untold() -> NotImplementedError:
+def untold_error() -> NotImplementedError:
     return NotImplementedError(
         "a recorded step writes into a tensor that it was not told of; pass the tensor, or the "
         "module or optimizer that holds it, as state"
@@ -436,6 +512,13 @@ def _meta_of(value: Any) -> Any:
         return value.meta
     if isinstance(value, np.ndarray) and value.ndim:
         return ShapeArray(value.shape, value.dtype, value.strides)
+    return value
+
+
+def _example_of(value: Any) -> Any:
+    """Numbers in place of an array that will be computed: chances and rates may be one half."""
+    if isinstance(value, TracedArray):
+        return np.full(value.shape, 0.5).astype(value.dtype)
     return value
 
 

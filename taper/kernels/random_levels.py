@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from taper.arrays.levels import Level, outside, running, running_levels
+from taper.arrays.levels import Level, outside, running, running_levels, running_recorder
 
 __all__ = ["check_refilled", "for_each_sample"]
 
@@ -23,9 +23,13 @@ def for_each_sample(kernel: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(kernel)
     def drawn(*args: P.args, **options: P.kwargs) -> R:
-        if running.vmaps and (levels := running_levels()):
-            return _drawn(kernel, levels, args, options)  # type: ignore[no-any-return]
-        return kernel(*args, **options)
+        if not running.vmaps:
+            return kernel(*args, **options)
+        recorder = running_recorder()
+        draw = kernel if recorder is None else functools.partial(recorder, kernel)
+        if levels := running_levels():
+            return _drawn(draw, levels, args, options)
+        return draw(*args, **options)
 
     return drawn
 

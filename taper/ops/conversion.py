@@ -356,15 +356,18 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     if self.layout is not src.layout:
         raise RuntimeError("copy_() between dense and sparse Tensors is not implemented!")
     if type(target) is not ndarray and not is_batched(target):
-        if self.device.type != "meta":  # sparse, or being recorded
-            target[...] = source
+        if self.layout is devices.strided:  # without data, or being recorded
+            return _copy_recorded(self, src.to(self.device))
+        target[...] = source
         self._bump_version()
         return self
     if is_batched(source):
         if type(target) is ndarray:
             raise in_place_error()
-    elif type(source) is not ndarray:
+    elif src.is_meta:
         raise NotImplementedError("Cannot copy out of meta tensor; no data!")
+    elif type(source) is not ndarray:
+        return _copy_recorded(self, src)
     unseen = not active.modes or not (watchers or carried_by((self, src)))
     if unseen and ((self._edge is None and src._edge is None) or not is_recording()):
         _check_copy_shapes(target.shape, source.shape)

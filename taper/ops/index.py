@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.levels import batched_like, in_place_error, is_batched, shapes_error
+from taper.arrays.shape import DataNeeded
 from taper.autograd.tangents import carried_by
+from taper.core.dtype import bool_
 from taper.core.errors import normalize_dim
 from taper.core.index import Advanced, from_tensors, normalize
 from taper.core.promotion import fitting_number, scalar_type_name
@@ -20,8 +22,9 @@ from taper.core.state import active, is_recording
 from taper.core.storage import new_storage, repeats_memory
 from taper.core.tensor import Parameter, Tensor, wrap
 from taper.ops import slow
+from taper.ops.argument_checks import values_known
 from taper.ops.connect_views import result_of, view_of
-from taper.ops.declare import composite, operator
+from taper.ops.declare import OPERATORS, composite, operator
 from taper.ops.reduction import sum_to
 
 ndarray = np.ndarray
@@ -362,6 +365,11 @@ def _setitem_in_full(self: Tensor, index: Any, value: Any) -> None:
         )
         if found is not slow.overrides.NOT_INTERCEPTED:
             return
+    if isinstance(index, Tensor) and index.dtype is bool_ and not values_known(index) and (
+        not is_batched(index._array)
+    ):
+        _assign_where(self, index, value)
+        return
     basic, advanced = normalize(index, self._array.shape)
     if not isinstance(value, (Tensor, int, float, complex, bool, np.number, np.bool_)):
         from taper.core.dtype import legacy_type_name
@@ -380,6 +388,20 @@ def _setitem_in_full(self: Tensor, index: Any, value: Any) -> None:
         return
     value = _without_leading_ones(value)
     put(target, advanced, value, False, "__setitem__", sys._getframe(2))
+
+
+def _assign_where(self: Tensor, mask: Tensor, value: Any) -> None:
+    """``self[mask] = value`` by a mask whose values nobody knows yet: one value for all places."""
+    if isinstance(value, Tensor) and value.numel() != 1:
+        raise DataNeeded(
+            "x[mask] = values takes as many values as the mask has True, which is not known of "
+            "meta tensors and of steps that are recorded: use torch.where() with values for all"
+        )
+    if isinstance(value, Tensor):
+        value = value.reshape(())
+    rest = self._array.ndim - mask._array.ndim
+    mask = mask.reshape(tuple(mask.shape) + (1,) * rest)
+    self.copy_(OPERATORS["where"](mask, value, self).to(self.dtype))
 
 
 def _without_leading_ones(value: Tensor) -> Tensor:

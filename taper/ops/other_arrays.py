@@ -4,31 +4,63 @@ that it calls; else in the way that its class has for whole forwards.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from taper.arrays.shape import ShapeArray
-from taper.arrays.traced import Step, TracedArray
+from taper.core.storage import address_of
+from taper.core.tensor import Tensor
 from taper.ops.declare import Operator
 from taper.ops.over_samples import forward_over_samples
 from taper.ops.without_data import UNSUITED, forward_without_data
 
-__all__ = ["run_forward"]
+__all__ = ["prepare_write", "run_forward"]
 
 Call = Callable[[Any], Any]
 
 
 def run_forward(op: Operator, classes: set[type], call: Call, values: tuple[Any, ...]) -> Any:
     """What ``call(values)``, the forward, returns on arrays of these classes."""
-    if TracedArray in classes:
+    if any([hasattr(cls, "graph") for cls in classes]):  # being recorded
         return _recorded(op, call, values)
     if ShapeArray in classes:
         return forward_without_data(op, call, values)
     if any([hasattr(cls, "level") for cls in classes]):  # batched
         return forward_over_samples(op, call, values)
     return call(values)
+
+
+# -- writing ---------------------------------------------------------------------------------------
+
+
+def prepare_write(target: Tensor, values: Any) -> None:
+    """Makes the array of a tensor one that these values can be written into.
+
+    A tensor that was made within a recorded step holds an ndarray; to take what will be computed
+    it becomes part of the graph (`Recording.adopt`). Others are left to NumPy, which refuses.
+    """
+    from taper.arrays.traced import Step, TracedArray, running_recording, untold_error, window
+
+    recording = running_recording()
+    if recording is None or type(values) is not TracedArray:
+        return
+    base = target if target._base is None else target._base
+    array, storage = base._array, base._storage
+    own = 1 if target is base else 2  # who may hold the storage
+    if type(array) is not np.ndarray or not array.flags.c_contiguous or (
+        storage is not None and sys.getrefcount(storage) > 2 + own
+    ):
+        raise untold_error()
+    owner = recording.adopt(base, array)
+    if target is not base:
+        view = target._array
+        offset = address_of(view) - address_of(array)
+        step = Step(window, (view.shape, view.strides, offset), {})
+        target._array = owner.view_by(step)
+    base._array = owner
 
 
 # -- recording ------------------------------------------------------------------------------------
@@ -43,7 +75,9 @@ def _recorded(op: Operator, call: Call, values: tuple[Any, ...]) -> Any:
 
 def _recorded_whole(op: Operator, call: Call, values: tuple[Any, ...]) -> Any:
     """Records the forward as one node of the graph."""
-    shapes = forward_without_data(op, call, _mapped(_without_data, values))
+    from taper.arrays.traced import Step, TracedArray
+
+    shapes = forward_without_data(op, call, _mapped(_without_values, values))
     source = next(v for v in _leaves(values) if isinstance(v, TracedArray))
     found = [leaf for leaf in _leaves(shapes) if isinstance(leaf, ShapeArray)]
     if op.view and found == [shapes]:
@@ -77,8 +111,8 @@ class _Whole:
         return tuple(arrays)
 
 
-def _without_data(value: Any) -> Any:
-    if isinstance(value, TracedArray):
+def _without_values(value: Any) -> Any:
+    if hasattr(value, "graph"):
         return value.meta
     if isinstance(value, np.ndarray) and value.ndim:
         return ShapeArray(value.shape, value.dtype, value.strides)

@@ -366,7 +366,7 @@ def _refill(name: str, self: Tensor, write: Any) -> Tensor:
     where = (frame.f_code, frame.f_lasti)
     if running.vmaps:
         check_refilled(array)
-    if type(array) is ndarray or is_batched(array):
+    if not self.is_meta:
         if not array.flags.writeable:
             slow._make_writeable(self)
             array = self._array

@@ -28,7 +28,7 @@ from taper.core.promotion import (
     scalar_type_name,
     to_inexact,
 )
-from taper.core.state import around_forwards, is_inference, is_recording
+from taper.core.state import around_forwards, autocasting, is_inference, is_recording
 from taper.core.storage import inference_storage, new_storage
 from taper.core.tensor import LEAF, Tensor, wrap
 from taper.ops.argument_checks import (
@@ -40,6 +40,7 @@ from taper.ops.argument_checks import (
     tensors_of,
     translate,
 )
+from taper.ops.autocast import POLICIES, run_autocast
 from taper.ops.declare import Operator
 from taper.ops.forward_mode import (
     check_forward_mode,
@@ -52,7 +53,7 @@ from taper.ops.promoted_call import promoted_call
 from taper.ops.recorded_call import record
 from taper.ops.signature import LIST, NUMBER, TENSOR, Signature
 
-__all__ = ["call", "call_dunder", "call_inplace", "collect_variadic", "renamed_arguments"]
+__all__ = ["call", "call_composite", "call_dunder", "call_inplace", "collect_variadic", "renamed_arguments"]
 
 ndarray = np.ndarray
 _PLAIN = frozenset([ndarray])
@@ -89,6 +90,13 @@ def collect_variadic(op: Operator, args: tuple[Any, ...], keyword: Any) -> Any:
 # -- calls ----------------------------------------------------------------------------------------
 
 
+def call_composite(op: Operator, args: tuple[Any, ...]) -> Any:
+    """Calls a composite that autocast lists, while it is on."""
+    return run_autocast(
+        op.path, args, lambda cast: _call_by_signature(op.forward, signature_of(op), cast)
+    )
+
+
 def call(op: Operator, args: tuple[Any, ...], out: Any = None) -> Any:
     """Calls an operator in full: overrides, checks, promotion, errors, `out=`, recording."""
     signature = signature_of(op)
@@ -105,10 +113,20 @@ def _call_in_full(
     intercepted = overrides.intercept(op.function, signature.names, args, out)
     if intercepted is not overrides.NOT_INTERCEPTED:
         return intercepted
+    where = (frame.f_code, frame.f_lasti)
+    if out is None and op.path in POLICIES and autocasting.get() is not None:
+        return run_autocast(op.path, args, lambda cast: _carry_out(op, signature, cast, None, where))
+    return _carry_out(op, signature, args, out, where)
+
+
+def _carry_out(
+    op: Operator, signature: Signature, args: tuple[Any, ...], out: Any, where: Any
+) -> Any:
+    """Runs an operator, which may be composite, on arguments that nobody overrides."""
     if op.is_composite:
         result = _call_by_signature(op.forward, signature, args)
         return result if out is None else write_out(op, result, out)
-    return execute(op, signature, args, out, (frame.f_code, frame.f_lasti))
+    return execute(op, signature, args, out, where)
 
 
 def call_dunder(op: Operator, args: tuple[Any, ...], out: Any = None) -> Any:
@@ -476,6 +494,11 @@ def overwrite(
             _make_writeable(target)
             array = target._array
         values = cast(result._array, target.dtype)
+        if type(values) is not ndarray:
+            from taper.ops.other_arrays import prepare_write
+
+            prepare_write(target, values)
+            array = target._array
         if values is not array:
             array[...] = values
     elif target.device.type != "meta":  # sparse, or being recorded

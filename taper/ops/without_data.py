@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.arrays.shape import DataNeeded, NoData, ShapeArray, arrays_of
-from taper.arrays.shape_rules import forwards
+from taper.arrays.shape import DataNeeded, NoData, ShapeArray, arrays_of, forwards
 from taper.ops.declare import Operator
 
 __all__ = ["UNSUITED", "forward_without_data"]
