@@ -141,7 +141,7 @@ def facts(op: Operator) -> Iterator[tuple[str, str]]:
         yield "returns", "a named tuple: " + _list(op.outputs)
     if op.view:
         yield "memory", "the result is a view: it shares the memory of the input"
-    if takes_tensors(op):
+    if maps_tensors(op):
         yield "derivative", derivative(op)
     if not op.is_composite:
         yield "dtypes", dtypes(op)
@@ -151,20 +151,24 @@ def facts(op: Operator) -> Iterator[tuple[str, str]]:
     yield "family", f"[{_heading(family(op))}](README.md#{family(op).replace('_', '-')})"
 
 
-def takes_tensors(op: Operator) -> bool:
-    """False for what makes tensors out of sizes and numbers."""
-    parameters = inspect.signature(op.forward).parameters.values()
-    return any("Tensor" in str(p.annotation) or p.name == "tensors" for p in parameters)
+def maps_tensors(op: Operator) -> bool:
+    """False for what makes tensors out of numbers, or numbers out of tensors."""
+    signature = inspect.signature(op.forward)
+    takes = any(
+        "Tensor" in str(p.annotation) or p.name == "tensors" for p in signature.parameters.values()
+    )
+    returns = str(signature.return_annotation)
+    return takes and ("Tensor" in returns or "Any" in returns)
 
 
 def derivative(op: Operator) -> str:
     """What has a gradient, and the names of the nodes that compute it."""
+    if not op.differentiable:
+        return "none: the result has no gradient"
     if op.is_composite:
         nodes = list(dict.fromkeys(part.node for part in parts_of(op) if part.derivatives))
         return "follows from the operators that it is made of" + (
             f": {_list(nodes)}" if nodes else "")
-    if not op.differentiable:
-        return "none: the result has no gradient"
     if not op.derivatives:
         return "not implemented"
     inputs = dict.fromkeys(name for rule in op.derivatives for name in rule.inputs)

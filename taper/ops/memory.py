@@ -15,7 +15,7 @@ from taper.ops.declare import composite, method
 from taper.ops.options import dense_order, finish
 
 
-@composite()
+@composite(differentiable=False)
 def detach(input: Tensor) -> Tensor:
     """Returns a tensor with the same memory and no history.
 
@@ -28,7 +28,7 @@ def detach(input: Tensor) -> Tensor:
     return input.detach()
 
 
-@composite()
+@composite(differentiable=False)
 def detach_(input: Tensor) -> Tensor:
     """Forgets the tensor's history; returns the tensor.
 
