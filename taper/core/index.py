@@ -76,7 +76,11 @@ def normalize(index: Any, shape: tuple[int, ...]) -> tuple[list[Any], Advanced |
                 checked_slice(item)
             elif isinstance(item, int):
                 _checked_range(item)
-        if ndim == 0 and all(type(i) is int or isinstance(i, np.integer) for i in items):
+        if ndim == 0 and isinstance(index, (int, np.integer)):
+            if index:
+                raise IndexError(
+                    f"index {int(index)} is out of bounds for dimension 0 with size 0"
+                )
             raise IndexError(
                 "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or "
                 "`tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"

@@ -21,9 +21,9 @@ from taper.ops.product_checks import (
     product_in_dtype,
     same_dtypes_in_matmul,
     same_dtypes_in_mv,
+    same_dtypes_of_batches,
     same_dtypes_of_factors,
     same_dtypes_of_vectors,
-    same_scalar_types,
 )
 from taper.ops.reduction import sum_to
 
@@ -78,10 +78,7 @@ def _(grad, input):
     return conj(input).t().mm(grad)
 
 
-@operator(
-    method=True, out=True, upcast=True, check=same_dtypes_in_mv, kinds="ifc",
-    kernel="addmv_impl_cpu",
-)
+@operator(method=True, out=True, upcast=True, check=same_dtypes_in_mv)
 def mv(input: Tensor, vec: Tensor) -> Tensor:
     r"""Multiplies a matrix with a vector: :math:`y = A x`.
 
@@ -100,6 +97,7 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
             f"size mismatch, got input ({input.shape[0]}), mat ({input.shape[0]}x"
             f"{input.shape[1]}), vec ({vec.shape[0]})"
         )
+    refuse_bool(input, "addmv_impl_cpu")
     return input.dot(vec) if type(vec) is ndarray else np.matmul(input, vec)
 
 
@@ -176,7 +174,7 @@ def _(grad, input):
     return grad * input
 
 
-@operator(method=True, out=True, upcast=True, check=same_scalar_types("input", "mat2"),
+@operator(method=True, out=True, upcast=True, check=same_dtypes_of_batches("input", "mat2"),
           also={"batch2": "mat2"}, keywords={"out_dtype": product_in_dtype})
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """Multiplies two batches of matrices, pair by pair. No broadcasting.

@@ -1,6 +1,7 @@
 """What matrix products ask of their operands' dtypes, and the errors in PyTorch's words.
 
-Each is a `check=` of an operator, or makes one: products do not promote.
+Each is a `check=` of an operator, or makes one: products do not promote. If their sizes don't fit,
+that is said first, by the forwards; so the checks here pass such operands on.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from taper.ops.signature import Signature
 __all__ = [
     "product_in_dtype",
     "same_dtypes_in_addmm", "same_dtypes_in_addmv", "same_dtypes_in_baddbmm",
-    "same_dtypes_in_matmul", "same_dtypes_in_mv", "same_dtypes_of_factors",
-    "same_dtypes_of_vectors", "same_scalar_types",
+    "same_dtypes_in_cross", "same_dtypes_in_matmul", "same_dtypes_in_mv", "same_dtypes_of_batches",
+    "same_dtypes_of_factors", "same_dtypes_of_vectors",
 ]
 
 Check = Callable[[dict[str, Any]], None]
@@ -42,6 +43,13 @@ def product_in_dtype(op: Operator, args: tuple[Any, ...], out_dtype: Any) -> Ten
     return result
 
 
+def _sizes_fit(a: Any, b: Any) -> bool:
+    """Whether the last dimension of the first meets one of the same size of the second."""
+    if not a.ndim or not b.ndim:
+        return False
+    return bool(a._array.shape[-1] == b._array.shape[-2 if b.ndim > 1 else -1])
+
+
 def _raise_unless_factors_agree(first: Any, second: Any) -> None:
     if first.dtype is not second.dtype:
         raise RuntimeError(
@@ -52,7 +60,14 @@ def _raise_unless_factors_agree(first: Any, second: Any) -> None:
 
 def same_dtypes_of_factors(first: str, second: str) -> Check:
     """Two matrices: mm."""
-    return lambda bound: _raise_unless_factors_agree(bound[first], bound[second])
+
+
+    def check(bound: dict[str, Any]) -> None:
+        a, b = bound[first], bound[second]
+        if a.ndim == b.ndim == 2 and _sizes_fit(a, b):
+            _raise_unless_factors_agree(a, b)
+
+    return check
 
 
 def _raise_unless_scalars_agree(first: Any, second: Any) -> None:
@@ -63,14 +78,30 @@ def _raise_unless_scalars_agree(first: Any, second: Any) -> None:
         )
 
 
-def same_scalar_types(first: str, second: str) -> Check:
+def same_dtypes_of_batches(first: str, second: str) -> Check:
     """Two batches: bmm."""
-    return lambda bound: _raise_unless_scalars_agree(bound[first], bound[second])
+
+    def check(bound: dict[str, Any]) -> None:
+        a, b = bound[first], bound[second]
+        if a.ndim == b.ndim == 3 and a._array.shape[0] == b._array.shape[0] and _sizes_fit(a, b):
+            _raise_unless_scalars_agree(a, b)
+
+    return check
+
+
+def same_dtypes_in_cross(bound: dict[str, Any]) -> None:
+    """Two tensors of vectors with three elements."""
+    a, b, dim = bound["input"], bound["other"], bound["dim"]
+    has_dim = a.ndim == b.ndim and -a.ndim <= dim < a.ndim
+    if has_dim and a._array.shape[dim] == b._array.shape[dim] == 3:
+        _raise_unless_scalars_agree(a, b)
 
 
 def same_dtypes_in_matmul(bound: dict[str, Any]) -> None:
     """What matmul makes of batches: one large product if the second has no batch."""
     a, b = bound["input"], bound["other"]
+    if not _sizes_fit(a, b):
+        return
     if b.ndim == 2:
         _raise_unless_factors_agree(a, b)
     else:
@@ -82,7 +113,7 @@ def same_dtypes_of_vectors(first: str, second: str) -> Check:
 
     def check(bound: dict[str, Any]) -> None:
         a, b = bound[first], bound[second]
-        if a.dtype is not b.dtype:
+        if a.ndim == b.ndim == 1 and a.dtype is not b.dtype:
             raise RuntimeError(
                 "dot : expected both vectors to have same dtype, but found "
                 f"{scalar_type_name(a.dtype)} and {scalar_type_name(b.dtype)}"
@@ -103,7 +134,10 @@ def same_dtypes_in_mv(bound: dict[str, Any]) -> None:
     """A matrix and a vector, whose dtype is the result's."""
     if bound["input"].ndim == 0:
         raise IndexError("Dimension specified as 0 but tensor has no dimensions")
-    _raise_addmv(bound["vec"], bound["input"], bound["vec"])
+    if bound["input"].ndim == 2 and bound["vec"].ndim == 1 and _sizes_fit(
+        bound["input"], bound["vec"]
+    ):
+        _raise_addmv(bound["vec"], bound["input"], bound["vec"])
 
 
 def same_dtypes_in_addmv(bound: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from taper.core.tensor import Tensor
 from taper.core.user_warning import warn_once
 from taper.ops.arithmetic import conj
 from taper.ops.declare import composite, operator
-from taper.ops.product_checks import same_scalar_types
+from taper.ops.product_checks import same_dtypes_in_cross
 from taper.ops.reduction import sum_to
 
 
@@ -39,7 +39,7 @@ def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
 
 
 @operator("linalg.cross", out=True, promote="result_type", kinds="ifc", kernel="cross",
-          node="LinalgCrossBackward0", check=same_scalar_types("input", "other"))
+          node="LinalgCrossBackward0", check=same_dtypes_in_cross)
 def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     """Cross products of vectors of length 3, along `dim`; the other dimensions broadcast.
 

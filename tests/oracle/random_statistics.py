@@ -44,9 +44,14 @@ ORDER = (
 @family(8)
 def order(w: Writer) -> str | None:
     name, x = w.material((2, 3), complex_too=False)
-    if name is None or not w.are_apart_expression(x):
+    if name is None:
         return None
     x = f"({x} + 0)"
+    if not w.are_apart_expression(x):
+        steps = "torch.tensor([[5, 0, 3], [1, 4, 2]]) * 2.25"
+        x = f"({x}.sin() + {steps}).to({x}.dtype).contiguous()"
+        if not w.are_apart_expression(x):
+            return None
     form = w.choice(ORDER).format(x=x, d=w.random.randint(-2, 1), v=w.fresh(), u=w.fresh())
     return form
 

@@ -114,6 +114,7 @@ def sparse(w: Writer) -> str | None:
         return None
     if not w.is_settled_expression(x):
         return None  # which elements are zero would be a matter of rounding
+    x = f"({x} + 0)"
     y = w.material((3, 2), like=name)[1]
     values = w.material((3,), like=name)[1]
     columns = [w.random.randint(0, 2) for _ in range(3)]
