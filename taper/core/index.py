@@ -76,18 +76,7 @@ def normalize(index: Any, shape: tuple[int, ...]) -> tuple[list[Any], Advanced |
                 checked_slice(item)
             elif isinstance(item, int):
                 _checked_range(item)
-        if ndim == 0 and isinstance(index, (int, np.integer)):
-            if index:
-                raise IndexError(
-                    f"index {int(index)} is out of bounds for dimension 0 with size 0"
-                )
-            raise IndexError(
-                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or "
-                "`tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"
-            )
-        if ndim == 0 and isinstance(items[0], slice):
-            raise IndexError("slice() cannot be applied to a 0-dim tensor.")
-        raise IndexError(f"too many indices for tensor of dimension {ndim}")
+        raise _too_many(index, items, ndim)
     basic: list[Any] = []
     arrays: list[Any] = []
     tensors: list[Tensor] = []
@@ -135,6 +124,20 @@ def normalize(index: Any, shape: tuple[int, ...]) -> tuple[list[Any], Advanced |
     if all(a is None for a in arrays):
         return basic, None
     return basic, Advanced(arrays, tensors)
+
+
+def _too_many(index: Any, items: tuple[Any, ...], ndim: int) -> IndexError:
+    """The error of an index into more dimensions than there are."""
+    if ndim == 0 and isinstance(index, (int, np.integer)):
+        if index:
+            return IndexError(f"index {int(index)} is out of bounds for dimension 0 with size 0")
+        return IndexError(
+            "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or "
+            "`tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"
+        )
+    if ndim == 0 and isinstance(items[0], slice):
+        return IndexError("slice() cannot be applied to a 0-dim tensor.")
+    return IndexError(f"too many indices for tensor of dimension {ndim}")
 
 
 def _items(index: Any) -> tuple[Any, ...]:

@@ -41,7 +41,9 @@ def standard_gamma(input: Tensor, generator: Any = None) -> Tensor:
     return gamma_variate.function(input, generator or default_generator)
 
 
-@operator("_standard_gamma_grad", node="StandardGammaGradBackward0", differentiable=False)
+@operator(
+    "_standard_gamma_grad", node="StandardGammaGradBackward0", differentiable=False, kinds="f"
+)
 def standard_gamma_grad(input: Tensor, output: Tensor) -> Tensor:
     """How far `output`, drawn by `_standard_gamma(input)`, moves with `input`.
 
@@ -80,7 +82,7 @@ def sample_dirichlet(input: Tensor, generator: Any = None) -> Tensor:
     return dirichlet_variate.function(input, generator or default_generator)
 
 
-@operator("_dirichlet_grad", node="DirichletGradBackward0", differentiable=False)
+@operator("_dirichlet_grad", node="DirichletGradBackward0", differentiable=False, kinds="f")
 def dirichlet_grad(x: Tensor, alpha: Tensor, total: Tensor) -> Tensor:
     """dx_j/dα_j / (1 - x_j) of Dirichlet variates x, whose concentrations sum to `total`.
 

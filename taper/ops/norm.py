@@ -244,6 +244,11 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
         raise RuntimeError(
             f"renorm: input needs at least 2 dimensions, got {input.ndim} dimensions"
         )
+    if input.dtype.kind in "biu":
+        raise RuntimeError(
+            "linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
+            f"{scalar_type_name(from_numpy_dtype(input.dtype))}"
+        )
     others = _other_dims(input.ndim, dim)
     norms = norm_over(input, p, others, True)
     scale = np.where(norms <= maxnorm, 1, maxnorm / (norms + 1e-7))

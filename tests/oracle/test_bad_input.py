@@ -149,7 +149,7 @@ OTHER_WORDS = {
     r"Tensor.expand\(f32\[\], .*\)": "PyTorch counts the elements of negative sizes",
     r"Tensor.tile\(.*10000000\)\)": "how the allocator says that there is no memory",
     r"matmul\(f32\[2, 2, 2\], bool\[3\]\)": "PyTorch multiplies by a vector",
-    r"(floor_divide|fmod|remainder)\(u8\[2\], i64\[3\]\)": "a zero among the divisors is seen first",
+    r"(floor_divide|fmod|remainder)\(u8\[2\], i64\[3\]\)": "a zero among divisors is seen first",
 }
 OPENING = 25  # characters
 # What PyTorch's kernels are called is its own affair.

@@ -46,6 +46,7 @@ ACCEPTED = {
     "nn.functional.hinge_embedding_loss": ("uint8 int64", "the margin is a float, so are losses"),
     "nn.functional.margin_ranking_loss": ("uint8 int64", "PyTorch rounds to integers and averages"),
     "frobenius_norm": (" ".join(DTYPES), "PyTorch's private overload has no default for dim"),
+    "norm_except_dim": ("bool uint8 int64", "the words of the norm that it is made of"),
     "nuclear_norm": ("float16 bfloat16", "svd refuses half precision first"),
     **dict.fromkeys(["rnn_tanh", "rnn_tanh_cell"], ("uint8 int64", "one step would do in PyTorch")),
     "stft": ("bool", "refused before it is padded"),
