@@ -192,13 +192,13 @@ def native_batch_norm(
         tensor([2.])
     """
     result = _batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+    kind = (input if weight is None else weight).dtype
     if not training:
-        empty = wrap(kernel.widened(input._array[:0].reshape(-1)[:0]).copy())
-        return result, empty, empty.clone()
+        return result, input.new_empty(0, dtype=kind), input.new_empty(0, dtype=kind)
     shape = input._array.shape
     flat = kernel.widened(input._array.reshape(*shape[:2], math.prod(shape[2:])))
     _, mean, _, inverse = kernel.normalize_channels(flat, None, None, eps)
-    return result, wrap(mean), wrap(inverse)
+    return result, wrap(mean).to(kind), wrap(inverse).to(kind)
 
 
 # -- single channels -----------------------------------------------------------------------------

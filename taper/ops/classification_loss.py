@@ -103,7 +103,8 @@ def picked_loss(
 @picked_loss.derivative("input")
 def _(grad, input_shape, target, weight, reduction, ignore_index, total_weight):
     if reduction == "mean":
-        grad = grad / (max(target.numel(), 1) if total_weight is None else total_weight)
+        count = max(target.numel(), 1) if total_weight is None else total_weight
+        grad = (grad / count).to(grad.dtype)  # the sum of weights may be of a wider dtype
     return spread_over_targets(grad, target, weight, input_shape, ignore_index)
 
 

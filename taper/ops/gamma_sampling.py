@@ -56,6 +56,11 @@ def standard_gamma_grad(input: Tensor, output: Tensor) -> Tensor:
     return values.astype(input.dtype).reshape(np.broadcast_shapes(input.shape, output.shape))
 
 
+@standard_gamma_grad.shapes
+def _(input, output):
+    return np.broadcast_shapes(input.shape, output.shape), input.dtype
+
+
 @operator("_dirichlet_variate", node="SampleDirichletBackward0", hidden=True)
 def dirichlet_variate(input: Tensor, generator: Any) -> Tensor:
     return rejection.dirichlet(generator, input)
@@ -93,3 +98,8 @@ def dirichlet_grad(x: Tensor, alpha: Tensor, total: Tensor) -> Tensor:
     """
     slope = beta_derivative(alpha, total - alpha, x).astype(x.dtype).reshape(x.shape)
     return slope / (1 - x)
+
+
+@dirichlet_grad.shapes
+def _(x):
+    return x.shape, x.dtype
