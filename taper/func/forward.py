@@ -123,6 +123,7 @@ def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..
     with enable_grad():
         inputs = [trial.stand_in(x) for x in flat]
         outputs, output_structure = flatten(func(*unflatten(inputs, structure)))
+        trial.end()
         linear = _Linear(trial, inputs, outputs)
     value = unflatten([trial.released(o) for o in outputs], output_structure)
 

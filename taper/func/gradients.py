@@ -10,6 +10,7 @@ than to the stand-ins; so it does in PyTorch, where each transform has a level o
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -47,6 +48,7 @@ class Trial:
     def __init__(self) -> None:
         self.recorded = is_recording()
         self.start = next_sequence()
+        self.stop: float = math.inf
 
     def stand_in(self, value: Any) -> Tensor:
         """A tensor with the memory of `value` that requires grad."""
@@ -67,6 +69,10 @@ class Trial:
             result._stands_in_since = self.start
         return result
 
+    def end(self) -> None:
+        """To be called when the function has run: stand-ins made later are not its own."""
+        self.stop = next_sequence()
+
     def leads_out(self, tensor: Tensor) -> bool:
         """Whether the history of a tensor leads anywhere else than to stand-ins, those of this run
         and of transforms inside of it."""
@@ -78,7 +84,7 @@ class Trial:
             if edge is None:
                 continue
             if isinstance(edge, Tensor):
-                if edge.__dict__.get("_stands_in_since", 0) < self.start:
+                if not self.start <= edge.__dict__.get("_stands_in_since", -1) <= self.stop:
                     return True
                 continue
             node = edge.node if type(edge) is NodeOutput else edge
@@ -254,6 +260,7 @@ class _Pullback:
         with enable_grad():
             inputs = map_tree(trial.stand_in, chosen(args, argnums))
             result = func(*replaced(args, argnums, inputs))
+            trial.end()
             outputs, aux = _with_aux(result, has_aux, "vjp(f, *primals)")
             self.inputs, self.input_structure = flatten(inputs)
             self.outputs, self.output_structure = flatten(outputs)

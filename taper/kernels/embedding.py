@@ -34,6 +34,7 @@ def _(count: int, index: Array, rows: Array) -> Any:
     return (count, *rows.shape[1:]), rows.dtype
 
 
+@primitive
 def limit_row_norms(table: Array, index: Array, max_norm: float, norm_type: float) -> None:
     """Scales the named rows, in place, so that none has a larger norm than `max_norm`."""
     used = np.unique(index)

@@ -104,9 +104,10 @@ def _(grad):
 def gather_at(input: Tensor, advanced: Any) -> Tensor:
     """The elements at an advanced index, see core/index.py."""
     arrays = advanced.arrays
-    if len(arrays) == 1 and arrays[0].dtype != _BOOL and type(input) is ndarray:
-        return input.take(arrays[0], 0) if type(arrays[0]) is ndarray else np.take(
-            input, arrays[0], 0)
+    if len(arrays) == 1 and type(arrays[0]) is type(input) is ndarray and (
+        arrays[0].dtype != _BOOL
+    ):
+        return input.take(arrays[0], 0)
     input = batched_like(input, *arrays)
     found = input[advanced.index]
     if type(found) is ndarray and not found.flags.c_contiguous:

@@ -10,6 +10,7 @@ from taper.core.dtype import float32, float64
 from taper.core.errors import normalize_dim
 from taper.core.tensor import Tensor, wrap
 from taper.kernels.lanes import pick
+from taper.ops.argument_checks import values_known
 from taper.ops.declare import Operator, composite, operator
 from taper.ops.extrema import scatter_grad
 from taper.ops.out_argument import set_apart
@@ -315,7 +316,7 @@ def _quantile(
         raise RuntimeError(f"{name}() q must be a scalar or 1D tensor")
     elif q.dtype != input.dtype:
         raise RuntimeError(f"{name}() q tensor must be same dtype as the input tensor")
-    elif not bool(((q >= 0) & (q <= 1)).all()):
+    elif values_known(q) and not bool(((q >= 0) & (q <= 1)).all()):
         raise RuntimeError(f"{name}() q values must be in the range [0, 1]")
     if interpolation not in _INTERPOLATIONS:
         raise RuntimeError(

@@ -31,7 +31,7 @@ def _segments(data: Tensor, lengths: Any, offsets: Any, axis: int, unsafe: bool)
     sizes = array if lengths is not None else np.diff(array, axis=-1)
     n = data.shape[axis]
     if not values_known(given):
-        return _segments_by_comparing(sizes, n, lengths is not None or given.is_meta), sizes
+        return _segments_by_comparing(sizes, n), sizes
     if not unsafe and lengths is not None:
         if sizes.size and sizes.min() < 0:
             raise RuntimeError("lengths contains negative value!")
@@ -46,13 +46,11 @@ def _segments(data: Tensor, lengths: Any, offsets: Any, axis: int, unsafe: bool)
     return ids.reshape((*sizes.shape[:-1], -1)), sizes
 
 
-def _segments_by_comparing(sizes: Any, n: int, covers_all: bool) -> Any:
-    """The numbers of the segments of `n` elements, by operations that keep their shape."""
-    if not covers_all:
-        raise NotImplementedError(
-            "segment_reduce(offsets=...) takes as many elements as the offsets' values say, so it "
-            "can't be recorded; give lengths="
-        )
+def _segments_by_comparing(sizes: Any, n: int) -> Any:
+    """The numbers of the segments of `n` elements, by operations that keep their shape.
+
+    Elements behind the last segment get one number more.
+    """
     ends = np.add.accumulate(sizes, -1)
     places = np.add.accumulate(np.ones_like(sizes, shape=(n, 1)), 0) - 1
     return np.add.reduce((places >= ends[..., None, :]).astype(np.int64), -1)
@@ -84,7 +82,9 @@ def segment_reduce(
     axis = normalize_dim(axis, data.dim())
     ids, sizes = _segments(data, lengths, offsets, axis, unsafe)
     trailing = data.shape[axis + 1:]
-    shape = (*sizes.shape, *trailing)
+    count = sizes.shape[-1]
+    extra = 0 if values_known(lengths if lengths is not None else offsets) else 1
+    shape = (*sizes.shape[:-1], count + extra, *trailing)
 
     def spread(values: Any) -> Tensor:
         return wrap(values.reshape(values.shape + (1,) * len(trailing)))
@@ -97,13 +97,16 @@ def segment_reduce(
     result = data.new_full(shape, start)
     if reduce in ("sum", "mean"):
         result = result.scatter_add(axis, index, data)
+        if extra:
+            result = result.narrow(axis, 0, count)
         if reduce == "mean":
             result = result / spread(np.maximum(sizes, 1))
             if initial is None:
                 result = result.masked_fill(spread(sizes == 0), math.nan)
         return result
     how = {"prod": "prod", "max": "amax", "min": "amin"}[reduce]
-    return result.scatter_reduce(axis, index, data, how)
+    result = result.scatter_reduce(axis, index, data, how)
+    return result.narrow(axis, 0, count) if extra else result
 
 
 @operator(method=True, out=True, differentiable=False)

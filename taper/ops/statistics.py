@@ -10,6 +10,7 @@ import numpy as np
 from taper.core.dtype import FLOATING, INTEGER, from_numpy_dtype
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
+from taper.ops.argument_checks import values_known
 from taper.ops.declare import composite, operator
 from taper.ops.return_types import named
 from taper.ops.slow import write_out
@@ -292,7 +293,7 @@ def _check_weights(
             f"cov(): expected {name} to have the same numel as there are observations in the "
             f"input but got {weights.numel()} != {observations}"
         )
-    if weights.numel() and bool((weights < 0).any()):
+    if values_known(weights) and weights.numel() and bool((weights < 0).any()):
         raise RuntimeError(f"cov(): {name} cannot be negative")
 
 
