@@ -14,8 +14,8 @@ from typing import Any
 from taper.version import __version__ as __version__
 
 _MODULES = frozenset("""
-    autograd backends cuda distributions fft func linalg library masked mps nn optim overrides random
-    serialization signal sparse special testing types utils version
+    amp autograd backends cpu cuda distributions fft func library linalg masked mps nn optim
+    overrides random serialization signal sparse special testing types utils version
     """.split())
 
 # Where names that are not operators live. A module may list many: "module": "name name …".
@@ -32,6 +32,12 @@ _HOMES = {
         HalfTensor IntTensor LongTensor ShortTensor set_default_tensor_type""",
     "taper.random": """get_rng_state initial_seed manual_seed seed set_rng_state
         thread_safe_generator""",
+    "taper.amp.autocast_mode": "autocast",
+    "taper.amp.state": """autocast_decrement_nesting autocast_increment_nesting
+        clear_autocast_cache get_autocast_cpu_dtype get_autocast_dtype get_autocast_gpu_dtype
+        is_autocast_cache_enabled is_autocast_cpu_enabled is_autocast_enabled
+        set_autocast_cache_enabled set_autocast_cpu_dtype set_autocast_cpu_enabled
+        set_autocast_dtype set_autocast_enabled set_autocast_gpu_dtype""",
     "taper.core.storage": "UntypedStorage",
     "taper.core.typed_storage": """BFloat16Storage BoolStorage ByteStorage CharStorage
         ComplexDoubleStorage ComplexFloatStorage DoubleStorage FloatStorage HalfStorage IntStorage

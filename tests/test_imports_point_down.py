@@ -30,12 +30,12 @@ FLOORS = (
     ("kernels",),
     ("autograd",),
     ("ops",),
-    ("amp", "backends", "capture", "fft", "func", "linalg", "masked", "nn.functional", "signal",
+    ("backends", "capture", "fft", "func", "linalg", "masked", "nn.functional", "signal",
      "sparse", "special"),
     ("",),  # taper/__init__.py and the modules beside it
     # These of autograd's files are programs on Tensors, such as a user could write.
     ("autograd.functional", "autograd.forward_gradient_check", "autograd.gradient_check"),
-    ("data", "distributed", "distributions", "nn", "optim", "utils"),
+    ("amp", "cpu", "cuda", "data", "distributed", "distributions", "nn", "optim", "utils"),
     ("serialization", "interop", "testing", "cli"),
 )  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

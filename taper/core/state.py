@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import Any
 
 __all__ = [
-    "Active", "active", "around_forwards", "grad_mode", "inference",
+    "Active", "active", "around_forwards", "autocasting", "grad_mode", "inference",
     "is_differentiated", "is_inference", "is_recording",
 ]
 
@@ -22,6 +22,9 @@ is_recording = grad_mode.get
 # Below the tape: ``around(op, bound, run)`` stands in for the forwards that ops/slow.py runs; it
 # returns what ``run()`` would.
 around_forwards: ContextVar[Any] = ContextVar("around_forwards", default=None)
+
+# Whether and how operators choose their precision: an ops.autocast.Autocast, or None.
+autocasting: ContextVar[Any] = ContextVar("autocasting", default=None)
 
 inference: ContextVar[bool] = ContextVar("inference", default=False)
 is_inference = inference.get

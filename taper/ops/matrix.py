@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from taper.core.errors import broadcast_error
-from taper.core.state import active
+from taper.core.state import active, autocasting
 from taper.core.tensor import Parameter, Tensor, wrap
 from taper.kernels import small_products
 from taper.kernels.matrix_product import multiply_batches
 from taper.ops.arithmetic import conj
+from taper.ops.autocast import run_autocast
 from taper.ops.declare import composite, operator
 from taper.ops.product_checks import (
     product_in_dtype,
@@ -285,6 +286,8 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
             pass
     if n == 2 and m == 2:
         return mm_function(input, other)
+    if active.modes and autocasting.get() is not None:  # dot() and mv() by themselves aren't cast
+        return run_autocast("matmul", (input, other), lambda cast: matmul(*cast))
     if n == 1 and m == 1:
         return dot(input, other)
     if n == 2 and m == 1:

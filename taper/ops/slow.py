@@ -53,7 +53,10 @@ from taper.ops.promoted_call import promoted_call
 from taper.ops.recorded_call import record
 from taper.ops.signature import LIST, NUMBER, TENSOR, Signature
 
-__all__ = ["call", "call_composite", "call_dunder", "call_inplace", "collect_variadic", "renamed_arguments"]
+__all__ = [
+    "call", "call_composite", "call_dunder", "call_inplace", "collect_variadic",
+    "renamed_arguments",
+]
 
 ndarray = np.ndarray
 _PLAIN = frozenset([ndarray])
@@ -115,7 +118,9 @@ def _call_in_full(
         return intercepted
     where = (frame.f_code, frame.f_lasti)
     if out is None and op.path in POLICIES and autocasting.get() is not None:
-        return run_autocast(op.path, args, lambda cast: _carry_out(op, signature, cast, None, where))
+        return run_autocast(
+            op.path, args, lambda cast: _carry_out(op, signature, cast, None, where)
+        )
     return _carry_out(op, signature, args, out, where)
 
 

@@ -19,7 +19,7 @@ from taper.autograd.node import (
     save_result,
 )
 from taper.autograd.views import register_view
-from taper.core.state import active, is_recording
+from taper.core.state import active, autocasting, is_recording
 from taper.core.storage import new_storage
 from taper.core.tensor import LEAF, Parameter, Tensor, wrap
 from taper.ops.declare import Operator
@@ -92,7 +92,8 @@ class Source:
             "new_storage": new_storage, "save_result": save_result, "op": op, "F32": F32,
             "F64": F64, "I64": I64, "BOOL": BOOL, "numbers32": numbers32, "numbers64": numbers64,
             "number_array": number_array, "register_view": register_view, "wrap": wrap,
-            "all_plain": all_plain, "edges_of": edges_of, "NodeOutput": NodeOutput,
+            "autocasting": autocasting.get, "all_plain": all_plain, "edges_of": edges_of,
+            "NodeOutput": NodeOutput,
             "forward": op.forward, "freed_error": freed_error, "check_version": check_version,
             "restore_result": restore_result,
         }
@@ -105,6 +106,7 @@ class Source:
         from taper.ops import slow
 
         self.scope["slow"] = slow.call
+        self.scope["call_composite"] = slow.call_composite
         self.scope["explain"] = slow.explain
         self.scope["slow_inplace"] = slow.call_inplace
         self.scope["slow_dunder"] = slow.call_dunder

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from taper.kernels.small_calls import stand_in
+from taper.ops.autocast import POLICIES
 from taper.ops.declare import Operator
 from taper.ops.native_forward import LARGE, FirstNative
 from taper.ops.recording import write_recording
@@ -99,6 +100,9 @@ def _make(op: Operator, name: str, *, has_out: bool, slow: str) -> Callable[...,
         if has_out:
             source.add(1, "if out is None and not active.modes:")
             indent = 2
+        elif op.path in POLICIES:
+            source.add(1, "if active.modes and autocasting() is not None:",
+                       f"    return call_composite(op, ({arguments}))")
         source.add(indent, "try:", f"    return forward({call})", "except Exception as failure:",
                    f"    explain(op, ({arguments}), failure)", "    raise")
         if has_out:

@@ -4,6 +4,7 @@ What programs call unconditionally (`is_available`, `manual_seed_all`, `empty_ca
 needs a device raises PyTorch's error.
 """
 
+import importlib
 from typing import Any
 
 from taper.types import Device
@@ -125,6 +126,12 @@ class Stream:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise RuntimeError("Tried to instantiate dummy base class Stream")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "amp":
+        return importlib.import_module("taper.cuda.amp")
+    raise AttributeError(f"module 'torch.cuda' has no attribute {name!r}")
 
 
 # Shown to users as PyTorch's, like everything else here.
