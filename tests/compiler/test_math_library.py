@@ -1,0 +1,148 @@
+"""Errors of our mathematical functions in units in the last place, over the whole range.
+
+References are computed in extended precision, but for erf and erfc, which the C library computes in
+float64. Where there is no extended precision, float64 functions may err by one ulp more.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from taper.compiler import machine
+from taper.compiler.expression import Expression
+from taper.compiler.math_library import ULP, lowered
+from taper.compiler.passes import Operand
+from taper.compiler.row_kernels import flat_kernel
+
+pytestmark = pytest.mark.skipif(not machine.is_available(), reason="needs llvmlite")
+
+EXTENDED = np.finfo(np.longdouble).nmant > 52
+DTYPES = {"f32": np.dtype(np.float32), "f64": np.dtype(np.float64)}
+
+
+@cache
+def kernel(name: str, kind: str) -> Any:
+    e = Expression()
+    e.results.append(e.unary(name, e.input(0, kind)))
+    text = flat_kernel("function", machine.host().vector_bytes, lowered(e),
+                       [Operand(kind, "contiguous")] * 2)
+    address = machine.compile_ir(text, "function")
+    return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)(address)
+
+
+def compute(name: str, x: Any) -> Any:
+    result = np.empty_like(x)
+    block = np.array([x.ctypes.data, result.ctypes.data], np.int64)
+    kind = "f32" if x.dtype == np.float32 else "f64"
+    kernel(name, kind)(block.ctypes.data, 0, x.size)
+    return result
+
+
+def every_magnitude(dtype: Any, count: int) -> Any:
+    """Numbers spread evenly over all bit patterns, with both signs."""
+    bits = np.uint32 if dtype.itemsize == 4 else np.uint64
+    rng = np.random.default_rng(1)
+    patterns = rng.integers(0, np.iinfo(bits).max, count, bits, endpoint=True)
+    x = patterns.view(dtype)
+    return x[np.isfinite(x)].copy()
+
+
+def near(dtype: Any, low: float, high: float, count: int = 40_000) -> Any:
+    rng = np.random.default_rng(2)
+    return rng.uniform(low, high, count).astype(dtype)
+
+
+def reference(name: str, x: Any) -> Any:
+    """The function in more precision than x has, as far as there is some."""
+    wide = x.astype(np.longdouble)
+    if name in ("erf", "erfc"):
+        function = np.frompyfunc(getattr(math, name), 1, 1)
+        return function(x.astype(np.float64)).astype(np.longdouble)
+    if name == "sigmoid":
+        return 1 / (1 + np.exp(-wide))
+    if name == "rsqrt":
+        return 1 / np.sqrt(wide)
+    return getattr(np, name)(wide)
+
+
+RANGES = {
+    "exp": (-110, 92), "exp2": (-152, 130), "expm1": (-30, 89), "log": (0, 4), "log2": (0, 4),
+    "log10": (0, 4), "log1p": (-1, 3), "tanh": (-11, 11), "sinh": (-91, 91), "cosh": (-91, 91),
+    "sigmoid": (-85, 85), "erf": (-5, 5), "erfc": (-5, 10), "rsqrt": (0, 9),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["f32", "f64"])
+@pytest.mark.parametrize("name", sorted(ULP))
+@np.errstate(all="ignore")
+def test_errors_stay_below_their_bounds(name: str, kind: str) -> None:
+    dtype = DTYPES[kind]
+    low, high = RANGES[name]
+    scale = 8 if kind == "f64" and name in ("exp", "exp2", "expm1", "sinh", "cosh") else 1
+    samples = np.concatenate([
+        near(dtype, low * scale, high * scale), near(dtype, -1, 1), near(dtype, 0.5, 2),
+        every_magnitude(dtype, 60_000),
+    ])
+    if low >= 0:
+        samples = np.abs(samples)
+    if name in ("sigmoid", "erfc"):  # subnormal results may be flushed by their formulas
+        samples = samples[np.abs(samples) < (85 if name == "sigmoid" else 9)]
+    found, wanted = compute(name, samples), reference(name, samples)
+    rounded = wanted.astype(dtype)
+    both = np.isfinite(rounded) & np.isfinite(found)
+    # Infinities and NaN agree, but for results that round up to infinity.
+    assert np.array_equal(np.isnan(found), np.isnan(rounded))
+    differ = (np.isinf(found) != np.isinf(rounded)) & ~np.isnan(found)
+    assert (np.abs(np.where(differ, np.where(np.isinf(found), rounded, found), np.inf))
+            > np.finfo(dtype).max * 0.999).all()
+    ulp = np.maximum(np.spacing(np.abs(rounded[both])), np.finfo(dtype).smallest_subnormal)
+    error = np.abs(found[both].astype(np.longdouble) - wanted[both]) / ulp
+    bound = ULP[name][kind == "f64"] + (0 if EXTENDED or kind == "f32" else 1)
+    if kind == "f64" and name == "erfc":
+        bound += 5  # that of the C library
+    assert error.max() <= bound, (samples[both][error.argmax()], error.max())
+
+
+SPECIAL = [0.0, -0.0, math.inf, -math.inf, math.nan]
+
+
+@pytest.mark.parametrize("kind", ["f32", "f64"])
+@pytest.mark.parametrize(("name", "wanted"), [
+    ("exp", [1, 1, math.inf, 0, math.nan]),
+    ("exp2", [1, 1, math.inf, 0, math.nan]),
+    ("expm1", [0.0, -0.0, math.inf, -1, math.nan]),
+    ("log", [-math.inf, -math.inf, math.inf, math.nan, math.nan]),
+    ("log2", [-math.inf, -math.inf, math.inf, math.nan, math.nan]),
+    ("log10", [-math.inf, -math.inf, math.inf, math.nan, math.nan]),
+    ("log1p", [0.0, -0.0, math.inf, math.nan, math.nan]),
+    ("tanh", [0.0, -0.0, 1, -1, math.nan]),
+    ("sinh", [0.0, -0.0, math.inf, -math.inf, math.nan]),
+    ("cosh", [1, 1, math.inf, math.inf, math.nan]),
+    ("sigmoid", [0.5, 0.5, 1, 0, math.nan]),
+    ("erf", [0.0, -0.0, 1, -1, math.nan]),
+    ("erfc", [1, 1, 0, 2, math.nan]),
+    ("rsqrt", [math.inf, -math.inf, 0, math.nan, math.nan]),
+])  # fmt: skip
+def test_special_values(name: str, kind: str, wanted: list[float]) -> None:
+    found = compute(name, np.array(SPECIAL, DTYPES[kind]))
+    np.testing.assert_array_equal(found, np.array(wanted, DTYPES[kind]))
+    zeros = [i for i, w in enumerate(wanted) if w == 0]
+    assert np.array_equal(np.signbit(found[zeros]), np.signbit(np.array(wanted)[zeros]))
+
+
+@pytest.mark.parametrize("kind", ["f32", "f64"])
+def test_exact_values(kind: str) -> None:
+    dtype = DTYPES[kind]
+    powers = np.arange(-100, 100).astype(dtype)
+    assert np.array_equal(compute("exp2", powers), np.exp2(powers))
+    assert np.array_equal(compute("log2", np.exp2(powers)), powers)
+    assert compute("log10", np.array([100], dtype)) == 2
+    tiny = np.array([np.finfo(dtype).smallest_subnormal, -np.finfo(dtype).tiny], dtype)
+    for name in ("expm1", "log1p", "tanh", "sinh"):
+        assert np.array_equal(compute(name, tiny), tiny), name

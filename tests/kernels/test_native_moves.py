@@ -1,0 +1,115 @@
+"""Native kernels that move elements: copies, conversions, picking by index, filling by mask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import taper
+from taper.compiler import machine
+from taper.core.settings import settings
+from taper.kernels import native_copies, native_indexing, native_selection
+
+from .guarded_memory import guarded
+
+pytestmark = pytest.mark.skipif(not machine.is_available(), reason="needs llvmlite")
+
+random = np.random.default_rng(7)
+DTYPES = [np.bool_, np.int8, np.uint8, np.int16, np.int32, np.int64, np.float16, np.float32,
+          np.float64]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "_native", "now")
+    monkeypatch.setattr(native_indexing, "FEW", 0)
+
+
+def values(dtype: Any, *shape: int) -> Any:
+    return (random.standard_normal(shape) * 30).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.__name__)
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (0, 2, 1), (1, 0, 2), (2, 1, 0)], ids=str)
+def test_copies_into_other_orders(dtype: Any, axes: tuple[int, ...]) -> None:
+    x = values(dtype, 19, 37, 35).transpose(axes)
+    found = native_copies.copy_in_order(x)
+    np.testing.assert_array_equal(found, x)
+    assert found.flags.c_contiguous and found.dtype == x.dtype
+    kept = native_copies.preserved_copy(x)
+    np.testing.assert_array_equal(kept, x)
+    assert kept.strides == x.copy("K").strides
+
+
+@pytest.mark.parametrize("target", DTYPES, ids=lambda d: d.__name__)
+@pytest.mark.parametrize("source", DTYPES, ids=lambda d: d.__name__)
+def test_conversions(source: Any, target: Any) -> None:
+    x = np.abs(values(source, 1001)) if np.dtype(target).kind == "u" else values(source, 1001)
+    found = native_copies.copy_in_order(x, np.dtype(target))
+    if found is None:
+        rounds_twice = target is np.float16 and source in (np.int32, np.int64, np.float64)
+        assert rounds_twice
+        return
+    np.testing.assert_array_equal(found, x.astype(target))
+
+
+def test_bfloat16_is_rounded_to_even() -> None:
+    bits = np.arange(0, 2**32, 65_521 * 3, dtype=np.uint64).astype(np.uint32)
+    x = bits.view(np.float32)
+    found = native_copies.copy_in_order(x, np.dtype(ml_dtypes.bfloat16))
+    with np.errstate(invalid="ignore"):
+        wanted = x.astype(ml_dtypes.bfloat16)
+    np.testing.assert_array_equal(found.astype(np.float32), wanted.astype(np.float32))
+    wide = native_copies.copy_in_order(wanted, np.dtype(np.float32))
+    np.testing.assert_array_equal(wide, wanted.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.__name__)
+@pytest.mark.parametrize("shape", [(37, 53), (3, 40, 17), (90,)], ids=str)
+def test_picking(shape: tuple[int, ...], dtype: Any) -> None:
+    x = values(dtype, *shape)
+    for dim in range(len(shape)):
+        index = random.integers(0, shape[dim], 29)
+        rows = native_indexing.index_select(x, dim, index)
+        if rows is not None:
+            np.testing.assert_array_equal(rows, x.take(index, dim))
+        lanes = random.integers(0, shape[dim], (*shape[:dim], 23, *shape[dim + 1 :]))
+        if dtype is not np.float16 or native_indexing.gather(x, dim, lanes) is not None:
+            np.testing.assert_array_equal(native_indexing.gather(x, dim, lanes),
+                                          np.take_along_axis(x, lanes, dim))
+
+
+@pytest.mark.parametrize("wrong", [-1, 53, 2**40, -(2**62)])
+def test_wrong_indices_are_not_followed(wrong: int) -> None:
+    x = values(np.float32, 37, 53)
+    index = random.integers(0, 53, (37, 60))
+    index[20, 33] = wrong
+    assert native_indexing.gather(x, 1, index) is None
+    assert native_indexing.index_select(x.T.copy(), 0, index[20]) is None
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        taper.gather(taper.tensor(np.tile(x, (30, 1))), 1, taper.tensor(np.tile(index, (30, 1))))
+
+
+@pytest.mark.parametrize("at_end", [True, False])
+def test_nothing_beyond_tables_and_indices_is_touched(at_end: bool) -> None:
+    table = guarded(values(np.float32, 50, 19), at_end)
+    index = guarded(random.integers(0, 50, 33), at_end)
+    np.testing.assert_array_equal(native_indexing.embedding(table, index), table[index])
+    lanes = guarded(random.integers(0, 19, (50, 13)), at_end)
+    np.testing.assert_array_equal(native_indexing.gather(table, 1, lanes),
+                                  np.take_along_axis(table, lanes, 1))
+
+
+def test_filling_and_integer_quotients() -> None:
+    x, mask = values(np.float32, 999), random.random(999) > 0.5
+    np.testing.assert_array_equal(native_selection.masked_fill(x, mask, 0.5),
+                                  np.where(mask, np.float32(0.5), x))
+    whole = random.integers(-(10**6), 10**6, 999).astype(np.int32)
+    for divisor in (7, -7, 1, -1, 2**31 - 1, -(2**31)):
+        by = np.array(divisor, np.int32)
+        np.testing.assert_array_equal(native_selection.floor_divide(whole, by), whole // by)
+        np.testing.assert_array_equal(native_selection.remainder(whole, by), whole % by)
+    assert native_selection.floor_divide(whole, np.array(0, np.int32)) is None
