@@ -159,7 +159,7 @@ def _gradient_for(output: Any, given: Any, index: int, is_grads_batched: bool) -
             raise RuntimeError("grad can be implicitly created only for scalar outputs")
         if not output.is_floating_point():
             raise RuntimeError(
-                "grad can be computed only for real scalar outputs but got "
+                "grad can be implicitly created only for real scalar outputs but got "
                 f"{output.dtype!r}"
             )
         array = output._array
@@ -213,6 +213,8 @@ def _run(
                 targets.append(t.edge())
                 continue
             if t._edge is None:
+                if accumulate:
+                    raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
                 raise RuntimeError("One of the differentiated Tensors does not require grad")
             if accumulate and t._edge is not LEAF:
                 t.retain_grad()

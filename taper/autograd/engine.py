@@ -42,6 +42,18 @@ class Anomaly:
 anomaly = Anomaly()
 
 
+class Observed:
+    """Whether anybody ever hooked a leaf: then passes serve leaves in PyTorch's order."""
+
+    __slots__ = ("leaves",)
+
+    def __init__(self) -> None:
+        self.leaves = False
+
+
+observed = Observed()
+
+
 def checked_backward(node: Node, grad: Any) -> Any:
     """A node's backward in anomaly mode: tells where the forward was, and refuses NaN."""
     try:
@@ -87,6 +99,8 @@ def run_backward(
             walk.restrict_to(inputs, roots)
         for edge, grad in roots:
             walk.deliver(edge, grad)
+        if observed.leaves:
+            walk.await_leaves(accumulate)
         walk.run()
         if inputs is not None and not accumulate:
             return walk.captured(inputs)
@@ -101,7 +115,7 @@ class Walk:
     """One backward pass: gradients on their way, and what is wanted at the end."""
 
     __slots__ = (
-        "captures", "create_graph", "gradients", "heap", "leaves", "needed", "nodes", "notes",
+        "accumulate", "awaited", "captures", "create_graph", "gradients", "heap", "leaves", "needed", "nodes", "notes",
         "retain_graph", "roots",
     )
 
@@ -118,6 +132,8 @@ class Walk:
         self.leaves: dict[Tensor, Tensor] = {}
         self.needed: set[Any] | None = None  # nodes and leaves worth visiting; None means all
         self.captures: dict[tuple[int, int], Tensor | None] = {}
+        self.awaited: dict[Tensor, int] | None = None  # leaves: how many edges lead to them yet
+        self.accumulate = True
 
     def deliver(self, edge: Any, grad: Tensor) -> None:
         """Adds a gradient to what has arrived at an edge so far."""
@@ -158,16 +174,16 @@ class Walk:
         of an edge, leaves and nodes with one output, are served here, others by `deliver`."""
         heap, nodes, gradients, leaves = self.heap, self.nodes, self.gradients, self.leaves
         retain_graph, captures, needed = self.retain_graph, self.captures, self.needed
-        watched = anomaly.enabled
+        watched, awaited = anomaly.enabled, self.awaited
         while heap:
             sequence = heappop(heap)
             node = nodes.pop(sequence)
             grad = gradients.pop(sequence)
             extras = node.extras
-            if extras is not None:
-                grad = call_hooks_before(node, grad)
             if captures and not self.capture(node, grad):
                 continue
+            if extras is not None:
+                grad = call_hooks_before(node, grad)
             grads = node.backward(grad) if not watched else checked_backward(node, grad)
             if extras is not None and extras.hooks:
                 grads = call_hooks_after(node, grads, grad)
@@ -205,6 +221,42 @@ class Walk:
                         heappush(heap, below)
                     else:
                         gradients[below] = add(held, given)
+            if awaited:
+                self.settle(node)
+
+    # -- leaves with hooks -----------------------------------------------------------------------
+
+    def await_leaves(self, accumulate: bool) -> None:
+        """Counts the edges to each leaf that has hooks, to serve it when the last was passed."""
+        self.accumulate = accumulate
+        awaited: dict[Tensor, int] = {}
+        needed = self.needed
+        for node in nodes_from([edge for edge, _ in self.roots]).values():
+            if needed is None or node in needed:
+                for edge in node.edges:
+                    if isinstance(edge, Tensor) and has_hooks(edge):
+                        awaited[edge] = awaited.get(edge, 0) + 1
+        self.awaited = awaited
+
+    def settle(self, node: Node) -> None:
+        """Serves the leaves to which `node`, which just ran, had the last edge."""
+        awaited = self.awaited
+        assert awaited is not None
+        for edge in node.edges:
+            if isinstance(edge, Tensor) and edge in awaited:
+                awaited[edge] -= 1
+                if not awaited[edge]:
+                    del awaited[edge]
+                    if edge in self.leaves:
+                        self.serve(edge)
+
+    def serve(self, leaf: Tensor) -> None:
+        """Calls a leaf's hooks and adds to its `.grad`, or keeps the gradient to return it."""
+        if self.accumulate:
+            self.store_leaf_gradients({leaf: self.leaves.pop(leaf)})
+        else:
+            grad = call_leaf_hooks(leaf, self.leaves[leaf])
+            self.captures[id(leaf), -1] = self.leaves[leaf] = grad
 
     # -- restricting a walk to the way to some inputs -------------------------------------------
 
@@ -231,17 +283,23 @@ class Walk:
         self.needed = needed
 
     def capture(self, node: Node, grad: Any) -> bool:
-        """Keeps the gradient if it was asked for; says whether the node still has to run."""
+        """Keeps the gradient if it was asked for; says whether the node still has to run.
+
+        As in PyTorch, it is kept as it is before the node's hooks where the node runs, else after.
+        """
+        needed = self.needed
+        assert needed is not None
+        runs = any(
+            e is not None and (e.node if type(e) is NodeOutput else e) in needed
+            for e in node.edges
+        )
+        if not runs and node.extras is not None:
+            grad = call_hooks_before(node, grad, False)
         for index in range(node.outputs):
             key = (id(node), index)
             if key in self.captures:
                 self.captures[key] = grad if node.outputs == 1 else grad[index]
-        needed = self.needed
-        assert needed is not None
-        return any(
-            e is not None and (e.node if type(e) is NodeOutput else e) in needed
-            for e in node.edges
-        )
+        return runs
 
     def captured(self, inputs: Sequence[Any]) -> list[Tensor | None]:
         """The gradients of `inputs`, in their order; None for those not reached."""
@@ -249,7 +307,7 @@ class Walk:
         for edge in inputs:
             if isinstance(edge, Tensor):
                 grad = self.leaves.get(edge)
-                if grad is not None:
+                if grad is not None and (id(edge), -1) not in self.captures:  # not served yet
                     grad = call_leaf_hooks(edge, grad)
             else:
                 node, index = function_of(edge)
@@ -259,9 +317,10 @@ class Walk:
 
     # -- the end ---------------------------------------------------------------------------------
 
-    def store_leaf_gradients(self) -> None:
-        """Adds what arrived at each leaf to its `.grad`, and calls the leaf's hooks."""
-        leaves = self.leaves
+    def store_leaf_gradients(self, leaves: dict[Tensor, Tensor] | None = None) -> None:
+        """Adds what arrived at each of these leaves, or at all, to its `.grad`; calls its hooks."""
+        if leaves is None:
+            leaves = self.leaves
         create_graph = self.create_graph
         while leaves:
             leaf = next(iter(leaves))
@@ -297,11 +356,14 @@ class Walk:
                 leaf._grad = add(present, grad)
             else:
                 present.add_(grad)
-            if accumulator is not None and accumulator.extras is not None:
-                call_hooks_after(accumulator, (), grad)
             if leaf._post_accumulate_grad_hooks:
                 for hook in list(leaf._post_accumulate_grad_hooks.values()):
-                    hook(leaf)
+                    returned = hook(leaf)
+                    if returned is not None:
+                        raise TypeError("expected Variable, but hook returned "
+                                        f"'{type(returned).__name__}'")
+            if accumulator is not None and accumulator.extras is not None:
+                call_hooks_after(accumulator, (), grad)
 
 
     # -- what hooks ask --------------------------------------------------------------------------
@@ -342,6 +404,15 @@ def nodes_from(edges: Sequence[Any]) -> dict[int, Node]:
             reachable[node.sequence] = node
             stack.extend(node.edges)
     return reachable
+
+
+def has_hooks(leaf: Tensor) -> bool:
+    """Whether somebody sees when a leaf's gradient is complete."""
+    if leaf._backward_hooks or leaf._post_accumulate_grad_hooks:
+        return True
+    held = leaf._accumulator
+    accumulator = held() if held is not None else None
+    return accumulator is not None and accumulator.extras is not None
 
 
 def has_layout_of(array: Any, leaf: Any) -> bool:
@@ -390,18 +461,43 @@ def call_tensor_hooks(hooks: Any, grad: Tensor) -> Tensor:
     for hook in list(hooks.values()):
         replaced = hook(grad)
         if replaced is not None:
-            if not isinstance(replaced, Tensor):
-                raise TypeError(
-                    f"hook '{getattr(hook, '__name__', type(hook).__name__)}' has returned a "
-                    f"{type(replaced).__name__}, expected a Tensor"
-                )
-            if replaced._array.shape != grad._array.shape:
-                raise RuntimeError(
-                    f"hook '{getattr(hook, '__name__', type(hook).__name__)}' has changed the "
-                    f"size of value"
-                )
+            check_replacement(hook, grad, replaced)
             grad = replaced
     return grad
+
+
+def check_replacement(hook: Any, grad: Any, replaced: Any) -> None:
+    """Raises PyTorch's error if a hook returned what can't stand for the gradient it got."""
+    if replaced is None:
+        return
+    if not isinstance(replaced, Tensor):
+        raise TypeError(f"expected Variable, but hook returned '{type(replaced).__name__}'")
+    if grad is None:
+        return
+    name = getattr(hook, "__name__", type(hook).__name__)
+    if replaced.dtype is not grad.dtype and not getattr(hook, "changes_dtype", False):
+        raise RuntimeError(
+            f"hook '{name}' has changed the type of value (was {grad.type()} got "
+            f"{replaced.type()})"
+        )
+    if replaced._array.shape != grad._array.shape:
+        raise RuntimeError(f"hook '{name}' has changed the size of value")
+
+
+def replacements(hook: Any, grads: Sequence[Any], replaced: Any, single: bool) -> Sequence[Any]:
+    """What a node's hook returned in place of `grads`, checked."""
+    if not isinstance(replaced, tuple):
+        if not single:
+            raise TypeError(f"expected tuple, but hook returned '{type(replaced).__name__}'")
+        replaced = (replaced,)
+    if len(replaced) != len(grads):
+        raise RuntimeError(
+            f"hook '{getattr(hook, '__name__', type(hook).__name__)}' has returned an incorrect "
+            f"number of values (got {len(replaced)}, but expected {len(grads)})"
+        )
+    for before, after in zip(grads, replaced, strict=True):
+        check_replacement(hook, before, after)
+    return replaced
 
 
 def call_leaf_hooks(leaf: Tensor, grad: Tensor) -> Tensor:
@@ -409,8 +505,8 @@ def call_leaf_hooks(leaf: Tensor, grad: Tensor) -> Tensor:
     return call_tensor_hooks(hooks, grad) if hooks else grad
 
 
-def call_hooks_before(node: Node, grad: Any) -> Any:
-    """Tensor hooks of the outputs, prehooks, then gradients to retain."""
+def call_hooks_before(node: Node, grad: Any, runs: bool = True) -> Any:
+    """Tensor hooks of the outputs, prehooks if the node runs, then gradients to retain."""
     extras = node.extras
     assert extras is not None
     single = node.outputs == 1
@@ -418,10 +514,10 @@ def call_hooks_before(node: Node, grad: Any) -> Any:
     for index, hooks in list(extras.tensor_hooks.items()):
         if grads[index] is not None:
             grads[index] = call_tensor_hooks(hooks, grads[index])
-    for hook in list(extras.prehooks.values()):
+    for hook in list(extras.prehooks.values()) if runs else ():
         replaced = hook(tuple(grads))
         if replaced is not None:
-            grads = list(replaced) if isinstance(replaced, tuple) else [replaced]
+            grads = list(replacements(hook, grads, replaced, single))
     for index, reference in extras.retained.items():
         tensor = reference()
         if tensor is not None and grads[index] is not None:
@@ -446,7 +542,7 @@ def call_hooks_after(node: Node, grads: Sequence[Any], grad: Any) -> Sequence[An
     for hook in list(extras.hooks.values()):
         replaced = hook(tuple(grads), outputs)
         if replaced is not None:
-            grads = replaced if isinstance(replaced, tuple) else (replaced,)
+            grads = replacements(hook, grads, replaced, False)
     return grads
 
 

@@ -180,9 +180,7 @@ class BackwardCFunction(Node, FunctionCtx):
             return None
         shape, dtype, _ = metadata
         if not isinstance(given, Tensor):
-            raise TypeError(
-                f"expected Variable or None (got {type(given).__name__})"
-            )
+            raise RuntimeError(f"expected Variable or None (got {type(given).__name__})")
         if given._array.shape != shape:
             try:
                 fits = np.broadcast_shapes(given._array.shape, shape) == given._array.shape

@@ -314,18 +314,17 @@ def version_error(
         f"operation: [{kind} {list(array.shape)}]{of_what} is at version {storage.version}; "
         f"expected version {expected} instead."
     )
+    message += (
+        " Hint: enable anomaly detection to find the operation that failed to compute its "
+        "gradient, with torch.autograd.set_detect_anomaly(True, check_nan=False)."
+    )
     verb = node.operator.name if node.operator is not None else node.name()
     if node.where is not None:
         message += f" It was saved by {verb}() at {line_of(node.where)}"
         if storage.changed_at is not None:
             change, *where = storage.changed_at
             message += f", changed by {change}() at {line_of(where)}"
-        message += "."
-    message += (
-        " Hint: enable anomaly detection to find the operation that failed to compute its "
-        "gradient, with torch.autograd.set_detect_anomaly(True); or use an out-of-place "
-        "operation, or clone() before the change."
-    )
+        message += ": use an out-of-place operation there, or clone() before the change."
     return RuntimeError(message)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from numpy import ndarray
 
 from taper.autograd.backward import backward
+from taper.autograd.engine import observed
 from taper.autograd.node import Node, NodeOutput, function_of
 from taper.core.dtype import dtype
 from taper.core.overrides import as_subclass, has_override
@@ -68,6 +69,12 @@ def set_grad(self: Tensor, value: Any) -> None:
             )
         if value is self:
             raise RuntimeError("can't assign Variable as its own grad")
+        if value._array.shape != self._array.shape:
+            raise RuntimeError(
+                f"attempting to assign a gradient of size '{list(value._array.shape)}' to a tensor "
+                f"of size '{list(self._array.shape)}'. Please ensure that the gradient and the "
+                "tensor are the same size"
+            )
         wanted = _allowed(self)
         if wanted is not None and value.dtype is not wanted:
             raise RuntimeError(
@@ -77,10 +84,10 @@ def set_grad(self: Tensor, value: Any) -> None:
             )
         if value.device != self.device:
             raise RuntimeError(
-                "assigned grad has data located on a different device"
+                f"attempting to assign a gradient with device type '{value.device.type}' to a "
+                f"tensor with device type '{self.device.type}'. Please ensure that the gradient "
+                "and the tensor are on the same device"
             )
-        if value._array.shape != self._array.shape:
-            raise RuntimeError("assigned grad has data of a different size")
     self._grad = value
 
 
@@ -109,9 +116,19 @@ def set_grad_dtype(self: Tensor, value: dtype | None) -> None:
         self._grad_dtype_hook.remove()
     self._grad_dtype = value  # type: ignore[attr-defined]
     if value is not None and value is not self.dtype and self._edge is LEAF:
-        self._grad_dtype_hook = register_hook(  # type: ignore[attr-defined]
-            self, lambda grad: grad.to(value)
-        )
+        self._grad_dtype_hook = register_hook(self, Cast(value))  # type: ignore[attr-defined]
+
+
+class Cast:
+    """The hook that brings gradients to a leaf's `grad_dtype`; others may not change the dtype."""
+
+    changes_dtype = True
+
+    def __init__(self, target: dtype) -> None:
+        self.target = target
+
+    def __call__(self, grad: Tensor) -> Tensor:
+        return grad.to(self.target)  # type: ignore[no-any-return]
 
 
 def del_grad(self: Tensor) -> None:
@@ -211,6 +228,7 @@ def register_hook(self: Tensor, hook: Any) -> RemovableHandle:
     if edge is None:
         raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
     if edge is LEAF:
+        observed.leaves = True
         if self._backward_hooks is None:
             self._backward_hooks = OrderedDict()
         return register(self._backward_hooks, hook)
@@ -227,6 +245,7 @@ def register_post_accumulate_grad_hook(self: Tensor, hook: Any) -> RemovableHand
         raise RuntimeError(
             "post accumulate grad hooks cannot be registered on non-leaf tensors"
         )
+    observed.leaves = True
     if self._post_accumulate_grad_hooks is None:
         self._post_accumulate_grad_hooks = OrderedDict()
     return register(self._post_accumulate_grad_hooks, hook)

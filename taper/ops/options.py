@@ -11,6 +11,7 @@ from taper.core.device import as_device
 from taper.core.dtype import as_dtype, dtype, get_default_dtype
 from taper.core.promotion import scalar_type_name
 from taper.core.state import is_inference
+from taper.core.storage import inference_storage
 from taper.core.tensor import LEAF, Tensor, wrap
 from taper.kernels.native_twin import with_native
 from taper.ops.native_forward import LARGE
@@ -81,6 +82,8 @@ def finish(array: Any, requires_grad: Any = False) -> Tensor:
         tensor._edge = LEAF
     if is_inference():
         tensor._inference = True
+        if tensor._storage is None:
+            tensor._storage = inference_storage(tensor._array)
     return tensor
 
 

@@ -1,0 +1,693 @@
+"""Small programs about hooks, views, in-place changes and errors of backward, on both libraries.
+
+Each takes the library and a function `say`; what they say, in order, must be the same: values,
+names, and errors (their type and the first words of their message).
+"""
+
+import re
+import warnings
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import taper  # noqa: E402
+
+PROGRAMS = []
+
+
+def program(function):
+    PROGRAMS.append(function)
+    return function
+
+
+def plain(module, value):
+    if isinstance(value, module.Tensor):
+        return [round(float(v), 4) for v in value.detach().reshape(-1)]
+    if isinstance(value, (tuple, list)):
+        return [plain(module, v) for v in value]
+    if isinstance(value, dict):
+        return {k: plain(module, v) for k, v in value.items()}
+    if isinstance(value, float):
+        return round(value, 4)
+    return value if isinstance(value, (str, int, bool, type(None))) else type(value).__name__
+
+
+def run(function, module):
+    said = []
+
+    def say(*values):
+        said.append([plain(module, v) for v in values])
+
+    def fails(call, words=60):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                result = call()
+            except Exception as error:
+                message = re.sub(r"0x\w+", "0x", str(error))
+                said.append([type(error).__name__, message[:words]])
+            else:
+                said.append(["no error", plain(module, result)])
+
+    say.fails = fails
+    module.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        function(module, say)
+    return said
+
+
+def leaf(m, *values):
+    return m.tensor(values, requires_grad=True)
+
+
+# -- order of hooks --------------------------------------------------------------------------------
+
+
+@program
+def hooks_on_a_leaf(m, say):
+    x = leaf(m, 1.0, 2.0)
+    x.register_hook(lambda g: say("first", g))
+    x.register_hook(lambda g: (say("second", g), g * 2)[1])
+    x.register_hook(lambda g: say("third", g))
+    x.register_post_accumulate_grad_hook(lambda p: say("accumulated", p.grad))
+    (x * 3).sum().backward()
+    say(x.grad)
+    (x * 3).sum().backward()
+    say(x.grad)
+
+
+@program
+def hooks_on_a_leaf_used_twice(m, say):
+    x = leaf(m, 1.0)
+    x.register_hook(lambda g: say("x", g))
+    a, b = x * 2, x * 3
+    a.register_hook(lambda g: say("a", g))
+    b.register_hook(lambda g: say("b", g))
+    (a + b).backward()
+
+
+@program
+def hooks_in_the_middle(m, say):
+    x = leaf(m, 1.0, 2.0)
+    y = x * 2
+    y.register_hook(lambda g: (say("y", g), g * 10)[1])
+    y.retain_grad()
+    y.register_hook(lambda g: (say("after retain", g), g + 1)[1])
+    z = y.exp()
+    z.grad_fn.register_prehook(lambda grads: say("pre", grads))
+    z.grad_fn.register_hook(lambda inputs, outputs: say("post", inputs, outputs))
+    z.register_hook(lambda g: say("z", g))
+    z.sum().backward()
+    say(y.grad, x.grad)
+
+
+@program
+def node_hooks_replace(m, say):
+    x = leaf(m, 2.0)
+    y = x * x
+    y.grad_fn.register_prehook(lambda grads: (grads[0] * 3,))
+    y.grad_fn.register_hook(lambda inputs, outputs: tuple(None if g is None else g + 1
+                                                          for g in inputs))
+    y.backward()
+    say(x.grad)
+
+
+@program
+def accumulator_hooks(m, say):
+    x = leaf(m, 1.0)
+    y = x * 2
+    accumulate = y.grad_fn.next_functions[0][0]
+    accumulate.register_prehook(lambda grads: say("pre", grads))
+    accumulate.register_hook(lambda inputs, outputs: say("post", inputs, outputs, x.grad))
+    x.register_hook(lambda g: say("tensor", g))
+    x.register_post_accumulate_grad_hook(lambda p: say("accumulated", p.grad))
+    y.backward()
+
+
+@program
+def removed_hooks(m, say):
+    x = leaf(m, 1.0)
+    handle = x.register_hook(lambda g: say("never"))
+    handle.remove()
+    handle.remove()
+    with x.register_hook(lambda g: say("inside")):
+        (x * 2).backward()
+    (x * 2).backward()
+    y = x * 2
+    node = y.grad_fn.register_hook(lambda i, o: say("never"))
+    node.remove()
+    y.backward()
+
+
+@program
+def hooks_that_remove_themselves(m, say):
+    x = leaf(m, 1.0)
+    handles = []
+
+    def once(g):
+        say("once", g)
+        handles[0].remove()
+
+    handles.append(x.register_hook(once))
+    x.register_hook(lambda g: say("always"))
+    (x * 2).backward()
+    (x * 2).backward()
+
+
+@program
+def hooks_and_grad(m, say):
+    x = leaf(m, 1.0, 2.0)
+    x.register_hook(lambda g: (say("hook", g), g * 2)[1])
+    x.register_post_accumulate_grad_hook(lambda p: say("never"))
+    y = x.exp()
+    y.register_hook(lambda g: (say("y", g), g * 3)[1])
+    say(m.autograd.grad(y.sum(), x))
+    say(m.autograd.grad(x.exp().sum(), x, create_graph=True))
+    y = x.exp()
+    y.register_hook(lambda g: (say("y", g), g * 3)[1])
+    say(m.autograd.grad(y.sum(), (y, x)))
+
+
+@program
+def hooks_on_tensors_changed_in_place(m, say):
+    x = leaf(m, 1.0, 2.0)
+    y = x * 2
+    y.register_hook(lambda g: say("before", g))
+    y.mul_(3)
+    y.register_hook(lambda g: say("after", g))
+    y.sum().backward()
+    say(x.grad)
+
+
+@program
+def retained_through_in_place(m, say):
+    x = leaf(m, 1.0, 2.0)
+    y = x * 2
+    y.retain_grad()
+    y.mul_(3)
+    say(y.retains_grad)
+    (y * y).sum().backward()
+    say(y.grad, x.grad)
+
+
+@program
+def hooks_that_return_wrong_things(m, say):
+    x = leaf(m, 1.0, 2.0)
+    for wrong in (lambda g: 3, lambda g: g[:1], lambda g: g.double()):
+        with x.register_hook(wrong):
+            say.fails(lambda: (x * 2).sum().backward(), 25)
+    y = x * 2
+    y.grad_fn.register_hook(lambda i, o: (i[0],) * 5)
+    say.fails(lambda: y.sum().backward(), 20)
+    say.fails(lambda: m.ones(1).register_hook(lambda g: g))
+    say.fails(lambda: (x * 2).register_post_accumulate_grad_hook(lambda g: g))
+    say.fails(lambda: m.ones(1).register_post_accumulate_grad_hook(lambda g: g))
+    say.fails(lambda: m.ones(1).retain_grad())
+
+
+@program
+def multi_grad_hooks(m, say):
+    graph = m.autograd.graph
+    x = leaf(m, 1.0)
+    a, b, c = x * 2, x * 3, x * 4
+    every = graph.register_multi_grad_hook((a, b, c), lambda grads: say("all", grads))
+    graph.register_multi_grad_hook((a, b, c), lambda grad: say("any", grad), mode="any")
+    (a + b).backward(retain_graph=True)
+    (a + b + c).backward(retain_graph=True)
+    every.remove()
+    c.backward()
+    say.fails(lambda: graph.register_multi_grad_hook((a,), print, mode="some"))
+
+
+@program
+def hooks_that_run_backward(m, say):
+    x, w = leaf(m, 1.0), leaf(m, 3.0)
+
+    def inner(g):
+        with m.enable_grad():
+            (w * w).backward()
+        say("inner", g, w.grad, m.is_grad_enabled())
+
+    y = x * 2
+    y.register_hook(inner)
+    y.backward()
+    say(x.grad, w.grad)
+
+
+@program
+def hooks_that_raise(m, say):
+    x = leaf(m, 1.0)
+
+    def broken(g):
+        raise KeyError("broken")
+
+    y = x * 2
+    y.register_hook(broken)
+    say.fails(y.backward)
+    say(x.grad)
+    say.fails(y.backward)
+
+
+# -- modules ---------------------------------------------------------------------------------------
+
+
+def small_model(m):
+    model = m.nn.Sequential(m.nn.Linear(2, 2, bias=False), m.nn.Tanh(), m.nn.Linear(2, 1))
+    for p in model.parameters():
+        p.data.fill_(0.5)
+    return model
+
+
+@program
+def module_hooks_in_order(m, say):
+    model = small_model(m)
+    for i, module in enumerate((model, *model)):
+        name = f"{i} {type(module).__name__}"
+        module.register_forward_pre_hook(lambda mod, a, n=name: say("pre", n, a))
+        module.register_forward_hook(lambda mod, a, out, n=name: say("forward", n, a, out))
+        module.register_full_backward_pre_hook(lambda mod, g, n=name: say("backward pre", n, g))
+        module.register_full_backward_hook(lambda mod, gi, go, n=name: say("backward", n, gi, go))
+    x = leaf(m, 1.0, 2.0)
+    model(x.unsqueeze(0)).sum().backward()
+    say([p.grad for p in model.parameters()], x.grad)
+
+
+@program
+def module_hooks_without_input_gradients(m, say):
+    layer = m.nn.Linear(2, 1)
+    layer.weight.data.fill_(1.0)
+    layer.register_full_backward_hook(lambda mod, gi, go: say("backward", gi, go))
+    layer(m.ones(1, 2)).sum().backward()
+    say(layer.weight.grad)
+
+
+@program
+def module_hooks_replace_gradients(m, say):
+    model = small_model(m)
+    model[1].register_full_backward_hook(lambda mod, gi, go: (gi[0] * 10,))
+    model[2].register_full_backward_pre_hook(lambda mod, go: (go[0] * 2,))
+    x = leaf(m, 1.0, 2.0)
+    model(x.unsqueeze(0)).sum().backward()
+    say(x.grad, [p.grad for p in model.parameters()])
+
+
+@program
+def module_and_tensor_hooks_together(m, say):
+    layer = m.nn.Linear(1, 1, bias=False)
+    layer.weight.data.fill_(2.0)
+    layer.register_full_backward_pre_hook(lambda mod, go: say("module pre"))
+    layer.register_full_backward_hook(lambda mod, gi, go: say("module"))
+    layer.weight.register_hook(lambda g: say("weight"))
+    layer.weight.register_post_accumulate_grad_hook(lambda p: say("weight accumulated"))
+    x = leaf(m, 1.0)
+    x.register_hook(lambda g: say("x"))
+    h = x * 3
+    h.register_hook(lambda g: say("h"))
+    out = layer(h)
+    out.register_hook(lambda g: say("out"))
+    out.backward()
+
+
+@program
+def post_accumulate_hooks_as_optimizers(m, say):
+    model = small_model(m)
+    for p in model.parameters():
+        p.register_post_accumulate_grad_hook(
+            lambda p: (p.data.sub_(p.grad * 0.1), setattr(p, "grad", None))[1])
+    for _ in range(2):
+        model(m.ones(1, 2)).sum().backward()
+    say(list(model.parameters()), [p.grad for p in model.parameters()])
+
+
+# -- backward(inputs=), grad -----------------------------------------------------------------------
+
+
+@program
+def backward_into_some_inputs(m, say):
+    x, w = leaf(m, 1.0), leaf(m, 2.0)
+    y = x * w
+    z = y * y
+    z.backward(inputs=[w], retain_graph=True)
+    say(x.grad, w.grad)
+    z.backward(inputs=(x, y), retain_graph=True)
+    say(x.grad, y.grad)
+    z.backward(inputs=y, retain_graph=True)
+    say(y.grad)
+    say.fails(lambda: z.backward(inputs=[]))
+    other = leaf(m, 5.0)
+    z.backward(inputs=[other], retain_graph=True)
+    say(other.grad)
+    say.fails(lambda: z.backward(inputs=[m.ones(1)]))
+
+
+@program
+def backward_of_several(m, say):
+    x = leaf(m, 1.0, 2.0)
+    a, b = x.sum(), (x * x).sum()
+    m.autograd.backward([a, b], retain_graph=True)
+    say(x.grad)
+    m.autograd.backward([a, x * 2], [None, m.tensor([1.0, 10.0])])
+    say(x.grad)
+    say.fails(lambda: m.autograd.backward([x * 2], [None]))
+    say.fails(lambda: m.autograd.backward([x.sum(), x.sum()], [m.tensor(1.0)]))
+
+
+@program
+def gradients_of_unused_inputs(m, say):
+    x, w = leaf(m, 1.0), leaf(m, 2.0)
+    say.fails(lambda: m.autograd.grad(x * 2, (x, w)), 100)
+    say(m.autograd.grad(x * 2, (x, w), allow_unused=True))
+    say(m.autograd.grad(x * 2, (x, w), materialize_grads=True))
+    say.fails(lambda: m.autograd.grad(x * 2, w, materialize_grads=True, allow_unused=False))
+    say.fails(lambda: m.autograd.grad(x * 2, m.ones(1)))
+
+
+@program
+def gradients_at_edges(m, say):
+    graph = m.autograd.graph
+    x = leaf(m, 1.0, 2.0)
+    y = x.exp()
+    edge = graph.get_gradient_edge(y)
+    say(edge.node.name(), edge.output_nr)
+    say(m.autograd.grad((y * y).sum(), edge))
+    say(m.autograd.grad(edge, x, m.ones(2)))
+    y = x.exp()
+    m.autograd.backward(graph.get_gradient_edge(y), m.ones(2))
+    say(x.grad)
+    say(m.autograd.grad((x * 2).sum(), graph.get_gradient_edge(x)))
+    say.fails(lambda: graph.get_gradient_edge(m.ones(1)))
+    values, _ = x.sort()
+    say(graph.get_gradient_edge(values).output_nr)
+    _, b = (x * 2).unbind()
+    say(m.autograd.grad(b * 5, graph.get_gradient_edge(b)))
+
+
+# -- errors ----------------------------------------------------------------------------------------
+
+
+@program
+def second_backward(m, say):
+    x = leaf(m, 1.0)
+    y = x.exp()
+    y.backward()
+    say.fails(y.backward, 200)
+    say.fails(lambda: y.grad_fn._saved_result, 100)
+    z = x * 2  # keeps nothing
+    z.backward()
+    say.fails(z.backward)
+    y = x.exp()
+    m.autograd.grad(y, x)
+    say.fails(lambda: m.autograd.grad(y, x), 100)
+
+
+@program
+def not_scalars(m, say):
+    x = leaf(m, 1.0, 2.0)
+    say.fails((x * 2).backward, 100)
+    say.fails(lambda: m.autograd.grad(x * 2, x), 100)
+    say.fails(lambda: (x * 2).backward(m.ones(3)), 80)
+    say.fails(lambda: (x * 2).backward(3.0), 40)
+    say.fails(lambda: (x * 1j).sum().backward(), 80)
+    say.fails(lambda: (x * 2).backward(m.ones(2, dtype=m.complex64)), 60)
+    (x * 2)[0].backward()
+    say(x.grad)
+
+
+@program
+def without_history(m, say):
+    x = leaf(m, 1.0)
+    say.fails(lambda: m.ones(1).backward(), 100)
+    say.fails(lambda: x.detach().exp().backward(), 100)
+    with m.no_grad():
+        y = x * 2
+    say.fails(y.backward, 100)
+    say.fails(lambda: m.autograd.grad(y, x), 100)
+    say.fails(lambda: (x > 0).sum().backward(), 100)
+    with m.inference_mode():
+        z = m.ones(1)
+    say.fails(lambda: x * z, 80)
+    say.fails(z.requires_grad_, 60)
+
+
+@program
+def changed_in_place(m, say):
+    x = leaf(m, 1.0, 2.0)
+    y = x.exp()
+    y.add_(1)
+    say.fails(lambda: y.sum().backward(), 220)
+    y = x * 1
+    z = y * y
+    y.add_(1)
+    say.fails(lambda: z.sum().backward(), 220)
+    y = x * 1
+    z = y.sin()
+    y[0] = 7.0
+    say.fails(lambda: z.sum().backward(), 220)
+    y = x * 1
+    z = y * 2
+    y.add_(1)
+    z.sum().backward()
+    say(x.grad)
+    w = leaf(m, 3.0, 4.0)
+    z = x * w
+    with m.no_grad():
+        w.add_(1)
+    say.fails(lambda: z.sum().backward(), 180)
+
+
+@program
+def leaves_changed_in_place(m, say):
+    x = leaf(m, 1.0, 2.0)
+    say.fails(lambda: x.add_(1), 100)
+    say.fails(lambda: x.__setitem__(0, 1.0), 100)
+    say.fails(lambda: x[0].mul_(2), 100)
+    say.fails(lambda: x.view(2, 1).zero_(), 100)
+    say.fails(x.detach_)
+    say.fails(lambda: setattr((x * 2), "requires_grad", False), 80)
+    with m.no_grad():
+        x.add_(1)
+    say(x, x._version)
+    x.data.mul_(2)
+    say(x, x._version)
+
+
+@program
+def graphs_that_end_in_no_grad_views(m, say):
+    x = leaf(m, 1.0, 2.0)
+    y = x * 1
+    with m.no_grad():
+        v = y[0]
+    say.fails(lambda: v.mul_(2), 100)
+    y = x * 1
+    a, b = y.unbind()
+    say.fails(lambda: a.mul_(2), 100)
+    y = x * 1
+    a, _ = y.split(1)
+    y.mul_(2)
+    say.fails(lambda: a + 1, 100)
+
+
+@program
+def anomalies(m, say):
+    x = leaf(m, -1.0)
+    with m.autograd.detect_anomaly():
+        say.fails((x.sqrt() * 0).backward, 56)
+    with m.autograd.set_detect_anomaly(True, check_nan=False):
+        say.fails((x.sqrt() * 0).backward, 56)
+    y = leaf(m, 0.0)
+    with m.autograd.set_detect_anomaly(True):
+        say.fails((y.sqrt() * 0).sum().backward, 56)
+    say(m.is_anomaly_enabled() if hasattr(m, "is_anomaly_enabled") else False)
+
+
+@program
+def functions_that_fail(m, say):
+    class Wrong(m.autograd.Function):
+        returned = None
+
+        @staticmethod
+        def forward(ctx, x, y):
+            return x * y
+
+        @staticmethod
+        def backward(ctx, g):
+            return Wrong.returned(g)
+
+    x, y = leaf(m, 1.0), leaf(m, 2.0)
+    for returned in (lambda g: g, lambda g: (g, g, g), lambda g: (m.ones(3), g), lambda g: (3, g),
+                     lambda g: (None, None), lambda g: (g, g, None)):
+        Wrong.returned = staticmethod(returned)
+        say.fails(lambda: Wrong.apply(x, y).backward(), 90)
+    say(x.grad, y.grad)
+
+
+@program
+def once_differentiable(m, say):
+    from importlib import import_module
+
+    once = import_module(f"{m.__name__}.autograd.function").once_differentiable
+
+    class Square(m.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        @once
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            say(m.is_grad_enabled(), x.requires_grad)
+            return 2 * x * g
+
+    x = leaf(m, 3.0)
+    (g,) = m.autograd.grad(Square.apply(x), x, create_graph=True)
+    say(g, g.requires_grad)
+    say.fails(g.backward, 80)
+    Square.apply(x).backward()
+    say(x.grad)
+
+
+# -- views and in-place changes --------------------------------------------------------------------
+
+
+@program
+def a_view_changes_its_base(m, say):
+    x = leaf(m, 1.0, 2.0, 3.0, 4.0)
+    y = x * 1
+    v = y.view(2, 2)[1]
+    v.mul_(10)
+    say(y.grad_fn.name(), v.grad_fn.name())
+    (y * m.tensor([1.0, 2.0, 3.0, 4.0])).sum().backward()
+    say(x.grad)
+
+
+@program
+def views_of_views(m, say):
+    x = leaf(m, *map(float, range(6)))
+    y = x * 1
+    a = y.view(2, 3)
+    b = a.t()
+    c = b[1:]
+    c.add_(m.ones(2, 2))
+    a[0].mul_(3)
+    b.exp_()
+    (c.sum() + a.sum() * 2).backward()
+    say(x.grad, y)
+
+
+@program
+def a_base_changes_its_views(m, say):
+    x = leaf(m, 1.0, 2.0)
+    y = x * 1
+    v = y[:1]
+    y.mul_(5)
+    say(v, v.grad_fn.name())
+    v.sum().backward()
+    say(x.grad)
+
+
+@program
+def in_place_with_another_history(m, say):
+    base = m.zeros(2, 2)
+    x = leaf(m, 1.0, 2.0)
+    row = base[0]
+    row.copy_(x * 3)
+    say(base.requires_grad, base.grad_fn.name())
+    base[1] = x
+    base[:, 0] *= 2
+    (base * base).sum().backward()
+    say(x.grad)
+
+
+@program
+def overlapping_changes(m, say):
+    x = leaf(m, 1.0, 2.0, 3.0)
+    y = x.clone()
+    y[:2] = y[1:].clone() * 2
+    y[1:].mul_(y[:2].clone())
+    y.sum().backward()
+    say(x.grad, y)
+
+
+@program
+def masks_and_indices(m, say):
+    x = leaf(m, 1.0, -2.0, 3.0)
+    y = x * 1
+    y[y < 0] = 0
+    y[m.tensor([0, 2])] *= m.tensor([2.0, 3.0])
+    y.index_add_(0, m.tensor([1]), x[:1])
+    y.masked_fill_(m.tensor([False, False, True]), 9.0)
+    y.sum().backward()
+    say(x.grad, y)
+
+
+@program
+def in_place_on_what_was_saved_by_others(m, say):
+    x = leaf(m, 1.0, 2.0)
+    y = x * 1
+    z = y.relu_()
+    say(z is y, z.grad_fn.name())
+    z.sum().backward()
+    say(x.grad)
+    w = (x * 1).sigmoid_().sqrt_().sin_()
+    say(w.grad_fn.name())
+    say.fails(w.sum().backward, 100)
+    w = (x * 1).sin_().mul_(2).cos_().add_(1)
+    w.sum().backward()
+    say(x.grad)
+
+
+@program
+def gradients_are_not_shared(m, say):
+    x, w = leaf(m, 1.0), leaf(m, 2.0)
+    (x + w).sum().backward()
+    x.grad.mul_(10)
+    say(x.grad, w.grad)
+    g = m.ones(1)
+    (x * 1).backward(g)
+    x.grad.zero_()
+    say(g)
+
+
+@program
+def gradients_accumulate(m, say):
+    x = leaf(m, 1.0)
+    for _ in range(2):
+        (x * 2).backward()
+    first = x.grad
+    (x * 2).backward()
+    say(first, first is x.grad)
+    x.grad = None
+    (x * x).backward(create_graph=True)
+    say(x.grad, x.grad.requires_grad)
+    say.fails(lambda: setattr(x, "grad", m.ones(3)), 60)
+    say.fails(lambda: setattr(x, "grad", m.ones(1).double()), 44)
+    say.fails(lambda: setattr(x, "grad", 3), 60)
+
+
+@program
+def set_and_detach(m, say):
+    x = leaf(m, 1.0, 2.0)
+    y = x * 2
+    d = y.detach()
+    d.zero_()
+    say(y, y._version)
+    y.sum().backward()
+    say(x.grad)
+    y = x.exp()
+    y.detach().zero_()
+    say.fails(lambda: y.sum().backward(), 120)
+    y = x * 2
+    y.detach_()
+    say(y.requires_grad, y.is_leaf)
+
+
+# -- the comparison --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("function", PROGRAMS, ids=lambda f: f.__name__)
+def test_programs(function):
+    assert run(function, taper) == run(function, torch)
