@@ -162,17 +162,23 @@ def as_device(value: Any) -> device:
     )
 
 
-class layout:  # PyTorch's name
-    """How a tensor's elements are laid out in memory, such as ``torch.strided``."""
+class _Named:
+    """A constant of the torch namespace that is nothing but its name."""
 
     __slots__ = ("name",)
-    __module__ = "torch"
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def __repr__(self) -> str:
         return f"torch.{self.name}"
+
+
+class layout(_Named):  # PyTorch's name
+    """How a tensor's elements are laid out in memory, such as ``torch.strided``."""
+
+    __slots__ = ()
+    __module__ = "torch"
 
     def __reduce__(self) -> Any:
         return (_layout_named, (self.name,))
@@ -184,17 +190,11 @@ class layout:  # PyTorch's name
         return self
 
 
-class memory_format:  # PyTorch's name
+class memory_format(_Named):  # PyTorch's name
     """The order of dimensions in memory, such as ``torch.channels_last``."""
 
-    __slots__ = ("name",)
+    __slots__ = ()
     __module__ = "torch"
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"torch.{self.name}"
 
     def __reduce__(self) -> Any:
         return (_memory_format_named, (self.name,))
