@@ -136,7 +136,7 @@ class BatchedArray(np.lib.mixins.NDArrayOperatorsMixin):
             axes = axes[0]
         ndim = self.ndim
         if not axes:
-            axes = range(ndim - 1, -1, -1)
+            axes = tuple(range(ndim - 1, -1, -1))
         order = (0, *[axis_behind(a, ndim) for a in axes])
         return BatchedArray(self.inner.transpose(order), self.level)
 

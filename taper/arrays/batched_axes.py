@@ -21,6 +21,8 @@ from taper.arrays.levels import Level, in_place_error
 
 __all__: list[str] = []
 
+_function: Any  # of loops over functions that share a rule
+
 
 def _reducing(function: Any, over_all: bool = True) -> None:
     """A function ``f(a, axis, …)`` for which axis=None means all."""
@@ -137,8 +139,9 @@ def _take_along_axis(level: Level, arr: Any, indices: Any, axis: Any = -1) -> An
     given = (arr, indices)
     lifted = [a if is_at(v, level) else a[None]
               for a, v in zip(together(given, level), given, strict=True)]
-    return BatchedArray(
-        np.take_along_axis(*lifted, axis_behind(axis, lifted[0].ndim - 1)), level)
+    first, second = lifted
+    found = np.take_along_axis(first, second, axis_behind(axis, first.ndim - 1))
+    return BatchedArray(found, level)
 
 
 @rule(np.put_along_axis)

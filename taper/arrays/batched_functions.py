@@ -25,6 +25,8 @@ from taper.arrays.levels import Level, control_flow_error, in_place_error, shape
 
 __all__ = ["call_function"]
 
+_function: Any  # of loops over functions that share a rule
+
 
 def call_function(
     self: Any, function: Any, types: Any, args: tuple[Any, ...], options: dict[str, Any]

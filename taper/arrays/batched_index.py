@@ -56,7 +56,7 @@ def write(array: BatchedArray, index: Any, value: Any) -> None:
     if _younger(array, (*parts, value)) is not None:
         raise in_place_error()
     inner = array.inner
-    if inner.shape[0] > 1 and inner.strides[0] == 0:
+    if inner.shape[0] > 1 and inner.strides[0] == 0 and inner.size:
         raise RuntimeError(
             "unsupported operation: more than one element of the written-to tensor refers to a "
             "single memory location. Please clone() the tensor before performing the operation."

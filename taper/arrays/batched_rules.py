@@ -17,6 +17,6 @@ from taper.arrays.batched_ufuncs import call_ufunc
 __all__ = ["BatchedArray", "each_sample", "expanded", "youngest"]
 
 BatchedArray.__array_ufunc__ = call_ufunc  # type: ignore[method-assign]
-BatchedArray.__array_function__ = call_function  # type: ignore[method-assign]
+BatchedArray.__array_function__ = call_function  # type: ignore[assignment,method-assign]
 BatchedArray.__getitem__ = read  # type: ignore[method-assign]
 BatchedArray.__setitem__ = write  # type: ignore[method-assign]

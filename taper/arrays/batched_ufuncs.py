@@ -68,10 +68,9 @@ def _call_ufunc(
     if method == "__call__":
         if ufunc.signature is None:
             return _elementwise(ufunc, level, inputs, out, options)
-        found = RULES.get(ufunc)
-        if found is None:
-            found = RULES[ufunc] = _core_dimensions(ufunc)
-        result = found(level, *inputs, **options)
+        if ufunc not in RULES:
+            RULES[ufunc] = _core_dimensions(ufunc)
+        result = RULES[ufunc](level, *inputs, **options)
     else:
         result = _METHODS[method](ufunc, level, *inputs, **options)
     if out is None:

@@ -64,7 +64,8 @@ def is_batched(array: Any) -> bool:
 
 def batched_like(array: Any, *others: Any) -> Any:
     """The array, batched on the youngest level that any of `others` is batched on."""
-    own = level = getattr(array, "level", None)
+    own: Any = getattr(array, "level", None)
+    level = own
     for other in others:
         found = getattr(other, "level", None)
         if found is not None and (level is None or found.number > level.number):

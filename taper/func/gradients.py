@@ -66,7 +66,7 @@ class Trial:
         result._storage = value._shared_storage()
         if result._edge is None:
             result._edge = LEAF
-            result._stands_in_since = self.start
+            result.__dict__["_stands_in_since"] = self.start
         return result
 
     def end(self) -> None:

@@ -45,7 +45,7 @@ def rearrange(tensor: Any, pattern: str, **axes_lengths: int) -> Tensor:
     wanted = [name for group in right for name in group]
     parts = tensor.reshape([sizes[name] for name in names])
     moved = parts.permute([names.index(name) for name in wanted])
-    return moved.reshape([  # type: ignore[no-any-return]
+    return moved.reshape([
         math.prod([sizes[name] for name in group]) for group in right
     ])
 

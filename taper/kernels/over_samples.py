@@ -182,7 +182,7 @@ def _convolve(
 def _with_bias(result: BatchedArray, bias: Any) -> BatchedArray:
     if bias is None:
         return result
-    return result + bias.reshape((-1, *(1,) * (result.ndim - 2)))  # type: ignore[no-any-return]
+    return result + bias.reshape((-1, *(1,) * (result.ndim - 2)))
 
 
 @rule(convolution.input_gradient)

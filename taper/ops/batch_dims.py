@@ -89,7 +89,7 @@ def enter(input: Tensor, dim: int, level: Level) -> Tensor:
 
 def leave(input: Tensor, dim: int, level: Level) -> Tensor:
     """The tensor of all samples, which lie along `dim`."""
-    return remove_batch_dim(input, dim, level)  # type: ignore[no-any-return]
+    return remove_batch_dim(input, dim, level)
 
 
 @cache
@@ -107,7 +107,7 @@ def _boundary() -> type[Node]:
         return rule(node, grad)
 
     coming_in.backward = backward
-    return add_batch_dim.node_class  # type: ignore[no-any-return]
+    return add_batch_dim.node_class
 
 
 def over_first_dim(function: Callable[[Any], Any], given: Any) -> list[Any]:

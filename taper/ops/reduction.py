@@ -388,7 +388,7 @@ def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
 def cast_and_reduce(grad: Tensor, how: Any) -> Tensor:
     """Brings a gradient to the shape and dtype of the input it belongs to."""
     if type(how) is not tuple:  # out of a vmap, see ops/batch_dims.py
-        return how(grad)  # type: ignore[no-any-return]
+        return how(grad)
     shape, dtype = how
     if shape is not None and grad._array.shape != shape:
         grad = sum_to(grad, shape)

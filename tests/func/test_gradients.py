@@ -150,7 +150,7 @@ def test_vjp():
 
 
 def test_vjp_of_trees():
-    output, product = vjp(lambda x: {"a": x.sum(), "b": (x * x,)}, X)
+    _, product = vjp(lambda x: {"a": x.sum(), "b": (x * x,)}, X)
     (found,) = product({"a": torch.tensor(1.0), "b": (torch.ones(3),)})
     equal(found, [3.0, 5.0, 7.0])
     with pytest.raises(RuntimeError, match="Expected pytree structure of cotangents"):

@@ -11,7 +11,8 @@ X = torch.arange(24).reshape(2, 3, 4)
 @pytest.mark.parametrize(("pattern", "sizes", "expected"), [
     ("a b c -> c a b", {}, X.permute(2, 0, 1)),
     ("a b c -> (a b) c", {}, X.reshape(6, 4)),
-    ("a b (c d) -> a (d b) c", {"c": 2}, X.reshape(2, 3, 2, 2).permute(0, 3, 1, 2).reshape(2, 6, 2)),
+    ("a b (c d) -> a (d b) c", {"c": 2},
+     X.reshape(2, 3, 2, 2).permute(0, 3, 1, 2).reshape(2, 6, 2)),
     ("a ... -> ... a", {}, X.permute(1, 2, 0)),
     ("a ... -> (... a)", {}, X.permute(1, 2, 0).reshape(-1)),
     ("a b c -> a 1 b c", {}, X.unsqueeze(1)),

@@ -208,7 +208,7 @@ def test_refused(function, message):
     (lambda: vmap(torch.mul)(X, 2.0), "cannot vmap over non-Tensor"),
     (lambda: vmap(torch.mul)(X, X[:2]), r"got sizes \[3, 2\]"),
     (lambda: vmap(torch.sum, in_dims=None)(X), "expected `in_dims`"),
-    (lambda: vmap(torch.sum)(), "got no inputs"),
+    (vmap(torch.sum), "got no inputs"),
     (lambda: vmap(lambda x: 1)(X), "must only return Tensors"),
     (lambda: vmap(lambda x: x, out_dims=None)(X), "can not return a BatchedTensor"),
     (lambda: vmap(lambda x: x, chunk_size=0)(X), "chunk_size should be None or greater"),

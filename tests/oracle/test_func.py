@@ -145,7 +145,7 @@ def compare(op, structure):
     return True
 
 
-# -- transforms of functions, in each other ---------------------------------------------------------
+# -- transforms of functions, in each other --------------------------------------------------------
 
 W = np.array([0.3, -1.2, 0.7])
 X = np.array([[0.5, 1.5, -0.4], [1.1, -0.2, 0.9], [-0.8, 0.6, 1.3], [0.2, -1.1, 0.4]])
@@ -162,6 +162,15 @@ def in_place(x):
     y[1:] += x[:2]
     y.view(3, 1).add_(1)
     return (y**2).sum()
+
+
+def ensemble(t, models, x):
+    for i, model in enumerate(models):
+        for p in model.parameters():
+            p.data.fill_(i + 1)
+    parameters, _ = t.func.stack_module_state(models)
+    return t.func.vmap(
+        lambda p, x: t.func.functional_call(models[0], p, (x,)), in_dims=(0, None))(parameters, x)
 
 
 # Each is a function of the module, of x (4, 3) and w (3).
@@ -184,7 +193,7 @@ PROGRAMS = {
         t.func.vmap(t.func.vmap(t.func.grad(f), in_dims=(None, 0)), in_dims=(0, None))(
             x, t.stack([w, 2 * w]))),
     "jvp of vmap of vjp": lambda t, x, w: t.func.jvp(
-        lambda x: t.func.vmap(lambda a: t.func.vjp(lambda b: b.sin() * w, a)[1](a)[0])(x),
+        t.func.vmap(lambda a: t.func.vjp(lambda b: b.sin() * w, a)[1](a)[0]),
         (x,), (x,)),
     "in place": lambda t, x, w: t.func.vmap(t.func.grad(in_place))(x),
     "jacrev in place": lambda t, x, w: t.func.vmap(t.func.jacrev(t.func.grad(in_place)))(x),
@@ -206,12 +215,7 @@ PROGRAMS = {
         t.func.vmap(t.func.vmap(t.nn.functional.dropout, randomness="different"),
                     randomness="different")(t.stack([x, x])))[1],
     "chunks": lambda t, x, w: t.func.vmap(f, in_dims=(0, None), chunk_size=3)(x, w),
-    "ensemble": lambda t, x, w: (
-        lambda models: t.func.vmap(
-            lambda p, x: t.func.functional_call(models[0], p, (x,)), in_dims=(0, None))(
-            {"weight": t.stack([m.weight * 0 + i for i, m in enumerate(models)]),
-             "bias": t.stack([m.bias * 0 for m in models])}, x)
-    )([t.nn.Linear(3, 2).double() for _ in range(3)]),
+    "ensemble": lambda t, x, w: ensemble(t, [t.nn.Linear(3, 2).double() for _ in range(3)], x),
 }
 
 
