@@ -19,13 +19,14 @@ from taper.core.promotion import scalar_type_name
 from taper.kernels.scipy_threads import with_fitting_threads
 
 __all__ = [
-    "apply_pivots", "apply_reflectors", "cholesky_inverse", "cholesky_solve", "householder_product",
-    "ldl_factor", "ldl_solve", "least_squares", "lu_factor", "lu_solve", "qr_factor",
-    "solve_triangular",
+    "apply_pivots", "apply_reflectors", "cholesky", "cholesky_inverse", "cholesky_solve",
+    "householder_product", "inverse", "ldl_factor", "ldl_solve", "least_squares", "lu_factor",
+    "lu_solve", "qr_factor", "solve_triangular",
 ]
 
 Array = np.ndarray[Any, Any]
 INT32 = np.dtype(np.int32)
+_BLOCK = 64  # columns that LAPACK treats at once, if it has room for them
 _PREFIX = {"float32": "s", "float64": "d", "complex64": "c", "complex128": "z"}
 
 
@@ -346,6 +347,37 @@ def cholesky_inverse(factor: Array, upper: bool) -> Array:
 @cholesky_inverse.shapes
 def _(factor: Array, upper: bool) -> Any:
     return factor.shape, factor.dtype
+
+
+# -- one large matrix ----------------------------------------------------------------------------
+
+
+@with_fitting_threads
+def inverse(a: Array) -> Array:
+    """The inverse of a matrix.
+
+    Raises: LinAlgError: if it is singular.
+    """
+    # A C-ordered matrix is its transpose in Fortran's order, and so is the inverse.
+    packed, pivots, info = routine("getrf", a.dtype)(a.T)
+    if info == 0:
+        lwork = _BLOCK * len(a)
+        found, info = routine("getri", a.dtype)(packed, pivots, lwork=lwork, overwrite_lu=1)
+    if info:
+        raise np.linalg.LinAlgError("Singular matrix")
+    return found.T
+
+
+@with_fitting_threads
+def cholesky(a: Array) -> Array:
+    """The lower factor of a matrix, of which it reads the lower triangle.
+
+    Raises: LinAlgError: if the matrix is not positive definite.
+    """
+    factor, info = routine("potrf", a.dtype)(a.T, lower=0, clean=1)
+    if info:
+        raise np.linalg.LinAlgError("Matrix is not positive definite")
+    return factor.T
 
 
 # -- least squares -------------------------------------------------------------------------------

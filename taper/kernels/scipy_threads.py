@@ -18,7 +18,7 @@ __all__ = ["threads_for", "with_fitting_threads"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_SMALL = 128 * 128  # elements of a matrix; below that more threads gain little on an idle machine
+_SMALL = 512 * 512  # elements of a matrix; below that more threads gain little on an idle machine
 
 
 @cache

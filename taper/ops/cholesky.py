@@ -13,7 +13,7 @@ from taper.core.dtype import from_numpy_dtype
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
 from taper.core.user_warning import warn_once
-from taper.kernels import lapack
+from taper.kernels import lapack, linear_algebra
 from taper.ops.declare import composite, operator
 from taper.ops.matrix_checks import (
     check_batches,
@@ -32,7 +32,7 @@ def _factor(a: Any, upper: bool, name: str) -> Any:
     if upper:
         a = a.conj().swapaxes(-1, -2)
     try:
-        lower = np.linalg.cholesky(a)
+        lower = linear_algebra.cholesky(a)
     except np.linalg.LinAlgError:
         raise not_definite_error(name, _factor_with_info(a)[1]) from None
     return lower.conj().swapaxes(-1, -2) if upper else lower

@@ -13,7 +13,7 @@ import numpy as np
 from taper.core.dtype import FLOATING, REDUCED_FLOATS, from_numpy_dtype
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
-from taper.kernels import lapack
+from taper.kernels import lapack, linear_algebra
 from taper.ops.declare import composite, operator
 from taper.ops.matrix_checks import check_batches, check_has_tolerance, check_square
 from taper.ops.reduction import sum_to
@@ -50,12 +50,12 @@ def pseudoinverse(A: Tensor, atol: Any, rtol: Any, hermitian: bool) -> Tensor:
         return np.zeros_like(A, shape=(*lead, n, m))
     if hermitian:
         check_square(A, "linalg.eigh")
-        values, vectors = np.linalg.eigh(A)
+        values, vectors = linear_algebra.eigenvectors_of_symmetric(A)
         kept = np.absolute(values) > tolerance(np.absolute(values), m, n, atol, rtol)
         inverse = np.where(kept, np.divide(1, values, where=kept, out=np.zeros_like(values)), 0)
         return np.matmul(vectors * inverse.astype(A.dtype)[..., None, :],
                          vectors.conj().swapaxes(-1, -2))
-    u, s, vh = np.linalg.svd(A, full_matrices=False)
+    u, s, vh = linear_algebra.singular_values(A, full_matrices=False)
     kept = s > tolerance(s, m, n, atol, rtol)
     inverse = np.divide(1, s, where=kept, out=np.zeros_like(s))
     right = vh.conj().swapaxes(-1, -2) * inverse.astype(A.dtype)[..., None, :]

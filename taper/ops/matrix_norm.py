@@ -13,6 +13,7 @@ from taper.core.errors import normalize_dim
 from taper.core.promotion import promote_types, scalar_type_name
 from taper.core.tensor import Tensor
 from taper.core.user_warning import warn_once
+from taper.kernels import linear_algebra
 from taper.ops.declare import composite, operator
 from taper.ops.least_squares import numbers_of, tolerance
 from taper.ops.matrix_checks import check_has_tolerance, check_matrix, check_square
@@ -216,9 +217,9 @@ def rank_of(A: Tensor, atol: Any, rtol: Any, hermitian: bool) -> Tensor:
     if not A.size:
         return np.zeros_like(A, shape=tuple(lead), dtype=np.int64)
     if hermitian:
-        values = np.absolute(np.linalg.eigvalsh(A))
+        values = np.absolute(linear_algebra.eigenvalues_of_symmetric(A))
     else:
-        values = np.linalg.svd(A, compute_uv=False)
+        values = linear_algebra.singular_values(A, compute_uv=False)
     return np.add.reduce(values > tolerance(values, m, n, atol, rtol), -1, np.int64)
 
 

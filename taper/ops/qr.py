@@ -15,7 +15,7 @@ from taper.core.dtype import from_numpy_dtype
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
 from taper.core.user_warning import warn_once
-from taper.kernels import lapack
+from taper.kernels import lapack, linear_algebra
 from taper.ops.declare import composite, operator
 from taper.ops.matrix_checks import check_kinds, check_matrix
 from taper.ops.return_types import named
@@ -40,8 +40,8 @@ def qr(A: Tensor, mode: str = "reduced") -> Tensor:
             "or 'complete'"
         )
     if mode == "r":
-        return np.zeros_like(A, shape=(0,)), np.linalg.qr(A, "r")
-    q, r = np.linalg.qr(A, mode)
+        return np.zeros_like(A, shape=(0,)), linear_algebra.qr(A, "r")
+    q, r = linear_algebra.qr(A, mode)
     return q, r
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
 from taper.core.user_warning import warn_once
-from taper.kernels import lapack
+from taper.kernels import lapack, linear_algebra
 from taper.ops.arithmetic import conj
 from taper.ops.declare import composite, operator
 from taper.ops.matrix_checks import (
@@ -45,7 +45,7 @@ def inv(A: Tensor) -> Tensor:
     """
     check_square(A, "linalg.inv")
     try:
-        return np.linalg.inv(A)
+        return linear_algebra.inverse(A)
     except np.linalg.LinAlgError:
         raise singular_error("linalg.inv", lapack.lu_factor(A)[2]) from None
 
@@ -81,7 +81,7 @@ def inv_ex(A: Tensor, *, check_errors: bool = False) -> Tensor:
     """
     check_square(A, "linalg.inv")
     try:
-        return np.linalg.inv(A), np.zeros_like(A, np.int32, shape=A.shape[:-2])
+        return linear_algebra.inverse(A), np.zeros_like(A, np.int32, shape=A.shape[:-2])
     except np.linalg.LinAlgError:
         identity = np.broadcast_to(np.eye(A.shape[-1], dtype=A.dtype), A.shape)
         found, info = _solve_with_info(A, identity)
@@ -143,7 +143,7 @@ def solve_left(A: Tensor, B: Tensor) -> Tensor:
         batch = np.broadcast_shapes(A.shape[:-2], B.shape[:-2])
         return np.zeros_like(B, shape=(*batch, *B.shape[-2:]))
     try:
-        return np.linalg.solve(A, B)
+        return linear_algebra.solve(A, B)
     except np.linalg.LinAlgError:
         raise unsolvable_error("torch.linalg.solve", lapack.lu_factor(A)[2]) from None
 

@@ -14,6 +14,7 @@ import taper
 from taper.core.dtype import from_numpy_dtype
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
+from taper.kernels import linear_algebra
 from taper.ops.declare import composite, operator
 from taper.ops.matrix_checks import (
     check_kinds,
@@ -49,7 +50,7 @@ def eigh(A: Tensor, UPLO: str = "L") -> Tensor:
     if UPLO.upper() not in ("L", "U"):
         raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
     try:
-        values, vectors = np.linalg.eigh(A, UPLO.upper())
+        values, vectors = linear_algebra.eigenvectors_of_symmetric(A, UPLO.upper())
     except np.linalg.LinAlgError:
         raise not_converged_error("linalg.eigh", A) from None
     return values, vectors
@@ -88,7 +89,7 @@ def eig(A: Tensor) -> Tensor:
     check_kinds(A, "linalg_eig_out_cpu")
     if has_non_finite(A):
         raise RuntimeError("torch.linalg.eig: input tensor should not contain infs or NaNs.")
-    values, vectors = np.linalg.eig(A)
+    values, vectors = linear_algebra.eigenvectors(A)
     kind = np.complex64 if A.dtype.itemsize * (1 if A.dtype.kind == "c" else 2) == 8 else (
         np.complex128
     )
@@ -124,7 +125,7 @@ def svd_full(A: Tensor, full_matrices: bool) -> Tensor:
     if type(A) is np.ndarray and bool(np.isnan(A).any()):
         raise not_converged_error("linalg.svd", A)
     try:
-        u, s, vh = np.linalg.svd(A, full_matrices)
+        u, s, vh = linear_algebra.singular_values(A, full_matrices)
     except np.linalg.LinAlgError:
         raise not_converged_error("linalg.svd", A) from None
     return u, s, vh

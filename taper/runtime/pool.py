@@ -73,9 +73,26 @@ class WorkerPool:
         self._set(Word.POST, semaphores.post)
         self._set(Word.LAUNCHER_SEMAPHORE, self._semaphore())
         self._set(Word.SPINS, _spins(pauses))
+        self._tell_processors()
 
     def _set(self, word: int, value: int) -> None:
         self.words[self._first + word] = value
+
+    def _tell_processors(self) -> None:
+        """Gives the machine code what it needs to keep workers apart from the launching thread."""
+        if not hasattr(os, "sched_getaffinity"):
+            return
+        system = ctypes.CDLL(None)
+        try:
+            functions = system.sched_getcpu, system.sched_setaffinity
+        except AttributeError:
+            return
+        for cpu in os.sched_getaffinity(0):
+            if cpu < 64 * worker_loop.MASK_WORDS:
+                word = self._first + Word.MASK + cpu // 64
+                self.words[word] |= (1 << cpu % 64) - (1 << 64 if cpu % 64 == 63 else 0)
+        for word, function in zip((Word.GET_CPU, Word.SET_AFFINITY), functions, strict=True):
+            self._set(word, ctypes.cast(function, ctypes.c_void_p).value or 0)
 
     def _semaphore(self) -> int:
         handle, owner = self._make_semaphore()
@@ -100,7 +117,10 @@ class WorkerPool:
             target=self._work, args=(self.state, number), name=f"taper-worker-{number + 1}",
             daemon=True,
         )
+        self._set(line + Word.CPU, -1)
+        self._set(line + Word.THREAD, 0)
         thread.start()
+        self._set(line + Word.THREAD, thread.native_id or 0)
         self.threads.append(thread)
 
     def stop(self) -> None:

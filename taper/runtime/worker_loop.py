@@ -6,9 +6,9 @@ sleeps, takes chunks like everybody, closes, and waits until nobody is inside.
 
 - A worker enters by adding 1 to ENTERED, and looks at the job only if it is open then. Thus one
   that comes late finds a closed door, or the next job, but never half a job.
-- A chunk is claimed by adding 1 to NEXT; who finds none left leaves. The launching thread then takes
-  the first chunk that it hasn't had, workers the last that no worker has: each thread sees the same
-  part of an array from launch to launch, which is still in its own cache.
+- A chunk is claimed by adding 1 to NEXT; who finds none left leaves. The launching thread then
+  takes the first chunk that it hasn't had, workers the last that no worker has: each thread sees
+  the same part of an array from launch to launch, which is still in its own cache.
 - To sleep, a worker sets PARKED, then looks at TICKET once more, then waits on its semaphore. Who
   launches publishes first and looks at PARKED then. So one of the two sees the other: no wake-up
   is lost. Both may; then who turns PARKED from 1 to 0 decides whether the semaphore is posted.
@@ -16,6 +16,11 @@ sleeps, takes chunks like everybody, closes, and waits until nobody is inside.
 - A second launch meanwhile (BUSY) does all of its work on its own thread.
 
 Everybody spins for some 50 µs before sleeping. Semaphores are the system's, called by pointer.
+
+Note [apart from the launcher]. Linux tends to wake a thread on the processor of the one that wakes
+it, and leaves it there for 100 ms and more, though another is idle: the worker then runs when the
+work is done. So workers say where they ran last, and a launch that finds one on its own processor
+forbids it that one (sched_setaffinity), until they meet on another.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ from __future__ import annotations
 import platform
 from string import Template
 
-__all__ = ["PAUSES", "RUN", "WORK", "WORKER_WORDS", "Word", "text"]
+__all__ = ["MASK_WORDS", "PAUSES", "RUN", "WORK", "WORKER_WORDS", "Word", "text"]
 
 
 class Word:
@@ -35,9 +40,13 @@ class Word:
     KERNEL, BLOCK, COUNT, CHUNK, ALLOWED = range(24, 29)
     BUSY = 32
     LAUNCHER_PARKED, LAUNCHER_SEMAPHORE = 40, 41
-    STOP, SPINS, WAIT, POST = range(48, 52)
-    WORKERS = 56  # then a line for each worker:
-    PARKED, SEMAPHORE = 0, 1
+    STOP, SPINS, WAIT, POST, GET_CPU, SET_AFFINITY = range(48, 54)
+    MASK = 56  # of the processors that may be used, as sched_setaffinity reads it
+    WORKERS = 72  # then a line for each worker:
+    PARKED, SEMAPHORE, CPU, THREAD = range(4)
+
+
+MASK_WORDS = Word.WORKERS - Word.MASK
 
 
 WORKER_WORDS = 8
@@ -55,7 +64,9 @@ def text(name: str) -> str:
     source = {WORK: _SHARED + _WORK, RUN: _SHARED + _RUN, PAUSES: _LOOP}[name]
     numbers = {key: value for key, value in vars(Word).items() if key.isupper()}
     declare, pause = _PAUSE_OF.get(platform.machine().lower(), ("", "fence acquire"))
-    return f"{Template(source).substitute(numbers, OPEN=_OPEN, pause=pause)}\n{declare}\n"
+    found = Template(source).substitute(
+        numbers, OPEN=_OPEN, MOST_CPUS=64 * MASK_WORDS, MASK_BYTES=8 * MASK_WORDS, pause=pause)
+    return f"{found}\n{declare}\n"
 
 
 _SHARED = """
@@ -117,6 +128,22 @@ done:
   ret void
 }
 
+; The processor that this thread runs on; -1 where nobody can tell.
+define internal i64 @this_cpu(ptr %s) nounwind {
+entry:
+  %get.at = getelementptr i64, ptr %s, i64 $GET_CPU
+  %get.int = load i64, ptr %get.at
+  %is.known = icmp ne i64 %get.int, 0
+  br i1 %is.known, label %ask, label %none
+ask:
+  %get = inttoptr i64 %get.int to ptr
+  %cpu.short = call i32 %get()
+  %cpu = sext i32 %cpu.short to i64
+  ret i64 %cpu
+none:
+  ret i64 -1
+}
+
 ; Wakes whoever owns the flag and the semaphore behind it, if it sleeps or is about to.
 define internal void @wake(ptr %s, ptr %parked.at) nounwind {
 entry:
@@ -141,6 +168,14 @@ done:
 """
 
 _WORK = """
+; Says where this worker runs.
+define internal void @tell_cpu(ptr %s, ptr %cpu.at) nounwind {
+entry:
+  %cpu = call i64 @this_cpu(ptr %s)
+  store atomic i64 %cpu, ptr %cpu.at monotonic, align 8
+  ret void
+}
+
 ; The life of one worker.
 define void @taper_work(i64 %state, i64 %number) nounwind {
 entry:
@@ -156,6 +191,7 @@ entry:
   %parked.at = getelementptr i64, ptr %s, i64 %offset
   %semaphore.at = getelementptr i64, ptr %parked.at, i64 1
   %semaphore = load i64, ptr %semaphore.at
+  %cpu.at = getelementptr i64, ptr %parked.at, i64 $CPU
   br label %outer
 outer:
   %seen = phi i64 [ 0, %entry ], [ %ticket.new, %leave ], [ %ticket.new, %wake.launcher ],
@@ -166,6 +202,7 @@ outer:
 finished:
   ret void
 prepare:
+  call void @tell_cpu(ptr %s, ptr %cpu.at)
   %spins = load i64, ptr %spins.at
   br label %spin
 spin:
@@ -179,6 +216,7 @@ idle:
   %is.over = icmp eq i64 %fewer, 0
   br i1 %is.over, label %park, label %spin
 park:
+  call void @tell_cpu(ptr %s, ptr %cpu.at)
   store atomic i64 1, ptr %parked.at seq_cst, align 8
   %ticket.late = load atomic i64, ptr %ticket.at seq_cst, align 8
   %stop.late = load atomic i64, ptr %stop.at seq_cst, align 8
@@ -219,6 +257,43 @@ leave:
 """
 
 _RUN = """
+; Sends a worker to another processor if it ran on this one.
+define internal void @keep_apart(ptr %s, ptr %worker, i64 %cpu) nounwind {
+entry:
+  %its.at = getelementptr i64, ptr %worker, i64 $CPU
+  %its = load atomic i64, ptr %its.at monotonic, align 8
+  %same = icmp eq i64 %its, %cpu
+  %known = icmp sge i64 %cpu, 0
+  %inside = icmp slt i64 %cpu, $MOST_CPUS
+  %some = and i1 %same, %known
+  %may = and i1 %some, %inside
+  %thread.at = getelementptr i64, ptr %worker, i64 $THREAD
+  %thread.long = load i64, ptr %thread.at
+  %has.thread = icmp ne i64 %thread.long, 0
+  %moves = and i1 %may, %has.thread
+  br i1 %moves, label %move, label %done
+move:
+  store atomic i64 -1, ptr %its.at monotonic, align 8
+  %thread = trunc i64 %thread.long to i32
+  %mask.at = getelementptr i64, ptr %s, i64 $MASK
+  %which = lshr i64 %cpu, 6
+  %word.at = getelementptr i64, ptr %mask.at, i64 %which
+  %word = load i64, ptr %word.at
+  %bit.number = and i64 %cpu, 63
+  %bit = shl i64 1, %bit.number
+  %others = xor i64 %bit, -1
+  %without = and i64 %word, %others
+  store i64 %without, ptr %word.at
+  %set.at = getelementptr i64, ptr %s, i64 $SET_AFFINITY
+  %set.int = load i64, ptr %set.at
+  %set = inttoptr i64 %set.int to ptr
+  %ignored = call i32 %set(i32 %thread, i64 $MASK_BYTES, ptr %mask.at)
+  store i64 %word, ptr %word.at
+  br label %done
+done:
+  ret void
+}
+
 ; Runs kernel(block, 0, count), in chunks, on this thread and on `helpers` workers.
 define void @taper_run(i64 %state, i64 %kernel.int, i64 %block, i64 %count, i64 %chunk,
                        i64 %helpers) nounwind {
@@ -256,6 +331,7 @@ publish:
   %opened = atomicrmw add ptr %entered.at, i64 $OPEN seq_cst
   %ticket.at = getelementptr i64, ptr %s, i64 $TICKET
   %published = atomicrmw add ptr %ticket.at, i64 1 seq_cst
+  %cpu = call i64 @this_cpu(ptr %s)
   br label %rouse
 rouse:
   %number = phi i64 [ 0, %publish ], [ %number.next, %rouse.one ]
@@ -265,6 +341,7 @@ rouse.one:
   %line = mul i64 %number, 8
   %offset = add i64 %line, $WORKERS
   %parked.at = getelementptr i64, ptr %s, i64 %offset
+  call void @keep_apart(ptr %s, ptr %parked.at, i64 %cpu)
   call void @wake(ptr %s, ptr %parked.at)
   %number.next = add i64 %number, 1
   br label %rouse

@@ -44,5 +44,5 @@ def test_small_problems_run_on_one_thread():
     with scipy_threads.threads_for(np.ones((3, 3))):
         assert controls[0]() == 1
     assert controls[0]() == before
-    with scipy_threads.threads_for(np.ones((500, 500))):
+    with scipy_threads.threads_for(np.ones((600, 600))):
         assert controls[0]() == before
