@@ -18,7 +18,9 @@ __all__ = ["backward", "grad"]
 def _as_tuple(value: Any) -> tuple[Any, ...]:
     if value is None:
         return ()
-    return (value,) if isinstance(value, (Tensor, GradientEdge)) else tuple(value)
+    if isinstance(value, Tensor) or type(value) is GradientEdge:
+        return (value,)
+    return tuple(value)
 
 
 def backward(
@@ -94,7 +96,7 @@ def grad(
         )
     outputs_tuple, inputs_tuple = _as_tuple(outputs), _as_tuple(inputs)
     for t in inputs_tuple:
-        if not isinstance(t, (Tensor, GradientEdge)):
+        if not (isinstance(t, Tensor) or type(t) is GradientEdge):
             raise TypeError(f"grad(): argument 'inputs' must be Tensors, not {type(t).__name__}")
     for t in (*outputs_tuple, *inputs_tuple):
         if has_override(t):
@@ -145,7 +147,7 @@ def _gradients_for(
 
 
 def _gradient_for(output: Any, given: Any, index: int, is_grads_batched: bool) -> Tensor:
-    if isinstance(output, GradientEdge):
+    if type(output) is GradientEdge:
         if given is None:
             raise RuntimeError(
                 "grad can be implicitly created only for scalar outputs: a GradientEdge needs its "
@@ -199,7 +201,7 @@ def _run(
 ) -> list[Tensor | None] | None:
     roots = []
     for index, (output, gradient) in enumerate(zip(outputs, gradients, strict=True)):
-        edge = output.edge() if isinstance(output, GradientEdge) else output._edge
+        edge = output.edge() if type(output) is GradientEdge else output._edge
         if edge is None:
             raise RuntimeError(
                 f"element {index} of tensors does not require grad and does not have a grad_fn"
@@ -209,7 +211,7 @@ def _run(
     if inputs is not None:
         targets = []
         for t in inputs:
-            if isinstance(t, GradientEdge):
+            if type(t) is GradientEdge:
                 targets.append(t.edge())
                 continue
             if t._edge is None:

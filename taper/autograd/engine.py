@@ -43,12 +43,18 @@ anomaly = Anomaly()
 
 
 class Observed:
-    """Whether anybody ever hooked a leaf: then passes serve leaves in PyTorch's order."""
+    """What somebody has asked for that backward passes don't do otherwise, for its cost.
 
-    __slots__ = ("leaves",)
+    Attributes:
+        leaves: leaves have hooks, which are called in PyTorch's order.
+        passes: hooks want to know which pass they run in, see `current_walk`.
+    """
+
+    __slots__ = ("leaves", "passes")
 
     def __init__(self) -> None:
         self.leaves = False
+        self.passes = False
 
 
 observed = Observed()
@@ -93,7 +99,7 @@ def run_backward(
     """
     token = grad_mode.set(create_graph)
     walk = Walk(retain_graph, create_graph, roots)
-    within = current_walk.set(walk)
+    within = current_walk.set(walk) if observed.passes else None
     try:
         if inputs is not None:
             walk.restrict_to(inputs, roots)
@@ -107,7 +113,8 @@ def run_backward(
         walk.store_leaf_gradients()
         return None
     finally:
-        current_walk.reset(within)
+        if within is not None:
+            current_walk.reset(within)
         grad_mode.reset(token)
 
 
@@ -388,7 +395,7 @@ class Walk:
 
 
 current_walk: ContextVar[Walk | None] = ContextVar("current_walk", default=None)
-"""The backward pass that runs now, in this thread."""
+"""The backward pass that runs now, in this thread; set once `observed.passes` is."""
 
 
 def nodes_from(edges: Sequence[Any]) -> dict[int, Node]:
@@ -397,11 +404,13 @@ def nodes_from(edges: Sequence[Any]) -> dict[int, Node]:
     stack = list(edges)
     while stack:
         edge = stack.pop()
-        if edge is None or isinstance(edge, Tensor):
+        kind = type(edge)
+        if edge is None or kind is Tensor or kind is Parameter or isinstance(edge, Tensor):
             continue
-        node = edge.node if type(edge) is NodeOutput else edge
-        if node.sequence not in reachable:
-            reachable[node.sequence] = node
+        node = edge.node if kind is NodeOutput else edge
+        sequence = node.sequence
+        if sequence not in reachable:
+            reachable[sequence] = node
             stack.extend(node.edges)
     return reachable
 

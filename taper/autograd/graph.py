@@ -80,6 +80,7 @@ def register_multi_grad_hook(
     assert all(t.requires_grad for t in tensors), "Expected gradient function to be set"
     watched = list(tensors)
     owner = object()
+    engine.observed.passes = True
 
     def make(index: int) -> Callable[[Tensor], None]:
         def hook(grad: Tensor) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import taper as torch
 from taper import Tensor
-from taper.autograd.engine import current_walk
+from taper.autograd.engine import current_walk, observed
 from taper.autograd.saved_tensors import Packed, hooks
 from taper.utils.selective_checkpoint import (
     CheckpointPolicy,
@@ -36,6 +36,9 @@ __all__ = [
 ]
 
 Contexts = tuple[AbstractContextManager[Any], AbstractContextManager[Any]]
+
+
+observed.passes = True
 
 
 class CheckpointError(RuntimeError):
