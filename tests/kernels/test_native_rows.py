@@ -12,7 +12,7 @@ import taper
 from taper.compiler import machine
 from taper.core.settings import settings
 from taper.kernels import native_normalization, native_reductions, native_scans, normalization
-from taper.kernels.native_rows import FULL, Rowwise, RowProgram, largest, total
+from taper.kernels.native_rows import FULL, RowProgram, Rowwise, largest, total
 
 from .guarded_memory import guarded
 
