@@ -22,7 +22,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
+import numpy as np
+
+from taper.arrays.levels import running
+
 __all__ = ["Primitive", "answers", "primitive"]
+
+ndarray = np.ndarray
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,6 +55,9 @@ class Primitive(Generic[P, R]):
         self.__module__ = function.__module__
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        # Arrays of several classes meet only while a vmap or a recorder runs.
+        if not running.vmaps and type(args[0]) is ndarray:
+            return self.function(*args, **kwargs)
         if _answering.isdisjoint(map(type, args)):
             return self.function(*args, **kwargs)
         found: R = self._ask(args, kwargs)
