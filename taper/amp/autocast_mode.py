@@ -109,7 +109,7 @@ def _cast(value: Any, device_type: str, dtype: dtype) -> Any:
         }
     if isinstance(value, Iterable):
         cast = [_cast(item, device_type, dtype) for item in value]
-        return type(value)(cast) if isinstance(value, (list, tuple)) else cast  # type: ignore[call-arg]
+        return type(value)(cast) if isinstance(value, (list, tuple)) else cast
     return value
 
 

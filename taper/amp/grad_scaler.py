@@ -76,7 +76,7 @@ class GradScaler:
             return outputs * self._made_scale()
         if isinstance(outputs, Iterable):
             scaled = [self.scale(item) for item in outputs]
-            return type(outputs)(scaled) if isinstance(outputs, (list, tuple)) else scaled  # type: ignore[call-arg]
+            return type(outputs)(scaled) if isinstance(outputs, (list, tuple)) else scaled
         raise ValueError("outputs must be a Tensor or an iterable of Tensors")
 
     def _made_scale(self) -> Tensor:

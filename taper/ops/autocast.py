@@ -20,11 +20,12 @@ from taper.core.tensor import LEAF, Tensor
 __all__ = ["POLICIES", "Autocast", "run_autocast"]
 
 _LOWER = """
-    addbmm addmm baddbmm bmm chain_matmul conv1d conv2d conv3d conv_tbc conv_transpose1d
-    conv_transpose2d conv_transpose3d convolution linalg.matmul linalg.multi_dot linalg.vecdot lstm
-    matmul mm nn.functional.conv1d nn.functional.conv2d nn.functional.conv3d
-    nn.functional.conv_transpose1d nn.functional.conv_transpose2d nn.functional.conv_transpose3d
-    nn.functional.linear nn.functional.prelu nn.functional.scaled_dot_product_attention prelu
+    addbmm addmm affine_grid_generator baddbmm bmm chain_matmul conv_tbc linalg.multi_dot
+    linalg.vecdot lstm_layer matmul mm nn.functional.affine_grid nn.functional.conv1d
+    nn.functional.conv2d nn.functional.conv3d nn.functional.conv_transpose1d
+    nn.functional.conv_transpose2d nn.functional.conv_transpose3d nn.functional.linear
+    nn.functional.prelu nn.functional.scaled_dot_product_attention prelu rnn_layer rnn_relu_cell
+    rnn_tanh_cell
 """
 _FLOAT32 = """
     binary_cross_entropy_with_logits cdist cholesky cholesky_inverse cholesky_solve
@@ -51,11 +52,12 @@ _FLOAT32 = """
     view_as_complex
 """
 _WIDEST = "cat index_copy stack"
+_ALONE = "bilinear inner lstm_cell nn.functional.bilinear tensordot"  # not cast, nor their parts
+
+_LISTS = {"lower": _LOWER, "float32": _FLOAT32, "widest": _WIDEST, "alone": _ALONE}
 
 POLICIES: dict[str, str] = {
-    path: policy
-    for policy, paths in (("lower", _LOWER), ("float32", _FLOAT32), ("widest", _WIDEST))
-    for path in paths.split()
+    path: policy for policy, paths in _LISTS.items() for path in paths.split()
 }
 
 
@@ -123,8 +125,9 @@ def run_autocast(path: str, args: tuple[Any, ...], run: Callable[[tuple[Any, ...
     """Calls `run` on the arguments that autocast gives to a listed operator, with autocast off."""
     on = autocasting.get()
     policy = POLICIES[path]
-    target = on.precision(policy, args)
-    args = tuple(on.cast(value, target) for value in args)
+    if policy != "alone":
+        target = on.precision(policy, args)
+        args = tuple(on.cast(value, target) for value in args)
     token = autocasting.set(None)
     try:
         return run(args)
