@@ -49,7 +49,8 @@ class Node:
 
     `edges` has one entry for each tensor input: None (no gradient needed), a leaf Tensor, a
     Node, or a NodeOutput. `saved` is a tuple laid out by the generated `backward`, or None once
-    freed. `adjust` is None, or the (shape, dtype) that each input's gradient must be brought to.
+    freed. `adjust` is None, or for each input None, the (shape, dtype) that its gradient must be
+    brought to, or a function of the gradient (see ops/batch_dims.py).
     """
 
     __slots__ = ("__weakref__", "adjust", "edges", "extras", "saved", "sequence", "where")

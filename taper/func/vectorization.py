@@ -16,7 +16,7 @@ from taper.arrays.levels import Level
 from taper.autograd.node import next_sequence
 from taper.core.tensor import Tensor, wrap
 from taper.func.tree import LEAF, Structure, flatten, spread, unflatten
-from taper.ops.batch_dims import enter, has_level, leave
+from taper.ops.batch_dims import enter, hand_back, has_level, leave
 from taper.ops.declare import OPERATORS
 from taper.random import get_rng_state, set_rng_state
 
@@ -165,6 +165,9 @@ class _Call:
             places = self._out_dims(leaves, structure)
             left = [self._left(value, dim, level)
                     for value, dim in zip(leaves, places, strict=True)]
+            for outside, inside, dim in zip(flat, entered, dims, strict=True):
+                if dim is not None and inside._edge is not None:
+                    hand_back(outside, inside, dim, level)
         return left, structure, places
 
     def _out_dims(self, leaves: list[Any], structure: Structure) -> list[Any]:

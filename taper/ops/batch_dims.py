@@ -20,12 +20,13 @@ import numpy as np
 
 from taper.arrays.levels import Level
 from taper.autograd import engine
-from taper.autograd.node import Node, NodeOutput, next_sequence
+from taper.autograd.node import Node, NodeOutput, edge_of, next_sequence
+from taper.autograd.views import check_inplace, rebase_history
 from taper.core.tensor import Tensor
 from taper.ops.declare import operator
 from taper.ops.reduction import cast_and_reduce
 
-__all__ = ["enter", "has_level", "leave"]
+__all__ = ["enter", "hand_back", "has_level", "leave", "over_first_dim"]
 
 
 def has_level(array: Any, level: Level) -> bool:
@@ -90,6 +91,16 @@ def enter(input: Tensor, dim: int, level: Level) -> Tensor:
 def leave(input: Tensor, dim: int, level: Level) -> Tensor:
     """The tensor of all samples, which lie along `dim`."""
     return remove_batch_dim(input, dim, level)
+
+
+def hand_back(outside: Tensor, inside: Tensor, dim: int, level: Level) -> None:
+    """The history of a tensor that was changed in place within a vmap, for the one outside."""
+    edge = inside._edge
+    node = edge.node if type(edge) is NodeOutput else edge
+    if node is None or type(node) is _boundary():
+        return  # not changed, or by what has no history
+    check_inplace(outside)
+    rebase_history(outside, edge_of(leave(inside, dim, level)))
 
 
 @cache

@@ -248,6 +248,21 @@ def test_second_derivatives_through_vmap():
     equal(second, 6 * 2.0 * (1 + 27 + 125))
 
 
+def test_changes_in_place_have_a_history_outside():
+    w = torch.tensor([2.0, 3.0], requires_grad=True)
+    x = X.clone()
+    vmap(lambda x: x.mul_(w))(x)
+    x.sum().backward()
+    equal(x.detach(), X * torch.tensor([2.0, 3.0]))
+    equal(w.grad, [9.0, 12.0])
+
+
+def test_leaves_are_not_changed_in_place():
+    x = X.clone().requires_grad_()
+    with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
+        vmap(lambda x: x.mul_(2))(x)
+
+
 def test_without_recording():
     w = torch.ones(2, requires_grad=True)
     with torch.no_grad():
