@@ -48,7 +48,8 @@ def _bounded(x: Tensor, size: int, padding: int, align_corners: bool) -> Tensor:
         bounds = (0, 2 * (size - 1)) if align_corners else (-1, 2 * size - 1)
         x = _reflected(x, *bounds)
     if padding != _ZEROS:
-        x = x.clamp(0, size - 1)
+        within = (x > 0) & (x < size - 1)  # as in PyTorch, at the border the gradient is 0
+        x = x.where(within, x.detach().clamp(0, size - 1))
     return x
 
 
