@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from taper.autograd import engine
+from taper.autograd.explanations import no_history, not_a_scalar, unused
 from taper.autograd.node import GradientEdge
 from taper.core.overrides import has_override
 from taper.core.tensor import LEAF, Tensor, wrap
@@ -119,10 +120,7 @@ def grad(
             if materialize_grads:
                 found[index] = wrap(np.zeros_like(inputs_tuple[index]._array))
             elif not allow_unused:
-                raise RuntimeError(
-                    f"The differentiated Tensor at index {index} appears to not have been used in "
-                    "the graph. Set allow_unused=True if this is the desired behavior."
-                )
+                raise unused(inputs_tuple[index], index)
     return tuple(found)
 
 
@@ -158,7 +156,7 @@ def _gradient_for(output: Any, given: Any, index: int, is_grads_batched: bool) -
         if output._edge is None:
             return None  # type: ignore[return-value] # reported by _run
         if output._array.size != 1:
-            raise RuntimeError("grad can be implicitly created only for scalar outputs")
+            raise not_a_scalar(output)
         if not output.is_floating_point():
             raise RuntimeError(
                 "grad can be implicitly created only for real scalar outputs but got "
@@ -203,9 +201,7 @@ def _run(
     for index, (output, gradient) in enumerate(zip(outputs, gradients, strict=True)):
         edge = output.edge() if type(output) is GradientEdge else output._edge
         if edge is None:
-            raise RuntimeError(
-                f"element {index} of tensors does not require grad and does not have a grad_fn"
-            )
+            raise no_history(output, index)
         roots.append((output if edge is LEAF else edge, gradient))
     targets = None
     if inputs is not None:

@@ -122,8 +122,8 @@ class Walk:
     """One backward pass: gradients on their way, and what is wanted at the end."""
 
     __slots__ = (
-        "accumulate", "awaited", "captures", "create_graph", "gradients", "heap", "leaves", "needed", "nodes", "notes",
-        "retain_graph", "roots",
+        "accumulate", "awaited", "captures", "create_graph", "gradients", "heap", "leaves",
+        "needed", "nodes", "notes", "retain_graph", "roots",
     )
 
     def __init__(

@@ -269,13 +269,21 @@ def restore_result(node: Node, saved: tuple[Any, ...], index: int | None = None)
 
 def freed_error(node: Node) -> RuntimeError:
     """The error of using a node whose saved tensors are gone."""
-    return RuntimeError(
+    message = (
         "Trying to backward through the graph a second time (or directly access saved tensors "
         "after they have already been freed). Saved intermediate values of the graph are freed "
         "when you call .backward() or autograd.grad(). Specify retain_graph=True if you need to "
         "backward through the graph a second time or if you need to access saved tensors after "
         "calling backward."
     )
+    if node.where is not None:
+        verb = node.operator.name if node.operator is not None else node.name()
+        message += (
+            f" The freed values are those of {verb}() at {line_of(node.where)}. If that line is "
+            "run once and used in every iteration, such as a hidden state that is carried on, run "
+            "it again in each, or detach() what is carried on."
+        )
+    return RuntimeError(message)
 
 
 def forward_name(node: Node) -> str:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from sys import getrefcount
 from typing import Any, NamedTuple
 
+from taper.autograd.explanations import leaf_in_place, view_of_leaf_in_place
 from taper.autograd.node import Node, edge_of, forward_name, function_of, next_sequence
 from taper.core.errors import set_by_ops
 from taper.core.state import is_inference, is_recording
@@ -162,14 +163,12 @@ def check_inplace(tensor: Tensor, others: Sequence[Any] = ()) -> None:
     if edge is LEAF:
         if tensor._base is not None and tensor._base._edge is not None:
             raise RuntimeError(_forbidden(tensor, "is being"))
-        raise RuntimeError(
-            "a leaf Variable that requires grad is being used in an in-place operation."
-        )
+        raise leaf_in_place(tensor)
     base = tensor._base
     if base is None:
         return
     if base._edge is LEAF or (base._edge is None and edge is not None):
-        raise _view_of_leaf()
+        raise view_of_leaf_in_place(tensor)
 
 
 def _forbidden(view: Tensor, what: str) -> str:
@@ -205,12 +204,6 @@ def _forbidden(view: Tensor, what: str) -> str:
         "use case is ambiguous and error-prone, it is forbidden. You can clarify your code by "
         f"moving both the view and the inplace either both inside the {block} block (if you don't "
         "want the inplace to be tracked) or both outside (if you want the inplace to be tracked)."
-    )
-
-
-def _view_of_leaf() -> RuntimeError:
-    return RuntimeError(
-        "a view of a leaf Variable that requires grad is being used in an in-place operation."
     )
 
 

@@ -4,7 +4,6 @@ Each takes the library and a function `say`; what they say, in order, must be th
 names, and errors (their type and the first words of their message).
 """
 
-import re
 import warnings
 
 import pytest
@@ -33,6 +32,23 @@ def plain(module, value):
     return value if isinstance(value, (str, int, bool, type(None))) else type(value).__name__
 
 
+class Failure:
+    """An error; PyTorch's says how many characters of its message have to be the same."""
+
+    def __init__(self, kind, message, words):
+        self.kind = kind
+        self.message = message
+        self.words = words
+
+    def __eq__(self, theirs):
+        return self.kind == theirs.kind and self.message.startswith(theirs.message[: theirs.words])
+
+    __hash__ = None
+
+    def __repr__(self):
+        return f"{self.kind}: {self.message}"
+
+
 def run(function, module):
     said = []
 
@@ -45,8 +61,7 @@ def run(function, module):
             try:
                 result = call()
             except Exception as error:
-                message = re.sub(r"0x\w+", "0x", str(error))
-                said.append([type(error).__name__, message[:words]])
+                said.append(Failure(type(error).__name__, str(error), words))
             else:
                 said.append(["no error", plain(module, result)])
 
