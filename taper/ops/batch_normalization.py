@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from taper.arrays.levels import batched_like
 from taper.autograd.modes import no_grad
 from taper.core.state import is_differentiated
 from taper.core.tensor import Tensor, wrap
@@ -115,6 +116,15 @@ def _batch_norm(
                 "running_mean": running_mean, "running_var": running_var, "weight": weight,
                 "bias": bias,
             })
+    if training and running_mean is not None and (
+        batched_like(running_mean._array, input._array) is not running_mean._array
+    ):
+        raise RuntimeError(
+            "Batch norm got a batched tensor as input while the running_mean or running_var, which "
+            "will be updated in place, were not batched.\nIf you are using a module and do not "
+            "need eval mode, please set `track_running_stats` to be False: "
+            "torch.func.replace_all_batch_norm_modules_() does that."
+        )
     if running_mean is not None and running_mean._edge is not None:
         check_constant("native_batch_norm", "running_mean", running_mean)
     if running_mean is not None and running_mean._array.dtype != input._array.dtype:

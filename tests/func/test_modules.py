@@ -59,6 +59,12 @@ def test_batch_norms_without_running_statistics():
     assert vmap(model)(torch.randn(3, 4, 2)).shape == (3, 4, 2)
 
 
+def test_batch_norms_with_running_statistics_are_refused():
+    with pytest.raises(RuntimeError, match="Batch norm got a batched tensor as input while"):
+        vmap(torch.nn.BatchNorm1d(2))(torch.randn(3, 4, 2))
+    assert vmap(torch.nn.BatchNorm1d(2).eval())(torch.ones(3, 4, 2)).shape == (3, 4, 2)
+
+
 def test_functionalize_says_that_it_is_not_needed():
     with pytest.raises(NotImplementedError, match="as they are"):
         torch.func.functionalize(lambda x: x)
