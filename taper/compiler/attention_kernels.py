@@ -17,40 +17,15 @@ from collections.abc import Callable
 from taper.compiler.expression import Expression
 from taper.compiler.llvm_text import FunctionText
 from taper.compiler.math_library import lowered
-from taper.compiler.matrix_products import Packer
 from taper.compiler.tile_code import Tile, TileCode, plus
 from taper.compiler.vector_code import VectorCode, llvm_type
 
 __all__ = [
-    "BACKWARD_WORDS", "FORWARD_WORDS", "LONGEST_ROW", "TURN_WORDS", "backward_keys",
-    "backward_queries", "forward", "turn",
+    "BACKWARD_WORDS", "FORWARD_WORDS", "LONGEST_ROW", "backward_keys", "backward_queries",
+    "forward",
 ]
 
 LONGEST_ROW = 256  # elements of a query or value; a scratch of 6 rows is then 6 KB of float32
-
-TURN_WORDS = ("source", "result", "count", "stride", "depth", "panels", "matrix", "panel_matrix")
-
-
-def turn(name: str, vector_bytes: int, tile: Tile) -> str:
-    """The kernel that packs matrices, transposed, into panels as wide as the tile.
-
-    The argument block is TURN_WORDS, strides in bytes. A task is one panel of one matrix.
-    """
-    text = FunctionText(name, vector_bytes)
-    word = {label: text.argument(i) for i, label in enumerate(TURN_WORDS)}
-
-    def task(number: str, _: list[str]) -> list[str]:
-        panel = text.integer("urem", number, word["panels"])
-        matrix = text.integer("udiv", number, word["panels"])
-        source = plus(text, text.pointer(word["source"]), (matrix, word["matrix"]))
-        result = plus(text, text.pointer(word["result"]), (matrix, word["panel_matrix"]))
-        packer = Packer(text, tile, tile.lanes * tile.vectors, source, result, word["count"],
-                        word["stride"], word["depth"])
-        return packer.panel(panel)
-
-    text.loop("%begin", "%end", 1, [], task)
-    return text.text()
-
 
 class _Task:
     """What the three kernels have in common: rows, score tiles and mixtures."""

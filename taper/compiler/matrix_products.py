@@ -2,6 +2,7 @@
 
     panels      copies both factors into panels: (panel, k, row of the panel), zeros beyond the end
     multiply    result = start + panels of the first factor times panels of the second
+    turn        packs the transposes of a batch of matrices
     products    lets the machine's BLAS multiply a batch of small matrices, by pointer
 
 Packed, everything the inner loop reads lies in the order in which it is read, whatever the
@@ -17,8 +18,8 @@ from taper.compiler.llvm_text import FunctionText
 from taper.compiler.tile_code import SIZE, Tile, TileCode, plus, word_at
 
 __all__ = [
-    "MULTIPLY_WORDS", "PANELS_WORDS", "PRODUCTS_WORDS", "Packer", "matrix_tile", "multiply",
-    "panels", "products",
+    "MULTIPLY_WORDS", "PANELS_WORDS", "PRODUCTS_WORDS", "TURN_WORDS", "Packer", "matrix_tile",
+    "multiply", "panels", "products", "turn",
 ]
 
 
@@ -161,6 +162,30 @@ class Packer:
         has_left = text.value(f"icmp ne i64 {left}, 0")
         text.when(has_left, lambda _, __: square(whole, [], left))
         return []
+
+
+TURN_WORDS = ("source", "result", "count", "stride", "depth", "panels", "matrix", "panel_matrix")
+
+
+def turn(name: str, vector_bytes: int, tile: Tile) -> str:
+    """The kernel that packs matrices, transposed, into panels as wide as the tile.
+
+    The argument block is TURN_WORDS, strides in bytes. A task is one panel of one matrix.
+    """
+    text = FunctionText(name, vector_bytes)
+    word = {label: text.argument(i) for i, label in enumerate(TURN_WORDS)}
+
+    def task(number: str, _: list[str]) -> list[str]:
+        panel = text.integer("urem", number, word["panels"])
+        matrix = text.integer("udiv", number, word["panels"])
+        source = plus(text, text.pointer(word["source"]), (matrix, word["matrix"]))
+        result = plus(text, text.pointer(word["result"]), (matrix, word["panel_matrix"]))
+        packer = Packer(text, tile, tile.lanes * tile.vectors, source, result, word["count"],
+                        word["stride"], word["depth"])
+        return packer.panel(panel)
+
+    text.loop("%begin", "%end", 1, [], task)
+    return text.text()
 
 
 MULTIPLY_WORDS = (

@@ -93,29 +93,31 @@ def _meeting(width: int, step: int, start: int, size: int) -> tuple[int, int, in
 
 
 def units_of(
-    out: Ints, layout: Layout, first: int, target: Ints, target_first: int, itemsize: int
+    out: Ints, layout: Layout, first: int, target: Ints, target_first: int, itemsize: int,
+    longest: int = LONGEST_UNIT,
 ) -> Any:
     """The table of units of a product: pieces of the result's planes.
 
     `out` are the sizes of what is computed; element (z, y, x) of it lies at `first` plus its place
     in the layout, and goes to `target_first` plus its place by the strides `target`, in bytes.
+    A unit has at most `longest` elements, those between its lines included.
     """
     _, lines, pitch = layout.size
     rows = []
-    for z, y, height, x, length in _pieces(out, pitch):
+    for z, y, height, x, length in _pieces(out, pitch, longest):
         source = (first + (z * lines + y) * pitch + x) * itemsize
         result = target_first + z * target[0] + y * target[1] + x * target[2]
         rows.append((source, result, height, length))
     return table(rows)
 
 
-def _pieces(out: Ints, pitch: int) -> Iterator[tuple[int, int, int, int, int]]:
+def _pieces(out: Ints, pitch: int, longest: int) -> Iterator[tuple[int, int, int, int, int]]:
     for z in range(out[0]):
-        if out[2] > LONGEST_UNIT:
-            for y, x in product(range(out[1]), range(0, out[2], LONGEST_UNIT)):
-                yield z, y, 1, x, min(LONGEST_UNIT, out[2] - x)
+        if out[2] > longest:
+            for y, x in product(range(out[1]), range(0, out[2], longest)):
+                yield z, y, 1, x, min(longest, out[2] - x)
             continue
-        most = max(1, min(out[1], (LONGEST_UNIT - out[2]) // pitch + 1))
+        most = max(1, min(out[1], (longest - out[2]) // pitch + 1))
         count = -(-out[1] // most)
         height = -(-out[1] // count)
         for y in range(0, out[1], height):

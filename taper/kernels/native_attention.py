@@ -27,12 +27,14 @@ _WORDS = {"turn": 8, "forward": 22, "backward_queries": 31, "backward_keys": 31}
 
 @cache
 def _kernel(name: str, *details: Any) -> Kernel:
-    """A kernel of compiler/attention_kernels.py; `details` are its arguments but the width."""
+    """A kernel of compiler/attention_kernels.py (`turn`: matrix_products.py); `details` are its
+    arguments but the width."""
 
     def build() -> tuple[str, str]:
-        from taper.compiler import attention_kernels, machine
+        from taper.compiler import attention_kernels, machine, matrix_products
 
-        return getattr(attention_kernels, name)(name, machine.host().vector_bytes, *details), name
+        module = matrix_products if name == "turn" else attention_kernels
+        return getattr(module, name)(name, machine.host().vector_bytes, *details), name
 
     return Kernel(build, _WORDS[name])
 

@@ -13,14 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from taper.compiler import machine, matrix_products, outer_products, shifted_products
 from taper.compiler.background import host
-from taper.compiler.shifted_products import (
-    BLOCKS_AT_ONCE,
-    DOTS_WORDS,
-    PACK_WORDS,
-    PRODUCT_WORDS,
-    SPREAD_WORDS,
-)
+from taper.compiler.outer_products import outer_tile
+from taper.compiler.shifted_products import dots_tile, product_tile
 from taper.compiler.tile_code import Tile
 from taper.core.storage import address_of
 from taper.kernels.convolution import output_size
@@ -33,6 +29,14 @@ __all__ = ["convolve", "input_gradient", "weight_gradient"]
 Array = np.ndarray[Any, Any]
 Ints = tuple[int, ...]
 
+_KERNELS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "product": (shifted_products, shifted_products.PRODUCT_WORDS),
+    "dots": (shifted_products, shifted_products.DOTS_WORDS),
+    "spread": (shifted_products, shifted_products.SPREAD_WORDS),
+    "pack": (shifted_products, shifted_products.PACK_WORDS),
+    "outer": (outer_products, outer_products.OUTER_WORDS),
+    "turn": (matrix_products, matrix_products.TURN_WORDS),
+}
 _KINDS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 _GRAIN = 1 << 21  # multiplications that are worth a thread of their own
 _SLACK = 512  # elements beyond a buffer that may be read
@@ -40,14 +44,11 @@ _SLACK = 512  # elements beyond a buffer that may be read
 
 @cache
 def _kernel(name: str, *details: Any) -> Kernel:
-    """A kernel of compiler/shifted_products.py; `details` are its arguments but the width."""
-    words = {"product": PRODUCT_WORDS, "dots": DOTS_WORDS, "spread": SPREAD_WORDS,
-             "pack": PACK_WORDS}[name]
+    """A kernel of the compiler's; `details` are its arguments but the width."""
+    module, words = _KERNELS[name]
 
     def build() -> tuple[str, str]:
-        from taper.compiler import machine, shifted_products
-
-        return getattr(shifted_products, name)(name, machine.host().vector_bytes, *details), name
+        return getattr(module, name)(name, machine.host().vector_bytes, *details), name
 
     return Kernel(build, len(words))
 
@@ -172,8 +173,6 @@ def _forward_plan(
     size: Ints, weight: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int,
     kind: str, itemsize: int, vector_bytes: int,
 ) -> _Forward:
-    from taper.compiler.shifted_products import product_tile
-
     filters, each, *rest = weight
     out = output_size(size, tuple(rest), stride, padding, dilation)
     kernel, wide = filled(rest, 1), filled(out, 1)
@@ -291,8 +290,6 @@ def _backward_plan(
     size: Ints, weight: Ints, stride: Ints, padding: Ints, dilation: Ints, groups: int,
     kind: str, itemsize: int, vector_bytes: int,
 ) -> _Backward:
-    from taper.compiler.shifted_products import product_tile
-
     filters, each, *rest = weight
     kernel, full = filled(rest, 1), filled(size, 1)
     axes = [
@@ -360,23 +357,25 @@ def input_gradient(
     return result
 
 
-class _Dots(NamedTuple):
+class _WeightPlan(NamedTuple):
     layout: Layout | None
     low: Ints
     tile: Tile
+    is_outer: bool  # by outer products, not by dots
     offsets: Array
     units: Array
     pitches: tuple[int, int]
     work: int  # multiplications of a task for one image
 
 
+_MANY_FILTERS = 8  # from here on outer products are quicker than dots
+
+
 @lru_cache(maxsize=256)
-def _dots_plan(
+def _weight_plan(
     size: Ints, out: Ints, each: int, rows: int, kernel: Ints, stride: Ints, padding: Ints,
     dilation: Ints, kind: str, itemsize: int, vector_bytes: int,
-) -> _Dots:
-    from taper.compiler.shifted_products import dots_tile
-
+) -> _WeightPlan:
     full, wide = filled(size, 1), filled(out, 1)
     kernel, steps = filled(kernel, 1), filled(stride, 1)
     dilation = filled(dilation, 1)
@@ -392,12 +391,20 @@ def _dots_plan(
     ]
     offsets = (np.arange(each)[:, None] * layout.plane + table(shifts)) * itemsize
     pitch = layout.size[2]
-    units = units_of(wide, layout, 0, _dense_strides(wide, itemsize), 0, itemsize)
-    tile = dots_tile(kind, vector_bytes, rows, offsets.size, wide[2])
-    at_once = min(offsets.size, tile.vectors * BLOCKS_AT_ONCE)
-    return _Dots(
-        None if is_plain else layout, filled(padding, 0), tile, offsets.reshape(-1), units,
-        (pitch * itemsize, wide[2] * itemsize), tile.rows * at_once * prod(wide),
+    is_outer = rows >= _MANY_FILTERS
+    if is_outer:
+        tile = outer_tile(kind, vector_bytes, rows)
+        item, longest = tile.lanes * tile.vectors * itemsize, outer_products.LONGEST_UNIT
+        at_once = tile.rows * outer_products.BLOCKS_AT_ONCE
+    else:
+        tile = dots_tile(kind, vector_bytes, rows, offsets.size, wide[2])
+        item, longest = itemsize, shifted_products.LONGEST_UNIT
+        at_once = tile.vectors * shifted_products.BLOCKS_AT_ONCE
+    units = units_of(wide, layout, 0, _dense_strides(wide, item), 0, itemsize, longest)
+    high = tile.lanes * tile.vectors if is_outer else tile.rows
+    return _WeightPlan(
+        None if is_plain else layout, filled(padding, 0), tile, is_outer, offsets.reshape(-1),
+        units, (pitch * itemsize, wide[2] * item), high * min(offsets.size, at_once) * prod(wide),
     )
 
 
@@ -411,15 +418,10 @@ def weight_gradient(
         return None
     filters, channels = grad.shape[1], x.shape[1]
     each, rows = channels // groups, filters // groups
-    plan = _dots_plan(
+    plan = _weight_plan(
         x.shape[2:], grad.shape[2:], each, rows, kernel, stride, padding, dilation, kind,
         x.itemsize, here.vector_bytes,
     )
-    dots = _kernel("dots", plan.tile)
-    address = dots.address()
-    if address is None:
-        return None
-    grad = np.ascontiguousarray(grad)
     if plan.layout is None:
         source: Array | None = np.ascontiguousarray(x)
         plane = prod(x.shape[2:])
@@ -428,15 +430,55 @@ def weight_gradient(
         plane = plan.layout.plane
     if source is None:
         return None
-    depth = len(plan.offsets)
     result: Array = np.empty((filters, each, *kernel), x.dtype)
-    at_once = BLOCKS_AT_ONCE * plan.tile.vectors
-    tiles, blocks = -(-rows // plan.tile.rows), -(-depth // at_once)
-    group = each * plane * x.itemsize
-    dots.run(address, (
-        address_of(grad), address_of(source), address_of(result), address_of(plan.offsets),
-        depth, rows, tiles, blocks, address_of(plan.units), len(plan.units), x.shape[0],
-        grad.strides[0], rows * grad.strides[1], grad.strides[1], group * groups, group,
-        *plan.pitches, rows * depth * x.itemsize, depth * x.itemsize,
-    ), groups * tiles * blocks, max(1, _GRAIN // (plan.work * x.shape[0])))
-    return result
+    run = _run_outer if plan.is_outer else _run_dots
+    done = run(plan, np.ascontiguousarray(grad), source, result, groups, each * plane * x.itemsize)
+    return result if done else None
+
+
+def _run_dots(
+    plan: _WeightPlan, grad: Array, source: Array, result: Array, groups: int, source_group: int
+) -> bool:
+    kernel = _kernel("dots", plan.tile)
+    address = kernel.address()
+    if address is None:
+        return False
+    rows, depth = len(result) // groups, len(plan.offsets)
+    tiles = -(-rows // plan.tile.rows)
+    blocks = -(-depth // (shifted_products.BLOCKS_AT_ONCE * plan.tile.vectors))
+    kernel.run(address, (
+        address_of(grad), address_of(source), address_of(result), address_of(plan.offsets), depth,
+        rows, tiles, blocks, address_of(plan.units), len(plan.units), len(grad), grad.strides[0],
+        rows * grad.strides[1], grad.strides[1], source_group * groups, source_group,
+        *plan.pitches, rows * depth * grad.itemsize, depth * grad.itemsize,
+    ), groups * tiles * blocks, max(1, _GRAIN // (plan.work * len(grad))))
+    return True
+
+
+def _run_outer(
+    plan: _WeightPlan, grad: Array, source: Array, result: Array, groups: int, source_group: int
+) -> bool:
+    tile = plan.tile
+    ready = _ready(_kernel("outer", tile), _kernel("turn", tile))
+    if ready is None:
+        return False
+    (kernel, address), (turn, turn_address) = ready
+    batch, filters = grad.shape[:2]
+    rows, depth, space = filters // groups, len(plan.offsets), prod(grad.shape[2:])
+    width = tile.lanes * tile.vectors
+    panels = -(-rows // width)
+    item = grad.itemsize
+    panel = width * space * item
+    packed = new_array((batch * groups * panels * width * space,), grad.dtype,
+                       batch * groups * panels * width * space)
+    turn.run(turn_address, (
+        address_of(grad), address_of(packed), rows, space * item, space, panels,
+        rows * space * item, panels * panel,
+    ), batch * groups * panels, max(1, 16384 // (width * space)))
+    blocks = -(-depth // (outer_products.BLOCKS_AT_ONCE * tile.rows))
+    kernel.run(address, (
+        address_of(packed), address_of(source), address_of(result), address_of(plan.offsets),
+        depth, rows, panels, blocks, address_of(plan.units), len(plan.units), batch, groups, panel,
+        source_group * groups, source_group, *plan.pitches, rows * depth * item, depth * item,
+    ), groups * panels * blocks, max(1, _GRAIN // (plan.work * batch)))
+    return True
