@@ -185,6 +185,7 @@ class Recomputation:
         self.kwargs = {name: _packed(pair, a) for name, a in kwargs.items()}
         self.context = context
         self.random_state = torch.get_rng_state() if preserve else None
+        self.autocast = _autocast_as_now()
         self.places: list[weakref.ref[Place]] = []
         self.kinds: list[tuple[Any, ...]] = []
         self.lines: list[str] = []
@@ -231,7 +232,7 @@ class Recomputation:
                 raise Enough
             return kept
 
-        with _random_state(self.random_state), self.context, torch.enable_grad():
+        with _random_state(self.random_state), self.autocast, self.context, torch.enable_grad():
             args = [_unpacked(a) for a in self.args]
             kwargs = {name: _unpacked(a) for name, a in self.kwargs.items()}
             try:
@@ -305,7 +306,12 @@ def _packed(pair: Any, value: Any) -> Any:
 
 
 def _unpacked(value: Any) -> Any:
-    return value.unpack(None) if type(value) is Packed else value
+    return value.unpacked() if type(value) is Packed else value
+
+
+def _autocast_as_now() -> AbstractContextManager[Any]:
+    """A block in which operators have the precision that they have now."""
+    return torch.autocast("cpu", enabled=torch.is_autocast_enabled("cpu"))
 
 
 @contextmanager
@@ -330,6 +336,7 @@ class CheckpointFunction(torch.autograd.Function):
         check_backward_validity(args)
         ctx.run_function = run_function
         ctx.random_state = torch.get_rng_state() if preserve_rng_state else None
+        ctx.autocast = _autocast_as_now()
         ctx.places = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
         ctx.inputs = [None if isinstance(a, Tensor) else a for a in args]
         ctx.save_for_backward(*[args[i] for i in ctx.places])
@@ -349,7 +356,7 @@ class CheckpointFunction(torch.autograd.Function):
         for place, tensor in zip(ctx.places, ctx.saved_tensors, strict=True):
             inputs[place] = tensor
         inputs = list(detach_variable(tuple(inputs)))
-        with _random_state(ctx.random_state), torch.enable_grad():
+        with _random_state(ctx.random_state), ctx.autocast, torch.enable_grad():
             outputs = ctx.run_function(*inputs)
         if isinstance(outputs, Tensor):
             outputs = (outputs,)
