@@ -16,6 +16,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent
@@ -166,7 +167,7 @@ def derivative(op: Operator) -> str:
     if not op.differentiable:
         return "none: the result has no gradient"
     if op.is_composite:
-        nodes = list(dict.fromkeys(part.node for part in parts_of(op) if part.derivatives))
+        nodes = sorted({part.node for part in parts_of(op) if part.derivatives})
         return "follows from the operators that it is made of" + (
             f": {_list(nodes)}" if nodes else "")
     if not op.derivatives:
@@ -181,10 +182,13 @@ def derivative(op: Operator) -> str:
 def parts_of(op: Operator) -> Iterator[Operator]:
     """The operators that the body of a composite names."""
     function: Any = inspect.unwrap(op.forward)
-    for name in function.__code__.co_names:
-        value = function.__globals__.get(name)
-        if isinstance(value, Operator):
-            yield value
+    codes = [function.__code__]
+    for code in codes:  # which grows: comprehensions have their own before Python 3.12
+        codes += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+        for name in code.co_names:
+            value = function.__globals__.get(name)
+            if isinstance(value, Operator):
+                yield value
 
 
 def dtypes(op: Operator) -> str:
