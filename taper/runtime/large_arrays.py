@@ -1,14 +1,17 @@
 """Memory for large results: what was freed lately is used again.
 
 The system hands out fresh memory page by page, on first touch, and that takes longer than most
-kernels on it. So a large array made here keeps its memory in a `Block`; when the last array on it
-dies, the memory waits for the next result of its size. The pool is bounded, the oldest memory is
-given back first, and arrays of other origin are left alone.
+kernels on it; and small pages are looked up slowly where threads walk large arrays. So a large array made here has large pages, if the system lends them, and keeps its memory in a `Block`; when
+the last array on it dies, the memory waits for the next result of its size. The pool is bounded,
+the oldest memory is given back first, and arrays of other origin are left alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import itertools
+import mmap
 import threading
 from collections import OrderedDict
 from functools import cache
@@ -25,6 +28,11 @@ _ALIGNED = 1 << 15  # bytes; from here on arrays begin at a cache line, as cross
 _ROUNDED_TO = 1 << 16  # so that similar sizes can use each other's memory
 _MOST_BYTES = 1 << 28  # that wait in the pool
 _LINE = 64
+_PAGE = 1 << 21  # bytes of a large page
+_HUGE = 3 << 20  # bytes that are worth large pages
+# Arrays that begin at the same place of their pages would fight for the same lines of the cache.
+_STAGGER = 4096 + _LINE
+_turns = itertools.cycle(range(8))
 
 _ndarray = np.ndarray
 
@@ -78,6 +86,18 @@ class _Pool:
 _pool = _Pool()
 
 
+def _fresh(size: int) -> tuple[Any, int]:
+    """New memory, and where in it the first cache line or large page begins."""
+    if size >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        pages = mmap.mmap(-1, size + 2 * _PAGE)
+        with contextlib.suppress(OSError):  # a system without large pages
+            pages.madvise(mmap.MADV_HUGEPAGE)
+        raw = np.frombuffer(pages, np.uint8)
+        return raw, -address_of(raw) % _PAGE + _STAGGER * next(_turns)
+    raw = np.empty(size + _LINE, np.uint8)
+    return raw, -address_of(raw) % _LINE
+
+
 class Block:
     """Owns memory for as long as arrays use it; then the pool has it."""
 
@@ -121,8 +141,7 @@ def new_array(shape: Any, dtype: Any, size: int, strides: Any = None) -> Any:
     capacity = -(-count // _ROUNDED_TO) * _ROUNDED_TO
     memory = _pool.take(capacity)
     if memory is None:
-        raw = np.empty(capacity + _LINE, np.uint8)
-        memory = raw, -address_of(raw) % _LINE
+        memory = _fresh(capacity)
     block = _block_type(capacity).from_buffer(*memory)
     block.memory = memory
     block.capacity = capacity
