@@ -281,7 +281,7 @@ def _found(op: Any) -> CustomOpDef:
         return op
     space, _, name = op.partition("::")
     try:
-        return NAMESPACES[space].operators[name]  # type: ignore[no-any-return]
+        return NAMESPACES[space].operators[name]
     except KeyError:
         raise RuntimeError(f"operator {op} does not exist: define it first") from None
 
@@ -338,19 +338,24 @@ def define(qualname: str, schema: str, *, lib: Library | None = None, tags: Any 
 
 
 def impl(
-    qualname: Any, types: Any, func: Callable[..., Any] | None = None, *, lib: Any = None
+    qualname: Any, types: Any, func: Callable[..., Any] | str | None = None, *, lib: Any = None
 ) -> Any:
     """Registers what computes an operator on these devices; also as a decorator."""
     if isinstance(qualname, Library):  # the older form: impl(lib, name, dispatch_key)
-        library, name, key = qualname, types, func or ""
-        return lambda function: library.impl(name, function, key) or function
+        library, name, key = qualname, types, func if isinstance(func, str) else ""
+
+        def add(function: Callable[..., Any]) -> Callable[..., Any]:
+            library.impl(name, function, key)
+            return function
+
+        return add
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         for kind in [types] if isinstance(types, str) else types:
             _implement(_found(qualname), function, kind)
         return function
 
-    return register if func is None else register(func)
+    return register(func) if callable(func) else register
 
 
 def register_kernel(

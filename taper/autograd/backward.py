@@ -194,8 +194,8 @@ def _gradient_for(output: Any, given: Any, index: int, is_grads_batched: bool) -
 
 
 def _run(
-    outputs: Sequence[Tensor], gradients: Sequence[Tensor], retain_graph: bool | None,
-    create_graph: bool, inputs: Sequence[Tensor] | None, *, accumulate: bool,
+    outputs: Sequence[Any], gradients: Sequence[Tensor], retain_graph: bool | None,
+    create_graph: bool, inputs: Sequence[Any] | None, *, accumulate: bool,
 ) -> list[Tensor | None] | None:
     roots = []
     for index, (output, gradient) in enumerate(zip(outputs, gradients, strict=True)):

@@ -506,7 +506,7 @@ def replacements(hook: Any, grads: Sequence[Any], replaced: Any, single: bool) -
         )
     for before, after in zip(grads, replaced, strict=True):
         check_replacement(hook, before, after)
-    return replaced
+    return tuple(replaced)
 
 
 def call_leaf_hooks(leaf: Tensor, grad: Tensor) -> Tensor:

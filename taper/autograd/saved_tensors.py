@@ -132,6 +132,13 @@ class Packed:
 
     def unpack(self, node: Node) -> Tensor:
         """The tensor that the hook gives back, with the history of the one that `node` saved."""
+        unpacked = self.unpacked()
+        if self.kind == "result" and unpacked._array.dtype.kind not in "biu":
+            unpacked._edge = node if self.output is None else NodeOutput(node, self.output)
+        return unpacked
+
+    def unpacked(self) -> Tensor:
+        """The same, for what is no result of a node."""
         found = self.unpack_hook(self.packed)
         if not isinstance(found, Tensor):
             raise TypeError(
@@ -141,10 +148,7 @@ class Packed:
         if found is self.edge:
             return found
         unpacked = alias(found)
-        if self.kind == "result" and found._array.dtype.kind not in "biu":
-            unpacked._edge = node if self.output is None else NodeOutput(node, self.output)
-        else:
-            unpacked._edge = through(self.edge) if isinstance(self.edge, Tensor) else self.edge
+        unpacked._edge = through(self.edge) if isinstance(self.edge, Tensor) else self.edge
         return unpacked
 
     def restored(self, node: Node) -> Any:

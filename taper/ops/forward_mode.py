@@ -309,7 +309,7 @@ def _fitted(tangent: Tensor | None, result: Tensor, given: list[Tensor | None]) 
         tangent = tangent.expand(result._array.shape)
     for t in given:
         if t is not None and (t is tangent or _same_memory(t, tangent)):
-            return tangent.clone()  # type: ignore[no-any-return]
+            return tangent.clone()
     return tangent
 
 
@@ -328,7 +328,7 @@ def _laid_out_as(tangent: Tensor, source: Tensor) -> Tensor:
     result = wrap(np.empty_like(theirs, ours.dtype, subok=False))
     if result._array.strides == ours.strides:  # gaps, which no new tensor has
         return tangent
-    return result.copy_(tangent)  # type: ignore[no-any-return]
+    return result.copy_(tangent)
 
 
 # -- in-place changes ------------------------------------------------------------------------------
@@ -373,7 +373,7 @@ def window_of(tangent: Tensor, view: Tensor, base: Tensor) -> Tensor:
     if place.as_real:
         laid_out = views_as_real(laid_out)
     offset = laid_out.storage_offset() + place.offset
-    return laid_out.as_strided(place.shape, place.strides, offset)  # type: ignore[no-any-return]
+    return laid_out.as_strided(place.shape, place.strides, offset)
 
 
 def views_as_real(tensor: Tensor) -> Tensor:

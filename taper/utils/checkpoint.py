@@ -208,7 +208,7 @@ class Recomputation:
         if place.number not in found:  # the first to ask in this pass, or asked twice
             found.clear()
             found.update(self._run_again())
-        return found.pop(place.number)  # type: ignore[no-any-return]
+        return found.pop(place.number)
 
     def _run_again(self) -> dict[int, Tensor]:
         collected: dict[int, Tensor] = {}

@@ -496,7 +496,7 @@ def graphs_that_end_in_no_grad_views(m, say):
         v = y[0]
     say.fails(lambda: v.mul_(2), 100)
     y = x * 1
-    a, b = y.unbind()
+    a, _ = y.unbind()
     say.fails(lambda: a.mul_(2), 100)
     y = x * 1
     a, _ = y.split(1)
