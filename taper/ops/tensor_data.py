@@ -15,7 +15,9 @@ from taper.core.promotion import promote_types
 from taper.core.state import active
 from taper.core.tensor import Tensor, wrap
 from taper.ops.declare import composite
+from taper.ops.native_forward import LARGE
 from taper.ops.options import finish, uninitialized
+from taper.runtime.large_arrays import copied
 
 ndarray = np.ndarray
 _array = np.array
@@ -105,7 +107,10 @@ def array_of(data: Any, dtype: Any = None) -> Any:
     """A new array with the values of `data`, in `dtype` or the one that PyTorch infers."""
     if isinstance(data, ndarray):
         _check_numpy(data)
-        array = data.copy("K") if data.flags.c_contiguous else _array(data, order="C")
+        if not data.flags.c_contiguous:
+            array = _array(data, order="C")
+        else:
+            array = copied(data) if data.size > LARGE else data.copy("K")
         return array if dtype is None else array.astype(dtype.numpy_dtype)
     if isinstance(data, np.generic):
         array = _array(data)

@@ -253,6 +253,7 @@ def _write_branch(
         source.add(indent, f"if {' and '.join(conditions)}:")
         indent += 1
     call = forward_call(signature)
+    native = f"native({forward_arguments(signature)})"
     if call_ufunc:
         stand_in(op.ufunc, source.scope, "ufunc")
         plain = " and ".join(
@@ -261,12 +262,13 @@ def _write_branch(
             for p in signature.values
             if p.name != "dtype" and p.name not in source.preset
         )
-        short = "ufunc(" + ", ".join(f"a_{p.name}" for p in signature.tensors) + ")"
-        call = f"{short} if {plain} else {call}" if plain else short
+        operands = ", ".join(f"a_{p.name}" for p in signature.tensors)
+        call = f"ufunc({operands}) if {plain} else {call}" if plain else f"ufunc({operands})"
+        native = f"native({operands})" + (f" if {plain} else {native}" if plain else "")
     if op.has_native:
         source.scope["native"] = FirstNative(source)
         large = f"a_{signature.tensors[0].name}.size > {LARGE}"
-        call = f"native({forward_arguments(signature)}) if {large} else {call}"
+        call = f"({native}) if {large} else {call}"
     source.add(indent, "try:", f"    r = {call}", "except Exception:", f"    {leave}")
     _write_result(source, op, signature, indent, numbers)
 

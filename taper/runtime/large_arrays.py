@@ -1,7 +1,8 @@
 """Memory for large results: what was freed lately is used again.
 
 The system hands out fresh memory page by page, on first touch, and that takes longer than most
-kernels on it; and small pages are looked up slowly where threads walk large arrays. So a large array made here has large pages, if the system lends them, and keeps its memory in a `Block`; when
+kernels on it; and small pages are looked up slowly where threads walk large arrays. So a large
+array made here has large pages, if the system lends them, and keeps its memory in a `Block`; when
 the last array on it dies, the memory waits for the next result of its size. The pool is bounded,
 the oldest memory is given back first, and arrays of other origin are left alone.
 """
@@ -21,7 +22,7 @@ import numpy as np
 
 from taper.core.storage import address_of
 
-__all__ = ["clear", "new_array", "waiting_bytes"]
+__all__ = ["clear", "copied", "new_array", "waiting_bytes"]
 
 _SMALLEST = 1 << 17  # bytes; malloc itself reuses what is smaller
 _ALIGNED = 1 << 15  # bytes; from here on arrays begin at a cache line, as crossing one costs double
@@ -146,3 +147,10 @@ def new_array(shape: Any, dtype: Any, size: int, strides: Any = None) -> Any:
     block.memory = memory
     block.capacity = capacity
     return _ndarray(shape, dtype, block, 0, strides)
+
+
+def copied(array: Any) -> Any:
+    """A copy of a contiguous array, in memory as large results have it."""
+    made = new_array(array.shape, array.dtype, array.size)
+    made[...] = array
+    return made
