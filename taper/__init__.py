@@ -58,6 +58,7 @@ _HOMES = {
     "taper.serialization": "save load",
     "taper.func.vectorization": "vmap",
     "taper.interop.torch_alias": "as_torch",
+    "taper.viewer": "graph",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

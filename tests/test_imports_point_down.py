@@ -36,7 +36,7 @@ FLOORS = (
     # These of autograd's files are programs on Tensors, such as a user could write.
     ("autograd.functional", "autograd.forward_gradient_check", "autograd.gradient_check"),
     ("amp", "cpu", "cuda", "data", "distributed", "distributions", "nn", "optim", "utils"),
-    ("serialization", "interop", "testing", "cli"),
+    ("serialization", "interop", "testing", "viewer", "cli"),
 )  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ROOT_FLOOR = FLOOR_OF[""]

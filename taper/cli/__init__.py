@@ -1,4 +1,4 @@
-"""The `taper` command: `taper run` and `taper info`.
+"""The `taper` command: `taper run`, `taper graph` and `taper info`.
 
 Each command is a file here; this one only chooses. What a command imports is imported when it is
 chosen, because a program started by `taper run` pays for it.
@@ -19,11 +19,12 @@ usage: taper run PROGRAM.py [arguments]      run a program; `import torch` means
        taper run NOTEBOOK.ipynb [arguments]  run the cells of a notebook in order
        taper run -m MODULE [arguments]       run a module, as python -m does
        taper run -c CODE [arguments]         run a line of Python
+       taper graph PROGRAM.py [arguments]    draw what its backward pass walks through
        taper info                            this installation
        taper info OPERATOR                   an operator: declaration, generated code, derivative
        taper --version
 
-`taper run --help` and `taper info --help` say more. `python -m taper …` is the same as
+`taper run --help` and the like say more. `python -m taper …` is the same as
 `taper …`, and `taper PROGRAM.py` is short for `taper run PROGRAM.py`.
 """
 
@@ -40,6 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from taper.cli.run_program import run
 
             return run(words)
+        case ["graph", *rest]:
+            from taper.cli.graph import graph
+
+            return graph(rest)
         case ["info", *rest]:
             from taper.cli.info import info
 
@@ -58,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         case _:
             print(
-                f"taper: there is no command {words[0]!r}, only run, info and --version; "
+                f"taper: there is no command {words[0]!r}, only run, graph, info and --version; "
                 "`taper --help` explains them", file=sys.stderr,
             )
             return 2

@@ -149,6 +149,9 @@ class SavedItem:
             return f"{save} if {wanted} else None" if wanted else save
         if self.kind == "aux":
             return f"aux_{name}"
+        if self.kind == "strides":
+            array = f"a_{self.parameter.name}"
+            return f"{array}.strides if type({array}) is ndarray else None"
         if self.kind in ("shape", "dtype"):
             p = self.parameter
             if p.name in numbers:
@@ -196,7 +199,7 @@ def _classify(op: Operator, signature: Signature, name: str) -> tuple[str, Any, 
             if p.role is VALUE:
                 return ("value", p, None)
             return ("list" if p.role is LIST else "tensor", p, None)
-    for kind in ("shape", "dtype"):
+    for kind in ("shape", "dtype", "strides"):
         if name.endswith("_" + kind):
             for p in signature.tensors:
                 if p.name == name[: -len(kind) - 1]:
@@ -384,7 +387,7 @@ def _saved_properties(items: list[SavedItem]) -> dict[str, property]:
                 check_version(node, value, saved[position + 1])
             elif item.kind == "result" and value is not None:
                 value = restore_result(node, value, item.what)
-            elif item.kind == "aux":
+            elif item.kind == "aux" and value is not None:
                 value = wrap(value)
             return value
 

@@ -1,0 +1,12 @@
+"""Pictures of a tensor's history: `taper.graph(tensor)` and ``taper graph program.py``.
+
+    history.py   what there is to see: operations, leaves, what they saved, gradients
+    layout.py    where it goes: layers, crossings, coordinates
+    drawing.py   as SVG, and as a page of its own with zoom, search and details
+    text.py      as text, and as DOT for graphviz
+    graph.py     `Graph`, which users hold, and `graph`
+"""
+
+from taper.viewer.graph import Graph, graph
+
+__all__ = ["Graph", "graph"]
