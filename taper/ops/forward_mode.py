@@ -52,12 +52,9 @@ LINEAR = frozenset("""sum mean cat stack clone tril triu cumsum embedding _stand
 # Linear in each operand.
 PRODUCTS = frozenset("mm bmm mv dot".split())
 
-# Beside those with a ufunc: element i of the result depends on elements i of the operands only.
-ELEMENTWISE = frozenset("""addcmul addcdiv lerp log10 pow rsqrt frac remainder fmod nan_to_num
-    sigmoid logit relu threshold selu celu nn.functional.elu nn.functional.silu nn.functional.mish
-    nn.functional.hardtanh nn.functional.relu6 nn.functional.leaky_relu nn.functional.hardsigmoid
-    nn.functional.hardswish nn.functional.softplus erf erfc erfinv lgamma digamma xlogy sinc
-    """.split())
+# Elementwise, beside those that are declared so (for the sake of native kernels).
+ELEMENTWISE = frozenset("""addcmul addcdiv lerp pow frac remainder fmod erfinv lgamma digamma xlogy
+    sinc""".split())
 
 
 def check_forward_mode(op: Operator, out: Any) -> None:
@@ -139,7 +136,7 @@ class Call:
             found = self._of_linear(primals, given)
         elif op.path in PRODUCTS:
             found = self._of_product(primals, given)
-        elif (op.ufunc is not None or op.path in ELEMENTWISE) and all(
+        elif (op.elementwise or op.path in ELEMENTWISE) and all(
             [t._array.dtype.kind != "c" for t in (*self.operands, *self.results)]
         ):
             found = self._of_elementwise(primals, given, level)

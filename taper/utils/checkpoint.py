@@ -9,6 +9,7 @@ recording on and goes backward through it.
 
 from __future__ import annotations
 
+import functools
 import sys
 import warnings
 import weakref
@@ -314,6 +315,14 @@ def _autocast_as_now() -> AbstractContextManager[Any]:
     return torch.autocast("cpu", enabled=torch.is_autocast_enabled("cpu"))
 
 
+def _precision() -> Callable[[], AbstractContextManager[Any]]:
+    """What makes a block in which autocast is on or off as it is now."""
+    return functools.partial(
+        torch.autocast, "cpu", dtype=torch.get_autocast_dtype("cpu"),
+        enabled=torch.is_autocast_enabled("cpu"), cache_enabled=torch.is_autocast_cache_enabled(),
+    )
+
+
 @contextmanager
 def _random_state(state: Tensor | None) -> Any:
     """Random numbers as they were in `state`; afterwards as if nothing had been drawn."""
@@ -336,6 +345,7 @@ class CheckpointFunction(torch.autograd.Function):
         check_backward_validity(args)
         ctx.run_function = run_function
         ctx.random_state = torch.get_rng_state() if preserve_rng_state else None
+        ctx.precision = _precision()
         ctx.autocast = _autocast_as_now()
         ctx.places = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
         ctx.inputs = [None if isinstance(a, Tensor) else a for a in args]

@@ -34,8 +34,9 @@ class SelectiveCheckpointContext:
 
     __module__ = "torch.utils.checkpoint"
 
-    def __init__(self, *, is_recompute: bool) -> None:
+    def __init__(self, *, is_recompute: bool, op_output: Any = None) -> None:
         self.is_recompute = is_recompute
+        self.op_output = op_output
 
 
 def create_selective_checkpoint_contexts(

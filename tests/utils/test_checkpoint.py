@@ -56,6 +56,22 @@ def test_random_numbers(x, use_reentrant, preserve):
     assert torch.equal(torch.get_rng_state(), after) is preserve
 
 
+@both_ways
+def test_precision(use_reentrant):
+    layer = torch.nn.Linear(2, 2)
+    seen = []
+
+    def function(t):
+        seen.append(layer(t).dtype)
+        return layer(t)
+
+    x = torch.ones(1, 2, requires_grad=True)
+    with torch.autocast("cpu"):
+        out = checkpoint(function, x, use_reentrant=use_reentrant)
+    out.float().sum().backward()
+    assert seen == [torch.bfloat16, torch.bfloat16] and x.grad.dtype is torch.float32
+
+
 def test_it_computes_as_far_as_needed(x):
     calls = []
 
