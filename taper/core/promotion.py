@@ -7,6 +7,7 @@ Source: PyTorch documentation, "Tensor Attributes", type promotion.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -180,6 +181,8 @@ def fitting_number(value: Any, target: dtype) -> Any:
 
     Negative integers wrap around in unsigned dtypes; infinities and NaN fit floating point ones.
     """
+    if type(value) is int and 0 <= value <= 127:  # most of what is written
+        return value
     if isinstance(value, complex) and target.category != COMPLEX:
         if target is bool_:
             return bool(value)
@@ -189,15 +192,22 @@ def fitting_number(value: Any, target: dtype) -> Any:
     if isinstance(value, (int, np.integer)) and not -(2**63) <= value < 2**64:
         raise OverflowError("int too big to convert")
     if target.category == INTEGER:
-        limits = np.iinfo(target.numpy_dtype)
-        whole = isinstance(value, (int, np.integer))
-        low = limits.min if target.is_signed else -limits.max if whole else 0
-        if value != value or not low <= value <= limits.max:
+        low, high = _limits(target)
+        if not target.is_signed:
+            low = -high if isinstance(value, (int, np.integer)) else 0
+        if value != value or not low <= value <= high:
             raise _overflow(target)
         return int(value)
-    if target.category == FLOATING and abs(value) > finfo(target).max and math.isfinite(value):
+    if target.category == FLOATING and abs(value) > _limits(target)[1] and math.isfinite(value):
         raise _overflow(target)
     return value
+
+
+@functools.cache
+def _limits(target: dtype) -> tuple[Any, Any]:
+    """The least and the largest finite number of a dtype."""
+    found = np.iinfo(target.numpy_dtype) if target.category == INTEGER else finfo(target)
+    return found.min, found.max
 
 
 def _overflow(target: dtype) -> RuntimeError:
