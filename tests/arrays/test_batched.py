@@ -11,7 +11,7 @@ X = RANDOM.standard_normal((3, 2, 3, 4, 5))  # two levels of samples, (4, 5) at 
 AT = RANDOM.integers(0, 3, (3, 2, 3, 4))
 MASK = X > 0
 
-# Functions of a float array x (3, 4, 5), another y (4, 5), positions i (3, 4) in 0 … 2 and a mask m.
+# Functions of floats x (3, 4, 5) and y (4, 5), positions i (3, 4) in 0 … 2, and a mask m like x.
 CALLS = {
     "add": lambda x, y, i, m: x + y,
     "number": lambda x, y, i, m: 2 - x,
@@ -206,7 +206,7 @@ def test_batched_like():
 
 @pytest.mark.parametrize("change", [
     lambda z, x: np.add(z, x, out=z),
-    lambda z, x: np.copyto(z, x),
+    np.copyto,
     lambda z, x: z.__setitem__(0, x[0]),
 ])
 def test_plain_memory_takes_no_batched_values(change):
