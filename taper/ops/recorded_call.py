@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from numpy import ndarray
+
 from taper.autograd.node import NodeOutput, edge_of, next_sequence, save_result, version_of
 from taper.autograd.saved_tensors import hooks, pack_saved
 from taper.core.tensor import Tensor
@@ -96,4 +98,7 @@ def _saved(
         if not isinstance(value, Tensor):
             return (() if item.kind == "shape" and value is not None else None,)
         return (value._array.shape if item.kind == "shape" else value.dtype,)
+    if item.kind == "strides":
+        array = bound[item.parameter.name]._array
+        return (array.strides if type(array) is ndarray else None,)
     return (bound[item.name],)
