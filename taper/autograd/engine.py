@@ -350,7 +350,7 @@ class Walk:
                     getrefcount(grad) == UNSHARED_TENSOR
                     and getrefcount(grad._array) == UNSHARED_ARRAY
                     and type(grad._array) is ndarray
-                    and grad._array.base is None
+                    and (grad._array.base is None or is_sole_view(grad))
                     and has_layout_of(grad._array, leaf._array)
                     and type(grad) is Tensor
                 ):
@@ -431,6 +431,34 @@ def has_layout_of(array: Any, leaf: Any) -> bool:
     return array.strides == leaf.strides or (
         array.flags.c_contiguous and not leaf.flags.f_contiguous
     )
+
+
+def is_sole_view(grad: Tensor) -> bool:
+    """Whether a gradient is all of its memory, and nobody else has that: worth asking for large
+    ones, such as the transposed gradient of a layer's weight, or what lies in reused memory."""
+    from taper.runtime.large_arrays import Block
+
+    array = grad._array
+    if array.nbytes < _WORTH_ASKING:
+        return False
+    storage = grad._storage
+    if storage is not None and getrefcount(storage) > _UNSHARED_OBJECT:
+        return False
+    base = array.base
+    if getrefcount(base) > _UNSHARED_OBJECT + (storage is not None and storage.array is base):
+        return False
+    if type(base) is ndarray:
+        if base.nbytes > array.nbytes + _LINE:
+            return False
+        base = base.base
+        if base is None:
+            return True
+    return isinstance(base, Block) and getrefcount(base) <= _UNSHARED_OBJECT
+
+
+_WORTH_ASKING = 1 << 16  # bytes; less is copied in no time
+_LINE = 64  # bytes by which memory may be larger, so that it is aligned
+_UNSHARED_OBJECT = 3  # what getrefcount says of what a local variable and one attribute hold
 
 
 def owned_copy(grad: Tensor, leaf: Tensor) -> Tensor:

@@ -12,7 +12,13 @@ from taper.core.tensor import Tensor
 from taper.kernels import small_products
 from taper.ops.arithmetic import conj
 from taper.ops.declare import method, operator
-from taper.ops.matrix import check_batches, matmul, refuse_bool, shapes_error
+from taper.ops.matrix import (
+    check_batches,
+    gradient_of_second,
+    matmul,
+    refuse_bool,
+    shapes_error,
+)
 from taper.ops.product_checks import (
     product_in_dtype,
     same_dtypes_in_addmm,
@@ -99,8 +105,8 @@ def _(grad, mat2, alpha):
 
 
 @addmm.derivative("mat2")
-def _(grad, mat1, alpha):
-    return times_conj(conj(mat1).t().mm(grad), alpha)
+def _(grad, mat1, mat2_strides, alpha):
+    return times_conj(gradient_of_second(grad, mat1, mat2_strides), alpha)
 
 
 @operator(

@@ -15,7 +15,8 @@ its parameters say what the tape keeps:
 
     grad            the gradient of the output (`grads`, a tuple with Nones, of several outputs)
     result          the output; `result0`, `result1` … of several
-    <tensor arg>    that input;   <tensor arg>_shape, <tensor arg>_dtype   just that much of it
+    <tensor arg>    that input;   <tensor arg>_shape, _dtype, _strides   just that much of it
+                    (strides, in bytes, of ndarrays; None of other arrays)
     <other arg>     that argument's value
     <aux name>      what the forward returned beside its outputs, see `aux=`
     needs           for joint rules: which of its inputs need a gradient, a tuple of bools

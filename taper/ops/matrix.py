@@ -75,8 +75,16 @@ def _(grad, mat2):
 
 
 @mm.derivative("mat2")
-def _(grad, input):
-    return conj(input).t().mm(grad)
+def _(grad, input, mat2_strides):
+    return gradient_of_second(grad, input, mat2_strides)
+
+
+def gradient_of_second(grad: Tensor, first: Tensor, strides: tuple[int, ...] | None) -> Tensor:
+    """The gradient of a product's second factor, laid out in memory as the factor is: of a layer's
+    transposed weight, it is the transpose of what the weight can keep."""
+    if strides is not None and strides[0] < strides[1]:
+        return grad.t().mm(conj(first)).t()
+    return conj(first).t().mm(grad)
 
 
 @operator(method=True, out=True, upcast=True, check=same_dtypes_in_mv)
