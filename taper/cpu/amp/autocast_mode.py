@@ -1,14 +1,12 @@
-"""`torch.cpu.amp`: deprecated names; use `torch.amp` and say "cpu"."""
+"""`torch.cpu.amp`'s block: a deprecated name of what is in `torch.amp`."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from taper import amp
 from taper.amp.deprecated import warn_of_old_name
 from taper.core.dtype import bfloat16, dtype
 
-__all__ = ["GradScaler", "autocast"]
+__all__ = ["autocast"]
 
 
 class autocast(amp.autocast):
@@ -19,11 +17,3 @@ class autocast(amp.autocast):
     ) -> None:
         warn_of_old_name("cpu", "autocast")
         super().__init__("cpu", enabled=enabled, dtype=dtype, cache_enabled=cache_enabled)
-
-
-class GradScaler(amp.GradScaler):
-    """``torch.amp.GradScaler("cpu", …)`` under its old name."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        warn_of_old_name("cpu", "GradScaler")
-        super().__init__("cpu", *args, **kwargs)

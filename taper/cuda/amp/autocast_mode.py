@@ -1,4 +1,4 @@
-"""`torch.cuda.amp`: deprecated names; use `torch.amp` and say "cuda", or here rather "cpu"."""
+"""`torch.cuda.amp`'s blocks and decorators: deprecated names of what is in `torch.amp`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from taper import amp
 from taper.amp.deprecated import warn_of_old_name
 from taper.core.dtype import dtype, float16
 
-__all__ = ["GradScaler", "autocast", "custom_bwd", "custom_fwd"]
+__all__ = ["autocast", "custom_bwd", "custom_fwd"]
 
 
 class autocast(amp.autocast):
@@ -20,14 +20,6 @@ class autocast(amp.autocast):
     ) -> None:
         warn_of_old_name("cuda", "autocast")
         super().__init__("cuda", enabled=enabled, dtype=dtype, cache_enabled=cache_enabled)
-
-
-class GradScaler(amp.GradScaler):
-    """``torch.amp.GradScaler("cuda", …)`` under its old name: without a GPU, it is off."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        warn_of_old_name("cuda", "GradScaler")
-        super().__init__("cuda", *args, **kwargs)
 
 
 def custom_fwd(fwd: Callable[..., Any] | None = None, *, cast_inputs: Any = None) -> Any:
