@@ -30,11 +30,12 @@ FLOORS = (
     ("kernels",),
     ("autograd",),
     ("ops",),
-    ("backends", "capture", "fft", "func", "linalg", "masked", "nn.functional", "signal",
+    ("backends", "capture", "fft", "linalg", "masked", "nn.functional", "signal",
      "sparse", "special"),
     ("",),  # taper/__init__.py and the modules beside it
     # These of autograd's files are programs on Tensors, such as a user could write.
-    ("autograd.functional", "autograd.forward_gradient_check", "autograd.gradient_check"),
+    ("autograd.functional", "autograd.forward_gradient_check", "autograd.gradient_check",
+     "func"),
     ("amp", "cpu", "cuda", "data", "distributed", "distributions", "nn", "optim", "utils"),
     ("serialization", "interop", "testing", "viewer", "cli"),
 )  # fmt: skip
