@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.arrays.levels import Level
+from taper.arrays.levels import Level, is_batched
 from taper.autograd import engine
 from taper.autograd.node import Node, NodeOutput, edge_of, next_sequence
 from taper.autograd.views import check_inplace, rebase_history
@@ -90,7 +90,13 @@ def enter(input: Tensor, dim: int, level: Level) -> Tensor:
 
 def leave(input: Tensor, dim: int, level: Level) -> Tensor:
     """The tensor of all samples, which lie along `dim`."""
-    return remove_batch_dim(input, dim, level)
+    result: Tensor = remove_batch_dim(input, dim, level)
+    storage = input._storage
+    if storage is not None:  # the memory may be that of an argument, or of another result
+        while is_batched(storage.array):
+            storage.array = storage.array.inner
+        result._storage = storage
+    return result
 
 
 def hand_back(outside: Tensor, inside: Tensor, dim: int, level: Level) -> None:

@@ -92,6 +92,14 @@ def test_changes_in_place_are_seen_outside():
     assert x._version == 1
 
 
+def test_results_share_memory_with_arguments():
+    x = X.clone()
+    found = vmap(lambda x: x[1:])(x)
+    found.add_(1)
+    equal(x[:, 1], X[:, 1] + 1)
+    assert x._version == found._version == 1 and found.storage_offset() == 1
+
+
 def test_masks_of_each_sample_choose_where_to_write():
     def f(x):
         y = x.clone()
