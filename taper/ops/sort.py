@@ -9,6 +9,7 @@ import numpy as np
 from taper.core.errors import normalize_dim
 from taper.core.tensor import Tensor
 from taper.kernels.lanes import pick
+from taper.kernels.sorting import packed_order
 from taper.ops.declare import composite, operator
 from taper.ops.extrema import scatter_grad
 
@@ -20,6 +21,9 @@ def stable_order(x: Any, axis: int, descending: bool = False) -> Any:
     """The indices that sort `x` along an axis; equal elements keep their order, NaN is largest."""
     if x.dtype.kind == "V":  # bfloat16: its own comparison leaves NaN anywhere
         x = x.astype(np.float32)
+    packed = packed_order(x, axis, descending)
+    if packed is not None:
+        return packed
     if not descending:
         return x.argsort(axis, kind="stable")
     flipped = (slice(None),) * axis + (slice(None, None, -1),)
@@ -51,7 +55,7 @@ def _sorted(input: Any, dim: int, descending: bool) -> tuple[Any, Any]:
 
 
 def _laid_out_as(input: Any, array: Any) -> Any:
-    result = np.empty_like(input, array.dtype)
+    result = np.empty_like(input, array.dtype, "C" if 0 in input.strides else "K")
     result[...] = array
     return result
 
