@@ -14,7 +14,7 @@ from typing import Any
 from taper.version import __version__ as __version__
 
 _MODULES = frozenset("""
-    amp autograd backends cpu cuda distributions fft func library linalg masked mps nn optim
+    amp autograd backends compiler cpu cuda distributions fft func library linalg masked mps nn optim
     overrides random serialization signal sparse special testing types utils version
     """.split())
 
@@ -58,6 +58,7 @@ _HOMES = {
     "taper.serialization": "save load",
     "taper.func.vectorization": "vmap",
     "taper.interop.torch_alias": "as_torch",
+    "taper.compilation": "compile",
     "taper.viewer": "graph",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -37,7 +37,7 @@ FLOORS = (
     ("autograd.functional", "autograd.forward_gradient_check", "autograd.gradient_check",
      "func"),
     ("amp", "cpu", "cuda", "data", "distributed", "distributions", "nn", "optim", "utils"),
-    ("serialization", "interop", "testing", "viewer", "cli"),
+    ("compilation", "serialization", "interop", "testing", "viewer", "cli"),
 )  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ROOT_FLOOR = FLOOR_OF[""]

@@ -4,13 +4,14 @@
     if address is None:
         …  # NumPy, this time
 
-`settings.native` decides: "background" answers None for the first calls; "now" waits for the kernel;
-"off" always answers None. So does a machine where no code can be made.
+`settings.native` decides: "background" answers None for the first calls; "now" waits for the
+kernel; "off" always answers None. So does a machine where no code can be made.
 
-Note [the same numbers in every run]. Kernels and NumPy may differ in the last digit. If a kernel were
-used as soon as it is ready, two runs of a program with the same seed could differ. So it is used from
-a fixed call on, ready earlier or not; where it isn't ready by then, calls wait for it, each for a
-short while only. (Only who still waits then, on the first run on a machine, may differ once.)
+Note [the same numbers in every run]. Kernels and NumPy may differ in the last digit. If a kernel
+were used as soon as it is ready, two runs of a program with the same seed could differ. So it is
+used from a fixed call on, ready earlier or not; where it isn't ready by then, calls wait for it,
+each for a short while only. (Only who still waits then, on the first run on a machine, may differ
+once.)
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _MISSING = -1
 _NOTHING = "define void @nothing(i64 %block, i64 %begin, i64 %end) nounwind {\n  ret void\n}\n"
 _TAKES_NO_MORE = None
 
-_addresses: dict[Hashable, int | None | _Pending] = {}  # None: can't be had
+_addresses: dict[Hashable, int | _Pending | None] = {}  # None: can't be had
 _get_address = _addresses.get
 
 

@@ -170,7 +170,7 @@ def test_buffers_by_assignment():
      "Module.__init__() got an unexpected keyword argument 'a'"),
     (lambda m: nn.Module(1), TypeError,
      "Module.__init__() takes 1 positional argument but 2 were given"),
-    (lambda m: m.compile(), NotImplementedError, "taper.compile"),
+    (lambda m: m.compile(mode="fast"), RuntimeError, "Unrecognized mode=fast"),
 ])
 def test_errors(act, kind, message):
     with pytest.raises(kind) as caught:

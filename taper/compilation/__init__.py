@@ -1,0 +1,123 @@
+"""`taper.compile`: takes what `torch.compile` takes, and runs it as it is.
+
+Programs that compile their model or step run unchanged and give the same results. They are not
+quicker for it: what is quick here, is so without asking (docs/performance.md). Recording a step
+once and running it as one program is what this is the place for; `taper.capture.record` does the
+first half.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from taper.compiler.directives import BACKENDS
+from taper.nn import Module
+
+__all__ = ["InvalidBackend", "OptimizedModule", "compile"]
+
+_MODES = ("default", "lite", "reduce-overhead", "max-autotune-no-cudagraphs", "max-autotune")
+
+
+class InvalidBackend(RuntimeError):
+    """Raised for a backend that doesn't exist."""
+
+    __module__ = "torch._dynamo.exc"
+
+
+class OptimizedModule(Module):
+    """A module that was given to `compile`: it computes what the module computes.
+
+    Its parameters, attributes and training mode are those of the module, which it holds as
+    `_orig_mod`.
+    """
+
+    __module__ = "torch._dynamo.eval_frame"
+
+    _orig_mod: Module
+
+    def __init__(self, module: Module) -> None:
+        super().__init__()
+        self._orig_mod = module
+        self.training = module.training
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the module."""
+        return self._orig_mod(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_orig_mod":
+            return self._modules["_orig_mod"]
+        return getattr(self._orig_mod, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        is_made = "_orig_mod" in self.__dict__.get("_modules", ())
+        if name in ("_orig_mod", "training") or not is_made:
+            super().__setattr__(name, value)
+        else:
+            setattr(self._orig_mod, name, value)
+
+
+def compile(
+    model: Callable[..., Any] | None = None, *, fullgraph: bool = False,
+    dynamic: bool | None = None, backend: str | Callable[..., Any] | None = None,
+    mode: str | None = None, options: dict[str, Any] | None = None, name: str | None = None,
+    disable: bool = False, **others: Any,
+) -> Any:
+    """Returns a function or module that computes the same; nothing is compiled yet.
+
+    Args:
+        model: a function or module; without it, a decorator is returned.
+        fullgraph, dynamic, mode, options, name: accepted, and without effect.
+        backend: one of `torch.compiler.list_backends()`; all mean the same.
+        disable: returns `model` itself.
+    Raises:
+        RuntimeError: for `mode` and `options` together, and for modes that don't exist.
+        NotImplementedError: for a backend that is a function: there is no graph to give it.
+    Example:
+        >>> import taper as torch
+        >>> @torch.compile
+        ... def double(x):
+        ...     return x + x
+        >>> double(torch.ones(2))
+        tensor([2., 2.])
+    """
+    if mode is not None and options is not None:
+        raise RuntimeError(
+            "Either mode or options can be specified, but both can't be specified at the same time."
+        )
+    if mode is not None and mode not in _MODES:
+        raise RuntimeError(f"Unrecognized mode={mode}, should be one of: {', '.join(_MODES)}")
+    if callable(backend):
+        raise NotImplementedError(
+            "a function as backend of compile() is not supported: there is no FX graph to give it. "
+            "taper.capture.record() records the NumPy calls of a step."
+        )
+    if model is None:
+        return functools.partial(
+            compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode,
+            options=options, name=name, disable=disable, **others,
+        )
+    if not callable(model):
+        raise AssertionError(f"A callable function is expected, but {type(model)} is provided.")
+    if disable:
+        return model
+    _check_backend(backend)
+    if isinstance(model, Module):
+        return OptimizedModule(model)
+
+    @functools.wraps(model)
+    def compiled(*args: Any, **kwargs: Any) -> Any:
+        return model(*args, **kwargs)
+
+    compiled._torchdynamo_orig_callable = model  # type: ignore[attr-defined]
+    return compiled
+
+
+def _check_backend(backend: str | None) -> None:
+    if backend is not None and backend not in BACKENDS:
+        raise InvalidBackend(
+            f"Invalid backend: {backend!r}, see `torch._dynamo.list_backends()` for available "
+            "backends."
+        )
