@@ -41,7 +41,7 @@ def _cofactor_gradient(scaled: Tensor, A: Tensor, grad: Tensor, result: Tensor) 
     with taper.no_grad():
         singular = not values_known(result) or bool((result == 0).any())
     if not singular:
-        identity = taper.eye(A.shape[-1], dtype=A.dtype).expand(A.shape)
+        identity = taper.eye(A.shape[-1], dtype=A.dtype, device=A.device).expand(A.shape)
         return scaled * solve_left(adjoint(A), identity)
     # adj(A) = det(U) det(Vh) V diag(prod of the other singular values) U^H, finite everywhere.
     u, s, vh = taper.linalg.svd(A, full_matrices=False)
@@ -79,7 +79,7 @@ def _(grads, result0, A):
         # The phase moves with the imaginary part of trace(inverse(A) dA).
         turn = (grad_sign.conj() * result0).imag
         scale = scale - taper.complex(taper.zeros_like(turn), turn)
-    identity = taper.eye(A.shape[-1], dtype=A.dtype)
+    identity = taper.eye(A.shape[-1], dtype=A.dtype, device=A.device)
     scaled = scale.unsqueeze(-1).unsqueeze(-1) * identity
     return solve_left(adjoint(A), scaled)
 
@@ -119,7 +119,7 @@ def trace(input: Tensor) -> Tensor:
 
 @trace.derivative("input")
 def _(grad, input_shape):
-    return taper.eye(*input_shape, dtype=grad.dtype) * grad
+    return taper.eye(*input_shape, dtype=grad.dtype, device=grad.device) * grad
 
 
 @composite("linalg.diagonal")

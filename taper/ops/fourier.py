@@ -69,6 +69,8 @@ def real_to_complex(input: Tensor, dims: Any, scale: str, half: bool = True) -> 
     """Transforms real values; `half` keeps the non-redundant half of the last of `dims`."""
     transforms, norm = _transforms(input), _norm_name(scale, True)
     if not half:
+        if len(dims) > 1:
+            return transforms.fftn(input, axes=dims, norm=norm)
         return transforms.fft(input, axis=dims[0], norm=norm)
     if len(dims) == 1:
         return transforms.rfft(input, axis=dims[0], norm=norm)
@@ -82,7 +84,7 @@ def _(grad, input_shape, dims, scale):
     if missing:
         shape = list(grad.shape)
         shape[last] = missing
-        grad = taper.cat([grad, taper.zeros(shape, dtype=grad.dtype)], last)
+        grad = taper.cat([grad, grad.new_zeros(shape)], last)
     return complex_to_complex(grad, dims, scale, False).real
 
 
@@ -102,7 +104,7 @@ def _(grad, dims, scale):
     # Every element but the first (and, for even sizes, the last) stands for two of the spectrum.
     twice = grad.shape[dims[-1]] - found.shape[dims[-1]]
     if twice > 0:
-        factor = taper.ones(found.shape[dims[-1]], dtype=grad.dtype)
+        factor = grad.new_ones(found.shape[dims[-1]])
         factor[1 : 1 + twice] = 2
         shape = [-1 if d == dims[-1] else 1 for d in range(found.ndim)]
         found = found * factor.reshape(shape)
@@ -149,7 +151,7 @@ def _resized(input: Tensor, dim: int, n: int) -> Tensor:
         return input.narrow(dim, 0, n)
     shape = list(input.shape)
     shape[dim] = n - present
-    return taper.cat([input, taper.zeros(shape, dtype=input.dtype)], dim)
+    return taper.cat([input, input.new_zeros(shape)], dim)
 
 
 def _one_dim(input: Tensor, n: int | None, dim: int) -> tuple[int, int]:
@@ -324,10 +326,12 @@ def _resize_all(input: Tensor, sizes: list[int], dims: tuple[int, ...]) -> Tenso
 
 def _fftn(input: Tensor, s: Any, dim: Any, norm: Any, forward: bool = True) -> Tensor:
     sizes, dims = _shapes_and_dims(input, s, dim)
+    scale = _scale(norm, forward, "fftn")
+    if forward and dims and not _checked(input).dtype.is_complex:  # half the work
+        values = _resize_all(_as_real(input, "fftn"), sizes, dims)
+        return real_to_complex(values, dims, scale, False)
     values = _resize_all(_as_complex(input), sizes, dims)
-    if not dims:
-        return values.clone()
-    return complex_to_complex(values, dims, _scale(norm, forward, "fftn"), forward)
+    return complex_to_complex(values, dims, scale, forward) if dims else values.clone()
 
 
 def _ifftn(input: Tensor, s: Any, dim: Any, norm: Any) -> Tensor:

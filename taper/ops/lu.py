@@ -84,7 +84,7 @@ def _(grads, result0, result1):
 def _unpacked(packed: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """L, with its diagonal of ones, and U."""
     lower = packed[..., :k].tril(-1)
-    identity = taper.eye(lower.shape[-2], k, dtype=packed.dtype)
+    identity = taper.eye(lower.shape[-2], k, dtype=packed.dtype, device=packed.device)
     return lower + identity, packed[..., :k, :].triu()
 
 

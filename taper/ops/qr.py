@@ -195,7 +195,7 @@ def householder_product(input: Tensor, tau: Tensor) -> Tensor:
 def _(grad, input, tau):
     if not input.numel() or not tau.numel():
         return None, None
-    columns = taper.eye(input.shape[-2], input.shape[-1], dtype=input.dtype)
+    columns = taper.eye(*input.shape[-2:], dtype=input.dtype, device=input.device)
     columns = columns.expand(*input.shape)
     grad_input, grad_tau, _ = _gradient_of_reflections(grad, input, tau, columns, False)
     return grad_input, grad_tau
@@ -205,7 +205,7 @@ def _reflector(input: Tensor, i: int) -> Tensor:
     """v_i as a column."""
     m = input.shape[-2]
     below = input[..., i + 1 :, i : i + 1]
-    one = taper.ones(*input.shape[:-2], 1, 1, dtype=input.dtype)
+    one = input.new_ones((*input.shape[:-2], 1, 1))
     column = taper.cat([one, below], -2)
     return taper.nn.functional.pad(column, (0, 0, m - column.shape[-2], 0))
 

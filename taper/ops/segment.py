@@ -28,7 +28,7 @@ def _segments(data: Tensor, lengths: Any, offsets: Any, axis: int, unsafe: bool)
             f"{'lengths' if lengths is not None else 'offsets'} but got {axis}."
         )
     array = given._array
-    sizes = array if lengths is not None else np.diff(array, axis=-1)
+    sizes = array if lengths is not None else array[..., 1:] - array[..., :-1]
     n = data.shape[axis]
     if not values_known(given):
         return _segments_by_comparing(sizes, n), sizes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import taper
 from taper.core.dtype import FLOATING, legacy_type_name
@@ -13,9 +12,12 @@ from taper.ops.declare import composite
 from taper.ops.fourier import complex_to_complex, complex_to_real, real_to_complex
 
 
-def _padded_window(window: Tensor | None, win_length: int, n_fft: int, like: Any) -> Tensor:
+def _padded_window(
+    window: Tensor | None, win_length: int, n_fft: int, input: Tensor
+) -> Tensor:
     """The window, ones if there is none, centred between zeros to n_fft points."""
-    values = taper.ones(win_length, dtype=like) if window is None else window
+    real = input.dtype.to_real()
+    values = input.new_ones(win_length, dtype=real) if window is None else window
     if win_length == n_fft:
         return values
     left = (n_fft - win_length) // 2
@@ -81,7 +83,7 @@ def stft(
             "warning and use a rectangular window, explicitly set `window=torch.ones(n_fft, "
             "device=<device>)`."
         )
-    weights = _padded_window(window, win_length, n_fft, input.dtype.to_real())
+    weights = _padded_window(window, win_length, n_fft, input)
     frames = input.unfold(-1, n_fft, hop_length)
     if window is not None or win_length != n_fft:
         frames = frames * weights
@@ -168,7 +170,7 @@ def istft(
             "suppress this warning and use a rectangular window, explicitly set "
             "`window=torch.ones(n_fft, device=<device>)`."
         )
-    weights = _padded_window(window, win_length, n_fft, input.dtype.to_real())
+    weights = _padded_window(window, win_length, n_fft, input)
     is_batch = input.ndim == 3
     spectra = (input if is_batch else input.unsqueeze(0)).transpose(1, 2)
     scale = "sqrt" if normalized else "full"

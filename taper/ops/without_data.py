@@ -27,6 +27,7 @@ LARGEST_EXAMPLE = 2**28
 SHAPED_BY_VALUES = frozenset([
     "nonzero", "argwhere", "unique", "unique2", "unique_consecutive", "unique_dim",
     "unique_dim_consecutive", "masked_select", "bincount", "repeat_interleave", "combinations",
+    "one_hot",
 ])
 
 
