@@ -294,7 +294,9 @@ def normal_around(generator: Generator, mean: Any, std: Any) -> Array:
     if not isinstance(std, np.ndarray):
         values = normal(generator, mean.shape, mean.dtype, 0.0, std)
     else:
-        shape = np.broadcast_shapes(mean.shape, std.shape)
+        shape = mean.shape
+        if std.shape != shape:
+            shape = np.broadcast_shapes(shape, std.shape)
         values = normal(generator, shape, mean.dtype)
         values *= std
     values += mean

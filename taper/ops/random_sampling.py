@@ -145,9 +145,10 @@ def normal(
             if problem is not None:
                 raise problem
     if isinstance(mean, Tensor) and isinstance(std, Tensor):
-        problem = broadcast_error([mean._array.shape, std._array.shape])
-        if problem is not None:
-            raise problem
+        if mean._array.shape != std._array.shape:
+            problem = broadcast_error([mean._array.shape, std._array.shape])
+            if problem is not None:
+                raise problem
         result = normal_between(mean, std, source)
     elif isinstance(mean, Tensor):
         result = normal_around(mean, float(std), source)
