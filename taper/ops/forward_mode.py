@@ -18,6 +18,7 @@ change of a dual tensor writes its tangent in place, too, and base and views sta
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -29,12 +30,13 @@ from taper.autograd.node import NodeOutput, SavedAs
 from taper.autograd.tangents import (
     DualLevel,
     below,
+    carried_by,
     forward_grad_mode,
     levels_of,
     set_tangent,
     tangent_of,
 )
-from taper.core.state import grad_mode, is_recording
+from taper.core.state import active, grad_mode, is_recording
 from taper.core.tensor import LEAF, Tensor, wrap
 from taper.ops.declare import Operator
 from taper.ops.recorded_call import new_node
@@ -129,23 +131,34 @@ class Call:
         if not is_recording():
             given = [t if t is None or t._edge is None else _without_history(t) for t in given]
         primals = [below(t, level) for t in self.operands]
-        op = self.op
-        if op.view:
+        if self.op.view:
             return self._of_view(given, level)
+        modes = active.modes
+        if nobody_watches(primals, given):
+            active.modes = 0
+        try:
+            found = self._follow_from(primals, given, level)
+            return [
+                _fitted(tangent, result, given)
+                for tangent, result in zip(found, self.results, strict=True)
+            ]
+        finally:
+            active.modes = modes
+
+    def _follow_from(
+        self, primals: list[Tensor], given: list[Tensor | None], level: DualLevel
+    ) -> list[Tensor | None]:
+        """The tangents of the results, in the shortest way."""
+        op = self.op
         if op.path in LINEAR:
-            found = self._of_linear(primals, given)
-        elif op.path in PRODUCTS:
-            found = self._of_product(primals, given)
-        elif (op.elementwise or op.path in ELEMENTWISE) and all(
+            return self._of_linear(primals, given)
+        if op.path in PRODUCTS:
+            return self._of_product(primals, given)
+        if (op.elementwise or op.path in ELEMENTWISE) and all(
             [t._array.dtype.kind != "c" for t in (*self.operands, *self.results)]
         ):
-            found = self._of_elementwise(primals, given, level)
-        else:
-            found = self._transposed(primals, given, level)
-        return [
-            _fitted(tangent, result, given)
-            for tangent, result in zip(found, self.results, strict=True)
-        ]
+            return self._of_elementwise(primals, given, level)
+        return self._transposed(primals, given, level)
 
     # -- shortcuts -----------------------------------------------------------------------------
 
@@ -287,6 +300,18 @@ class Call:
         node.saved = tuple(saved)
 
 
+def nobody_watches(primals: list[Tensor], given: list[Tensor | None]) -> bool:
+    """Whether the operations that make a tangent may take their short paths: they have no tangents
+    of outer levels to pass on, and in this only thread nothing is active but levels."""
+    return (
+        active.modes == active.tangents and not carried_by(primals) and not carried_by(given)
+        and (threading.active_count() == 1 or all([
+            t.name.startswith("taper-") for t in threading.enumerate()
+            if t is not threading.current_thread()
+        ]))
+    )
+
+
 def _without_history(tensor: Tensor) -> Tensor:
     """The same memory and outer tangents, cut from the tape."""
     result = wrap(tensor._array)
@@ -314,7 +339,8 @@ def _same_memory(a: Tensor, b: Tensor) -> bool:
     first, second = a._array, b._array
     if type(first) is not ndarray or type(second) is not ndarray:
         return first is second
-    return bool(np.may_share_memory(first, second))
+    one, other = first.base, second.base
+    return first is second or one is second or other is first or (one is not None and one is other)
 
 
 def _laid_out_as(tangent: Tensor, source: Tensor) -> Tensor:
