@@ -46,7 +46,12 @@ def call_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **options: Any)
         else:
             found = ufunc(*inner)
             return batched(found, level) if type(found) is tuple else BatchedArray(found, level)
+    elif method == "reduce" and options.keys() <= _PLAIN_REDUCTION:
+        return _reduce(ufunc, self.level, self, **options)
     return _call_ufunc(ufunc, method, inputs, options)
+
+
+_PLAIN_REDUCTION = {"axis", "dtype", "keepdims"}  # what has no arrays
 
 
 def _call_ufunc(

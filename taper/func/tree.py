@@ -137,6 +137,8 @@ def spread(prefix: Any, structure: Structure) -> list[Any] | None:
 
     None if `prefix` is no such tree.
     """
+    if type(prefix) is int:
+        return [prefix] * structure.num_leaves
     found: list[Any] = []
     return found if _spread_into(found, prefix, structure) else None
 

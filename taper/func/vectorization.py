@@ -74,47 +74,45 @@ def _checked_inputs(
     func: Callable[..., Any], in_dims: Any, args: tuple[Any, ...]
 ) -> tuple[int, list[Any], list[Any], Structure]:
     """The number of samples, the dimension of each leaf of the arguments, and the leaves."""
-    name = name_of(func)
+    def wrong(what: str) -> ValueError:
+        return ValueError(f"vmap({name_of(func)}, in_dims={in_dims}, ...)(<inputs>): {what}")
+
     if not isinstance(in_dims, (int, tuple, list)):
-        raise ValueError(
-            f"vmap({name}, in_dims={in_dims}, ...)(<inputs>): expected `in_dims` to be int or a "
-            "(potentially nested) tuple matching the structure of inputs, got: "
-            f"{type(in_dims)}."
+        raise wrong(
+            "expected `in_dims` to be int or a (potentially nested) tuple matching the structure "
+            f"of inputs, got: {type(in_dims)}."
         )
     if not args:
         raise ValueError(
-            f"vmap({name})(<inputs>): got no inputs. Maybe you forgot to add inputs, or you are "
-            "trying to vmap over a function with no inputs. The latter is unsupported."
+            f"vmap({name_of(func)})(<inputs>): got no inputs. Maybe you forgot to add inputs, or "
+            "you are trying to vmap over a function with no inputs. The latter is unsupported."
         )
     flat, structure = flatten(args)
     dims = spread(tuple(in_dims) if isinstance(in_dims, list) else in_dims, structure)
     if dims is None:
-        raise ValueError(
-            f"vmap({name}, in_dims={in_dims}, ...)(<inputs>): in_dims is not compatible with the "
-            f"structure of `inputs`. in_dims has structure {flatten(in_dims)[1]} but inputs has "
-            f"structure {structure}."
+        raise wrong(
+            "in_dims is not compatible with the structure of `inputs`. in_dims has structure "
+            f"{flatten(in_dims)[1]} but inputs has structure {structure}."
         )
     sizes = []
     for i, (value, dim) in enumerate(zip(flat, dims, strict=True)):
         if dim is None:
             continue
         if not isinstance(dim, int):
-            raise ValueError(
-                f"vmap({name}, in_dims={in_dims}, ...)(<inputs>): Got in_dim={dim} for an input "
-                "but in_dim must be either an integer dimension or None."
+            raise wrong(
+                f"Got in_dim={dim} for an input but in_dim must be either an integer dimension or "
+                "None."
             )
         if not isinstance(value, Tensor):
-            raise ValueError(
-                f"vmap({name}, in_dims={in_dims}, ...)(<inputs>): Got in_dim={dim} for an input "
-                f"but the input is of type {type(value)}. We cannot vmap over non-Tensor "
-                "arguments, please use None as the respective in_dim"
+            raise wrong(
+                f"Got in_dim={dim} for an input but the input is of type {type(value)}. We cannot "
+                "vmap over non-Tensor arguments, please use None as the respective in_dim"
             )
         ndim = value._array.ndim
         if not -ndim <= dim < ndim:
-            raise ValueError(
-                f"vmap({name}, in_dims={in_dims}, ...)(<inputs>): Got in_dim={dim} for some input, "
-                f"but that input is a Tensor of dimensionality {ndim} so expected in_dim to "
-                f"satisfy -{ndim} <= in_dim < {ndim}."
+            raise wrong(
+                f"Got in_dim={dim} for some input, but that input is a Tensor of dimensionality "
+                f"{ndim} so expected in_dim to satisfy -{ndim} <= in_dim < {ndim}."
             )
         dims[i] = dim % ndim
         sizes.append(value._array.shape[dim])
@@ -171,7 +169,7 @@ class _Call:
         return left, structure, places
 
     def _out_dims(self, leaves: list[Any], structure: Structure) -> list[Any]:
-        name, out_dims = name_of(self.func), self.out_dims
+        out_dims = self.out_dims
         if isinstance(out_dims, int) and structure.kind is None:
             return [out_dims]
         if structure is LEAF and isinstance(out_dims, tuple) and len(out_dims) == 1:
@@ -179,28 +177,29 @@ class _Call:
         places = spread(out_dims, structure)
         if any([not (d is None or isinstance(d, int)) for d in flatten(out_dims)[0]]):
             raise ValueError(
-                f"vmap({name}, ..., out_dims={self.out_dims}): `out_dims` must be an int, None or "
-                "a python collection of ints representing where in the outputs the vmapped "
+                f"vmap({name_of(self.func)}, ..., out_dims={self.out_dims}): `out_dims` must be an "
+                "int, None or a python collection of ints representing where in the outputs the vmapped "
                 "dimension should appear."
             )
         if places is None:
             raise ValueError(
-                f"vmap({name}, ..., out_dims={self.out_dims})(<inputs>): out_dims is not "
-                "compatible with the structure of `outputs`. out_dims has structure "
+                f"vmap({name_of(self.func)}, ..., out_dims={self.out_dims})(<inputs>): out_dims is "
+                "not compatible with the structure of `outputs`. out_dims has structure "
                 f"{flatten(self.out_dims)[1]} but outputs has structure {structure}."
             )
         return places
 
     def _left(self, value: Any, dim: Any, level: Level) -> Any:
-        name = name_of(self.func)
         if dim is None:
             if isinstance(value, Tensor) and has_level(value._array, level):
+                name = name_of(self.func)
                 raise ValueError(
                     f"vmap({name}, ...): `{name}` can not return a BatchedTensor when out_dim is "
                     "None"
                 )
             return value
         if not isinstance(value, Tensor):
+            name = name_of(self.func)
             raise ValueError(
                 f"vmap({name}, ...): `{name}` must only return Tensors, got type {type(value)}. "
                 "Did you mean to set out_dims= to None for output?"
