@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import cache, lru_cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,22 +48,68 @@ def _kernel(name: str, *details: Any) -> Kernel:
     return Kernel(build, len(words))
 
 
-@cache
-def _zeros(count: int, dtype: Any) -> Array:
-    return np.zeros(count, dtype)
+class _Part(NamedTuple):
+    """Some of k: the words of both launches but addresses, and their tasks and grains."""
+
+    first_shift: int  # bytes from the beginning of each factor
+    second_shift: int
+    panels: tuple[tuple[int, ...], tuple[int, ...], int, int]
+    multiply: tuple[tuple[int, ...], int, int, int]
 
 
-def _sides(array: Array, along: int) -> tuple[Array, bool, int]:
-    """A factor as the packer reads it: the array, whether its neighbours in memory are neighbours
-    in dimension `along` (that of k), and the stride of the other dimension."""
-    size = array.itemsize
-    other = 1 - along
-    if array.strides[along] == size:
-        return array, True, array.strides[other]
-    if array.strides[other] == size:
-        return array, False, array.strides[along]
-    array = np.ascontiguousarray(array)
-    return array, along == 1, array.strides[0]
+class _Plan(NamedTuple):
+    """What two factors' shapes and strides determine."""
+
+    panels: tuple[Kernel, int]
+    multiply: tuple[Kernel, int]
+    sizes: tuple[int, int]  # elements of both factors' panels
+    start: Array  # zeros for one row
+    parts: list[_Part]
+
+
+_plans: dict[Any, _Plan] = {}
+_MOST_PLANS = 512
+
+
+def _made(a: Array, b: Array) -> _Plan | None:
+    """A new plan, once there are kernels; kept under the factors' layouts."""
+    kind = _KINDS.get(a.dtype)
+    here = host()
+    if kind is None or here is None or here.vector_bytes < 32:
+        return None
+    item, (rows, depth), columns = a.itemsize, a.shape, b.shape[1]
+    # Whether neighbours in memory are neighbours in k.
+    a_along, b_along = a.strides[1] == item, b.strides[0] == item
+    a_stride, b_stride = a.strides[0 if a_along else 1], b.strides[1 if b_along else 0]
+    tile = matrix_tile(kind, here.vector_bytes)
+    panels, multiply = _kernel("panels", tile, a_along, b_along), _kernel("multiply", tile)
+    addresses = panels.address(), multiply.address()
+    if addresses[0] is None or addresses[1] is None:
+        return None
+    width = tile.lanes * tile.vectors
+    down, across = -(-rows // tile.rows), -(-columns // width)
+    deepest = -(-depth // -(-depth // _DEEPEST))
+    parts = []
+    for k in range(0, depth, deepest):
+        deep = min(deepest, depth - k)
+        lines = -(-deep // _LINES)
+        tasks = down if a_along else lines
+        parts.append(_Part(
+            k * (item if a_along else a_stride), k * (item if b_along else b_stride),
+            ((rows, a_stride, tasks), (columns, b_stride, deep, _LINES),
+             tasks + (across if b_along else lines), max(1, 8192 // (deep * tile.rows))),
+            ((deep, rows, columns, down, across, _AT_ONCE, columns * item),
+             columns * item if k else 0, down * -(-across // _AT_ONCE),
+             max(1, _GRAIN // (tile.rows * width * min(across, _AT_ONCE) * deep))),
+        ))
+    plan = _Plan(
+        (panels, addresses[0]), (multiply, addresses[1]),
+        (down * tile.rows * deepest, across * width * deepest), np.zeros(columns, a.dtype), parts,
+    )
+    if len(_plans) >= _MOST_PLANS:
+        _plans.clear()
+    _plans[(a.shape, a.strides, b.shape, b.strides, a.dtype)] = plan
+    return plan
 
 
 def multiply(a: Array, b: Array) -> Array | None:
@@ -79,47 +125,36 @@ def affine(a: Array, b: Array, bias: Array) -> Array | None:
 
 
 def _multiply(a: Array, b: Array, bias: Array | None) -> Array | None:
-    kind = _KINDS.get(a.dtype)
-    here = host()
-    if (
-        kind is None or here is None or here.vector_bytes < 32 or b.dtype != a.dtype
-        or a.shape[1] != b.shape[0]
-    ):
+    dtype = a.dtype
+    if dtype is not b.dtype or a.shape[1] != b.shape[0]:
         return None
-    a, a_along, a_stride = _sides(a, 1)
-    b, b_along, b_stride = _sides(b, 0)
-    tile = matrix_tile(kind, here.vector_bytes)
-    panels, multiply = _kernel("panels", tile, a_along, b_along), _kernel("multiply", tile)
-    panels_at, multiply_at = panels.address(), multiply.address()
-    if panels_at is None or multiply_at is None:
+    item = dtype.itemsize
+    if item not in a.strides:
+        a = np.ascontiguousarray(a)
+    if item not in b.strides:
+        b = np.ascontiguousarray(b)
+    plan = _plans.get((a.shape, a.strides, b.shape, b.strides, dtype)) or _made(a, b)
+    if plan is None:
         return None
-    rows, depth = a.shape
-    columns = b.shape[1]
-    width = tile.lanes * tile.vectors
-    down, across = -(-rows // tile.rows), -(-columns // width)
-    item = a.itemsize
-    parts = -(-depth // _DEEPEST)
-    deepest = -(-depth // parts)
-    first = new_array((down * tile.rows * deepest,), a.dtype, down * tile.rows * deepest)
-    second = new_array((across * width * deepest,), a.dtype, across * width * deepest)
-    result: Array = new_array((rows, columns), a.dtype, rows * columns)
-    start, start_row = _zeros(columns, a.dtype) if bias is None else bias, 0
-    addresses = address_of(first), address_of(second), address_of(result)
-    for k in range(0, depth, deepest):
-        deep = min(deepest, depth - k)
-        lines = -(-deep // _LINES)
-        tasks = down if a_along else lines
-        panels.run(panels_at, (
-            address_of(a) + k * (item if a_along else a_stride), addresses[0], rows, a_stride,
-            tasks, address_of(b) + k * (item if b_along else b_stride), addresses[1], columns,
-            b_stride, deep, _LINES,
-        ), tasks + (across if b_along else lines), max(1, 8192 // (deep * tile.rows)))
-        multiply.run(multiply_at, (
-            *addresses, address_of(start), deep, rows, columns, down, across, _AT_ONCE,
-            columns * item, start_row,
-        ), down * -(-across // _AT_ONCE),
-            max(1, _GRAIN // (tile.rows * width * min(across, _AT_ONCE) * deep)))
-        start, start_row = result, columns * item
+    sizes, start = plan.sizes, plan.start if bias is None else bias
+    first, second = (new_array((size,), dtype, size) for size in sizes)
+    rows, columns = a.shape[0], b.shape[1]
+    result: Array = new_array((rows, columns), dtype, rows * columns)
+    to_first, to_second, to_result = address_of(first), address_of(second), address_of(result)
+    at_first, at_second = address_of(a), address_of(b)
+    for first_shift, second_shift, panels, multiply in plan.parts:
+        about_first, about_second, count, grain = panels
+        kernel, address = plan.panels
+        kernel.run(address, (
+            at_first + first_shift, to_first, *about_first,
+            at_second + second_shift, to_second, *about_second,
+        ), count, grain)
+        words, start_row, count, grain = multiply
+        kernel, address = plan.multiply
+        kernel.run(address, (
+            to_first, to_second, to_result, address_of(start), *words, start_row,
+        ), count, grain)
+        start = result
     return result
 
 
