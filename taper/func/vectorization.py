@@ -178,8 +178,8 @@ class _Call:
         if any([not (d is None or isinstance(d, int)) for d in flatten(out_dims)[0]]):
             raise ValueError(
                 f"vmap({name_of(self.func)}, ..., out_dims={self.out_dims}): `out_dims` must be an "
-                "int, None or a python collection of ints representing where in the outputs the vmapped "
-                "dimension should appear."
+                "int, None or a python collection of ints representing where in the outputs the "
+                "vmapped dimension should appear."
             )
         if places is None:
             raise ValueError(
