@@ -700,6 +700,150 @@ def set_and_detach(m, say):
     say(y.requires_grad, y.is_leaf)
 
 
+# -- saved tensors, checkpoints --------------------------------------------------------------------
+
+
+@program
+def saved_tensors_in_order(m, say):
+    x, w = leaf(m, 1.0, 2.0), leaf(m, 0.3, 0.4)
+
+    def pack(t):
+        say("pack", t)
+        return [t.detach().clone()]
+
+    def unpack(packed):
+        say("unpack", packed[0])
+        return packed[0]
+
+    with m.autograd.graph.saved_tensors_hooks(pack, unpack):
+        y = (x * w).exp() / x
+        z = m.cat([y, x]).softmax(0).log()
+    z[0].backward()
+    say(x.grad, w.grad)
+
+
+@program
+def hooks_within_hooks(m, say):
+    hooks = m.autograd.graph.saved_tensors_hooks
+    x = leaf(m, 1.0, 2.0)
+
+    def named(name):
+        return hooks(lambda t: (say("pack", name), t)[1], lambda t: (say("unpack", name), t)[1])
+
+    with named("outer"):
+        y = x * x
+        with named("inner"):
+            z = y.exp()
+        w = z.sin()
+    w.sum().backward()
+    say(x.grad)
+
+
+@program
+def functions_and_saved_tensors(m, say):
+    class Square(m.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            y = x * x
+            ctx.save_for_backward(x, y)
+            return y
+
+        @staticmethod
+        def backward(ctx, g):
+            x, y = ctx.saved_tensors
+            say(x, y)
+            return 2 * x * g
+
+    x = leaf(m, 3.0)
+    with m.autograd.graph.saved_tensors_hooks(lambda t: (say("pack", t), t.detach())[1],
+                                              lambda t: (say("unpack", t), t)[1]):
+        y = Square.apply(x)
+    y.backward()
+    say(x.grad)
+
+
+@program
+def checkpointed_steps(m, say):
+    from importlib import import_module
+
+    checkpoint = import_module(f"{m.__name__}.utils.checkpoint").checkpoint
+    x = leaf(m, 0.5, 1.0)
+
+    def steps(t):
+        say("exp", m.is_grad_enabled(), t.requires_grad)
+        t = t.exp()
+        say("sin")
+        t = t.sin()
+        say("end")
+        return t * 2
+
+    for reentrant in (False, True):
+        out = checkpoint(steps, x, use_reentrant=reentrant)
+        say(out.requires_grad)
+        out.sum().backward()
+        say(x.grad)
+
+
+# -- dual tensors ----------------------------------------------------------------------------------
+
+
+def dual_of(m, values, tangents):
+    from importlib import import_module
+
+    forward_ad = import_module(f"{m.__name__}.autograd.forward_ad")
+    return forward_ad, forward_ad.make_dual(m.tensor(values), m.tensor(tangents))
+
+
+def tangent(forward_ad, t):
+    return forward_ad.unpack_dual(t).tangent
+
+
+@program
+def duals_views_and_changes(m, say):
+    from importlib import import_module
+
+    with import_module(f"{m.__name__}.autograd.forward_ad").dual_level():
+        f, d = dual_of(m, [1.0, 2.0, 3.0, 4.0], [1.0, 10.0, 100.0, 1000.0])
+        square = d.view(2, 2)
+        row = square[1]
+        row.mul_(2)
+        say(tangent(f, d), tangent(f, square), tangent(f, row))
+        square.t()[0].add_(row)
+        say(tangent(f, d))
+        base = m.zeros(2, 2)
+        early = base[0]
+        base[:, 1] = d[:2]
+        say(tangent(f, base), tangent(f, early))
+        early.copy_(d[2:])
+        say(tangent(f, base))
+        base[base > 5] = 0
+        say(tangent(f, base))
+        base.masked_fill_(m.tensor([[True, False], [False, False]]), 3.0)
+        base.index_add_(0, m.tensor([1]), d[:2].view(1, 2))
+        say(tangent(f, base), tangent(f, base.detach()))
+        say(tangent(f, base.clone().zero_()), tangent(f, m.zeros(2).copy_(d[:2])))
+        x = d.clone().requires_grad_()
+        y = (x * x).sum()
+        y.backward()
+        say(x.grad, tangent(f, y))
+
+
+@program
+def duals_through_modules(m, say):
+    from importlib import import_module
+
+    with import_module(f"{m.__name__}.autograd.forward_ad").dual_level():
+        f, d = dual_of(m, [[1.0, 2.0]], [[1.0, -1.0]])
+        model = small_model(m)
+        out = model(d)
+        say(out, tangent(f, out))
+        tangent(f, out).sum().backward()
+        say([p.grad for p in model.parameters()])
+        with m.no_grad():
+            say(tangent(f, model(d)))
+        say.fails(lambda: m.exp(d, out=m.zeros(1, 2)), 40)
+
+
 # -- the comparison --------------------------------------------------------------------------------
 
 
