@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.kernels import small_sums
 from taper.kernels.native_twin import with_native
 
 __all__ = [
@@ -66,7 +67,7 @@ def small_total(x: Any) -> Any:
     )
     if ones is None or type(x) is not ndarray:
         return None
-    return x.dot(ones) if x.ndim == 1 else x.ravel().dot(ones)
+    return small_sums.times_ones(x, ones)
 
 
 def sum_over(x: Any, axis: Any = None, keepdim: bool = False) -> Any:
@@ -81,7 +82,7 @@ def sum_over(x: Any, axis: Any = None, keepdim: bool = False) -> Any:
         if axis is None:
             if n <= _BLOCK and not keepdim:
                 ones = (_ones32 if dtype is F32 else _ones64).get(n)
-                return x.ravel().dot(_ones(n, dtype) if ones is None else ones)
+                return small_sums.times_ones(x, _ones(n, dtype) if ones is None else ones)
             if x.flags.c_contiguous:
                 return _add(x, None, None, None, keepdim)
         elif x.ndim == 2 and type(axis) is int:

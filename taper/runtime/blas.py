@@ -62,9 +62,10 @@ class _OneThread:
 
 
 class Blas(NamedTuple):
-    """Where cblas_?gemm are, and how to call them."""
+    """Where cblas_?gemm and cblas_?dot are, and how to call them."""
 
     gemm: dict[str, int]  # address by kind of number: "f32", "f64"
+    dot: dict[str, int]
     integer: str  # LLVM's type of sizes
     one_thread: _OneThread
 
@@ -126,16 +127,22 @@ def find_blas() -> Blas | None:
     for library in _libraries():
         for before, behind, integer in _NAMES:
             try:
-                single = getattr(library, f"{before}sgemm{behind}")
-                double = getattr(library, f"{before}dgemm{behind}")
+                single, double, *dots = [
+                    getattr(library, f"{before}{name}{behind}")
+                    for name in ("sgemm", "dgemm", "sdot", "ddot")
+                ]
             except AttributeError:
                 continue
             if _computes(single, integer, np.float32, ctypes.c_float) and _computes(
                 double, integer, np.float64, ctypes.c_double
             ):
-                gemm = {
-                    kind: int(ctypes.cast(function, ctypes.c_void_p).value or 0)
-                    for kind, function in (("f32", single), ("f64", double))
-                }
-                return Blas(gemm, integer, _OneThread(_thread_setter(library)))
+                gemm, dot = _addresses(single, double), _addresses(*dots)
+                return Blas(gemm, dot, integer, _OneThread(_thread_setter(library)))
     return None
+
+
+def _addresses(single: Any, double: Any) -> dict[str, int]:
+    return {
+        kind: int(ctypes.cast(function, ctypes.c_void_p).value or 0)
+        for kind, function in (("f32", single), ("f64", double))
+    }
