@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from taper.kernels import lapack
+from taper.kernels.native_twin import with_native
 
 __all__ = [
     "cholesky", "determinant", "eigenvalues_of_symmetric", "eigenvectors",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 _LEAST, _MOST = 32 * 32, 512 * 512  # elements of a matrix; others start no threads, or profit
+_SMALLEST, _MANY = 8, 64  # unknowns, and systems of so few, that a native kernel solves
 _WORTH_SCIPY = 128  # rows from which SciPy's routines gain more than their import costs
 Array = np.ndarray[Any, Any]
 
@@ -51,7 +53,17 @@ eigenvalues_of_symmetric = with_few_threads(np.linalg.eigvalsh)
 log_determinant = with_few_threads(np.linalg.slogdet)
 qr = with_few_threads(np.linalg.qr)
 singular_values = with_few_threads(np.linalg.svd)
-solve = with_few_threads(np.linalg.solve)
+
+
+def _are_many_systems(a: Any, b: Any) -> bool:
+    return (
+        type(a) is np.ndarray and type(b) is np.ndarray and a.ndim > 2 and b.ndim == a.ndim
+        and a.shape[-1] <= _SMALLEST and a.size >= _MANY * a.shape[-1] ** 2
+    )
+
+
+solve = with_native("taper.kernels.native_linear_algebra", _are_many_systems)(
+    with_few_threads(np.linalg.solve))
 _inverse = with_few_threads(np.linalg.inv)
 _cholesky = with_few_threads(np.linalg.cholesky)
 
