@@ -16,7 +16,7 @@ from taper.arrays.primitive import Primitive, answers
 from taper.core import device as devices
 from taper.core.storage import address_of, owner_of, span_in_bytes
 
-__all__ = ["DataNeeded", "NoData", "ShapeArray", "arrays_of", "forwards"]
+__all__ = ["DataNeeded", "NoData", "ShapeArray", "arrays_of", "forwards", "kept_order"]
 
 _TINY = np.zeros(1, np.uint8)
 
@@ -51,6 +51,20 @@ def contiguous(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
         strides.append(step)
         step *= max(n, 1)
     return tuple(reversed(strides))
+
+
+def kept_order(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The strides, in elements, of a dense array whose dimensions lie in memory as these do
+    (NumPy's K order); None for C's order."""
+    order = sorted(range(len(shape)), key=lambda d: -abs(strides[d]))
+    if order == list(range(len(shape))):
+        return None
+    kept = [0] * len(shape)
+    step = 1
+    for d in reversed(order):
+        kept[d] = step
+        step *= max(shape[d], 1)
+    return tuple(kept)
 
 
 class Flags:
@@ -246,11 +260,15 @@ class ShapeArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     # -- copies ----------------------------------------------------------------------------------
 
-    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> ShapeArray:
-        return ShapeArray(self.shape, dtype)
+    def astype(self, dtype: Any, order: str = "K", **ignored: Any) -> ShapeArray:
+        dtype = np.dtype(dtype)
+        strides = None if order == "C" else kept_order(self.shape, self.strides)
+        return ShapeArray(
+            self.shape, dtype, None if strides is None else tuple([s * dtype.itemsize
+                                                                   for s in strides]))
 
     def copy(self, order: str = "C") -> ShapeArray:
-        return ShapeArray(self.shape, self.dtype)
+        return self.astype(self.dtype, order)
 
     def ravel(self, order: str = "C") -> ShapeArray:
         return self.reshape(-1)

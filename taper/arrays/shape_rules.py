@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from taper.arrays.shape import DataNeeded, ShapeArray, forwards
+from taper.arrays.shape import DataNeeded, ShapeArray, forwards, kept_order
 
 __all__ = ["RULES", "UFUNC_METHODS", "reduced_shape", "rule"]
 
@@ -80,15 +80,7 @@ def _elementwise_strides(inputs: Any, shape: tuple[int, ...]) -> tuple[int, ...]
     """NumPy keeps the memory order of its operand (K order): strides in elements, if not C."""
     for x in inputs:
         if isinstance(x, ShapeArray) and x.shape == shape and x.ndim > 1:
-            order = sorted(range(x.ndim), key=lambda d: -x.strides[d])
-            if order == list(range(x.ndim)):
-                return None
-            strides = [0] * x.ndim
-            step = 1
-            for d in reversed(order):
-                strides[d] = step
-                step *= max(shape[d], 1)
-            return tuple(strides)
+            return kept_order(shape, x.strides)
     return None
 
 
@@ -190,6 +182,8 @@ def _dot(a: Any, b: Any, out: Any = None) -> ShapeArray:
 @rule(np.zeros_like, np.empty_like, np.ones_like)
 def _new_like(a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None,
               **ignored: Any) -> ShapeArray:
+    if shape is None and isinstance(a, ShapeArray):
+        return a.astype(dtype or a.dtype, order)
     if shape is None:
         return ShapeArray(a.shape, dtype or a.dtype)
     return ShapeArray((shape,) if isinstance(shape, int) else tuple(shape), dtype or a.dtype)
@@ -198,7 +192,7 @@ def _new_like(a: Any, dtype: Any = None, order: str = "K", subok: bool = True, s
 @rule(np.full_like)
 def _full_like(a: ShapeArray, fill_value: Any, dtype: Any = None, order: str = "K",
                subok: bool = True, shape: Any = None, **ignored: Any) -> ShapeArray:
-    return _new_like(a, dtype, shape=shape)
+    return _new_like(a, dtype, order, shape=shape)
 
 
 @rule(np.where)
@@ -316,7 +310,7 @@ def _same(a: Any, *args: Any, **kwargs: Any) -> ShapeArray:
 
 @rule(np.rot90)
 def _rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> ShapeArray:
-    return ShapeArray((np.swapaxes(m, *axes) if k % 2 else m).shape, m.dtype)
+    return m._like(np.rot90(m._stand_in(), k, axes))
 
 
 @rule(np.real)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.levels import is_batched
 from taper.core import device as devices
 from taper.core.device import as_device
 from taper.core.dtype import as_dtype, dtype, get_default_dtype
@@ -146,9 +147,20 @@ def preserved_copy(array: Any, dtype: Any = None) -> Any:
         made = dense_like(array, dtype or array.dtype)
         made[...] = array
         return made
+    if type(array) is not ndarray and array.layout is devices.strided and not is_batched(array):
+        return _laid_out(array, dense_order(array), dtype)
     if dtype is None:
         return array.copy("K") if type(array) is ndarray else array.copy()
     return array.astype(dtype)
+
+
+def _laid_out(array: Any, order: list[int], dtype: Any) -> Any:
+    """A dense copy of an array without data, or of a recorded one, in this order of dimensions."""
+    moved = array if order == list(range(array.ndim)) else array.transpose(order)
+    made = moved.copy() if dtype is None else moved.astype(dtype, "C")
+    if moved is array:
+        return made
+    return made.transpose(sorted(range(len(order)), key=order.__getitem__))
 
 
 @with_native("taper.kernels.native_copies", is_large=lambda array, dtype=None: array.size > LARGE)
@@ -176,6 +188,8 @@ def copy_in_format(array: Any, memory_format: Any, dtype: Any = None) -> Any:
         return preserved_copy(array, dtype)
     order = order_of_format(memory_format, array.ndim)
     if type(array) is not ndarray:
+        if order is not None and array.layout is devices.strided and not is_batched(array):
+            return _laid_out(array, order, dtype)
         return array.copy() if dtype is None else array.astype(dtype)
     if order is None:
         return copy_in_order(array, dtype)

@@ -68,3 +68,29 @@ def test_meta_tensors():
     assert repr(y) == "tensor(..., device='meta', size=(5,))"
     huge = torch.empty(10**6, 10**6, device="meta")
     assert (huge + huge).numel() == 10**12
+
+
+def test_views_know_where_they_begin():
+    m = torch.empty(4, 5, device="meta")
+    assert [v.storage_offset() for v in (m[1:], m[2, 3:], m.t()[1], m.diagonal(1))] == [5, 13, 1, 1]
+    assert m[1:][1:].storage_offset() == 10 and m.view(2, 10)[1, 2:].storage_offset() == 12
+    z = torch.empty(4, dtype=torch.complex64, device="meta")
+    assert z[1:].imag.storage_offset() == 3
+
+
+def test_copies_keep_the_order_of_dimensions():
+    m = torch.empty(2, 3, 4, 5, device="meta").to(memory_format=torch.channels_last)
+    assert m.is_contiguous(memory_format=torch.channels_last)
+    for copy in (m.clone(), m + 1, m.double(), torch.zeros_like(m)):
+        assert copy.stride() == (60, 1, 15, 3)
+    assert m.contiguous().stride() == (60, 20, 5, 1)
+
+
+def test_large_tables_are_not_computed():
+    """An embedding and its loss, too large for any machine."""
+    table = torch.empty(10**7, 10**5, device="meta", requires_grad=True)
+    rows = torch.nn.functional.embedding(torch.zeros(2, 3, dtype=torch.int64, device="meta"), table)
+    loss = torch.nn.functional.cross_entropy(
+        rows.flatten(0, 1), torch.zeros(6, dtype=torch.int64, device="meta"))
+    loss.backward()
+    assert rows.shape == (2, 3, 10**5) and table.grad.shape == table.shape

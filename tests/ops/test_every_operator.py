@@ -281,3 +281,38 @@ def test_shapes_without_data(path, monkeypatch):
     found = results_of(call(path, *on_meta))
     assert [(t.shape, t.dtype) for t in found] == [(t.shape, t.dtype) for t in expected]
     assert all(t.device.type == "meta" for t in found)
+
+
+@pytest.mark.parametrize("path", [p for p in ASKED if p not in WITHOUT_DERIVATIVE])
+def test_gradients_without_data(path):
+    """They have the shapes and dtypes of gradients with data."""
+    constant = CONSTANT.get(path, ())
+
+    def gradients(device):
+        numbers = iter(range(1000))
+
+        def leaf(t):
+            wanted = t.is_floating_point() and next(numbers) not in constant
+            return t.detach().clone().to(device).requires_grad_(wanted)
+
+        args, keywords = mapped(leaf, sample(path))
+        leaves = [t for t in tensors_in((args, keywords)) if t.requires_grad]
+        results = [t for t in results_of(call(path, args, keywords)) if t.requires_grad]
+        if not results:
+            return None
+        loss = sum((t.real * t.real).sum() if t.is_complex() else (t * t).sum() for t in results)
+        found = torch.autograd.grad(loss, leaves, allow_unused=True)
+        return [None if g is None else (g.shape, g.dtype) for g in found]
+
+    try:
+        expected = gradients("cpu")
+    except RuntimeError as error:
+        assert "leaf Variable" in str(error) or "resize variables" in str(error)
+        return
+    if expected is None:
+        return
+    if path in (*SHAPED_BY_VALUES, "masked_scatter"):
+        with pytest.raises(NotImplementedError, match="depends on values"):
+            gradients("meta")
+        return
+    assert gradients("meta") == expected
