@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from taper.core.overrides import has_override, mode_stack
+from taper.core.overrides import has_override, has_torch_function, mode_stack
 from taper.core.state import active
 from taper.core.tensor import Tensor
 
@@ -34,11 +34,6 @@ class TorchFunctionMode:
     def __exit__(self, *exception: Any) -> None:
         active.modes -= 1
         mode_stack.reset(self._token)
-
-
-def has_torch_function(relevant_args: Iterable[Any]) -> bool:
-    """Returns whether one of the arguments, or a mode, wants to see operator calls."""
-    return bool(mode_stack.get()) or any(has_override(a) for a in relevant_args)
 
 
 def handle_torch_function(

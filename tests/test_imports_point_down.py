@@ -33,9 +33,9 @@ FLOORS = (
     ("backends", "capture", "fft", "linalg", "masked", "nn.functional", "signal",
      "sparse", "special"),
     ("",),  # taper/__init__.py and the modules beside it
-    # These of autograd's files are programs on Tensors, such as a user could write.
+    # These are programs on Tensors, such as a user could write; some in rooms of other kinds.
     ("autograd.functional", "autograd.forward_gradient_check", "autograd.gradient_check",
-     "func"),
+     "func", "masked.masked_tensor"),
     ("amp", "cpu", "cuda", "data", "distributed", "distributions", "nn", "optim", "utils"),
     ("compilation", "serialization", "interop", "testing", "viewer", "cli"),
 )  # fmt: skip

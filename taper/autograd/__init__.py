@@ -13,11 +13,12 @@ from taper.autograd.modes import (
     no_grad,
     set_grad_enabled,
 )
+from taper.core.overrides import has_torch_function
 from taper.core.tensor import Tensor as Variable
 
 __all__ = [
-    "Function", "Variable", "backward", "enable_grad", "grad", "inference_mode", "no_grad",
-    "set_grad_enabled",
+    "Function", "Variable", "backward", "enable_grad", "grad", "has_torch_function",
+    "inference_mode", "no_grad", "set_grad_enabled",
 ]
 
 # Names and modules that need the operators, which stand above this room; found on first use.
@@ -34,10 +35,6 @@ _MODULES = frozenset("functional graph anomaly_mode forward_ad grad_mode profile
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"taper.autograd.{name}")
-    if name == "has_torch_function":
-        import taper.overrides
-
-        return taper.overrides.has_torch_function
     if name in _HOMES:
         value = getattr(importlib.import_module(f"taper.autograd.{_HOMES[name]}"), name)
         globals()[name] = value

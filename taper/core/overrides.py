@@ -5,6 +5,7 @@ Source: PyTorch documentation, "Extending PyTorch", and NumPy's NEP 18 on which 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any
 
@@ -13,7 +14,7 @@ from taper.core.tensor import Buffer, Parameter, StaleView, Tensor
 
 __all__ = [
     "NOT_INTERCEPTED", "DisableTorchFunction", "DisableTorchFunctionSubclass", "has_override",
-    "intercept", "mode_stack",
+    "has_torch_function", "intercept", "mode_stack",
 ]
 
 NOT_INTERCEPTED = object()
@@ -56,6 +57,11 @@ def has_override(value: Any) -> bool:
         return False
     handler = getattr(kind, "__torch_function__", None)
     return handler is not None and handler is not _disabled_handler
+
+
+def has_torch_function(relevant_args: Iterable[Any]) -> bool:
+    """Returns whether one of the arguments, or a mode, wants to see operator calls."""
+    return bool(mode_stack.get()) or any(has_override(a) for a in relevant_args)
 
 
 def _disabled_handler(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
