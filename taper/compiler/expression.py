@@ -223,9 +223,11 @@ class Expression:
                 needed.update(a.number for a in node.args)
         return self.rewritten({}, needed)
 
-    def rewritten(self, rules: dict[str, Any], needed: set[int] | None = None) -> Expression:
+    def rewritten(
+        self, rules: dict[str, Any], needed: set[int] | None = None, new: Expression | None = None
+    ) -> Expression:
         """A copy in which ``rules[op](new, node, args)`` replaces the nodes of an operation."""
-        new = Expression()
+        new = Expression() if new is None else new
         of: dict[int, Node] = {}
         for node in self.nodes:
             if needed is not None and node.number not in needed:
@@ -281,7 +283,7 @@ def _fits(node: Node) -> bool:
         return args == [kind] and not is_float(kind)
     if op == "fma":
         return args == [kind] * 3 and is_float(kind)
-    if op == "copysign":
+    if op in ("copysign", "scale"):  # scale: x * 2**n, of a whole number n
         return args == [kind] * 2 and is_float(kind)
     if op == "select":
         return args == ["b1", kind, kind]

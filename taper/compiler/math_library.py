@@ -15,7 +15,9 @@ from collections.abc import Callable, Sequence
 
 from taper.compiler.expression import Expression, Node
 
-__all__ = ["ULP", "lowered"]
+__all__ = ["SCALING", "ULP", "lowered"]
+
+SCALING = 64  # vectors of this many bytes are AVX-512's, which has an instruction for x * 2**n
 
 ULP = {
     "exp": (1.5, 1.5), "exp2": (1.5, 1.5), "expm1": (2, 2), "log": (1.5, 1.5), "log2": (1, 2),
@@ -80,13 +82,20 @@ _SCALED_ERFC = (
 )
 
 
-def lowered(expression: Expression) -> Expression:
-    """The expression with its mathematical functions replaced by arithmetic."""
+class _Scaling(Expression):
+    """An expression for processors that multiply by powers of two in one instruction."""
+
+
+def lowered(expression: Expression, vector_bytes: int = 0) -> Expression:
+    """The expression with its mathematical functions replaced by arithmetic, for a processor with
+    vectors of so many bytes."""
+    made = _Scaling() if vector_bytes == SCALING else Expression()
+
     def rule(function: Callable[[Expression, Node], Node]) -> Callable[..., Node]:
         return lambda new, node, args: function(new, *args)
 
-    return expression.rewritten({name: rule(f) for name, f in _FUNCTIONS.items()}) \
-        .without_dead_code()
+    rules = {name: rule(f) for name, f in _FUNCTIONS.items()}
+    return expression.rewritten(rules, new=made).without_dead_code()
 
 
 def _polynomial(e: Expression, x: Node, coefficients: Sequence[float]) -> Node:
@@ -128,8 +137,11 @@ def _power_of_two(e: Expression, n: Node, kind: str) -> Node:
     return e.bitcast(e.binary("shl", biased, e.constant(mantissa, bits)), kind)
 
 
-def _scale(e: Expression, x: Node, n: Node) -> Node:
-    """x * 2**n in two steps, each of which has a normal exponent: only the last one rounds."""
+def _scale(e: Expression, x: Node, whole: Node, n: Node) -> Node:
+    """x * 2**n, where `whole` is n as a float. In two steps, each of which has a normal exponent:
+    only the last one rounds."""
+    if isinstance(e, _Scaling):
+        return e.make("scale", (x, whole), x.type)
     half = e.binary("shr", n, e.constant(1, n.type))
     rest = e.sub(n, half)
     x = e.mul(x, _power_of_two(e, half, x.type))
@@ -141,18 +153,18 @@ def _exp_minus_one_reduced(e: Expression, r: Node) -> Node:
     return e.fma(e.mul(r, r), _polynomial(e, r, _EXP[r.type]), r)
 
 
-def _reduce_exp(e: Expression, x: Node) -> tuple[Node, Node]:
-    """r and n with x = n ln 2 + r."""
+def _reduce_exp(e: Expression, x: Node) -> tuple[Node, Node, Node]:
+    """r and n, as a float and an integer, with x = n ln 2 + r."""
     high, low = _LN2[x.type]
     n, integer = _round(e, e.mul(x, e.constant(1 / math.log(2), x.type)))
     r = e.fma(n, e.constant(-high, x.type), x)
-    return e.fma(n, e.constant(-low, x.type), r), integer
+    return e.fma(n, e.constant(-low, x.type), r), n, integer
 
 
 def _exp(e: Expression, x: Node) -> Node:
     x = _to_range(e, x, *_EXP_RANGE[x.type])
-    r, n = _reduce_exp(e, x)
-    return _scale(e, e.add(_exp_minus_one_reduced(e, r), e.constant(1, x.type)), n)
+    r, whole, n = _reduce_exp(e, x)
+    return _scale(e, e.add(_exp_minus_one_reduced(e, r), e.constant(1, x.type)), whole, n)
 
 
 def _exp2(e: Expression, x: Node) -> Node:
@@ -163,7 +175,7 @@ def _exp2(e: Expression, x: Node) -> Node:
     r = e.sub(x, n)
     # r ln 2, with what rounding ln 2 to the type loses
     r = e.fma(r, e.constant(ln2, x.type), e.mul(r, e.constant(_LN2_REST[x.type], x.type)))
-    return _scale(e, e.add(_exp_minus_one_reduced(e, r), e.constant(1, x.type)), integer)
+    return _scale(e, e.add(_exp_minus_one_reduced(e, r), e.constant(1, x.type)), n, integer)
 
 
 _LN2_REST = {"f32": math.log(2) - 0.693147182464599609375, "f64": 2.3190468138462996e-17}
@@ -174,7 +186,7 @@ def _expm1(e: Expression, x: Node) -> Node:
     original = x
     low, high = {"f32": (-20.0, 89.0), "f64": (-40.0, 710.0)}[kind]
     x = _to_range(e, x, low, high)
-    r, n = _reduce_exp(e, x)
+    r, _, n = _reduce_exp(e, x)
     small = _exp_minus_one_reduced(e, r)
     # 2^n (small + 1) - 1 = 2 (2^(n-1) small + (2^(n-1) - 1/2)): 2^n itself may overflow.
     power = _power_of_two(e, e.sub(n, e.constant(1, n.type)), kind)
@@ -302,7 +314,7 @@ def _tanh(e: Expression, x: Node) -> Node:
     bound = e.constant({"f32": 10.0, "f64": 22.0}[kind], kind)
     size = e.unary("abs", x)
     size = e.select(e.compare("gt", size, bound), bound, size)
-    r, n = _reduce_exp(e, e.add(size, size))
+    r, _, n = _reduce_exp(e, e.add(size, size))
     power = _power_of_two(e, n, kind)
     t = e.fma(power, _exp_minus_one_reduced(e, r), e.sub(power, e.constant(1, kind)))
     return e.make("copysign", (e.div(t, e.add(t, e.constant(2, kind))), x), kind)

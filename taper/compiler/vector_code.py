@@ -229,10 +229,55 @@ class VectorCode:
             return text.value(f"{_FLOAT_OPS[op]} {whole} {args[0]}, {args[1]}")
         if op == "neg":
             return text.value(f"fneg {whole} {args[0]}")
+        if op == "scale":
+            return self._scale(kind, args[0], args[1])
         names = {"fma": "fma", "abs": "fabs", "copysign": "copysign", **_ROUNDING}
         suffix = _SUFFIX[_LLVM[kind]] if self.lanes == 1 else (
             f"v{self.lanes}{_SUFFIX[_LLVM[kind]]}")
         return text.intrinsic(whole, f"llvm.{names[op]}.{suffix}", [(whole, a) for a in args])
+
+    def _scale(self, kind: str, x: str, n: str) -> str:
+        """x * 2**n by AVX-512's instruction, one register at a time."""
+        text, llvm, lanes = self.text, _LLVM[kind], self.lanes
+        full = 64 // SIZE_OF[kind]
+        if lanes > full:
+            half = VectorCode(text, lanes // 2, self.leaf)
+            parts = []
+            for first in (0, lanes // 2):
+                picked = ", ".join(f"i32 {i}" for i in range(first, first + lanes // 2))
+                whole = self.type(kind)
+                pieces = [text.value(f"shufflevector {whole} {v}, {whole} poison, "
+                                     f"<{lanes // 2} x i32> <{picked}>") for v in (x, n)]
+                parts.append(half._scale(kind, *pieces))
+            joined = ", ".join(f"i32 {i}" for i in range(lanes))
+            whole = half.type(kind)
+            return text.value(f"shufflevector {whole} {parts[0]}, {whole} {parts[1]}, "
+                              f"<{lanes} x i32> <{joined}>")
+        wide = f"<{full} x {llvm}>"
+        x, n = (self._widened(kind, v, full) for v in (x, n))
+        name = "llvm.x86.avx512.mask.scalef." + ("ps.512" if kind == "f32" else "pd.512")
+        found = text.intrinsic(wide, name, [
+            (wide, x), (wide, n), (wide, "zeroinitializer"), (f"i{full}", "-1"), ("i32", "4")])
+        if lanes == full:
+            return found
+        if lanes == 1:
+            return text.value(f"extractelement {wide} {found}, i64 0")
+        picked = ", ".join(f"i32 {i}" for i in range(lanes))
+        return text.value(
+            f"shufflevector {wide} {found}, {wide} poison, <{lanes} x i32> <{picked}>")
+
+    def _widened(self, kind: str, value: str, lanes: int) -> str:
+        """The value in the first lanes of a wider vector."""
+        llvm = _LLVM[kind]
+        if self.lanes == lanes:
+            return value
+        if self.lanes == 1:
+            wide = f"<{lanes} x {llvm}>"
+            return self.text.value(f"insertelement {wide} poison, {llvm} {value}, i64 0")
+        picked = ", ".join(f"i32 {min(i, self.lanes)}" for i in range(lanes))
+        whole = self.type(kind)
+        return self.text.value(f"shufflevector {whole} {value}, {whole} poison, "
+                               f"<{lanes} x i32> <{picked}>")
 
     def _write_integer(self, op: str, kind: str, args: list[str]) -> str:
         text, whole = self.text, self.type(kind)

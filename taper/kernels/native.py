@@ -307,13 +307,13 @@ class Elementwise:
 def _flat_text(expression: Expression, kinds: Any, layouts: Any) -> tuple[str, str]:
     operands = [Operand(k, name) for k, name in zip(kinds, layouts, strict=True)]
     width = machine.host().vector_bytes
-    return flat_kernel("elementwise", width, lowered(expression), operands), "elementwise"
+    return flat_kernel("elementwise", width, lowered(expression, width), operands), "elementwise"
 
 
 def _row_text(expression: Expression, kinds: Any, layouts: Any, outer: int) -> tuple[str, str]:
     operands = [Operand(k, name) for k, name in zip(kinds, layouts, strict=True)]
     width = machine.host().vector_bytes
-    return row_kernel("rows", width, lowered(expression), operands, outer), "rows"
+    return row_kernel("rows", width, lowered(expression, width), operands, outer), "rows"
 
 
 def _tile_text(
@@ -321,7 +321,7 @@ def _tile_text(
 ) -> tuple[str, str]:
     operands = [Operand(k, name) for k, name in zip(kinds, layouts, strict=True)]
     width = machine.host().vector_bytes
-    expression = lowered(expression)
+    expression = lowered(expression, width)
     if len(expression.nodes) > _MOST_TILE_NODES:
         raise machine.NoNativeCode("an expression too long for each row of a tile")
     kernel.extra = strip_rows(width, expression)

@@ -180,7 +180,7 @@ def _text(
 ) -> tuple[str, str]:
     width = machine.host().vector_bytes
     layouts = _layouts(operands, is_across)
-    e = lowered(e)
+    e = lowered(e, width)
     if is_across:
         kernel.extra = column_tile(width, e, layouts)
         return column_kernel("columns", width, e, layouts, outer), "columns"

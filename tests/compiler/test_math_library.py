@@ -30,7 +30,8 @@ DTYPES = {"f32": np.dtype(np.float32), "f64": np.dtype(np.float64)}
 def kernel(name: str, kind: str) -> Any:
     e = Expression()
     e.results.append(e.unary(name, e.input(0, kind)))
-    text = flat_kernel("function", machine.host().vector_bytes, lowered(e),
+    width = machine.host().vector_bytes
+    text = flat_kernel("function", width, lowered(e, width),
                        [Operand(kind, "contiguous")] * 2)
     address = machine.compile_ir(text, "function")
     return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)(address)
