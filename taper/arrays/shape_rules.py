@@ -310,7 +310,8 @@ def _same(a: Any, *args: Any, **kwargs: Any) -> ShapeArray:
 
 @rule(np.rot90)
 def _rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> ShapeArray:
-    return m._like(np.rot90(m._stand_in(), k, axes))
+    turned: ShapeArray = m._like(np.rot90(m._stand_in(), k, axes))
+    return turned
 
 
 @rule(np.real)
