@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 _next_number = count().__next__
+_FIRST_SWEEP = 1024
 
 # Whether operators pass tangents on, as grad mode says for histories.
 forward_grad_mode: ContextVar[bool] = ContextVar("forward_grad_mode", default=True)
@@ -56,6 +57,14 @@ class DualLevel:
             if tensor is not None and tensor._tangents:
                 tensor._tangents.pop(self, None)
         self.holders.clear()
+
+    def add_holder(self, tensor: Tensor) -> None:
+        """Remembers, weakly, a tensor that has a tangent of this level."""
+        holders = self.holders
+        holders.append(weakref.ref(tensor))
+        count = len(holders)
+        if count >= _FIRST_SWEEP and count & (count - 1) == 0:  # each time the list has doubled
+            self.holders = [r for r in holders if r() is not None]
 
     def __enter__(self) -> DualLevel:
         return self
@@ -105,7 +114,7 @@ def set_tangent(tensor: Tensor, level: DualLevel, tangent: Tensor) -> None:
     if tensor._tangents is None:
         tensor._tangents = {}
     if level not in tensor._tangents:
-        level.holders.append(weakref.ref(tensor))
+        level.add_holder(tensor)
     tensor._tangents[level] = tangent
 
 
