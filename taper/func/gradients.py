@@ -423,6 +423,6 @@ def basis_of(outputs: list[Tensor], counts: list[int], total: int) -> list[Tenso
     for output, count in zip(outputs, counts, strict=True):
         part = np.zeros((total, count), output._array.dtype)
         part[begin : begin + count].reshape(-1)[:: count + 1] = 1
-        basis.append(wrap(part.reshape((total, *output._array.shape))))
+        basis.append(wrap(part.reshape((total, *output._array.shape))).to(output.device))
         begin += count
     return basis
