@@ -56,3 +56,46 @@ def test_independent_inputs():
         jacobian(lambda x: torch.ones(2), POINT, strict=True)
     with pytest.raises(TypeError, match="must be either a Tensor or a tuple of Tensors"):
         jacobian(lambda x: x, 3.0)
+
+
+# -- all rows at once ------------------------------------------------------------------------------
+
+
+def test_vectorized_jacobian():
+    x, w = torch.tensor([1.0, 2.0, 3.0]), torch.ones(2, 3)
+
+    def f(x, w):
+        return (x * w).sum(0), x.prod(), x.detach() * 2
+
+    looped = jacobian(lambda x, w: tuple(t.clone() for t in f(x, w)), (x, w), strict=False)
+    for options in ({}, {"strategy": "forward-mode"}):
+        found = jacobian(f, (x, w), vectorize=True, **options)
+        for row, expected in zip(found, looped, strict=True):
+            for a, b in zip(row, expected, strict=True):
+                assert torch.equal(a, b)
+
+
+def test_vectorized_hessian():
+    found = hessian(lambda x: (x**3).sum(), torch.tensor([1.0, 2.0]), vectorize=True)
+    assert found.tolist() == [[6.0, 0.0], [0.0, 12.0]]
+    found = hessian(
+        lambda x: x.prod(), torch.tensor([2.0, 3.0]), vectorize=True,
+        outer_jacobian_strategy="forward-mode")
+    assert found.tolist() == [[0.0, 1.0], [1.0, 0.0]]
+
+
+def test_vectorized_and_strict_exclude_each_other():
+    with pytest.raises(RuntimeError, match="`strict=True` and `vectorized=True` are not supported"):
+        jacobian(torch.sin, torch.ones(2), vectorize=True, strict=True)
+
+
+def test_hooks_see_one_row_at_a_time():
+    seen = []
+
+    def f(x):
+        y = x * 2
+        y.register_hook(lambda g: seen.append(g.tolist()))
+        return y + 1
+
+    assert jacobian(f, torch.ones(2)).tolist() == [[2.0, 0.0], [0.0, 2.0]]
+    assert seen == [[1.0, 0.0], [0.0, 1.0]]
