@@ -26,14 +26,13 @@ from collections.abc import Callable, Hashable
 from taper.compiler import machine
 from taper.core.settings import settings
 
-__all__ = ["Builder", "host", "request", "run_aside", "wait_until_idle"]
+__all__ = ["Builder", "request", "run_aside", "wait_until_idle"]
 
 Builder = Callable[[], tuple[str, str]]  # -> (text of a module, name of its function)
 
 _FIRST_CALL = 8  # from this one on a kernel is used
 _LONGEST_WAIT = 0.045  # seconds, for one call
 _MISSING = -1
-_NOTHING = "define void @nothing(i64 %block, i64 %begin, i64 %end) nounwind {\n  ret void\n}\n"
 _TAKES_NO_MORE = None
 
 _addresses: dict[Hashable, int | _Pending | None] = {}  # None: can't be had
@@ -165,13 +164,6 @@ def _waited_for(key: Hashable, pending: _Pending, exact: bool) -> int | None:
 def run_aside(job: Callable[[], None]) -> None:
     """Calls `job` in the thread that compiles: work with LLVM that must not hold anybody up."""
     _compiler.add(job)
-
-
-def host() -> machine.Host | None:
-    """The processor, once it is known: to find out imports llvmlite, which `request` does aside."""
-    if request("the processor", lambda: (_NOTHING, "nothing")) is None:
-        return None
-    return machine.host()
 
 
 def wait_until_idle(timeout: float | None = None) -> bool:

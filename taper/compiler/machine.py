@@ -16,6 +16,7 @@ see `is_available`.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import threading
 from functools import cache
@@ -24,7 +25,7 @@ from typing import Any, NamedTuple
 from taper.compiler.object_cache import ObjectCache
 from taper.core.settings import settings
 
-__all__ = ["Host", "NoNativeCode", "compile_ir", "host", "is_available", "lock"]
+__all__ = ["Host", "NoNativeCode", "compile_ir", "host", "is_available", "lock", "vector_bytes"]
 
 _MOST_KERNELS = 4096
 
@@ -73,19 +74,29 @@ def _llvm() -> Any:
 
 
 @cache
+def vector_bytes() -> int:
+    """The width of vector registers that kernels are written for: 64, 32 or 16.
+
+    NumPy has looked at the processor already; to ask LLVM takes 100 ms.
+    """
+    umath = importlib.import_module("numpy._core._multiarray_umath")
+    found = getattr(umath, "__cpu_features__", {})
+    if all(found.get(name) for name in ("AVX512F", "AVX512VL", "AVX512DQ", "AVX512BW")):
+        return 64
+    if found.get("AVX2") and found.get("FMA3"):
+        return 32
+    return 16  # SSE2, NEON: every 64-bit machine has them
+
+
+@cache
 def host() -> Host:
     """The processor's name, features and vector width."""
     llvm = _llvm()
     features = llvm.get_host_cpu_features()
-    if features.get("avx512f") and features.get("avx512vl") and features.get("avx512dq"):
-        width = 64
-    elif features.get("avx2") and features.get("fma"):
-        width = 32
-    else:  # SSE2, NEON: every 64-bit machine has 16
-        width = 16
     half = bool(features.get("f16c") or features.get("fullfp16") or features.get("neon"))
     return Host(
-        llvm.get_process_triple(), llvm.get_host_cpu_name(), features.flatten(), width, half
+        llvm.get_process_triple(), llvm.get_host_cpu_name(), features.flatten(), vector_bytes(),
+        half,
     )
 
 

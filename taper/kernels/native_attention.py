@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from taper.compiler.background import host
+from taper.compiler.machine import vector_bytes
 from taper.compiler.matrix_products import matrix_tile
 from taper.compiler.tile_code import Tile
 from taper.core.storage import address_of
 from taper.kernels.native import Kernel
+from taper.kernels.native_twin import are_ready
 from taper.runtime.large_arrays import new_array
 
 __all__ = ["attention", "attention_gradient"]
@@ -34,7 +35,7 @@ def _kernel(name: str, *details: Any) -> Kernel:
         from taper.compiler import attention_kernels, machine, matrix_products
 
         module = matrix_products if name == "turn" else attention_kernels
-        return getattr(module, name)(name, machine.host().vector_bytes, *details), name
+        return getattr(module, name)(name, machine.vector_bytes(), *details), name
 
     return Kernel(build, _WORDS[name])
 
@@ -42,15 +43,14 @@ def _kernel(name: str, *details: Any) -> Kernel:
 def _tile_for(mask: Array | None, *arrays: Array) -> Tile | None:
     """The kernels' tile, where there are kernels for these arrays."""
     kind = _KINDS.get(arrays[0].dtype)
-    here = host()
-    if kind is None or here is None or any(a.dtype != arrays[0].dtype for a in arrays):
+    if kind is None or any(a.dtype != arrays[0].dtype for a in arrays):
         return None
     if mask is not None and mask.dtype != arrays[0].dtype:
         return None
     sizes = [a.shape[2] for a in arrays]
     if not all(a.size for a in arrays) or max(sizes) > _LONGEST_ROW:
         return None
-    return matrix_tile(kind, here.vector_bytes)
+    return matrix_tile(kind, vector_bytes())
 
 
 def _dense_rows(array: Array) -> Array:
@@ -106,6 +106,8 @@ def attention(
     if tile is None:
         return None
     kernel = _kernel("forward", tile, mask is not None)
+    if not are_ready(kernel, _kernel("turn", tile)):
+        return None
     address = kernel.address()
     query, key, value = _dense_rows(query), _dense_rows(key), _dense_rows(value)
     panels = _turned(key, tile)
@@ -138,6 +140,8 @@ def attention_gradient(
         return None
     has_mask = mask is not None
     kernels = [_kernel(name, tile, has_mask) for name in ("backward_queries", "backward_keys")]
+    if not are_ready(*kernels, _kernel("turn", tile)):
+        return None
     addresses = [kernel.address() for kernel in kernels]
     grad, query, key, value = (_dense_rows(a) for a in (grad, query, key, value))
     panels = [_turned(a, tile) for a in (key, value, query, grad)]

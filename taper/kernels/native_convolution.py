@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from taper.compiler import machine, matrix_products, outer_products, shifted_products
-from taper.compiler.background import host
+from taper.compiler.machine import vector_bytes
 from taper.compiler.outer_products import outer_tile
 from taper.compiler.shifted_products import dots_tile, product_tile
 from taper.compiler.tile_code import Tile
@@ -22,6 +22,7 @@ from taper.core.storage import address_of
 from taper.kernels.convolution import output_size
 from taper.kernels.flat_layout import Layout, filled, layout_of, lines_of, table, units_of
 from taper.kernels.native import Kernel
+from taper.kernels.native_twin import are_ready
 from taper.runtime.large_arrays import new_array
 
 __all__ = ["convolve", "input_gradient", "weight_gradient"]
@@ -48,16 +49,9 @@ def _kernel(name: str, *details: Any) -> Kernel:
     module, words = _KERNELS[name]
 
     def build() -> tuple[str, str]:
-        return getattr(module, name)(name, machine.host().vector_bytes, *details), name
+        return getattr(module, name)(name, machine.vector_bytes(), *details), name
 
     return Kernel(build, len(words))
-
-
-def _ready(*kernels: Kernel) -> list[tuple[Kernel, int]] | None:
-    """The kernels with their addresses; None unless all are there. Asks for all at once."""
-    found = [(kernel, kernel.address()) for kernel in kernels]
-    return [(kernel, a) for kernel, a in found if a is not None] if all(
-        a is not None for _, a in found) else None
 
 
 def _kind_of(*arrays: Array) -> str | None:
@@ -70,12 +64,17 @@ def _kind_of(*arrays: Array) -> str | None:
 # -- planes ----------------------------------------------------------------------------------------
 
 
+def _spreader(x: Array, layout: Layout, kind: str) -> Kernel:
+    """The kernel that `_spread` runs."""
+    elements, rest = divmod(x.strides[-1] * layout.phases[2], x.itemsize)
+    return _kernel("spread", kind, elements if not rest and 0 < elements <= 4 else 0)
+
+
 def _spread(x: Array, layout: Layout, low: Ints, kind: str) -> Array | None:
     """The planes of x in a layout, with some memory behind that may be read."""
     strides = filled(x.strides[2:], 0)
     step = strides[2] * layout.phases[2]
-    elements, rest = divmod(step, x.itemsize)
-    kernel = _kernel("spread", kind, elements if not rest and 0 < elements <= 4 else 0)
+    kernel = _spreader(x, layout, kind)
     address = kernel.address()
     if address is None:
         return None
@@ -113,6 +112,11 @@ def _span(units: Array, pitch: int) -> tuple[int, int]:
     return int(spans.min()), int(spans.max())
 
 
+def _kernels_of(plan: _Product, itemsize: int) -> tuple[Kernel, Kernel]:
+    """The kernels that `_run_product` runs."""
+    return _kernel("product", plan.tile, plan.pitches[2] != itemsize), _kernel("pack", plan.tile)
+
+
 def _run_product(
     plan: _Product, source: Any, weight: Array, bias: Array | None, result: Array,
     rows: int, groups: int, strides: Any,
@@ -120,11 +124,10 @@ def _run_product(
     """Computes a product for all images. `strides` are the source's (image, group) and the
     weight's (group, row). Tells whether the kernels were there."""
     tile = plan.tile
-    is_stepped = plan.pitches[2] != result.itemsize
-    ready = _ready(_kernel("product", tile, is_stepped), _kernel("pack", tile))
-    if ready is None:
+    kernel, pack = _kernels_of(plan, result.itemsize)
+    address, pack_address = kernel.address(), pack.address()
+    if address is None or pack_address is None:
         return False
-    (kernel, address), (pack, pack_address) = ready
     tiles = -(-rows // tile.rows)
     depth = len(plan.offsets)
     packed = new_array((groups * tiles * tile.rows * depth,), result.dtype,
@@ -214,15 +217,17 @@ def convolve(
 ) -> Array | None:
     """`kernels.convolution.convolve`, or None without a kernel."""
     kind = _kind_of(x, weight)
-    here = host()
-    if kind is None or here is None or weight.ndim > 5:
+    if kind is None or weight.ndim > 5:
         return None
     plan = _forward_plan(
         x.shape[2:], weight.shape, stride, padding, dilation, groups, kind, x.itemsize,
-        here.vector_bytes,
+        vector_bytes(),
     )
     filters, each = weight.shape[:2]
     if not prod(plan.out):
+        return None
+    spreader = [] if plan.layout is None else [_spreader(x, plan.layout, kind)]
+    if not are_ready(*spreader, *_kernels_of(plan.product, x.itemsize)):
         return None
     weight = np.ascontiguousarray(weight)
     if plan.layout is None:
@@ -333,13 +338,15 @@ def input_gradient(
 ) -> Array | None:
     """`kernels.convolution.input_gradient`, or None without a kernel."""
     kind = _kind_of(grad, weight)
-    here = host()
-    if kind is None or here is None or weight.ndim > 5 or not prod(size):
+    if kind is None or weight.ndim > 5 or not prod(size):
         return None
     plan = _backward_plan(
         size, weight.shape, stride, padding, dilation, groups, kind, grad.itemsize,
-        here.vector_bytes,
+        vector_bytes(),
     )
+    if not are_ready(_spreader(grad, plan.layout, kind),
+                     *[k for one in plan.products for k in _kernels_of(one, grad.itemsize)]):
+        return None
     filters, each, *kernel = weight.shape
     weight = np.ascontiguousarray(weight)
     source = _spread(grad, plan.layout, plan.low, kind)
@@ -413,15 +420,18 @@ def weight_gradient(
 ) -> Array | None:
     """`kernels.convolution.weight_gradient`, or None without a kernel."""
     kind = _kind_of(grad, x)
-    here = host()
-    if kind is None or here is None or len(kernel) > 3 or not prod(kernel):
+    if kind is None or len(kernel) > 3 or not prod(kernel):
         return None
     filters, channels = grad.shape[1], x.shape[1]
     each, rows = channels // groups, filters // groups
     plan = _weight_plan(
         x.shape[2:], grad.shape[2:], each, rows, kernel, stride, padding, dilation, kind,
-        x.itemsize, here.vector_bytes,
+        x.itemsize, vector_bytes(),
     )
+    spreader = [] if plan.layout is None else [_spreader(x, plan.layout, kind)]
+    names = ("outer", "turn") if plan.is_outer else ("dots",)
+    if not are_ready(*spreader, *[_kernel(name, plan.tile) for name in names]):
+        return None
     if plan.layout is None:
         source: Array | None = np.ascontiguousarray(x)
         plane = prod(x.shape[2:])
@@ -459,10 +469,10 @@ def _run_outer(
     plan: _WeightPlan, grad: Array, source: Array, result: Array, groups: int, source_group: int
 ) -> bool:
     tile = plan.tile
-    ready = _ready(_kernel("outer", tile), _kernel("turn", tile))
-    if ready is None:
+    kernel, turn = _kernel("outer", tile), _kernel("turn", tile)
+    address, turn_address = kernel.address(), turn.address()
+    if address is None or turn_address is None:
         return False
-    (kernel, address), (turn, turn_address) = ready
     batch, filters = grad.shape[:2]
     rows, depth, space = filters // groups, len(plan.offsets), prod(grad.shape[2:])
     width = tile.lanes * tile.vectors

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from taper.compiler import machine
-from taper.compiler.background import host
+from taper.compiler.machine import vector_bytes
 from taper.compiler.small_systems import MOST_SIDES, MOST_UNKNOWNS, SYSTEMS_WORDS, systems
 from taper.compiler.tile_code import SIZE
 from taper.core.storage import address_of
@@ -25,7 +25,7 @@ _GRAIN = 1 << 15  # multiplications that are worth a thread of their own
 @cache
 def _kernel(kind: str, n: int, m: int) -> Kernel:
     def build() -> tuple[str, str]:
-        return systems("systems", machine.host().vector_bytes, kind, n, m), "systems"
+        return systems("systems", machine.vector_bytes(), kind, n, m), "systems"
 
     return Kernel(build, len(SYSTEMS_WORDS))
 
@@ -37,9 +37,8 @@ def solve(a: Array, b: Array) -> Array | None:
     """
     kind = _KINDS.get(a.dtype)
     *batch, n, m = b.shape
-    here = host()
     if (
-        kind is None or here is None or a.dtype != b.dtype or a.shape != (*batch, n, n)
+        kind is None or a.dtype != b.dtype or a.shape != (*batch, n, n)
         or n > MOST_UNKNOWNS or m > MOST_SIDES
     ):
         return None
@@ -50,7 +49,7 @@ def solve(a: Array, b: Array) -> Array | None:
     a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
     result = np.empty(b.shape, b.dtype)
     count = b.size // (n * m)
-    lanes = here.vector_bytes // SIZE[kind]
+    lanes = vector_bytes() // SIZE[kind]
     tasks = -(-count // lanes)
     singular = np.empty(tasks, np.int64)
     kernel.run(address, (

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from taper.compiler.background import host
+from taper.compiler.machine import vector_bytes
 from taper.compiler.matrix_products import (
     MULTIPLY_WORDS,
     PANELS_WORDS,
@@ -20,6 +20,7 @@ from taper.compiler.matrix_products import (
 )
 from taper.core.storage import address_of
 from taper.kernels.native import Kernel
+from taper.kernels.native_twin import are_ready
 from taper.runtime.blas import NO_TRANSPOSE, TRANSPOSE, find_blas
 from taper.runtime.large_arrays import new_array
 
@@ -43,7 +44,7 @@ def _kernel(name: str, *details: Any) -> Kernel:
     def build() -> tuple[str, str]:
         from taper.compiler import machine, matrix_products
 
-        return getattr(matrix_products, name)(name, machine.host().vector_bytes, *details), name
+        return getattr(matrix_products, name)(name, machine.vector_bytes(), *details), name
 
     return Kernel(build, len(words))
 
@@ -74,15 +75,16 @@ _MOST_PLANS = 512
 def _made(a: Array, b: Array) -> _Plan | None:
     """A new plan, once there are kernels; kept under the factors' layouts."""
     kind = _KINDS.get(a.dtype)
-    here = host()
-    if kind is None or here is None or here.vector_bytes < 32:
+    if kind is None or vector_bytes() < 32:
         return None
     item, (rows, depth), columns = a.itemsize, a.shape, b.shape[1]
     # Whether neighbours in memory are neighbours in k.
     a_along, b_along = a.strides[1] == item, b.strides[0] == item
     a_stride, b_stride = a.strides[0 if a_along else 1], b.strides[1 if b_along else 0]
-    tile = matrix_tile(kind, here.vector_bytes)
+    tile = matrix_tile(kind, vector_bytes())
     panels, multiply = _kernel("panels", tile, a_along, b_along), _kernel("multiply", tile)
+    if not are_ready(panels, multiply):
+        return None
     addresses = panels.address(), multiply.address()
     if addresses[0] is None or addresses[1] is None:
         return None

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.compiler.background import host
+from taper.compiler.machine import vector_bytes
 from taper.compiler.matrix_products import PANELS_WORDS
 from taper.compiler.recurrent_kernels import (
     BACKWARD_WORDS,
@@ -24,6 +24,7 @@ from taper.compiler.tile_code import Tile
 from taper.core.storage import address_of
 from taper.kernels.matrix_product import affine, multiply
 from taper.kernels.native import Kernel
+from taper.kernels.native_twin import are_ready
 from taper.runtime.large_arrays import new_array
 
 __all__ = ["gru", "gru_gradient", "lstm", "lstm_gradient"]
@@ -44,7 +45,7 @@ def _kernel(name: str, *details: Any) -> Kernel:
         from taper.compiler import machine, matrix_products, recurrent_kernels
 
         module = matrix_products if name == "panels" else recurrent_kernels
-        return getattr(module, name)(name, machine.host().vector_bytes, *details), name
+        return getattr(module, name)(name, machine.vector_bytes(), *details), name
 
     return Kernel(build, len(words))
 
@@ -56,13 +57,12 @@ def _tile_for(gates: int, *arrays: Array | None) -> Tile | None:
     """The kernels' tile, where there are kernels for these arrays."""
     first: Any = arrays[0]
     kind = _KINDS.get(first.dtype)
-    here = host()
-    if kind is None or here is None:
+    if kind is None:
         return None
     for a in arrays:
         if a is not None and (a.dtype is not first.dtype or not a.size):
             return None
-    return _tile(kind, here.vector_bytes, gates)
+    return _tile(kind, vector_bytes(), gates)
 
 
 @lru_cache(maxsize=256)
@@ -152,8 +152,7 @@ def lstm(
     if tile is None or w_hh.shape[1] != hidden.shape[1]:
         return None
     bias = b_ih if b_hh is None else b_hh if b_ih is None else b_ih + b_hh
-    kernel = _kernel("forward", tile)
-    if kernel.address() is None or _kernel("gate_panels", tile).address() is None:
+    if not are_ready(_kernel("forward", tile), _kernel("gate_panels", tile)):
         return None
     gates = _projected(data, w_ih, bias)
     hidden, cell = hidden.copy("C"), cell.copy("C")
@@ -172,8 +171,7 @@ def gru(
     tile = _tile_for(3, data, hidden, w_ih, w_hh, b_ih, b_hh)
     if tile is None or w_hh.shape[1] != hidden.shape[1]:
         return None
-    kernel = _kernel("forward", tile)
-    if kernel.address() is None or _kernel("gate_panels", tile).address() is None:
+    if not are_ready(_kernel("forward", tile), _kernel("gate_panels", tile)):
         return None
     gates = _projected(data, w_ih, b_ih)
     hidden = hidden.copy("C")
@@ -191,6 +189,8 @@ def _run_backward(
 ) -> tuple[Array, Array] | None:
     """The gradients of the gates, as the inputs and as the states share in them."""
     kernel = _kernel("backward", tile)
+    if not are_ready(kernel, _kernel("panels", tile, False, False)):
+        return None
     address = kernel.address()
     packed = _packed_straight(weight, tile)
     if address is None or packed is None:

@@ -11,13 +11,14 @@ then computes, as it does for everything small, and it says what the result must
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
 from taper.core.settings import settings
 
-__all__ = ["with_native"]
+__all__ = ["are_ready", "with_native"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,3 +43,19 @@ def with_native(module: str, is_large: Callable[..., bool]) -> Callable[[F], F]:
         return choose  # type: ignore[return-value]
 
     return decorate
+
+
+_WAITED = 0.02  # seconds; who has waited that long for a kernel waits for no other
+
+
+def are_ready(*kernels: Any) -> bool:
+    """Whether kernels that are needed together are all there. Asks for all of them at once, and
+    waits no longer than for one."""
+    begin = time.perf_counter()
+    found = True
+    for kernel in kernels:
+        if kernel.address() is None:
+            found = False
+            if time.perf_counter() - begin > _WAITED:
+                break
+    return found
