@@ -12,6 +12,8 @@ import pytest
 import taper
 from taper.compiler import machine
 from taper.core.settings import settings
+from taper.kernels import native_box_muller
+from taper.kernels.box_muller import box_muller
 from taper.kernels.native import Elementwise
 from taper.kernels.strided_walks import merged_dims
 from taper.runtime import large_arrays
@@ -198,6 +200,14 @@ def test_numpy_alone_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     native = taper.where(x > 0, x * y, x - y).clamp(-1, 1)
     monkeypatch.setattr(settings, "_native", "off")
     assert taper.equal(native, taper.where(x > 0, x * y, x - y).clamp(-1, 1))
+
+
+def test_normal_numbers_are_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = random.integers(0, 2**32, 1 << 18, np.uint32)
+    draws[:2] = 0, 0xFFFFFF
+    found = native_box_muller.box_muller(draws)
+    monkeypatch.setattr(settings, "_native", "off")
+    np.testing.assert_array_equal(found, box_muller(draws))
 
 
 # -- memory of large results -----------------------------------------------------------------------
