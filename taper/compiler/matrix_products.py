@@ -134,16 +134,19 @@ class Packer:
         last = text.integer("sub", count, 1)
         whole = text.integer("and", self.depth, -code.lanes)
 
+        held = min(code.lanes, width)
+        full = None if held == code.lanes else code.first(str(held))
+
         def square(k: str, _: list[str], left: str | None = None) -> list[str]:
             mask = None if left is None else code.first(left)
-            for start in range(0, width, code.lanes):
+
+            def turn(start: str, _: list[str]) -> list[str]:
                 rows = []
-                held = min(code.lanes, width - start)
-                full = None if held == code.lanes else code.first(str(held))
-                for i in range(start, start + code.lanes):
-                    row = plus(text, source, (text.least(str(i), last), self.stride))
+                for i in range(code.lanes):
+                    number = text.integer("add", start, i)
+                    row = plus(text, source, (text.least(number, last), self.stride))
                     value = code.load(text.offset(row, k, code.size), code.kind, mask)
-                    there = text.value(f"icmp slt i64 {i}, {count}")
+                    there = text.value(f"icmp slt i64 {number}, {count}")
                     rows.append(text.value(f"select i1 {there}, {code.vector} {value}, "
                                            f"{code.vector} zeroinitializer"))
                 for j, column in enumerate(code.turned(rows)):
@@ -155,6 +158,9 @@ class Packer:
                         code.store(column, to, code.kind, code.first(count_here))
                     else:
                         code.store(column, to, code.kind, full)
+                return []
+
+            text.loop(0, width, code.lanes, [], turn)
             return []
 
         text.loop(0, whole, code.lanes, [], square)
