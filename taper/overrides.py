@@ -45,6 +45,15 @@ def handle_torch_function(
     """
     overriding = [a for a in relevant_args if has_override(a)]
     types = tuple(type(a) for a in overriding)
+    stack = mode_stack.get()
+    if stack:
+        token = mode_stack.set(stack[:-1])
+        try:
+            result = stack[-1].__torch_function__(public_api, types, args, kwargs)
+        finally:
+            mode_stack.reset(token)
+        if result is not NotImplemented:
+            return result
     for a in overriding:
         result = type(a).__torch_function__(public_api, types, args, kwargs)
         if result is not NotImplemented:

@@ -37,6 +37,7 @@ FLOORS = (
     ("autograd.functional", "autograd.forward_gradient_check", "autograd.gradient_check",
      "func", "masked.masked_tensor"),
     ("amp", "cpu", "cuda", "data", "distributed", "distributions", "nn", "optim", "utils"),
+    ("autograd.profiler", "profiler"),
     ("compilation", "serialization", "interop", "testing", "viewer", "cli"),
 )  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -48,16 +48,30 @@ class Observed:
     Attributes:
         leaves: leaves have hooks, which are called in PyTorch's order.
         passes: hooks want to know which pass they run in, see `current_walk`.
+        around: ``around(node, run)`` stands in for each node's backward and returns ``run()``.
     """
 
-    __slots__ = ("leaves", "passes")
+    __slots__ = ("around", "leaves", "passes")
 
     def __init__(self) -> None:
+        self.around: Callable[[Node, Callable[[], Any]], Any] | None = None
         self.leaves = False
         self.passes = False
 
 
 observed = Observed()
+
+
+def watched_backward(node: Node, grad: Any) -> Any:
+    """A node's backward while anomalies are looked for, or somebody stands around it."""
+    run = checked_backward if anomaly.enabled else backward_of
+    if observed.around is None:
+        return run(node, grad)
+    return observed.around(node, lambda: run(node, grad))
+
+
+def backward_of(node: Node, grad: Any) -> Any:
+    return node.backward(grad)
 
 
 def checked_backward(node: Node, grad: Any) -> Any:
@@ -181,7 +195,8 @@ class Walk:
         of an edge, leaves and nodes with one output, are served here, others by `deliver`."""
         heap, nodes, gradients, leaves = self.heap, self.nodes, self.gradients, self.leaves
         retain_graph, captures, needed = self.retain_graph, self.captures, self.needed
-        watched, awaited = anomaly.enabled, self.awaited
+        watched = anomaly.enabled or observed.around is not None
+        awaited = self.awaited
         while heap:
             sequence = heappop(heap)
             node = nodes.pop(sequence)
@@ -191,7 +206,7 @@ class Walk:
                 continue
             if extras is not None:
                 grad = call_hooks_before(node, grad)
-            grads = node.backward(grad) if not watched else checked_backward(node, grad)
+            grads = node.backward(grad) if not watched else watched_backward(node, grad)
             if extras is not None and extras.hooks:
                 grads = call_hooks_after(node, grads, grad)
             if node.adjust is not None:

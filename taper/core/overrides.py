@@ -61,7 +61,8 @@ def has_override(value: Any) -> bool:
 
 def has_torch_function(relevant_args: Iterable[Any]) -> bool:
     """Returns whether one of the arguments, or a mode, wants to see operator calls."""
-    return bool(mode_stack.get()) or any(has_override(a) for a in relevant_args)
+    modes = any(not getattr(mode, "only_watches", False) for mode in mode_stack.get())
+    return modes or any(has_override(a) for a in relevant_args)
 
 
 def _disabled_handler(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -94,7 +95,7 @@ def intercept(
     args, named = _split_keyword_only(function, names, args)
     kwargs = {**named, **keywords} if out is None else {**named, **keywords, "out": out}
     types = tuple(type(o) for o in overriding)
-    given = _without_trailing_defaults(args)
+    given = _without_trailing_defaults(function, args)
     if stack:
         token = mode_stack.set(stack[:-1])
         try:
@@ -138,9 +139,11 @@ def _split_keyword_only(
 _VARIADIC = 4  # the flag of code with *args
 
 
-def _without_trailing_defaults(args: tuple[Any, ...]) -> tuple[Any, ...]:
+def _without_trailing_defaults(function: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    code = getattr(function, "__code__", None)
+    required = 1 if code is None else code.co_argcount - len(function.__defaults__ or ())
     end = len(args)
-    while end > 1 and (args[end - 1] is None or args[end - 1] is False):
+    while end > max(required, 1) and (args[end - 1] is None or args[end - 1] is False):
         end -= 1
     return args[:end]
 

@@ -28,6 +28,7 @@ MODULE_NAMES: dict[str, str] = {
     # What torch calls otherwise, or keeps elsewhere. Whatever lies below moves along.
     "torch.torch_version": "taper.version",
     "torch.autograd.gradcheck": "taper.autograd.gradient_check",
+    "torch.autograd.profiler_util": "taper.profiler.events",
 }
 
 
