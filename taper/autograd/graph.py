@@ -19,6 +19,9 @@ __all__ = [
 ]
 
 
+engine.observed.passes = True  # for multi-grad hooks
+
+
 def get_gradient_edge(tensor: Tensor) -> GradientEdge:
     """Returns where the gradient of `tensor` arrives: `backward` and `grad` take it in its place.
 
@@ -80,7 +83,6 @@ def register_multi_grad_hook(
     assert all(t.requires_grad for t in tensors), "Expected gradient function to be set"
     watched = list(tensors)
     owner = object()
-    engine.observed.passes = True
 
     def make(index: int) -> Callable[[Tensor], None]:
         def hook(grad: Tensor) -> None:
