@@ -190,12 +190,16 @@ def tensor_new(cls: type, *args: Any, device: Any = None, **named: Any) -> Tenso
         made = args[0].detach()
     else:
         made = legacy_tensor(get_default_dtype(), args, device)
-    return made if cls is Tensor else slow.overrides.as_subclass(made, cls)
+    if cls is Tensor:
+        return made
+    _refuse_dispatch(cls)
+    return slow.overrides.as_subclass(made, cls)
 
 
 @staticmethod
 def make_subclass(cls: type, data: Tensor, require_grad: bool = False, **ignored: Any) -> Tensor:
     """A tensor of class `cls` over the memory of `data`: ``Tensor._make_subclass``."""
+    _refuse_dispatch(cls)
     made = data.detach()
     found = slow.overrides.as_subclass(made, cls)
     found._edge = LEAF if require_grad else None
@@ -207,7 +211,17 @@ def as_subclass(self: Tensor, cls: type) -> Tensor:
     """Returns the same data and history as an instance of `cls`, a subclass of Tensor."""
     if not (isinstance(cls, type) and issubclass(cls, Tensor)):
         raise TypeError(f"cls must be a type (got {type(cls).__name__})")
+    _refuse_dispatch(cls)
     return slow.overrides.as_subclass(self, cls)
+
+
+def _refuse_dispatch(cls: type) -> None:
+    if hasattr(cls, "__torch_dispatch__"):
+        raise NotImplementedError(
+            f"{cls.__name__}.__torch_dispatch__ would never be called: taper dispatches on classes "
+            "above the tape only. Give the class a __torch_function__, or use a TorchDispatchMode "
+            "(torch.utils._python_dispatch), which sees operators below the tape"
+        )
 
 
 Tensor.__new__ = tensor_new

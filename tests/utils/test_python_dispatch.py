@@ -55,3 +55,15 @@ def test_what_derivatives_need_besides_cant_be_replaced():
 def test_wrapper_subclasses_are_refused():
     with pytest.raises(NotImplementedError, match="__torch_function__"):
         torch.Tensor._make_wrapper_subclass(torch.Tensor, (2,))
+
+
+def test_classes_with_a_dispatch_of_their_own_are_refused():
+    class Dispatching(torch.Tensor):
+        @classmethod
+        def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+            raise AssertionError
+
+    for make in (lambda: torch.ones(2).as_subclass(Dispatching), lambda: Dispatching([1.0]),
+                 lambda: torch.Tensor._make_subclass(Dispatching, torch.ones(2))):
+        with pytest.raises(NotImplementedError, match="Give the class a __torch_function__"):
+            make()
