@@ -42,7 +42,8 @@ class Advanced:
         self.arrays = arrays
         self.index = tuple([slice(None) if a is None else a for a in arrays])
         self.versions = [
-            (t, 0 if t._storage is None else t._storage.version) for t in tensors
+            (t, 0 if t._storage is None else t._storage.version)
+            for t in tensors if not t._inference  # those have no version
         ]
 
     def at_zero(self) -> Advanced:

@@ -13,6 +13,7 @@ import numpy as np
 
 from taper.core.errors import normalize_dim
 from taper.core.tensor import Tensor
+from taper.kernels.memory_order import in_rows
 from taper.ops.arithmetic import conj
 from taper.ops.conditional import where
 from taper.ops.constants import F32, constant
@@ -327,7 +328,7 @@ def logsigmoid(input: Tensor) -> Tensor:
         >>> torch.nn.functional.logsigmoid(torch.tensor([0.]))
         tensor([-0.6931])
     """
-    return np.negative(np.logaddexp(np.negative(input), constant(0, input.dtype)))
+    return in_rows(np.negative(np.logaddexp(np.negative(input), constant(0, input.dtype))))
 
 
 @logsigmoid.derivative("input")

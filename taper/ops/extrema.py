@@ -10,6 +10,7 @@ from taper.core.dtype import BOOL, COMPLEX
 from taper.core.errors import normalize_dim
 from taper.core.tensor import Tensor
 from taper.kernels.lanes import pick_one
+from taper.kernels.memory_order import in_rows
 from taper.ops.declare import OPERATORS, Operator, composite, operator
 from taper.ops.out_argument import matching_dtype, same_dtype
 from taper.ops.reduction import axes_of, unsqueeze_reduced
@@ -38,8 +39,8 @@ def _largest_over(ufunc: Any, name: str, input: Any, dim: Any, keepdim: bool) ->
         # NumPy's reduction along short rows is slower than finding the position in each.
         position = input.argmax(axis) if ufunc is np.maximum else input.argmin(axis)
         result = pick_one(input, axis, position)
-        return result[..., None] if keepdim else result
-    return ufunc.reduce(input, axis, None, None, keepdim)
+        return in_rows(result[..., None] if keepdim else result)
+    return in_rows(ufunc.reduce(input, axis, None, None, keepdim))
 
 
 def _shared_among_equals(
@@ -121,8 +122,8 @@ def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> 
             )
         _require_elements(input, dim, "aminmax")
     axis = None if dim is None else normalize_dim(dim, input.ndim)
-    return (np.minimum.reduce(input, axis, None, None, keepdim),
-            np.maximum.reduce(input, axis, None, None, keepdim))
+    return (in_rows(np.minimum.reduce(input, axis, None, None, keepdim)),
+            in_rows(np.maximum.reduce(input, axis, None, None, keepdim)))
 
 
 @aminmax.derivative("input")

@@ -11,6 +11,7 @@ from taper.core.dtype import from_numpy_dtype
 from taper.core.errors import broadcast_error
 from taper.core.promotion import cpp_type_name, scalar_type_name
 from taper.core.tensor import Tensor
+from taper.kernels.memory_order import in_rows
 from taper.ops.declare import OPERATORS, composite, operator
 from taper.ops.out_argument import set_apart
 from taper.ops.reduction import sum_to
@@ -36,7 +37,7 @@ def _fill(input: Any, mask: Any, value: Any) -> Any:
         np.putmask(result, mask, value)
         return result
     _require_broadcastable(mask, input)
-    return np.where(mask, as_element(value, input.dtype), input)
+    return in_rows(np.where(mask, as_element(value, input.dtype), input))
 
 
 def _require_broadcastable(mask: Any, input: Any) -> None:

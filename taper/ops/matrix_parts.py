@@ -9,6 +9,7 @@ import numpy as np
 from taper.core.dtype import int64
 from taper.core.errors import normalize_dim
 from taper.core.tensor import Tensor
+from taper.kernels.memory_order import in_rows
 from taper.ops.declare import composite, operator
 from taper.ops.diagonal import diagonal, diagonal_backward
 from taper.ops.options import finish, read_options, uninitialized
@@ -37,7 +38,9 @@ def tril(input: Tensor, diagonal: int = 0) -> Tensor:
                 [1., 1.]])
     """
     _check_matrix("tril", input)
-    return np.where(_triangle_mask(input.shape, diagonal), input, input.dtype.type(0))
+    return in_rows(
+        np.where(_triangle_mask(input.shape, diagonal), input, input.dtype.type(0))
+    )
 
 
 @tril.derivative("input")
@@ -57,7 +60,9 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
                 [0., 1.]])
     """
     _check_matrix("triu", input)
-    return np.where(_triangle_mask(input.shape, diagonal - 1), input.dtype.type(0), input)
+    return in_rows(
+        np.where(_triangle_mask(input.shape, diagonal - 1), input.dtype.type(0), input)
+    )
 
 
 @triu.derivative("input")

@@ -11,6 +11,7 @@ from taper.core.dtype import BOOL, FLOATING, as_dtype, from_numpy_dtype
 from taper.core.errors import normalize_dim
 from taper.core.promotion import promote_types, scalar_type_name
 from taper.core.tensor import Tensor
+from taper.kernels.memory_order import in_rows
 from taper.kernels.summation import sum_of_squares, sum_over
 from taper.ops.declare import OPERATORS, composite, operator
 from taper.ops.recomputation import gradients_by_running
@@ -141,7 +142,7 @@ def vector_norm(
         _require_identity(x, ord, axis)
     if x.ndim == 0:
         return norm_over(x.reshape(1), ord, None, False)
-    return norm_over(x, ord, axis, keepdim)
+    return in_rows(norm_over(x, ord, axis, keepdim))
 
 
 @vector_norm.derivative("x")

@@ -17,6 +17,7 @@ from taper.core.dtype import REDUCED_FLOATS, from_numpy_dtype, get_default_dtype
 from taper.core.promotion import dtype_of_number, number_as, result_dtype, to_inexact
 from taper.core.state import active
 from taper.core.tensor import Parameter, Tensor, wrap
+from taper.kernels.memory_order import cast_in_order
 from taper.ops.declare import Operator
 from taper.ops.native_forward import LARGE
 from taper.ops.signature import TENSOR, Signature
@@ -72,7 +73,7 @@ def promoted_call(op: Operator, signature: Signature, args: tuple[Any, ...]) -> 
             if value._array.dtype is not target:
                 return None
         elif value._array.dtype is not target:
-            cast[position] = wrap(value._array.astype(target))
+            cast[position] = wrap(cast_in_order(value._array, target))
     if history:
         if back is not None or not keeps_numbers:
             return None

@@ -9,6 +9,7 @@ import numpy as np
 from taper.core.errors import normalize_dim, normalize_dims
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor, wrap
+from taper.kernels.memory_order import in_rows
 from taper.ops.declare import composite, method, operator
 from taper.ops.sizes import as_sizes
 
@@ -159,7 +160,8 @@ def flip(input: Tensor, dims: Any) -> Tensor:
     dims = normalize_dims(dims if isinstance(dims, (tuple, list)) else (dims,), input.ndim)
     back = slice(None, None, -1)
     index = tuple([back if d in dims else _ALL for d in range(input.ndim)])
-    return input[(*index, ...)].copy("K")
+    # NumPy would put the dims of expanded tensors into another order.
+    return input[(*index, ...)].copy("C" if 0 in input.strides else "K")
 
 
 @flip.derivative("input")
@@ -231,7 +233,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = ()) -> Tensor:
     result = input
     for shift, d in zip(shifts, dims, strict=True):
         result = _rolled(result, shift, normalize_dim(d, input.ndim))
-    return result
+    return in_rows(result)
 
 
 def _rolled(array: Any, shift: int, dim: int) -> Any:

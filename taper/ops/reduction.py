@@ -17,6 +17,7 @@ from taper.core.dtype import FLOATING, INTEGER, as_dtype, int64
 from taper.core.errors import normalize_dim, normalize_dims
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
+from taper.kernels.memory_order import in_rows
 from taper.kernels.summation import as_divisor, multiply_rows, small_total, sum_over
 from taper.ops.declare import OPERATORS, composite, operator
 from taper.ops.out_argument import dtype_of_inexact_out, dtype_of_out
@@ -82,8 +83,9 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
     if kind == "b":
         if axis is None and not keepdim:
             return np.count_nonzero(input)
-        return np.add.reduce(input, axis, _I64, None, keepdim)
-    return sum_over(input, axis, keepdim)
+        return in_rows(np.add.reduce(input, axis, _I64, None, keepdim))
+    total = sum_over(input, axis, keepdim)
+    return in_rows(total) if input.ndim > 2 else total
 
 
 @sum.derivative("input")
@@ -161,7 +163,8 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     if axis is None and not keepdim:
         return sum_over(input) / input.size
     n = count_over(input.shape, axis)
-    return np.divide(sum_over(input, axis, keepdim), as_divisor(n, input.dtype))
+    total = sum_over(input, axis, keepdim)
+    return np.divide(in_rows(total) if input.ndim > 2 else total, as_divisor(n, input.dtype))
 
 
 @mean.derivative("input")
@@ -195,8 +198,8 @@ def prod(
     axis = normalize_dim(dim, input.ndim)
     if axis == input.ndim - 1:
         result = multiply_rows(input)
-        return result[..., None] if keepdim else result
-    return np.multiply.reduce(input, axis, None, None, keepdim)
+        return in_rows(result[..., None] if keepdim else result)
+    return in_rows(np.multiply.reduce(input, axis, None, None, keepdim))
 
 
 @prod.derivative("input")
@@ -245,9 +248,9 @@ def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any 
         if type(input) is np.ndarray and input.ndim:
             total = sum_over(input, axis, keepdim)
             if not np.isnan(total).any():
-                return total
+                return in_rows(total)
         input = np.where(np.isnan(input), np.zeros_like(input, shape=()), input)
-    return sum_over(input, axis if input.ndim else None, keepdim)
+    return in_rows(sum_over(input, axis if input.ndim else None, keepdim))
 
 
 @nansum.derivative("input")
@@ -302,7 +305,7 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     # Finite, so that inf - inf does not come up: exp(inf - m) is inf, exp(-inf + m) is 0.
     low, high = _LIMITS[largest.dtype]
     largest = np.minimum(np.maximum(largest, low), high)
-    result = np.log(sum_over(np.exp(input - largest), axis, keepdim))
+    result = np.log(in_rows(sum_over(np.exp(input - largest), axis, keepdim)))
     return result + (largest if keepdim else largest.reshape(np.shape(result)))
 
 
@@ -336,7 +339,7 @@ def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     ):
         flat = input.ravel()
         return flat[flat.argmax()]
-    return _truth(np.logical_or.reduce(input, axis, None, None, keepdim), input)
+    return _truth(in_rows(np.logical_or.reduce(input, axis, None, None, keepdim)), input)
 
 
 def _truth_axes(dim: Any, ndim: int) -> Any:
@@ -364,7 +367,7 @@ def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     ):
         flat = input.ravel()
         return flat[flat.argmin()]
-    return _truth(np.logical_and.reduce(input, axis, None, None, keepdim), input)
+    return _truth(in_rows(np.logical_and.reduce(input, axis, None, None, keepdim)), input)
 
 
 @operator(method=True, differentiable=False)
@@ -379,7 +382,7 @@ def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
     axis = axes_of(dim, input.ndim)
     if axis is None or input.ndim == 0:
         return np.count_nonzero(input)
-    return np.add.reduce(input != 0, axis, _I64)
+    return in_rows(np.add.reduce(input != 0, axis, _I64))
 
 
 # -- back to the shape before broadcasting ----------------------------------------

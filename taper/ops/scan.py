@@ -10,6 +10,7 @@ from taper.core.dtype import INTEGER, as_dtype, bfloat16, int64
 from taper.core.errors import normalize_dim
 from taper.core.state import active, is_recording
 from taper.core.tensor import Tensor
+from taper.kernels.memory_order import in_rows
 from taper.ops.argument_checks import values_known
 from taper.ops.declare import OPERATORS, operator
 from taper.ops.out_argument import dtype_of_out
@@ -122,14 +123,14 @@ def _running_extremum(ufunc: Any, input: Any, dim: int) -> Any:
     axis = normalize_dim(dim, input.ndim)
     if input.ndim == 0:
         return input.copy(), np.zeros_like(input, dtype=np.int64)
-    values = ufunc.accumulate(input, axis)
+    values = in_rows(ufunc.accumulate(input, axis))
     hit = values == input
     if input.dtype.kind not in "biu":
         hit = hit | np.isnan(input)
     shape = [1] * input.ndim
     shape[axis] = input.shape[axis]
     places = np.where(hit, np.arange(input.shape[axis]).reshape(shape), 0)
-    return values, np.maximum.accumulate(places, axis)
+    return values, in_rows(np.maximum.accumulate(places, axis))
 
 
 @operator(
@@ -196,7 +197,7 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     if input.ndim == 0 or input.size == 0:
         return input.copy()
     if input.dtype.kind != "c":
-        return np.logaddexp.accumulate(input, axis)
+        return in_rows(np.logaddexp.accumulate(input, axis))
     result = input.copy()
     lanes = np.moveaxis(result, axis, 0)
     for i in range(1, len(lanes)):

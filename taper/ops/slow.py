@@ -31,6 +31,7 @@ from taper.core.promotion import (
 from taper.core.state import around_forwards, autocasting, is_inference, is_recording
 from taper.core.storage import inference_storage, new_storage
 from taper.core.tensor import LEAF, Tensor, wrap
+from taper.kernels.memory_order import cast_in_order
 from taper.ops.argument_checks import (
     NUMBERS,
     check_devices,
@@ -311,7 +312,7 @@ def cast(array: Any, target: dtype) -> Any:
         return array
     if array.dtype.kind == "c" and numpy_dtype.kind != "c":
         array = array.real
-    return array.astype(numpy_dtype)
+    return cast_in_order(array, numpy_dtype)
 
 
 def _to_arrays(p: Any, value: Any, target: dtype | None, upcast: bool) -> Any:
@@ -344,7 +345,7 @@ def _upcast(signature: Signature, arrays: dict[str, Any]) -> Any:
                 arrays[p.name] = [a.astype(_WIDE) if a.dtype in _REDUCED else a for a in value]
         elif value.dtype in _REDUCED:
             back = value.dtype
-            arrays[p.name] = value.astype(_WIDE)
+            arrays[p.name] = cast_in_order(value, _WIDE)
     return back
 
 

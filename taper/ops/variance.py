@@ -10,6 +10,7 @@ import numpy as np
 
 from taper.core.dtype import FLOATING
 from taper.core.tensor import Tensor
+from taper.kernels.memory_order import in_rows
 from taper.kernels.summation import as_divisor, sum_of_squares, sum_over
 from taper.ops.declare import operator
 from taper.ops.reduction import axes_of, count_over, unsqueeze_reduced
@@ -66,7 +67,7 @@ def _spread(name: str, input: Any, dim: Any, correction: Any, keepdim: bool) -> 
         total = sum_over(off.real * off.real + off.imag * off.imag, axis, keep)
     else:
         total = sum_of_squares(off, axis, keep)
-    variance = np.divide(total, as_divisor(max(n - correction, 0), real))
+    variance = np.divide(in_rows(total), as_divisor(max(n - correction, 0), real))
     return variance if shape else variance.reshape(()), mean
 
 
