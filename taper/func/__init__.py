@@ -1,4 +1,7 @@
-"""Transforms of functions: derivatives, vectorization, and modules as functions (torch.func)."""
+"""Transforms of functions: derivatives, vectorization, and modules as functions (torch.func).
+
+`torch.func.second_order` is a toolbox of taper's own, on top of them.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "second_order":
+        return importlib.import_module("taper.func.second_order")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'torch.func' has no attribute '{name}'")
     value = getattr(importlib.import_module(_HOME_OF[name]), name)
@@ -30,4 +35,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__]
+    return [*__all__, "second_order"]
