@@ -19,19 +19,16 @@ import taper
 from taper import Tensor
 from taper.autograd import Function
 from taper.core.overrides import DisableTorchFunctionSubclass, as_subclass
+from taper.ops.declare import OPERATORS
 
 __all__ = ["MaskedTensor", "as_masked_tensor", "is_masked_tensor", "masked_tensor"]
 
-ELEMENTWISE = frozenset("""
-    abs absolute acos arccos acosh arccosh add arctan2 angle asin arcsin asinh arcsinh atan arctan
-    atan2 atanh arctanh bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift
-    bitwise_xor ceil clamp clip conj_physical contiguous copysign cos cosh deg2rad detach digamma
-    div divide double eq equal erf erfc erfinv exp exp2 expm1 fix float float_power floor
-    floor_divide fmax fmin fmod frac ge greater greater_equal gt half hypot isfinite isinf isnan
-    ldexp le less less_equal lgamma log log10 log1p log2 logaddexp logaddexp2 logical_not logit lt
-    i0 maximum minimum mul multiply nan_to_num ne neg negative nextafter not_equal polygamma
-    positive pow rad2deg reciprocal relu remainder round rsqrt rsub sgn sigmoid sign signbit sin
-    sinc sinh sqrt square sub subtract tan tanh to true_divide trunc type type_as
+# Operators that say so themselves, and those that can't: composites, or computed otherwise.
+ELEMENTWISE = frozenset([op.name for op in OPERATORS.values() if op.elementwise] + """
+    angle bitwise_left_shift bitwise_right_shift clamp clamp_between clamp_tensors conj_physical
+    conjugate contiguous detach digamma div divide_floor divide_into divide_trunc double erfinv
+    float float_power floor_divide fmod frac half i0 ldexp left_shift_of lgamma polygamma positive pow power_of
+    remainder right_shift_of round rsub sgn sign signbit sinc to type type_as where
     """.split())
 MOVING = frozenset("""
     __getitem__ broadcast_to cat chunk clone concat concatenate diagonal expand expand_as flatten
@@ -149,7 +146,7 @@ class MaskedTensor(Tensor):
         if name in MOVING:
             of_mask = _mapped(_mask_of, args), _mapped(_mask_of, kwargs)
             return _joined(func(*plain[0], **plain[1]), func(*of_mask[0], **of_mask[1]))
-        if name.rstrip("_") in ELEMENTWISE or name == "where":
+        if name.rstrip("_") in ELEMENTWISE:
             mask = _common_mask((args, kwargs))
             result = func(*plain[0], **plain[1])
             if name.endswith("_") and not name.startswith("_"):
