@@ -27,8 +27,8 @@ __all__ = ["MaskedTensor", "as_masked_tensor", "is_masked_tensor", "masked_tenso
 ELEMENTWISE = frozenset([op.name for op in OPERATORS.values() if op.elementwise] + """
     angle bitwise_left_shift bitwise_right_shift clamp clamp_between clamp_tensors conj_physical
     conjugate contiguous detach digamma div divide_floor divide_into divide_trunc double erfinv
-    float float_power floor_divide fmod frac half i0 ldexp left_shift_of lgamma polygamma positive pow power_of
-    remainder right_shift_of round rsub sgn sign signbit sinc to type type_as where
+    float float_power floor_divide fmod frac half i0 ldexp left_shift_of lgamma polygamma positive
+    pow power_of remainder right_shift_of round rsub sgn sign signbit sinc to type type_as where
     """.split())
 MOVING = frozenset("""
     __getitem__ broadcast_to cat chunk clone concat concatenate diagonal expand expand_as flatten
