@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from taper.compiler import machine
+from taper.core.settings import settings
 from taper.kernels import small_calls, when_busy
 from taper.runtime.direct_call import is_possible
 
@@ -97,7 +98,8 @@ def test_shapes_that_do_not_fit_are_told_by_numpy() -> None:
         function(np.ones(3), np.ones(4))
 
 
-def test_namespaces_get_what_is_made() -> None:
+def test_namespaces_get_what_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "_native", "background")
     scope: dict[str, Any] = {}
     small_calls.stand_in(np.add, scope, "add")
     small_calls.stand_in(np.hypot, scope, "hypot")
