@@ -8,7 +8,8 @@ and the first line of its message.
 
 Tolerances: equal for integers and bools; for floats relative to the largest element of the tensor,
 as given in TOLERANCES for the least precise dtype that the program contains (numbers flow from one
-variable into another).
+variable into another). Where large numbers cancel, rounding errors are larger: a difference
+of values below `SLACK` tolerances counts only if the same program in double precision has one too.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Difference", "compare", "compiled", "explain", "run", "shorten"]
+__all__ = ["Difference", "compare", "compiled", "difference_of", "explain", "run", "shorten"]
 
 # Programs compute with numbers up to 200 (16 in half precision); their differences may be small.
 TOLERANCES = {
@@ -29,6 +30,12 @@ TOLERANCES = {
     "torch.complex64": 2e-4, "torch.float16": 3e-2, "torch.bfloat16": 2e-1,
 }  # fmt: skip
 
+
+SLACK = 20
+WIDER = (
+    ("bfloat16", "float64"), ("float16", "float64"), ("float32", "float64"),
+    ("complex64", "complex128"), (".float()", ".double()"),
+)  # fmt: skip
 
 OPENING = 100  # so many characters of a message are its opening words
 # Of these, a backward pass may meet several: which one first is open.
@@ -202,7 +209,40 @@ def numbers(tensor: Any) -> np.ndarray[Any, Any]:
 # -- comparing -----------------------------------------------------------------------------------
 
 
-def compare(expected: Run, actual: Run, ignored: frozenset[str] = frozenset()) -> Difference | None:
+def difference_of(
+    statements: list[str], oracle: Any, subject: Any, ignored: frozenset[str] = frozenset()
+) -> Difference | None:
+    """What two libraries make different of a program, beyond rounding."""
+    codes = compiled(statements)
+    expected, actual = run(statements, oracle, codes), run(statements, subject, codes)
+    difference = compare(expected, actual, ignored)
+    if difference is None or not difference.aspect.endswith("value"):
+        return difference
+    if compare(expected, actual, ignored, SLACK) is not None:
+        return difference
+    return difference_in_double(statements, oracle, subject, ignored)
+
+
+def difference_in_double(
+    statements: list[str], oracle: Any, subject: Any, ignored: frozenset[str]
+) -> Difference | None:
+    """The difference of the same program with every float of 64 bits."""
+    text = "\0".join(statements)
+    for narrow, wide in WIDER:
+        text = text.replace(narrow, wide)
+    runs = []
+    for module in (oracle, subject):
+        module.set_default_dtype(module.float64)
+        try:
+            runs.append(run(text.split("\0"), module))
+        finally:
+            module.set_default_dtype(module.float32)
+    return compare(*runs, ignored)
+
+
+def compare(
+    expected: Run, actual: Run, ignored: frozenset[str] = frozenset(), slack: float = 1.0
+) -> Difference | None:
     """The first difference of two runs of the same program, if there is one.
 
     `ignored` names properties that may differ, such as "stride", for tensors and their gradients.
@@ -213,7 +253,7 @@ def compare(expected: Run, actual: Run, ignored: frozenset[str] = frozenset()) -
         for a in state.values()
         if "dtype" in a
     }
-    tolerance = max((TOLERANCES.get(dtype, 0.0) for dtype in dtypes), default=0.0)
+    tolerance = max((TOLERANCES.get(dtype, 0.0) for dtype in dtypes), default=0.0) * slack
     last = len(expected.errors) - 1
     if any("inference_mode" in statement for statement in expected.statements):
         # What is computed from inference tensors, PyTorch counts and links as it happens to.
@@ -341,11 +381,7 @@ def shorten(
 ) -> tuple[list[str], Difference]:
     """Deletes statements as long as the program still shows a difference of the same kind."""
 
-    def difference_of(program: list[str]) -> Difference | None:
-        codes = compiled(program)
-        return compare(run(program, oracle, codes), run(program, subject, codes), ignored)
-
-    difference = difference_of(statements)
+    difference = difference_of(statements, oracle, subject, ignored)
     assert difference is not None
     kept, size = list(statements), max(len(statements) // 2, 1)
     while True:
@@ -353,7 +389,7 @@ def shorten(
         deleted = False
         while at > -size:
             shorter = kept[: max(at, 0)] + kept[at + size :]
-            found = difference_of(shorter) if shorter else None
+            found = difference_of(shorter, oracle, subject, ignored) if shorter else None
             if found is not None and kind_of(found) == kind_of(difference):
                 kept, difference, deleted = shorter, found, True
             at -= size

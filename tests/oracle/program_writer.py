@@ -167,33 +167,11 @@ class Writer:
                 self.rebuild()
             return False
         is_open = any(histories[name] != history(tensor) for name, tensor in before.items())
-        if not is_open and self.has_open_layout(statement, known):
-            self.rebuild()
-            settled = contiguous(statement)
-            return settled != statement and self.attempt(settled)
         if self.is_tame() and not is_open:
             self.statements.append(statement)
             return True
         self.rebuild()
         return False
-
-    def has_open_layout(self, statement: str, known: dict[str, Any]) -> bool:
-        """Whether new tensors were computed from others that are not contiguous.
-
-        How they lie in memory is compared only if it is as one of those does.
-        """
-        mentioned = set(re.findall(r"\w+", statement))
-        operands = [tensor for name, tensor in known.items() if name in mentioned]
-        if "contiguous_format" in statement or all(is_row_major(tensor) for tensor in operands):
-            return False
-        layouts = {(tensor.shape, tensor.stride()) for tensor in operands}
-        return any(
-            tensor.numel() > 1
-            and (tensor.shape, tensor.stride()) not in layouts
-            and not any(shares_memory(tensor, operand) for operand in operands)
-            for name, tensor in self.tensors().items()
-            if name not in known
-        )
 
     def shows_what_is_kept(self, error: Exception) -> bool:
         """Whether the error tells which of its inputs one of several steps has kept."""
@@ -457,16 +435,6 @@ def is_ghost(tensor: Any) -> bool:
     return bool(tensor.requires_grad and tensor._is_view() and is_leaf(tensor))
 
 
-def is_row_major(tensor: Any) -> bool:
-    """`is_contiguous`, and the strides of dims with one element are as they would be made."""
-    step = 1
-    for size, stride in zip(reversed(tensor.shape), reversed(tensor.stride()), strict=True):
-        if stride != step:
-            return False
-        step *= max(size, 1)
-    return True
-
-
 CONTIGUOUS = ".clone(memory_format=torch.contiguous_format)"
 
 
@@ -479,11 +447,6 @@ def own_layout(text: str) -> str:
     if text.startswith("~"):
         return f"({text[1:]}){CONTIGUOUS} * 1"
     return f"({text}){CONTIGUOUS}"
-
-
-def contiguous(statement: str) -> str:
-    """The statement, if it assigns one variable, with a contiguous value."""
-    return re.sub(r"^(v\d+) = ([^\n]*)$", rf"\1 = (\2){CONTIGUOUS}", statement)
 
 
 def history(tensor: Any) -> str:

@@ -3,7 +3,7 @@ numbers."""
 
 from __future__ import annotations
 
-from program_writer import Writer, family, own_layout
+from program_writer import CONTIGUOUS, Writer, family, own_layout
 
 # Of numbers that are apart; {d} is a dim.
 ORDER = (
@@ -49,7 +49,7 @@ def order(w: Writer) -> str | None:
     x = f"({x} + 0)"
     if not w.are_apart_expression(x):
         steps = "torch.tensor([[5, 0, 3], [1, 4, 2]]) * 2.25"
-        x = f"({x}.sin() + {steps}).to({x}.dtype).contiguous()"
+        x = f"({x}.sin() + {steps}).to({x}.dtype){CONTIGUOUS}"
         if not w.are_apart_expression(x):
             return None
     form = w.choice(ORDER).format(x=x, d=w.random.randint(-2, 1), v=w.fresh(), u=w.fresh())
@@ -104,7 +104,7 @@ RUNNING = (
     "torch.nn.functional.softmin({x}, {d})",
     "torch.var_mean({x}, {d})[0]",
     "torch.std_mean({x}, {d})[1]",
-    "torch.std({x}, {d}, correction=0)",
+    "torch.std({x}.sin() + torch.tensor([[3, 0, 1], [0, 2, 5]]) * 1.5, {d}, correction=0)",
     "torch.nansum({x}, {d})",
     "torch.flip({x}, ({d},))",
     "torch.roll({x}, 1, {d})",

@@ -67,7 +67,7 @@ IN_PLACE = (
     "{t}.clamp_(-1.26, 1.51)", "{t}.tril_()", "{t}.fill_diagonal_(1)", "{t}.cumsum_(0)",
     "{t}.addcmul_({t}.detach(), {t}.detach())", "{t}.hardtanh_()", "{t}.sinh_()", "{t}.sqrt_()",
     "{t}.floor_divide_(2)", "{t}.remainder_(1.5)", "{t}.rsqrt_()",
-    "{t}.addmm_({t}.detach(), {t}.detach()[:1])", "{t}.swapaxes_(0, -1)", "{t}.erf_()",
+    "{t}.swapaxes_(0, -1)", "{t}.erf_()",
     "{t}.lerp_({t}.detach() + 1, 0.5)", "{t}.copysign_(-1)", "{t}.hypot_({t}.detach() + 3)",
     "{t}.clamp_max_(0.76)", "{t}.atan2_({t}.detach().abs() + 1)", "{t}.exp2_()", "{t}.frac_()",
     "torch.nn.functional.relu_({t})", "torch.nn.functional.elu_({t})",
@@ -115,8 +115,8 @@ def sparse(w: Writer) -> str | None:
     if not w.is_settled_expression(x):
         return None  # which elements are zero would be a matter of rounding
     x = f"({x} + 0)"
-    y = w.material((3, 2), like=name)[1]
-    values = w.material((3,), like=name)[1]
+    y = f"({w.material((3, 2), like=name)[1]} + 0)"
+    values = f"({w.material((3,), like=name)[1]} + 0)"
     columns = [w.random.randint(0, 2) for _ in range(3)]
     made = f"torch.sparse_coo_tensor(torch.tensor([[0, 1, 1], {columns}]), {values}, (2, 3))"
     text = w.choice(SPARSE).format(s=made, x=f"({x})", y=f"({y})", v=f"({values})")

@@ -60,6 +60,8 @@ def smooth_function(w: Writer) -> str | None:
     op = w.choice(SMOOTH)
     if tensor.is_complex() and op in ("atan", "arctan"):
         op = "sin"  # on the branch cut PyTorch's vector loop takes the other side
+    if op in ("abs", "relu") and not w.is_settled(tensor):
+        op = "cos"
     call = w.choice([f"{name}.{op}()", f"torch.{op}({name})"])
     if op in EXPONENTIAL and not is_small(tensor):
         call = f"torch.{op}({name} * 0.125)"
@@ -69,7 +71,7 @@ def smooth_function(w: Writer) -> str | None:
 @family(4)
 def function_of_positive(w: Writer) -> str | None:
     name = w.pick_real()
-    if name is None:
+    if name is None or not w.is_settled(w.value(name)):
         return None
     return f"{w.fresh()} = torch.{w.choice(POSITIVE)}({name}.abs() + 0.5)"
 

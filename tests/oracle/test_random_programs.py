@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 
 import program_comparison  # noqa: E402
 import random_programs  # noqa: E402
-from program_comparison import compare, compiled, explain, run, shorten  # noqa: E402
+from program_comparison import compare, difference_of, explain, run, shorten  # noqa: E402
 
 import taper  # noqa: E402
 
@@ -44,9 +44,7 @@ def test_random_programs_equal_pytorch(part):
     failures = {}
     for number in range(part, COUNT, PARTS):
         statements = random_programs.write_program(torch, f"{SEED}/{number}")
-        codes = compiled(statements)
-        expected = run(statements, torch, codes)
-        difference = compare(expected, run(statements, taper, codes), IGNORED)
+        difference = difference_of(statements, torch, taper, IGNORED)
         if difference is not None:
             kind = re.sub(r"\bv?\d+\b", "#", f"{difference.aspect} {difference.actual[:60]}")
             failures.setdefault(kind, []).append((number, statements))
