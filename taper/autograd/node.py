@@ -248,7 +248,9 @@ class SavedAs:
         if self.tensor is not None:
             return self.tensor
         result = restore_result(node, (array, storage, self.version), index)
-        result._tangents = self.tangents
+        result._tangents = {
+            level: tangent for level, tangent in self.tangents.items() if level.is_open
+        } or None
         return result
 
 

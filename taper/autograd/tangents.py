@@ -40,16 +40,18 @@ window_of: Callable[[Tensor, Tensor, Tensor], Tensor] = set_by_ops
 class DualLevel:
     """One direction to differentiate along: while it is open, tensors may have a tangent of it."""
 
-    __slots__ = ("__weakref__", "holders", "number")
+    __slots__ = ("__weakref__", "holders", "is_open", "number")
 
     def __init__(self) -> None:
         self.number = _next_number()
+        self.is_open = True
         self.holders: list[weakref.ref[Tensor]] = []
         active.modes += 1
         active.tangents += 1
 
     def close(self) -> None:
         """Ends the level: its tangents are dropped."""
+        self.is_open = False
         active.modes -= 1
         active.tangents -= 1
         for reference in self.holders:
@@ -93,7 +95,10 @@ def levels_of(tensors: Sequence[Tensor]) -> list[DualLevel]:
             found.update(t._tangents)
         if t._base is not None and t._base._tangents:
             found.update(t._base._tangents)
-    return list(found) if len(found) < 2 else sorted(found, key=lambda level: level.number)
+    open_ones = [level for level in found if level.is_open]
+    if len(open_ones) > 1:
+        open_ones.sort(key=lambda level: level.number)
+    return open_ones
 
 
 def tangent_of(tensor: Tensor, level: DualLevel) -> Tensor | None:
@@ -120,7 +125,7 @@ def set_tangent(tensor: Tensor, level: DualLevel, tangent: Tensor) -> None:
 
 def take_tangents(tensor: Tensor, source: Tensor) -> None:
     """Attaches the tangents of `source`, which has the same values."""
-    for level, tangent in source._tangents.items():
+    for level, tangent in (source._tangents or {}).items():
         set_tangent(tensor, level, tangent)
 
 
@@ -139,11 +144,9 @@ def below(tensor: Tensor, level: DualLevel) -> Tensor:
     edge = tensor._edge
     if recording and edge is not None:
         result._edge = through(tensor) if edge is LEAF else edge
-    kept = {}
     for outer in levels_of((tensor,)):
         if outer.number < level.number:
             tangent = tangent_of(tensor, outer)
             if tangent is not None:
-                kept[outer] = tangent
-    result._tangents = kept or None
+                set_tangent(result, outer, tangent)
     return result

@@ -34,6 +34,7 @@ from taper.autograd.tangents import (
     forward_grad_mode,
     levels_of,
     set_tangent,
+    take_tangents,
     tangent_of,
 )
 from taper.core.state import active, grad_mode, is_recording
@@ -43,7 +44,7 @@ from taper.ops.recorded_call import new_node
 from taper.ops.reduction import cast_and_reduce
 from taper.ops.signature import LIST, Signature
 
-__all__ = ["check_forward_mode", "pass_tangents", "rewrite_tangents"]
+__all__ = ["check_forward_mode", "keep_tangents", "pass_tangents", "rewrite_tangents"]
 
 ndarray = np.ndarray
 
@@ -317,7 +318,7 @@ def _without_history(tensor: Tensor) -> Tensor:
     result = wrap(tensor._array)
     if type(tensor._array) is ndarray:
         result._storage = tensor._shared_storage()
-    result._tangents = tensor._tangents
+    take_tangents(result, tensor)
     return result
 
 
@@ -381,10 +382,8 @@ def _writeable(tensor: Tensor) -> bool:
 
 def keep_tangents(original: Tensor) -> None:
     """Copies the tangents of a tensor as it was, before they are overwritten."""
-    if original._tangents:
-        original._tangents = {
-            level: tangent.clone() for level, tangent in original._tangents.items()
-        }
+    for level, tangent in (original._tangents or {}).items():
+        set_tangent(original, level, tangent.clone())
 
 
 def window_of(tangent: Tensor, view: Tensor, base: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from taper.autograd.modes import enable_grad
+from taper.autograd.tangents import take_tangents
 from taper.core.state import is_recording
 from taper.core.tensor import LEAF, Tensor, wrap
 
@@ -34,7 +35,7 @@ def gradients_by_running(
         forward_only = needs[position] and tensor._edge is None  # see ops/forward_mode.py
         if forward_only or not create_graph:
             given[position] = alone = wrap(tensor._array)
-            alone._tangents = tensor._tangents
+            take_tangents(alone, tensor)
             if needs[position]:
                 alone._edge = LEAF
     with enable_grad():

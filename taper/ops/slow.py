@@ -15,7 +15,7 @@ import numpy as np
 
 from taper.autograd.node import NodeOutput, rename_in_place, save_result
 from taper.autograd.saved_tensors import hooks
-from taper.autograd.tangents import carried_by
+from taper.autograd.tangents import carried_by, take_tangents
 from taper.autograd.views import check_inplace, rebase_history, register_view
 from taper.core import overrides
 from taper.core.dtype import REDUCED_FLOATS, dtype, float32
@@ -475,7 +475,7 @@ def alias_with_history(target: Tensor, *, overwritten: bool = True) -> Tensor:
     original._storage = target._storage
     original._base = target._base
     if target._tangents:
-        original._tangents = dict(target._tangents)
+        take_tangents(original, target)
     if overwritten and hooks() is not None:
         original._array = target._array.copy()
         original._storage = None

@@ -227,8 +227,7 @@ def _become(self: Tensor, name: str, make: Any, depth: int = 2) -> Tensor:
     original = slow.alias_with_history(self, overwritten=False)
     view = make(original)
     self._array = view._array
-    if view._tangents:
-        take_tangents(self, view)
+    take_tangents(self, view)
     if self._edge is not None and is_recording():
         rename_in_place(view._edge)
         hand_on_history(self, view._edge)

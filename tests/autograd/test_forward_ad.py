@@ -238,3 +238,17 @@ def test_what_jvp_must_return(dual, returned, message):
 
     with pytest.raises(RuntimeError, match=message):
         Wrong.apply(dual)
+
+
+def test_nothing_is_left_of_a_closed_level():
+    x = torch.ones(2, requires_grad=True)
+    with dual_level():
+        y = make_dual(x, torch.ones(2)).exp()  # keeps its result, tangent included
+        z = y * 3
+        seen = []
+        torch.func.jvp(lambda t: (seen.append(t), t * z)[1], (torch.ones(2),), (torch.ones(2),))
+    assert "tangent" not in repr((y, z, *seen))
+    with dual_level():
+        (gradient,) = torch.autograd.grad(z.sum(), x, retain_graph=True)
+        assert tangent(gradient) is None
+        assert unpack_dual(y.grad_fn(torch.ones(2))).tangent is None
