@@ -4,14 +4,15 @@
     if address is None:
         …  # NumPy, this time
 
-`settings.native` decides: "background" answers None for the first calls; "now" waits for the
-kernel; "off" always answers None. So does a machine where no code can be made.
+`settings.native` decides: "background" waits for a kernel a short while only, "now" until it is
+there; "off" always answers None. So does a machine where no code can be made.
 
-Note [the same numbers in every run]. Kernels and NumPy may differ in the last digit. If a kernel
-were used as soon as it is ready, two runs of a program with the same seed could differ. So it is
-used from a fixed call on, ready earlier or not; where it isn't ready by then, calls wait for it,
-each for a short while only. (Only who still waits then, on the first run on a machine, may differ
-once.)
+Note [the same numbers every time]. Kernels and NumPy may differ in the last digit. If NumPy served
+until a kernel is ready, the same call would give two results, and two runs of a program could
+differ. So whoever asks waits: a millisecond where the kernel is in the cache, 5 to 20 to make it.
+Only where that takes longer, as on the first run on a machine, does NumPy serve meanwhile, since no
+call shall wait for more than 50. `prepare` loads LLVM ahead. Kernels that give NumPy's very bits
+are `exact`: nobody waits for them.
 """
 
 from __future__ import annotations
@@ -26,11 +27,10 @@ from collections.abc import Callable, Hashable
 from taper.compiler import machine
 from taper.core.settings import settings
 
-__all__ = ["Builder", "request", "run_aside", "wait_until_idle"]
+__all__ = ["Builder", "prepare", "request", "run_aside", "wait_until_idle"]
 
 Builder = Callable[[], tuple[str, str]]  # -> (text of a module, name of its function)
 
-_FIRST_CALL = 8  # from this one on a kernel is used
 _LONGEST_WAIT = 0.045  # seconds, for one call
 _MISSING = -1
 _TAKES_NO_MORE = None
@@ -40,12 +40,11 @@ _get_address = _addresses.get
 
 
 class _Pending:
-    """A kernel that was asked for, and how often."""
+    """A kernel that was asked for and isn't in use yet."""
 
-    __slots__ = ("address", "calls", "ready")
+    __slots__ = ("address", "ready")
 
     def __init__(self) -> None:
-        self.calls = 1
         self.ready = threading.Event()
         self.address: int | None = None
 
@@ -142,23 +141,29 @@ def request(key: Hashable, builder: Builder, exact: bool = False) -> int | None:
     if settings.native == "now":
         address = _addresses[key] = compile_now(key, builder)
         return address
-    _addresses[key] = _Pending()
+    pending = _addresses[key] = _Pending()
     _compiler.add(lambda: compile_aside(key, builder))
-    return None
+    return _waited_for(key, pending, exact)
 
 
 def _waited_for(key: Hashable, pending: _Pending, exact: bool) -> int | None:
-    """The kernel, from its first call on; see the Note."""
-    pending.calls += 1
+    """The kernel, if it is ready or soon will be; see the Note."""
     if settings.native == "now":
         pending.ready.wait()
-    elif exact:
-        if not pending.ready.is_set():
-            return None
-    elif pending.calls < _FIRST_CALL or not pending.ready.wait(_LONGEST_WAIT):
+    elif not pending.ready.wait(0 if exact else _LONGEST_WAIT):
         return None
     _addresses[key] = pending.address
     return pending.address
+
+
+def prepare() -> None:
+    """Loads LLVM in the background: kernels will be asked for soon."""
+    if settings.native == "background":
+        run_aside(_load_llvm)
+
+
+def _load_llvm() -> None:
+    machine.is_available()
 
 
 def run_aside(job: Callable[[], None]) -> None:

@@ -5,8 +5,9 @@ rows: a maximum per row takes 1 µs for 8 x 10, dividing by a column 0.6. One ma
 matrix serves as well while all rows reach close to it (where a row does not, the caller takes
 the general way), and a product with a matrix of ones gives sums that are spread over the rows.
 
-Call the functions by their module: after a number of calls, machine code takes their places
-(kernels/small_rows.py), always at the same call, so that equal seeds give equal numbers.
+Call the functions by their module: where it can be had, machine code takes their places with the
+first call (kernels/small_rows.py). It differs from NumPy in the last digit, so that call waits for
+it, as compiler/background.py says.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ _MOST_COLUMNS = 64  # beyond, the product with ones would
 # exact near 0.
 _LEAST_SUM, _LEAST_SUM_FOR_LOG = 1e-3, 0.25
 
-_ASK_AT, _TAKE_AT = 1024, 4096  # calls, of all functions together
 _LONGEST_WAIT = 0.045  # seconds, for one call
 
 F32, F64, I64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
@@ -38,43 +38,44 @@ exp, log = np.exp, np.log
 _ones: dict[tuple[int, Any], Any] = {}
 
 
-class _Turns:
-    """How often these functions were called, and what takes their places."""
+class _Successors:
+    """The functions of machine code, while they are waited for."""
 
-    calls = 0
     made: ClassVar[dict[str, Any]] = {}
     ready = threading.Event()
+    asked = False
+    awaited = True
 
 
-
-
-def _take_turns() -> None:
-    """After many calls, asks for machine code; after more of them, lets it take over."""
+def _successor(name: str) -> Any:
+    """The function that takes over, waited for a short while; None where NumPy goes on."""
     from taper.compiler.background import run_aside
     from taper.kernels.small_rows import make_all
 
+    state = _Successors
+    if settings.native == "off":
+        return None
     names = globals()
-    by_numpy = {name: names[name] for name in __all__}
+    if not state.asked:
+        state.asked = True
+        by_numpy = {name: names[name] for name in __all__}
 
-    def make() -> None:
-        _Turns.made.update(make_all(by_numpy))
-        _Turns.ready.set()
+        def make() -> None:
+            try:
+                state.made.update(make_all(by_numpy))
+            finally:
+                state.ready.set()
 
-    if settings.native == "now":
-        make()
-    elif settings.native == "background" and _Turns.calls == _ASK_AT:
         run_aside(make)
-    if settings.native != "off" and (_Turns.calls > _TAKE_AT or settings.native == "now") and (
-        _Turns.ready.wait(_LONGEST_WAIT)
-    ):
-        names.update(_Turns.made)
+    if not state.ready.wait(_LONGEST_WAIT if settings.native == "background" else None):
+        return None
+    state.awaited = False
+    names.update(state.made)
+    return state.made.get(name)
 
 
 def _ones_for(matrix: Any) -> Any:
     """A square of ones as wide as a small 2-d array of floats; None for other arrays."""
-    _Turns.calls += 1
-    if _Turns.calls == _ASK_AT or _Turns.calls > _TAKE_AT:
-        _take_turns()
     if type(matrix) is not ndarray or not 0 < matrix.size <= _MOST_ELEMENTS:
         return None
     key = matrix.shape[1], matrix.dtype
@@ -103,6 +104,8 @@ def _exponentials(matrix: Any, ones: Any) -> tuple[Any, Any, Any, float]:
 def softmax_of_rows(matrix: Any) -> Any:
     """The softmax of each row of a small 2-d array of floats; None for other arrays, and where a
     row lies far below the largest element."""
+    if _Successors.awaited and (successor := _successor("softmax_of_rows")) is not None:
+        return successor(matrix)
     ones = _ones_for(matrix)
     if ones is None:
         return None
@@ -112,6 +115,8 @@ def softmax_of_rows(matrix: Any) -> Any:
 
 def log_softmax_of_rows(matrix: Any) -> Any:
     """The logarithm of the softmax of each row of a small 2-d array of floats; or None."""
+    if _Successors.awaited and (successor := _successor("log_softmax_of_rows")) is not None:
+        return successor(matrix)
     ones = _ones_for(matrix)
     if ones is None:
         return None
@@ -121,6 +126,8 @@ def log_softmax_of_rows(matrix: Any) -> Any:
 
 def mean_cross_entropy(logits: Any, classes: Any) -> Any:
     """The mean cross entropy of a small batch, as a 0-d array; or None."""
+    if _Successors.awaited and (successor := _successor("mean_cross_entropy")) is not None:
+        return successor(logits, classes)
     if classes.dtype is not I64 or classes.ndim != 1 or (
         logits.dtype is not F32 and logits.dtype is not F64
     ) or type(classes) is not ndarray:  # being recorded, or without data

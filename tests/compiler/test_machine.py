@@ -89,24 +89,25 @@ def test_a_kernel_arrives_in_the_background(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @needs_llvm
-@pytest.mark.parametrize("ready_at", [1, 8])
-def test_a_kernel_is_used_from_the_same_call_on(
-    monkeypatch: pytest.MonkeyPatch, ready_at: int
-) -> None:
+def test_a_kernel_is_waited_for_a_short_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "_native", "background")
+    assert background.wait_until_idle(10)
+    quick = background.request("test: quick", lambda: (ANSWER.format(6), "answer"))
+    assert quick is not None and call(quick, 1) == 7
     go_on = threading.Event()
 
-    def builder() -> tuple[str, str]:
+    def slow() -> tuple[str, str]:
         go_on.wait(10)
-        return ANSWER.format(ready_at + 5), "answer"
+        return ANSWER.format(7), "answer"
 
-    key = f"test: ready at {ready_at}"
-    found = []
-    for call_number in range(1, 12):
-        if call_number == ready_at:
-            go_on.set()
-        found.append(background.request(key, builder))
-    assert [address is None for address in found] == [True] * 7 + [False] * 4
+    began = time.perf_counter()
+    assert background.request("test: slow", slow) is None
+    assert background.request("test: slow", slow, exact=True) is None
+    assert time.perf_counter() - began < 1
+    go_on.set()
+    assert background.wait_until_idle(10)
+    found = background.request("test: slow", slow)
+    assert found is not None and call(found, 1) == 8
 
 
 @needs_llvm

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ BY_NUMPY = {name: getattr(row_sums, name) for name in row_sums.__all__}
 
 
 @pytest.fixture(params=["NumPy", "machine code"])
-def functions(request: Any) -> dict[str, Any]:
+def functions(request: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setattr(row_sums._Successors, "awaited", False)
     if request.param == "NumPy":
         return BY_NUMPY
     if not machine.is_available() or not is_possible():
@@ -60,21 +62,25 @@ def test_what_they_leave_to_others(functions: dict[str, Any]) -> None:
     assert functions["softmax_of_rows"](np.zeros((300, 300), np.float32)) is None
 
 
-def test_machine_code_takes_over_at_a_fixed_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_code_takes_over_with_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:
     if not machine.is_available() or not is_possible():
         pytest.skip("needs llvmlite and CPython with a GIL on 64 bits")
+    state = row_sums._Successors
     for name, function in BY_NUMPY.items():
         monkeypatch.setattr(row_sums, name, function)
-    monkeypatch.setattr(row_sums._Turns, "calls", 0)
-    monkeypatch.setattr(row_sums._Turns, "made", {})
-    monkeypatch.setattr(row_sums._Turns.ready, "_flag", False)
-    monkeypatch.setattr(row_sums.settings, "_native", "background")
-    x = np.ones((2, 3), np.float32)
-    for _ in range(row_sums._TAKE_AT):
-        row_sums.softmax_of_rows(x)
-    assert row_sums.softmax_of_rows is BY_NUMPY["softmax_of_rows"]
-    for _ in range(100):  # each waits for a little while
-        row_sums.softmax_of_rows(x)
-        if row_sums.softmax_of_rows is not BY_NUMPY["softmax_of_rows"]:
-            break
+    for name, value in {"made": {}, "ready": threading.Event(), "asked": False,
+                        "awaited": True}.items():
+        monkeypatch.setattr(state, name, value)
+    monkeypatch.setattr(row_sums.settings, "_native", "now")
+    x = np.random.default_rng(3).standard_normal((3, 5)).astype(np.float32)
+    first = BY_NUMPY["softmax_of_rows"](x)
     assert row_sums.softmax_of_rows is not BY_NUMPY["softmax_of_rows"]
+    assert first.tobytes() == row_sums.softmax_of_rows(x).tobytes()
+    assert not state.awaited
+    BY_NUMPY["softmax_of_rows"](x)  # what is left to it doesn't come back
+
+
+def test_without_machine_code_numpy_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_sums._Successors, "awaited", True)
+    monkeypatch.setattr(row_sums.settings, "_native", "off")
+    assert BY_NUMPY["softmax_of_rows"](np.zeros((1, 2))).tolist() == [[0.5, 0.5]]
