@@ -1,4 +1,4 @@
-"""Kernels on request: a thread compiles them while NumPy serves.
+"""Kernels on request: a thread compiles them; who asks waits for a short while.
 
     address = request("add float32", lambda: (text_of_the_module(), "add"))
     if address is None:

@@ -21,7 +21,7 @@ class Settings:
     """What a program may choose about how taper computes.
 
     native: where kernels of machine code come from (TAPER_NATIVE; 0 means "off").
-        "background" compiles them in a thread while NumPy serves the first calls; "now" makes
+        "background" compiles them in a thread, and calls wait for at most 50 ms; "now" makes
         the first call wait, for tests and timings; "off" leaves everything to NumPy.
     cache_dir: the folder of compiled kernels (TAPER_CACHE_DIR); None keeps them in memory only.
     """
