@@ -35,7 +35,7 @@ FLOORS = (
     ("",),  # taper/__init__.py and the modules beside it
     # These are programs on Tensors, such as a user could write; some in rooms of other kinds.
     ("autograd.functional", "autograd.forward_gradient_check", "autograd.gradient_check",
-     "func", "masked.masked_tensor"),
+     "func", "masked.maskedtensor"),
     ("amp", "cpu", "cuda", "data", "distributed", "distributions", "nn", "optim", "utils"),
     ("autograd.profiler", "profiler"),
     ("compilation", "serialization", "interop", "testing", "viewer", "cli"),
