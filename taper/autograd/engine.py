@@ -369,7 +369,9 @@ class Walk:
                     and has_layout_of(grad._array, leaf._array)
                     and type(grad) is Tensor
                 ):
-                    if grad._edge is not None:
+                    if grad._base is not None:
+                        grad = wrap(grad._array)
+                    elif grad._edge is not None:
                         grad._edge = None
                     leaf._grad = grad
                 else:
@@ -454,21 +456,27 @@ def is_sole_view(grad: Tensor) -> bool:
     from taper.runtime.large_arrays import Block
 
     array = grad._array
-    if array.nbytes < _WORTH_ASKING:
+    if array.nbytes < _WORTH_ASKING or grad._tangents is not None:
         return False
-    storage = grad._storage
-    if storage is not None and getrefcount(storage) > _UNSHARED_OBJECT:
-        return False
-    base = array.base
-    if getrefcount(base) > _UNSHARED_OBJECT + (storage is not None and storage.array is base):
-        return False
-    if type(base) is ndarray:
-        if base.nbytes > array.nbytes + _LINE:
+    memory, whole, storage = array.base, grad._base, grad._storage
+    holders = _UNSHARED_OBJECT
+    if whole is not None:  # then grad is a view of it, and its array's memory is that of grad
+        if getrefcount(whole) > _UNSHARED_OBJECT or whole._array is not memory:
             return False
-        base = base.base
-        if base is None:
+        holders += 1
+    if storage is not None:
+        if getrefcount(storage) > _UNSHARED_OBJECT + (whole is not None):
+            return False
+        holders += storage.array is memory
+    if getrefcount(memory) > holders:
+        return False
+    if type(memory) is ndarray:
+        if memory.nbytes > array.nbytes + _LINE:
+            return False
+        memory = memory.base
+        if memory is None:
             return True
-    return isinstance(base, Block) and getrefcount(base) <= _UNSHARED_OBJECT
+    return isinstance(memory, Block) and getrefcount(memory) <= _UNSHARED_OBJECT
 
 
 _WORTH_ASKING = 1 << 16  # bytes; less is copied in no time
