@@ -134,17 +134,18 @@ class Call:
         primals = [below(t, level) for t in self.operands]
         if self.op.view:
             return self._of_view(given, level)
-        modes = active.modes
         if nobody_watches(primals, given):
-            active.modes = 0
-        try:
+            modes, active.modes = active.modes, 0
+            try:
+                found = self._follow_from(primals, given, level)
+            finally:
+                active.modes = modes
+        else:
             found = self._follow_from(primals, given, level)
-            return [
-                _fitted(tangent, result, given)
-                for tangent, result in zip(found, self.results, strict=True)
-            ]
-        finally:
-            active.modes = modes
+        return [
+            _fitted(tangent, result, given)
+            for tangent, result in zip(found, self.results, strict=True)
+        ]
 
     def _follow_from(
         self, primals: list[Tensor], given: list[Tensor | None], level: DualLevel

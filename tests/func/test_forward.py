@@ -149,3 +149,17 @@ def test_what_jvp_refuses(x):
         jvp(torch.sin, (x,), (x,), has_aux=True)
     with pytest.raises(RuntimeError, match="Got argnum=5, but only 1 positional inputs"):
         jacfwd(torch.sin, argnums=5)(x)
+
+
+def test_threads_do_not_disturb_each_other(x):
+    from concurrent.futures import ThreadPoolExecutor
+
+    def derivative(scale):
+        for _ in range(100):
+            _, found = jvp(lambda t: (t.sin() * t.exp()).softmax(0), (x,), (scale * x,))
+        return found / scale
+
+    expected = derivative(1.0)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(derivative, [1.0, 2.0, 3.0, 4.0]):
+            assert torch.allclose(found, expected)
