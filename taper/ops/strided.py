@@ -268,11 +268,15 @@ def swapdims_(self: Tensor, dim0: int, dim1: int) -> Tensor:
 @method()
 def t_(self: Tensor) -> Tensor:
     """The in-place form of `t`."""
-    if self._array.ndim > 2:
-        raise RuntimeError(
-            f"t_() expects a tensor with <= 2 dimensions, but self is {self._array.ndim}D"
-        )
-    return _become(self, "t_", lambda x: x.t())
+
+    def transposed(x: Tensor) -> Tensor:
+        if x._array.ndim > 2:
+            raise RuntimeError(
+                f"t_() expects a tensor with <= 2 dimensions, but self is {x._array.ndim}D"
+            )
+        return x.t()
+
+    return _become(self, "t_", transposed)
 
 
 @composite(method=True)

@@ -167,6 +167,13 @@ class Writer:
                 self.rebuild()
             return False
         is_open = any(histories[name] != history(tensor) for name, tensor in before.items())
+        # How the elements of windows lie, with equal strides, in which order is open.
+        if any(overlaps(tensor) for tensor in mentioned):
+            new = [tensor for name, tensor in self.tensors().items() if name not in known]
+            is_open |= not all(
+                tensor.is_contiguous() or any(shares_memory(tensor, m) for m in mentioned)
+                for tensor in new
+            )
         if self.is_tame() and not is_open:
             self.statements.append(statement)
             return True
@@ -496,10 +503,21 @@ def magnitudes(tensor: Any) -> Any:
     return plain.double() if str(plain.dtype) in ("torch.bool", "torch.uint8") else plain.abs()
 
 
+def is_row_major(tensor: Any) -> bool:
+    """`is_contiguous`, and the strides of dims with one element are as they would be made: PyTorch
+    looks at those as well when it orders the result's."""
+    step = 1
+    for size, stride in zip(reversed(tensor.shape), reversed(tensor.stride()), strict=True):
+        if stride != step:
+            return False
+        step *= max(size, 1)
+    return True
+
+
 def laid_out(w: Writer, text: str, left: str, right: str) -> str:
     """The result, made contiguous if the operands' layouts differ: whose it takes is open."""
     one, other = w.value(left), w.value(right)
-    if one.is_contiguous() and other.is_contiguous() and "loss" not in text:
+    if is_row_major(one) and is_row_major(other) and "loss" not in text:
         return text
     if one.shape == other.shape and one.stride() == other.stride():
         return text

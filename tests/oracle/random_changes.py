@@ -10,6 +10,7 @@ from program_writer import (
     fits_into,
     is_changeable,
     is_leaf,
+    is_readable,
     laid_out,
     may_take,
     shares_memory,
@@ -194,6 +195,7 @@ def python_value(w: Writer) -> str | None:
     name = w.pick()
     if name is None:
         return None
+    readable = is_readable(w.value(name))
     form = w.choice(
         [
             "{t}.tolist()",
@@ -213,7 +215,8 @@ def python_value(w: Writer) -> str | None:
             "{t}.nbytes",
             "{t}.type()",
             "{t}._is_view()",
-            "{t}.output_nr",
+            # PyTorch tells it of views that may no longer be used, too.
+            "{t}.output_nr" if readable else "{t}.dim()",
             "torch.is_tensor({t})",
             "{t}.data_ptr() == {t}.detach().data_ptr()",
         ]

@@ -148,7 +148,7 @@ def loss(w: Writer) -> str | None:
         s=f"torch.tensor({signs}, dtype=({x}).dtype)",
         r=w.choice(["", ", reduction='sum'", ", reduction='none'"]),
     )
-    return f"{w.fresh()} = (torch.nn.functional.{text} + 0) * 1"
+    return f"{w.fresh()} = {own_layout('~torch.nn.functional.' + text)}"
 
 
 MODULES = (
@@ -212,5 +212,6 @@ def module(w: Writer) -> str | None:
             "for p in list(net.parameters())[:1]:",
             f"    {result}.sum().backward(retain_graph=True)",
             f"    {w.fresh()} = p.grad + 0",
+            "p = None",  # which parameters a step of several keeps is open: nobody changes them
         ]
     return "\n".join(lines)

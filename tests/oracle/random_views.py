@@ -219,8 +219,8 @@ def assignment(w: Writer) -> str | None:
             w.pick(lambda other: fits_into(other.shape, shape) and may_take(tensor, other)) or "1.5"
         )
         other = w.variables.get(value)
-        if other is not None and (advanced and not other.dim() and other.dtype != tensor.dtype):
-            return None  # cast by way of masked_fill_, sometimes
+        if other is not None and advanced and other.dtype != tensor.dtype:
+            return None  # cast before or after it is shaped, or by way of masked_fill_
         if other is not None and other.requires_grad and not tensor.requires_grad:
             sign = "="  # PyTorch refuses the second half of += for some views
     return f"{name}[{where}] {sign} {value}"
