@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+import sys
 import threading
 from functools import cache
 from typing import Any, NamedTuple
@@ -169,6 +170,8 @@ def compile_ir(text: str, name: str) -> int:
     with lock:
         if not is_available():
             raise NoNativeCode("llvmlite is missing, or memory can't be made executable")
+        if sys.platform == "win32" and " alloca " in text:
+            raise NoNativeCode("large stack frames call __chkstk there, an external symbol")
         return _machine().compile(text, name)
 
 

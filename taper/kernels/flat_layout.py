@@ -60,7 +60,7 @@ def layout_of(extent: Ints, stride: Ints) -> Layout:
     return Layout(tuple([-(-n // s) for n, s in zip(extent, stride, strict=True)]), stride)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def lines_of(
     layout: Layout, size: Ints, low: Ints, strides: Ints, itemsize: int
 ) -> tuple[Any, int]:

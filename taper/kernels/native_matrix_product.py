@@ -34,6 +34,7 @@ _GRAIN = 1 << 19  # multiplications that are worth a thread of their own
 _DEEPEST = 512  # of k at a time, so that a panel of the first factor stays in the first cache
 _AT_ONCE = 8  # panels of the second factor for one of the first; they stay in the second cache
 _LINES = 16
+_MOST_KEPT = 1 << 14  # matrices of a batch whose table of places is kept
 
 
 @cache
@@ -200,7 +201,8 @@ def multiply_batches(a: Array, b: Array) -> Array | None:
     b, second_turn, second_lead = _turn_of(b)
     shape = (*batch, rows, columns)
     result: Array = new_array(shape, a.dtype, prod(shape))
-    table = _offsets(batch, _batch_strides(a, batch), _batch_strides(b, batch), result.strides[:-2])
+    offsets = _offsets if prod(batch) <= _MOST_KEPT else _offsets.__wrapped__
+    table = offsets(batch, _batch_strides(a, batch), _batch_strides(b, batch), result.strides[:-2])
     with blas.one_thread:
         kernel.run(address, (
             blas.gemm[kind], address_of(table), address_of(a), address_of(b), address_of(result),
