@@ -29,10 +29,12 @@ def _kept(input: Tensor, p: float, feature: bool) -> Any:
     array = input._array
     if array.dtype.kind not in "fcV":
         raise RuntimeError("result type Float can't be cast to the desired output type Long")
+    shape = (*array.shape[:2], *(1,) * (array.ndim - 2)) if feature else array.shape
+    if feature and array.ndim < 2:
+        raise RuntimeError("Feature dropout requires at least 2 dimensions in the input")
+    if input.is_meta:
+        return np.ones_like(array, shape=shape)
     if feature:
-        if array.ndim < 2:
-            raise RuntimeError("Feature dropout requires at least 2 dimensions in the input")
-        shape = (*array.shape[:2], *(1,) * (array.ndim - 2))
         return bernoulli(default_generator, shape, array.dtype, 1 - p)
     if array.flags.c_contiguous:
         return bernoulli(default_generator, array.shape, array.dtype, 1 - p)

@@ -246,5 +246,7 @@ def multinomial(
         raise RuntimeError(
             f"multinomial expects Long tensor out, got: {scalar_type_name(out.dtype)}"
         )
+    if input.is_meta:
+        return input.new_empty((*weights.shape[:-1], num_samples), dtype=dtypes.int64)
     source = generator or default_generator
     return into(out, kernels.multinomial(source, weights, int(num_samples), replacement))

@@ -296,6 +296,8 @@ def rrelu(
         raise RuntimeError("Lower bound should be less than or equal to the upper bound")
     if not training:
         return mean_rrelu.function(input, (lower + upper) / 2)
+    if input.is_meta:
+        return mean_rrelu.function(input, lower)
     from taper.core.generator import default_generator
 
     array = input._array

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import taper as torch
+from taper.nn import functional as F
 from taper.arrays.shape import ShapeArray
 
 A = np.ones((2, 3), np.float32)
@@ -94,3 +95,15 @@ def test_large_tables_are_not_computed():
         rows.flatten(0, 1), torch.zeros(6, dtype=torch.int64, device="meta"))
     loss.backward()
     assert rows.shape == (2, 3, 10**5) and table.grad.shape == table.shape
+
+
+def test_random_functions_have_shapes():
+    m = torch.ones(2, 3, 4, device="meta", requires_grad=True)
+    state = torch.get_rng_state()
+    for result in (F.dropout(m), F.alpha_dropout(m, training=True), F.dropout1d(m),
+                   F.rrelu(m, training=True), torch.rand_like(m)):
+        assert result.is_meta and result.shape == m.shape
+    assert torch.multinomial(m[0].detach(), 2).shape == (3, 2)
+    assert torch.equal(torch.get_rng_state(), state)
+    F.dropout(m).sum().backward()
+    assert m.grad.shape == m.shape
