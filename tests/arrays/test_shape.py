@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import taper as torch
-from taper.nn import functional as F
 from taper.arrays.shape import ShapeArray
+from taper.nn import functional as F
 
 A = np.ones((2, 3), np.float32)
 B = np.ones((3, 4), np.float64)
