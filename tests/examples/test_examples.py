@@ -143,3 +143,74 @@ def test_inside_autograd_lists_the_graph(tmp_path):
     norms = dict(re.findall(r"^  (\w+) +norm ([\d.]+)$", printed, re.MULTILINE))
     assert norms == {"weights": "1.2829", "bias": "0.6554", "readout": "2.2490"}
     assert_picture(tmp_path / "out" / "graph.png")
+
+
+# -- programs on torch.func ------------------------------------------------------------------------
+
+
+def number_in(printed: str, pattern: str) -> float:
+    """The number that stands where the pattern has its group."""
+    found = re.search(pattern, printed, re.MULTILINE)
+    assert found is not None, printed
+    return float(found[1])
+
+
+def test_implicit_differentiation_agrees_with_finite_differences(tmp_path):
+    printed = run("implicit_differentiation", folder=tmp_path)
+    errors = re.findall(r"relative error (\S+)$", printed, re.MULTILINE)
+    assert len(errors) == 2
+    assert all(float(error) < 1e-7 for error in errors)
+    before = number_in(printed, r"^step  0 .* held-out loss ([\d.]+)")
+    after = number_in(printed, r"^step 20 .* held-out loss ([\d.]+)")
+    assert after < before - 0.01
+    assert abs(number_in(printed, r"^step 20 .* slope +(\S+)$")) < 1e-9
+
+
+def test_laplace_errors_are_the_published_ones(tmp_path):
+    printed = run("laplace_errors", folder=tmp_path)
+    assert number_in(printed, r"away from the closed form by (\S+)$") < 1e-10
+    row_of_table = r"^(\w+) +([-.\d]+) +([.\d]+) +\S+ +([-.\d]+) +([.\d]+)$"
+    rows = re.findall(row_of_table, printed, re.MULTILINE)
+    assert [row[0] for row in rows] == ["GPA", "TUCE", "PSI", "const"]
+    for _, estimate, error, *published in rows:
+        for found, known in zip((estimate, error), published, strict=True):
+            digits = len(known.partition(".")[2])
+            assert abs(float(found) - float(known)) <= 0.6 * 10**-digits
+    # statsmodels: llf, and the marginal effect of PSI at the mean with dummy=True.
+    assert "log-likelihood -12.8896" in printed
+    assert "a better grade by 0.4565 +- 0.181" in printed
+
+
+def test_per_sample_gradients_are_those_of_the_loop_and_quicker(tmp_path):
+    printed = run("per_sample_gradients", "--repeats", "10", folder=tmp_path)
+    assert "64 gradients of 6,154 parameters" in printed
+    assert number_in(printed, r"at once and in a loop are apart by (\S+)$") < 1e-5
+    assert number_in(printed, r"the batch's gradient are apart by (\S+)$") < 1e-6
+    limit = number_in(printed, r"clipped at (\d+\.\d+)")
+    assert number_in(printed, r"the mean has norm (\S+)$") < limit
+    assert number_in(printed, r"ms: ([\d.]+) times$") >= 5
+
+
+def test_attribution_is_complete_and_finds_the_inputs_that_matter(tmp_path):
+    printed = run("attribution", "--training", "400", folder=tmp_path)
+    incomplete = re.findall(r"incomplete by ([-+.\de]+)", printed)
+    assert len(incomplete) == 3
+    assert all(float(error) < 1e-3 for error in incomplete)
+    shares = re.findall(r"mean share (\S+), of the true function (\S+)$", printed, re.MULTILINE)
+    assert len(shares) == 5
+    assert all(abs(float(found) - float(true)) < 0.06 for found, true in shares)
+    coarse = run("attribution", "--training", "400", "--steps", "16", folder=tmp_path)
+    error = r"integrated gradients in \d+ steps: incomplete by (\S+)$"
+    # The middle rule is of second order: a fourth of the steps, sixteen times the error.
+    assert 8 < number_in(coarse, error) / number_in(printed, error) < 32
+
+
+def test_ensemble_trains_as_its_members_do_and_spreads_where_no_data_are(tmp_path):
+    printed = run("ensemble", "--steps", "600", "--compared", "20", folder=tmp_path)
+    assert number_in(printed, r"^by (\S+); ") < 1e-5
+    assert number_in(printed, r"losses from \S+ to (\S+)$") < 0.02
+    rows = re.findall(r"^ *(-?\d+\.0) +\S+ +\S+ +(\S+)$", printed, re.MULTILINE)
+    spread = {float(place): float(value) for place, value in rows}
+    assert len(spread) == 5
+    known, unknown = max(spread[-2.0], spread[2.0]), min(spread[-5.0], spread[0.0], spread[5.0])
+    assert unknown > 3 * known
