@@ -87,7 +87,7 @@ def _thread_setter(library: Any) -> Callable[[int], int]:
     for name in ("openblas_set_num_threads_local", "mkl_set_num_threads_local"):
         found = getattr(library, name, None)
         if found is not None:
-            return found  # type: ignore[no-any-return]
+            return found
     for before, behind in product(("scipy_openblas_", "openblas_"), ("64_", "")):
         tell = getattr(library, f"{before}get_num_threads{behind}", None)
         change = getattr(library, f"{before}set_num_threads{behind}", None)
