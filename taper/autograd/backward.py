@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -108,13 +109,14 @@ def grad(
                  "allow_unused": allow_unused},
             )
 
-    def run(gradients: Any) -> Any:
-        given = _gradients_for(outputs_tuple, gradients, is_grads_batched)
-        return _run(
-            outputs_tuple, given, retain_graph, create_graph, inputs_tuple, accumulate=False
+    if is_grads_batched:
+        found = engine.over_first_dim(functools.partial(
+            _found, outputs_tuple, inputs_tuple, retain_graph, create_graph, True
+        ), grad_outputs)
+    else:
+        found = _found(
+            outputs_tuple, inputs_tuple, retain_graph, create_graph, False, grad_outputs
         )
-
-    found = engine.over_first_dim(run, grad_outputs) if is_grads_batched else run(grad_outputs)
     for index, value in enumerate(found):
         if value is None:
             if materialize_grads:
@@ -122,6 +124,14 @@ def grad(
             elif not allow_unused:
                 raise unused(inputs_tuple[index], index)
     return tuple(found)
+
+
+def _found(
+    outputs: tuple[Any, ...], inputs: tuple[Any, ...], retain_graph: bool | None,
+    create_graph: bool, batched: bool, gradients: Any,
+) -> Any:
+    given = _gradients_for(outputs, gradients, batched)
+    return _run(outputs, given, retain_graph, create_graph, inputs, accumulate=False)
 
 
 def _gradients_for(
