@@ -14,6 +14,9 @@ Array = np.ndarray[Any, Any]
 
 _WORTH_A_KERNEL = 1 << 20  # multiplications
 _LARGEST = 1 << 31  # from here on BLAS's own threads do as well
+# OpenBLAS starts threads from the first number of multiplications on. They meet at barriers that
+# spin, so on a busy machine a product of 40 us took 10 ms; they are worth that from the second on.
+_FIRST_WITH_THREADS, _WORTH_THREADS = 1 << 18, 1 << 22
 _NARROWEST = 32  # rows and columns, else most of a tile would be empty
 _SMALLEST_MATRIX = 1 << 12  # multiplications of one of a batch
 
@@ -29,6 +32,18 @@ def _is_medium(a: Array, b: Array, *_: Any) -> bool:
 @with_native("taper.kernels.native_matrix_product", _is_medium)
 def multiply(a: Array, b: Array) -> Array:
     """The product of two matrices."""
+    return _by_blas(a, b)
+
+
+def _by_blas(a: Array, b: Array) -> Array:
+    """NumPy's product; on one thread where BLAS would take several for too little work."""
+    if _FIRST_WITH_THREADS < a.size * b.shape[1] < _WORTH_THREADS:
+        from taper.runtime.blas import find_blas
+
+        blas = find_blas()
+        if blas is not None:
+            with blas.one_thread:
+                return a.dot(b)
     return a.dot(b)
 
 
@@ -38,7 +53,7 @@ def affine(a: Array, b: Array, bias: Array) -> Array:
 
     Raises: ValueError: if shapes don't fit.
     """
-    result = a.dot(b)
+    result = _by_blas(a, b)
     return np.add(result, bias, result)
 
 
