@@ -9,6 +9,7 @@ import numpy as np
 from taper.core.dtype import complex32
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
+from taper.kernels.memory_order import in_rows
 from taper.ops.conditional import where
 from taper.ops.declare import composite, operator
 from taper.ops.division import zero_gradient
@@ -193,7 +194,7 @@ def angle(input: Tensor) -> Tensor:
         tensor([1.5708, 3.1416])
     """
     if input.dtype.kind == "c":
-        return np.arctan2(input.imag, input.real)
+        return in_rows(np.arctan2(input.imag, input.real))
     number = input.dtype.type
     found = np.where(np.less(input, 0), number(np.pi), number(0))
     return np.where(np.isnan(input), input, found)

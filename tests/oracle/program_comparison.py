@@ -45,6 +45,8 @@ ERRORS_OF_BACKWARD = (
     "a second time",
     "its base or another view",
 )
+# Now and then, PyTorch 2.13 fails so when it prints a plain tensor, and not when asked again.
+PYTORCH_FAULT = "Attempted to make a tensor into a differentiable view"
 GRADIENTS = frozenset({"has grad", "grad"})
 
 
@@ -317,7 +319,7 @@ def compare_states(
                 continue
             if aspect == "repr":
                 # Digits may differ by rounding, and a grad_fn's address does.
-                if not values_equal:
+                if not values_equal or PYTORCH_FAULT in str(wanted):
                     continue
                 same = address_free(wanted) == address_free(got)
             elif isinstance(wanted, np.ndarray) and isinstance(got, np.ndarray):

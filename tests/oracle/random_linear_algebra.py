@@ -156,6 +156,8 @@ def norm(w: Writer) -> str | None:
     if name is None:
         return None
     y = w.material((2, 3), like=name)[1]
+    if not (w.is_settled_expression(x) and w.is_settled_expression(y)):
+        return None
     # Away from zero, where norms have a corner, and from each other.
     x, y = f"(({x}).abs() + 0.5)", f"(({y}).abs() + torch.arange(3) * 0.25 + 1).neg()"
     form = w.choice(NORMS).format(x=x, y=y)
