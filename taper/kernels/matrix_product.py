@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.kernels.memory_order import in_rows
 from taper.kernels.native_twin import with_native
 
 __all__ = ["affine", "multiply", "multiply_batches"]
@@ -71,4 +72,4 @@ def multiply_batches(a: Any, b: Any) -> Any:
 
     Arrays of any class; ndarrays may have a native kernel.
     """
-    return np.matmul(a, b)
+    return in_rows(np.matmul(a, b))

@@ -253,7 +253,7 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     others = _other_dims(input.ndim, dim)
     norms = norm_over(input, p, others, True)
     scale = np.where(norms <= maxnorm, 1, maxnorm / (norms + 1e-7))
-    return input * scale.astype(input.dtype)
+    return in_rows(input * scale.astype(input.dtype))
 
 
 def _other_dims(ndim: int, dim: int) -> tuple[int, ...]:
