@@ -36,7 +36,8 @@ FLOORS = (
     # These are programs on Tensors, such as a user could write; some in rooms of other kinds.
     ("autograd.functional", "autograd.forward_gradient_check", "autograd.gradient_check",
      "func", "masked.maskedtensor"),
-    ("amp", "cpu", "cuda", "data", "distributed", "distributions", "nn", "optim", "utils"),
+    ("amp", "cpu", "cuda", "data", "distributed", "distributions", "multiprocessing", "nn",
+     "optim", "utils"),
     ("autograd.profiler", "profiler"),
     ("compilation", "serialization", "interop", "testing", "viewer", "cli"),
 )  # fmt: skip

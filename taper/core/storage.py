@@ -12,6 +12,7 @@ for backward remembers the version; a later difference is an error (autograd/nod
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import weakref
 from collections.abc import Sequence
@@ -158,6 +159,30 @@ class UntypedStorage:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
+    @classmethod
+    def from_file(cls, filename: Any, shared: bool = False, nbytes: int = 0) -> UntypedStorage:
+        """Returns the bytes of a file as they are needed, without reading it first.
+
+        Args:
+            shared: what is written to the storage is written to the file, which is made as long
+                as it has to be; otherwise the file stays as it is.
+            nbytes: how many; 0: all.
+        """
+        if shared:
+            with open(filename, "ab") as file:
+                file.truncate(max(file.tell(), nbytes))
+        size = os.path.getsize(filename)
+        if size < nbytes:
+            raise RuntimeError(
+                f"unable to mmap {nbytes} bytes from file <{os.fspath(filename)}>: it has {size}"
+            )
+        count = nbytes or size
+        if not count:  # nothing can't be mapped
+            return cls(new_storage(np.empty(0, np.uint8)))
+        return cls(new_storage(np.memmap(
+            filename, np.uint8, "r+" if shared else "c", shape=(count,)
+        ).view(np.ndarray)))
+
     def data_ptr(self) -> int:
         """Returns the address of the first byte."""
         return int(address_of(self._storage.array))
@@ -186,8 +211,22 @@ class UntypedStorage:
         """Returns the bytes as ints."""
         return self._bytes().tolist()  # type: ignore[no-any-return]
 
-    def __getitem__(self, index: Any) -> int:
+    def untyped(self) -> UntypedStorage:
+        """Returns itself: it is bytes already."""
+        return self
+
+    def __getitem__(self, index: Any) -> Any:
+        """One byte, or a storage over some of them."""
+        if isinstance(index, slice):
+            if index.step not in (None, 1):
+                raise RuntimeError(f"Trying to slice with a step of {index.step}, but only a step "
+                                   "of 1 is supported")
+            return UntypedStorage(new_storage(self._bytes()[index]))
         return int(self._bytes()[index])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        """The bytes, so that ``torch.asarray(storage, dtype=torch.uint8)`` shares the memory."""
+        return np.asarray(self._bytes(), dtype, copy=copy)
 
     def __setitem__(self, index: Any, value: int) -> None:
         self._bytes()[index] = value

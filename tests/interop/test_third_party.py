@@ -66,3 +66,28 @@ def test_array_api_compat():
         print(xp.__name__, float(xp.sum(x)))
         """)
     assert out == "array_api_compat.torch 6.0\n"
+
+
+@needs("safetensors")
+def test_safetensors_saves_and_loads(tmp_path):
+    out = run(f"""
+        import torch
+        from safetensors import safe_open
+        from safetensors.torch import load_file, load_model, save_file, save_model
+        path = {str(tmp_path / "tensors.safetensors")!r}
+        tensors = {{
+            "a": torch.randn(2, 3), "b": torch.ones(3, dtype=torch.bfloat16),
+            "c": torch.ones(2).to(torch.float8_e4m3fn), "d": torch.tensor(True),
+        }}
+        save_file(tensors, path, metadata={{"by": "taper"}})
+        loaded = load_file(path)
+        print(all(loaded[k].dtype == t.dtype and torch.equal(loaded[k].float(), t.float())
+                  for k, t in tensors.items()))
+        with safe_open(path, "pt") as file:
+            print(file.metadata(), file.get_slice("a")[:1].shape)
+        model, other = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+        save_model(model, path)
+        load_model(other, path)
+        print(torch.equal(model.weight, other.weight))
+        """)
+    assert out.splitlines() == ["True", "{'by': 'taper'} torch.Size([1, 3])", "True"]
