@@ -19,7 +19,7 @@ LAYERS = (
     ("{f}.conv_transpose1d({x}, {y}, stride=2, output_padding=1)", (1, 2, 3), (2, 2, 2), ()),
     ("{f}.conv_transpose2d({x}, {y}, {z}, stride=2, padding=1)", (1, 2, 3, 3), (2, 1, 2, 2), (1,)),
     ("{f}.conv_transpose2d({x}, {y}, groups=2)", (1, 2, 2, 2), (2, 2, 2, 2), ()),
-    ("{f}.linear({x}, {y}, {z})", (2, 2, 3), (4, 3), (4,)),
+    ("~{f}.linear({x}, {y}, {z})", (2, 2, 3), (4, 3), (4,)),
     ("{f}.linear({x}, {y})", (3,), (2, 3), ()),
     ("{f}.max_pool1d({x}, 2)", (1, 2, 5), (), ()),
     ("{f}.max_pool2d({x}, 2, stride=1, padding=1)", (1, 2, 3, 3), (), ()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from program_writer import Writer, broadcasts, family, is_small, laid_out, magnitudes
+from program_writer import CONTIGUOUS, Writer, broadcasts, family, is_small, laid_out, magnitudes
 
 SMOOTH = (
     "sin",
@@ -213,7 +213,7 @@ def two_argument_function(w: Writer) -> str | None:
             "torch.fmax({l}, {r})",
             "{l}.clamp(min=-1.01)",
             "torch.clamp({l}, -0.76, 1.26)",
-            "torch.where({l} > 0.3, {l}, 0.5)",
+            f"torch.where({{l}} > 0.3, {{l}}, 0.5){CONTIGUOUS}",
             "torch.logaddexp({l}, {r})",
             "torch.rsub({l}, {r})",
             "torch.copysign({l}, {r}) * 1",
@@ -309,7 +309,7 @@ def complex_parts(w: Writer) -> str | None:
             "torch.view_as_real({t}) * 1",
             "{t}.abs()",
             "{t} * 1j",
-            "({t} + 0.3).angle()",
+            "({t} + 0.3).angle()" if w.is_exact() else "{t}.abs()",  # there is a cut at -1 + 0j
             "{t}.conj() * {t}",
             "{t}.resolve_conj()",
             "{t}.mT" if w.value(name).dim() >= 2 else "{t}.T",
