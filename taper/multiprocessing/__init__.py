@@ -2,7 +2,7 @@
 
 Whatever Python's module has is here under the same name. A tensor that is sent to another process
 is copied: changes don't come back, unlike in PyTorch, where the processes share its memory. To
-share, use `multiprocessing.shared_memory` and `torch.from_numpy`.
+share, call `share_memory_()` on it and fork (``start_processes(…, start_method="fork")``).
 """
 
 from __future__ import annotations

@@ -57,11 +57,11 @@ def table_of(
     columns.append(("# of Calls", _COLUMN, lambda row: str(row.count)))
     if shapes:
         texts = [str(row.input_shapes) for row in rows]
-        width = fit(["Input Shapes", *texts], shapes_width)
+        width = max(fit(texts, shapes_width), len("Input Shapes"))
         columns.append(("Input Shapes", width, lambda row: str(row.input_shapes)))
     if sources:
         lines = [short_path(line) for row in rows for line in row.stack]
-        columns.append(("Source Location", fit(["Source Location", *lines], source_width),
+        columns.append(("Source Location", max(fit(lines, source_width), len("Source Location")),
                         lambda row: short_path(row.stack[0]) if row.stack else ""))
 
     rule = "".join("-" * width + _GAP for _, width, _ in columns)

@@ -85,10 +85,10 @@ def save_file(
         header[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape),
                         "data_offsets": [offset, offset + size]}
         offset += size
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % _ALIGNMENT)
+    described = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    described += b" " * (-len(described) % _ALIGNMENT)
     with replacing(os.fspath(filename)) as file:
-        file.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
+        file.write(len(described).to_bytes(_LENGTH_BYTES, "little") + described)
         for _, tensor in ordered:
             file.write(_bytes_of(tensor))
 
@@ -130,11 +130,12 @@ def _check(name: Any, tensor: Any) -> None:
         raise ValueError(f"tensor {name!r}: safetensors has no dtype for {tensor.dtype}")
 
 
-def _bytes_of(tensor: Tensor) -> memoryview:
+def _bytes_of(tensor: Tensor) -> Any:
+    """A tensor's elements one after the other, as bytes that a file can write."""
     array = np.ascontiguousarray(tensor.detach()._array)
     if sys.byteorder == "big":
         array = array.byteswap()
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _read_header(file: IO[bytes]) -> tuple[list[Entry], dict[str, str], int]:

@@ -48,7 +48,7 @@ class TaskSpec:
             return self.label + (f": {self.sub_label}" if self.sub_label else "")
         if "\n" not in self.stmt:
             return self.stmt + (f": {self.sub_label}" if self.sub_label else "")
-        sub_label = f": {self.sub_label}" if self.sub_label else ""
+        sub_label = f" ({self.sub_label})" if self.sub_label else ""
         return f"stmt:{sub_label}\n{textwrap.indent(self.stmt, '  ')}"
 
     def setup_str(self) -> str:
@@ -56,14 +56,14 @@ class TaskSpec:
         if self.setup == "pass" or not self.setup:
             return ""
         if "\n" in self.setup:
-            return f"setup:\n{textwrap.indent(self.setup, '  ')}"
+            return f"setup:\n{textwrap.indent(self.setup, '  ')}\n"
         return f"setup: {self.setup}"
 
     def summarize(self) -> str:
         """Everything about the task that reports begin with."""
-        parts = [self.title, self.description or "", self.setup_str()]
-        between = "\n\n" if "\n" in self.stmt or "\n" in self.setup else "\n"
-        return between.join(part for part in parts if part)
+        title = self.title + ("\n" if "\n" in self.title else "")
+        parts = [title, self.description or "", self.setup_str()]
+        return "\n".join(part for part in parts if part)
 
 
 class Measurement:
@@ -157,7 +157,7 @@ class Measurement:
         kind = type(self)
         task = self.task_spec
         lines = [f"<{kind.__module__}.{kind.__qualname__} object at {hex(id(self))}>",
-                 task.summarize() + ("\n" if "\n" in task.stmt + task.setup else "")]
+                 task.summarize()]
         self._check_not_empty()
         unit, scale = select_unit(self.median)
 
