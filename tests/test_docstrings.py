@@ -1,6 +1,7 @@
 """Runs every example in taper's docstrings: of operators, classes, methods, functions, modules."""
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 
@@ -10,6 +11,8 @@ import taper
 from taper.ops.declare import OPERATORS, Operator
 
 SKIPPED = {"taper.__main__"}  # runs the command line when imported
+if importlib.util.find_spec("tensorboardX") is None:
+    SKIPPED.add("taper.utils.tensorboard")  # an extra
 
 
 def modules():

@@ -117,7 +117,7 @@ def _with_arrays(name: str) -> None:
 
     method.__name__ = name
     method.__qualname__ = f"SummaryWriter.{name}"
-    method.__doc__ = inherited.__doc__
+    method.__doc__ = f"As tensorboardX's {name}, which see; arguments may be tensors."
     setattr(SummaryWriter, name, method)
 
 
