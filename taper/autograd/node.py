@@ -278,14 +278,15 @@ def freed_error(node: Node) -> RuntimeError:
         "backward through the graph a second time or if you need to access saved tensors after "
         "calling backward."
     )
+    error = RuntimeError(message)
     if node.where is not None:
         verb = node.operator.name if node.operator is not None else node.name()
-        message += (
-            f" The freed values are those of {verb}() at {line_of(node.where)}. If that line is "
+        error.add_note(
+            f"The freed values are those of {verb}() at {line_of(node.where)}. If that line is "
             "run once and used in every iteration, such as a hidden state that is carried on, run "
             "it again in each, or detach() what is carried on."
         )
-    return RuntimeError(message)
+    return error
 
 
 def forward_name(node: Node) -> str:

@@ -11,8 +11,11 @@ Note [the same numbers every time]. Kernels and NumPy may differ in the last dig
 until a kernel is ready, the same call would give two results, and two runs of a program could
 differ. So whoever asks waits: a millisecond where the kernel is in the cache, 5 to 20 to make it.
 Only where that takes longer, as on the first run on a machine, does NumPy serve meanwhile, since no
-call shall wait for more than 50. `prepare` loads LLVM ahead. Kernels that give NumPy's very bits
-are `exact`: nobody waits for them.
+call shall wait for more than 50. Kernels that give NumPy's very bits are `exact`: nobody waits.
+
+Note [the thread imports nothing]. Two threads that import at the same time can wait for each other
+forever (CPython 3.11 does, on chains that share modules). So LLVM and all of this package are
+imported by whoever asks first, in `load`; what the thread does afterwards finds its modules loaded.
 """
 
 from __future__ import annotations
@@ -23,11 +26,14 @@ import queue
 import threading
 import warnings
 from collections.abc import Callable, Hashable
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
 
 from taper.compiler import machine
 from taper.core.settings import settings
 
-__all__ = ["Builder", "prepare", "request", "run_aside", "wait_until_idle"]
+__all__ = ["Builder", "load", "request", "run_aside", "wait_until_idle"]
 
 Builder = Callable[[], tuple[str, str]]  # -> (text of a module, name of its function)
 
@@ -138,6 +144,9 @@ def request(key: Hashable, builder: Builder, exact: bool = False) -> int | None:
         return _waited_for(key, found, exact)
     if found is not _MISSING:
         return found
+    if not load():
+        _addresses[key] = None
+        return None
     if settings.native == "now":
         address = _addresses[key] = compile_now(key, builder)
         return address
@@ -156,18 +165,19 @@ def _waited_for(key: Hashable, pending: _Pending, exact: bool) -> int | None:
     return pending.address
 
 
-def prepare() -> None:
-    """Loads LLVM in the background: kernels will be asked for soon."""
-    if settings.native == "background":
-        run_aside(_load_llvm)
-
-
-def _load_llvm() -> None:
-    machine.is_available()
+@cache
+def load() -> bool:
+    """Imports what compiling takes, 20 to 50 ms; tells whether code can be made. See the Note."""
+    for module in iter_modules([os.path.dirname(__file__)]):
+        import_module(f"taper.compiler.{module.name}")
+    return machine.is_available()
 
 
 def run_aside(job: Callable[[], None]) -> None:
-    """Calls `job` in the thread that compiles: work with LLVM that must not hold anybody up."""
+    """Calls `job` in the thread that compiles: work with LLVM that must not hold anybody up.
+
+    It must not import; `load` was called before, and said that there is something to work with.
+    """
     _compiler.add(job)
 
 

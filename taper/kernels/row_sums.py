@@ -49,15 +49,19 @@ class _Successors:
 
 def _successor(name: str) -> Any:
     """The function that takes over, waited for a short while; None where NumPy goes on."""
-    from taper.compiler.background import run_aside
-    from taper.kernels.small_rows import make_all
-
     state = _Successors
     if settings.native == "off":
         return None
     names = globals()
     if not state.asked:
+        from taper.compiler.background import load, run_aside
+
         state.asked = True
+        if not load():
+            state.awaited = False
+            return None
+        from taper.kernels.small_rows import make_all
+
         by_numpy = {name: names[name] for name in __all__}
 
         def make() -> None:

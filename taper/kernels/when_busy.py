@@ -1,12 +1,13 @@
 """Hands out machine code for small calls, once a program is seen to spend its time in taper.
 
     add = np.add
-    when_busy(globals(), "add", make_add)     # make_add() -> a quicker function with the same results
+    when_busy(globals(), "add", make_add)     # make_add() -> a quicker one with the same results
 
-To import LLVM takes 20 to 100 ms, too much for a program that runs for a second or that only prints a
-tensor. So a thread looks a few times what the others are doing. When it met them in taper often
-enough, the compiling thread calls the makers and puts what they made into the namespaces. It
-must give the very bits that NumPy gives, since the moment differs from run to run.
+To import LLVM takes 20 to 100 ms, too much for a program that runs for a second or that only prints
+a tensor. So a thread looks a few times what the others are doing. When it met them in taper often
+enough, the next call of such a function loads LLVM (not the thread: see compiler/background.py),
+and the compiling thread calls the makers and puts what they made into the namespaces. It must
+give the very bits that NumPy gives, since the moment differs from run to run.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _waiting: list[tuple[dict[str, Any], str, Any, Callable[[], Any]]] = []
 
 
 def when_busy(scope: dict[str, Any], name: str, make: Callable[[], Any]) -> None:
-    """Replaces a name of a namespace by what `make` returns, if the program turns out to be busy."""
+    """Replaces a name of a namespace by what `make` returns, if the program proves to be busy."""
     _waiting.append((scope, name, scope[name], make))
     if len(_waiting) == 1 and settings.native != "off":
         threading.Thread(target=_watch, name="taper-watcher", daemon=True).start()
@@ -36,16 +37,44 @@ def when_busy(scope: dict[str, Any], name: str, make: Callable[[], Any]) -> None
 
 def make_all() -> None:
     """Replaces all names, here and now, where machine code can be had."""
-    from taper.compiler import machine
-    from taper.runtime.direct_call import is_possible
+    if _load():
+        _make_all()
 
-    if settings.native == "off" or not is_possible() or not machine.is_available():
-        return
+
+def _load() -> bool:
+    """Imports all that makers need."""
+    if settings.native == "off":
+        return False
+    from taper.compiler.background import load
+    from taper.runtime import blas, direct_call
+
+    blas.find_blas()
+    return load() and direct_call.is_possible()
+
+
+def _make_all() -> None:
     while _waiting:
         scope, name, replaced, make = _waiting.pop()
         made = make()
-        if scope[name] is replaced:
+        if scope[name] is replaced or isinstance(scope[name], _Starter):
             scope[name] = made
+
+
+class _Starter:
+    """Stands in a namespace for a function until its next call, which has all of them replaced."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        for scope, name, replaced, _ in list(_waiting):
+            if isinstance(scope[name], _Starter):
+                scope[name] = replaced
+        if _load():
+            from taper.compiler.background import run_aside
+
+            run_aside(_make_all)
+        return self.function(*args, **named)
 
 
 def _watch() -> None:
@@ -64,9 +93,9 @@ def _watch() -> None:
             missed, interval = missed + 1, min(1.5 * interval, longest)
         if met + missed == 5 * _BUSY_LOOKS:
             met = missed = 0
-    from taper.compiler.background import run_aside
-
-    run_aside(make_all)
+    for scope, name, replaced, _ in list(_waiting):
+        if scope[name] is replaced:
+            scope[name] = _Starter(replaced)
 
 
 _ROOM = __file__[: -len("kernels/when_busy.py")]

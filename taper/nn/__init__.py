@@ -9,10 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from taper.compiler.background import prepare
 from taper.nn import modules
-
-prepare()  # who has a model, will have large tensors
 
 _PARAMETERS = frozenset(["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter"])
 _SUBMODULES = frozenset(["functional", "init", "parallel", "parameter", "utils"])

@@ -1,4 +1,4 @@
-"""Errors of backward: PyTorch's words first, then what happened, where, and the cure."""
+"""Errors of backward: PyTorch's words, and in notes what happened, where, and the cure."""
 
 import re
 import sys
@@ -17,7 +17,7 @@ def line_before(offset=1):
 def raised(call):
     with pytest.raises(RuntimeError) as caught:
         call()
-    return str(caught.value)
+    return " ".join([str(caught.value), *getattr(caught.value, "__notes__", ())])
 
 
 @pytest.fixture
