@@ -167,8 +167,8 @@ class Writer:
                 self.rebuild()
             return False
         is_open = any(histories[name] != history(tensor) for name, tensor in before.items())
-        # How the elements of windows lie, with equal strides, in which order is open.
-        if any(overlaps(tensor) for tensor in mentioned):
+        # In which order results lie whose operand has equal strides, as windows have, is open.
+        if any(len(set(tensor.stride())) < tensor.dim() for tensor in mentioned):
             new = [tensor for name, tensor in self.tensors().items() if name not in known]
             is_open |= not all(
                 tensor.is_contiguous() or any(shares_memory(tensor, m) for m in mentioned)

@@ -228,6 +228,8 @@ def two_argument_function(w: Writer) -> str | None:
         and w.is_settled(w.value(left), 0.3)
     ):
         return None
+    if "atan2" in form and w.value(left).dtype == w.torch.uint8:
+        return None  # PyTorch's derivative negates it, modulo 256
     return f"{w.fresh()} = {laid_out(w, form.format(l=left, r=right), left, right)}"
 
 
@@ -378,6 +380,10 @@ def reduction(w: Writer) -> str | None:
     if op == "prod" and tensor.numel() > 12:
         return None
     dims = reduction_dims(w, tensor, several=op not in ("prod",))
+    if op == "std":
+        found = w.evaluate(f"{name}.detach().std({dims})")
+        if found is not None and not bool((found > 0.05).all()):
+            return None  # of equal numbers, its derivative is rounding divided by rounding
     keep = ", keepdim=True" if dims and w.chance(0.4) and op != "count_nonzero" else ""
     if op == "prod":
         # PyTorch's derivative keeps the product, taper's does not: nobody may change it in place.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from program_writer import Writer, family, fits_into, may_take, shares_memory
+from program_writer import CONTIGUOUS, Writer, family, fits_into, may_take, shares_memory
 
 # -- views ---------------------------------------------------------------------------------------
 
@@ -250,7 +250,7 @@ def gathering(w: Writer) -> str | None:
         f"torch.diag_embed({name})",
         f"torch.nn.functional.pad({name}, (1, 0))",
         f"{name}.trace()" if tensor.dim() == 2 else f"{name}.diff()",
-        f"torch.rot90({name})" if tensor.dim() >= 2 else f"torch.diff({name})",
+        f"torch.rot90({name}){CONTIGUOUS}" if tensor.dim() >= 2 else f"torch.diff({name})",
     ]
     if w.is_settled(tensor, 0.3) and not tensor.is_complex():
         options += [
