@@ -21,7 +21,8 @@ __all__ = ["attention", "attention_gradient"]
 Array = np.ndarray[Any, Any]
 
 _KINDS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
-_GRAIN = 1 << 19  # multiplications that are worth a thread of their own
+_GRAIN = 1 << 20  # multiplications that are worth a thread of their own
+_GRAIN_OF_COPIES = 1 << 16  # elements
 _LONGEST_ROW = 256  # see compiler/attention_kernels.py
 _WORDS = {"turn": 8, "forward": 22, "backward_queries": 31, "backward_keys": 31}
 
@@ -78,7 +79,7 @@ def _turned(x: Array, tile: Tile) -> _Panels | None:
     matrix = size * x.itemsize
     kernel.run(address, (
         address_of(x), address_of(found), count, x.strides[1], depth, panels, x.strides[0], matrix,
-    ), batch * panels, max(1, 16384 // (width * depth)))
+    ), batch * panels, max(1, _GRAIN_OF_COPIES // (width * depth)))
     return _Panels(found, matrix)
 
 

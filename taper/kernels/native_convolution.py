@@ -40,6 +40,7 @@ _KERNELS: dict[str, tuple[Any, tuple[str, ...]]] = {
 }
 _KINDS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 _GRAIN = 1 << 21  # multiplications that are worth a thread of their own
+_GRAIN_OF_COPIES = 1 << 16  # elements
 _SLACK = 512  # elements beyond a buffer that may be read
 
 
@@ -88,7 +89,7 @@ def _spread(x: Array, layout: Layout, low: Ints, kind: str) -> Array | None:
         address_of(x), address_of(found), address_of(lines), len(lines), width, channels,
         x.strides[0], x.strides[1], step, layout.plane * x.itemsize,
     )
-    kernel.run(address, words, planes, max(1, 16384 // layout.plane))
+    kernel.run(address, words, planes, max(1, _GRAIN_OF_COPIES // layout.plane))
     return found
 
 
@@ -136,7 +137,7 @@ def _run_product(
     pack.run(pack_address, (
         address_of(weight), address_of(packed), address_of(plan.places), depth, rows, tiles,
         weight_group, weight_row,
-    ), groups * tiles, max(1, 16384 // max(1, tile.rows * depth)))
+    ), groups * tiles, max(1, _GRAIN_OF_COPIES // max(1, tile.rows * depth)))
     biases = np.zeros((groups, tiles * tile.rows), result.dtype)
     if bias is not None:
         biases[:, :rows] = bias.reshape(groups, rows)
@@ -484,7 +485,7 @@ def _run_outer(
     turn.run(turn_address, (
         address_of(grad), address_of(packed), rows, space * item, space, panels,
         rows * space * item, panels * panel,
-    ), batch * groups * panels, max(1, 16384 // (width * space)))
+    ), batch * groups * panels, max(1, _GRAIN_OF_COPIES // (width * space)))
     blocks = -(-depth // (outer_products.BLOCKS_AT_ONCE * tile.rows))
     kernel.run(address, (
         address_of(packed), address_of(source), address_of(result), address_of(plan.offsets),

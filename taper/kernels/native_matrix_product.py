@@ -30,7 +30,9 @@ Array = np.ndarray[Any, Any]
 Ints = tuple[int, ...]
 
 _KINDS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
-_GRAIN = 1 << 19  # multiplications that are worth a thread of their own
+_GRAIN = 1 << 22  # multiplications that are worth a thread of their own: 50 us
+_GRAIN_OF_BATCHES = 1 << 20
+_GRAIN_OF_COPIES = 1 << 16  # elements
 _DEEPEST = 512  # of k at a time, so that a panel of the first factor stays in the first cache
 _AT_ONCE = 8  # panels of the second factor for one of the first; they stay in the second cache
 _LINES = 16
@@ -100,7 +102,7 @@ def _made(a: Array, b: Array) -> _Plan | None:
         parts.append(_Part(
             k * (item if a_along else a_stride), k * (item if b_along else b_stride),
             ((rows, a_stride, tasks), (columns, b_stride, deep, _LINES),
-             tasks + (across if b_along else lines), max(1, 8192 // (deep * tile.rows))),
+             tasks + (across if b_along else lines), max(1, _GRAIN_OF_COPIES // (deep * width))),
             ((deep, rows, columns, down, across, _AT_ONCE, columns * item),
              columns * item if k else 0, down * -(-across // _AT_ONCE),
              max(1, _GRAIN // (tile.rows * width * min(across, _AT_ONCE) * deep))),
@@ -207,7 +209,7 @@ def multiply_batches(a: Array, b: Array) -> Array | None:
         kernel.run(address, (
             blas.gemm[kind], address_of(table), address_of(a), address_of(b), address_of(result),
             rows, columns, depth, first_turn, second_turn, first_lead, second_lead, columns,
-        ), len(table), max(1, _GRAIN // (rows * columns * depth)))
+        ), len(table), max(1, _GRAIN_OF_BATCHES // (rows * columns * depth)))
     return result
 
 

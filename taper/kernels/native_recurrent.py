@@ -33,6 +33,8 @@ Array = np.ndarray[Any, Any]
 
 _KINDS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 _LINES = 16
+_GRAIN = 1 << 22  # multiplications that are worth a thread of their own: 50 us
+_GRAIN_OF_COPIES = 1 << 16  # elements
 
 
 @cache
@@ -89,7 +91,7 @@ def _packed_gates(weight: Array, tile: Tile) -> Array | None:
     kernel.run(address, (
         address_of(weight), address_of(found), units, weight.strides[0], panels,
         units * weight.strides[0],
-    ), panels * tile.vectors, max(1, 16384 // (tile.lanes * units)))
+    ), panels * tile.vectors, max(1, _GRAIN_OF_COPIES // (tile.lanes * units)))
     return found
 
 
@@ -107,13 +109,13 @@ def _packed_straight(weight: Array, tile: Tile) -> tuple[Array, int] | None:
     at, to = address_of(weight), address_of(found)
     kernel.run(address, (
         at, to, 0, weight.strides[0], 0, at, to, units, weight.strides[0], depth, _LINES,
-    ), -(-depth // _LINES), max(1, 16384 // (units * _LINES)))
+    ), -(-depth // _LINES), max(1, _GRAIN_OF_COPIES // (units * _LINES)))
     return found, panels
 
 
 def _grain(tile: Tile, sequences: int, units: int, steps: int) -> int:
     """How many blocks are worth a thread: one, unless they are very little work."""
-    return max(1, (1 << 18) // (tile.rows * tile.vectors * units * units * steps))
+    return max(1, _GRAIN // (tile.rows * tile.vectors * units * units * steps))
 
 
 def _run_forward(

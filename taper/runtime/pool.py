@@ -33,7 +33,7 @@ __all__ = ["launch", "run_alone"]
 _MOST_WORKERS = 63
 _SPIN_SECONDS = 50e-6
 _PATIENCE = 5.0  # seconds for a launch of another thread to end, when the process ends
-_PIECES_PER_THREAD = 6  # so that a thread which is held up delays the others little
+_PIECES_PER_THREAD = 16  # so that a thread which is held up delays the others little
 
 _i64 = ctypes.c_int64
 _KERNEL = ctypes.CFUNCTYPE(None, _i64, _i64, _i64)
