@@ -21,7 +21,7 @@ def test_the_dtype_of_gradients():
     x.grad_dtype = None
     x.grad = torch.ones(2, dtype=torch.float64)
     with pytest.raises(RuntimeError, match="leaf"):
-        (x * 2).grad_dtype  # noqa: B018
+        (x * 2).grad_dtype
 
 
 def test_settings_are_remembered():

@@ -18,5 +18,5 @@ def test_complex_numbers_of_half_precision_are_only_named():
         lambda: torch.zeros(2, dtype=d), lambda: x.to(d), x.chalf,
         lambda: torch.complex(x.half(), x.half()), lambda: torch.view_as_complex(x.half()),
     ):
-        with pytest.raises(NotImplementedError, match="Use torch.complex64"):
+        with pytest.raises(NotImplementedError, match=r"Use torch.complex64"):
             make()
