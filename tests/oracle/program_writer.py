@@ -167,8 +167,13 @@ class Writer:
                 self.rebuild()
             return False
         is_open = any(histories[name] != history(tensor) for name, tensor in before.items())
-        # In which order results lie whose operand has equal strides, as windows have, is open.
-        if any(len(set(tensor.stride())) < tensor.dim() for tensor in mentioned):
+        # In which order results lie whose operand has equal strides, as windows have, is open; and
+        # where a dim of one element goes among others that are not in the order of rows.
+        if any(
+            len(set(tensor.stride())) < tensor.dim()
+            or (1 in tensor.shape and not is_row_major(tensor))
+            for tensor in mentioned
+        ):
             new = [tensor for name, tensor in self.tensors().items() if name not in known]
             is_open |= not all(
                 tensor.is_contiguous() or any(shares_memory(tensor, m) for m in mentioned)
