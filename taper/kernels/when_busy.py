@@ -24,6 +24,7 @@ __all__ = ["make_all", "when_busy"]
 
 _BUSY_LOOKS = 3  # how often a program has to be met inside of taper, within five times as many
 _INTERVALS = 0.03, 2.0  # seconds between looks: at first, and at most, while nothing happens
+_SLOWER = 1.02  # how much longer after each look that found nothing: 2 s after some two minutes
 
 _waiting: list[tuple[dict[str, Any], str, Any, Callable[[], Any]]] = []
 
@@ -88,9 +89,9 @@ def _watch() -> None:
         own = threading.get_ident()
         frames = [f for thread, f in sys._current_frames().items() if thread != own]
         if any(_is_tapers(f.f_code.co_filename) for f in frames):
-            met, interval = met + 1, _INTERVALS[0]
+            met += 1
         else:
-            missed, interval = missed + 1, min(1.5 * interval, longest)
+            missed, interval = missed + 1, min(_SLOWER * interval, longest)
         if met + missed == 5 * _BUSY_LOOKS:
             met = missed = 0
     for scope, name, replaced, _ in list(_waiting):

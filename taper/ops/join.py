@@ -11,7 +11,9 @@ from taper.core.errors import normalize_dim
 from taper.core.promotion import can_cast, scalar_type_name
 from taper.core.state import active, is_recording
 from taper.core.storage import repeats_memory
-from taper.core.tensor import Parameter, Tensor, wrap
+from taper.core.tensor import Parameter, Tensor
+from taper.kernels import small_joins, small_tensors
+from taper.kernels.when_busy import when_busy
 from taper.ops import slow
 from taper.ops.declare import composite, operator
 
@@ -126,27 +128,35 @@ def plain_arrays(tensors: Any) -> Any:
     return [t._array for t in tensors]
 
 
+def joined(tensors: Any, dim: Any) -> Any:
+    """The arrays of plain tensors as one; None where the full way has something to do or to say."""
+    if type(tensors) is not list and type(tensors) is not tuple:
+        return None
+    arrays = [t._array for t in tensors if type(t) is Tensor and t._edge is None]
+    if len(arrays) != len(tensors):
+        arrays = plain_arrays(tensors)
+    try:
+        array = _concatenate(arrays, dim)
+    except Exception:  # the full way says what was wrong
+        return None
+    # PyTorch's type of the parts is not always NumPy's, unless it is that of the first.
+    if array.dtype is not arrays[0].dtype:
+        return None
+    return array if array.ndim == 1 or array.flags.c_contiguous else _laid_out(array)
+
+
+joined_by_python = joined
+when_busy(globals(), "joined", lambda: small_joins.made(joined_by_python))
+
+
 @cat.short_path
 def _(tensors: Any = None, dim: int = 0, *, out: Any = None, axis: Any = None) -> Tensor:
     if axis is not None:
         dim = axis
-    if out is None and not active.modes and (type(tensors) is list or type(tensors) is tuple):
-        arrays = [t._array for t in tensors if type(t) is Tensor and t._edge is None]
-        if len(arrays) != len(tensors):
-            arrays = plain_arrays(tensors)
-        try:
-            array = _concatenate(arrays, dim)
-        except Exception:  # the full way says what was wrong
-            pass
-        else:
-            # PyTorch's type of the parts is not always NumPy's, unless it is that of the first.
-            if array.dtype is arrays[0].dtype:
-                if array.ndim > 1 and not array.flags.c_contiguous:
-                    array = _laid_out(array)
-                result = _new(Tensor)
-                result._array = array
-                result._edge = result._storage = result._base = result._grad = None
-                return result
+    if out is None and not active.modes:
+        array = joined(tensors, dim)
+        if array is not None:
+            return small_tensors.wrap(array)
     if isinstance(tensors, (tuple, list)) and not tensors:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
     if out is None:
@@ -157,7 +167,7 @@ def _(tensors: Any = None, dim: int = 0, *, out: Any = None, axis: Any = None) -
 
 # Without NumPy's search for overriding types: see `plain_arrays`.
 _concatenate = getattr(np.concatenate, "_implementation", np.concatenate)
-_array, _ndarray, _new = np.array, np.ndarray, object.__new__
+_array, _ndarray = np.array, np.ndarray
 
 
 @cat.derivative("tensors")
@@ -219,7 +229,7 @@ def _(tensors: Any = None, dim: int = 0, *, out: Any = None, axis: Any = None) -
             except Exception:  # of unequal shapes
                 array = None
             if array is not None and array.dtype is arrays[0].dtype:
-                return wrap(array)
+                return small_tensors.wrap(array)
     if isinstance(tensors, (tuple, list)) and not tensors:
         raise RuntimeError("stack expects a non-empty TensorList")
     if out is None:

@@ -33,8 +33,8 @@ from taper.compiler import background, machine
 from taper.core.storage import HEADER_WORDS, memory_words
 
 __all__ = [
-    "Address", "Array", "DirectCall", "Elements", "Pointer", "Result", "Size", "Status",
-    "is_possible",
+    "DATA", "Address", "Array", "DirectCall", "Elements", "Pointer", "Result", "Size", "Status",
+    "built_in_function", "is_possible", "new_array_address",
 ]
 
 
@@ -108,9 +108,9 @@ _DTYPES = {
 _METH_FASTCALL = 0x0080
 _C_ORDER, _FORTRAN_ORDER, _ALIGNED, _WRITEABLE = 0x0001, 0x0002, 0x0100, 0x0400
 # Offsets in NumPy's PyArrayObject, bytes.
-_DATA = 8 * HEADER_WORDS
-_TYPE = _DATA - 8
-_NDIM, _SIZES, _DTYPE, _FLAGS = _DATA + 8, _DATA + 16, _DATA + 40, _DATA + 48
+DATA = 8 * HEADER_WORDS
+_TYPE = DATA - 8
+_NDIM, _SIZES, _DTYPE, _FLAGS = DATA + 8, DATA + 16, DATA + 40, DATA + 48
 _NEW_ARRAY = 93  # the place of PyArray_New in NumPy's C API, since NumPy 1.0
 
 # Words of the table; those of dtypes follow.
@@ -134,7 +134,7 @@ def is_possible() -> bool:
     """Whether objects lie in memory as is assumed here: CPython with a GIL, on 64 bits."""
     if memory_words is None or ctypes.sizeof(ctypes.c_void_p) != 8:
         return False
-    if sysconfig.get_config_var("Py_GIL_DISABLED") or _new_array_address() is None:
+    if sysconfig.get_config_var("Py_GIL_DISABLED") or new_array_address() is None:
         return False
     probe = np.zeros((3, 5), np.float32)
     first = id(probe) >> 3
@@ -150,7 +150,7 @@ def is_possible() -> bool:
 
 
 @cache
-def _new_array_address() -> int | None:
+def new_array_address() -> int | None:
     """NumPy's PyArray_New, if it makes what it should."""
     try:
         capsule = import_module("numpy._core._multiarray_umath")._ARRAY_API
@@ -167,6 +167,18 @@ def _new_array_address() -> int | None:
     made = make(np.ndarray, 2, ctypes.addressof(sizes), _DTYPES["f64"].num, None, None, 0, 0, None)
     right = type(made) is np.ndarray and made.shape == (3, 5) and made.dtype is _DTYPES["f64"]
     return address if right else None
+
+
+def built_in_function(code: int, table: Any, *needed: Any) -> Callable[..., Any]:
+    """The code at an address as a function that Python can call, with a table of addresses as its
+    `self`; `needed` are objects whose addresses are in it."""
+    definition = _MethodDefinition(b"kernel", code, _METH_FASTCALL, None)
+    _kept.append((definition, *needed))
+    make = ctypes.PYFUNCTYPE(
+        ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p
+    )(("PyCMethod_New", ctypes.pythonapi))
+    made: Callable[..., Any] = make(ctypes.addressof(definition), table, None, None)
+    return made
 
 
 class DirectCall(NamedTuple):
@@ -224,18 +236,12 @@ class DirectCall(NamedTuple):
             table[word] = ctypes.cast(getattr(api, name), ctypes.c_void_p).value or 0
         table[_OTHERWISE], table[_OF_OTHER_DTYPE] = id(otherwise), id(of_other_dtype)
         table[_NONE] = id(None)
-        table[_NEW] = _new_array_address() or 0
+        table[_NEW] = new_array_address() or 0
         for i, kind in enumerate(dtypes):
             table[_FIRST_DTYPE + i] = id(_DTYPES[kind])
         for i, pointer in enumerate(pointers):
             table[_FIRST_DTYPE + len(dtypes) + i] = pointer
-        definition = _MethodDefinition(b"kernel", code, _METH_FASTCALL, None)
-        _kept.append((definition, otherwise, of_other_dtype))
-        make = ctypes.PYFUNCTYPE(
-            ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p
-        )(("PyCMethod_New", api))
-        made: Callable[..., Any] = make(ctypes.addressof(definition), table, None, None)
-        return made
+        return built_in_function(code, table, otherwise, of_other_dtype)
 
     def dtypes(self) -> list[str]:
         return sorted({p.type for p in self.parameters})
@@ -304,7 +310,7 @@ def _handed_on(label: str, word: int) -> list[str]:
     n = label
     return [
         f"{label}:",
-        f"  %{n}.table.at = getelementptr i8, ptr %self, i64 {_DATA}",
+        f"  %{n}.table.at = getelementptr i8, ptr %self, i64 {DATA}",
         f"  %{n}.table = load ptr, ptr %{n}.table.at",
         f"  %{n}.call.at = getelementptr ptr, ptr %{n}.table, i64 {_CALL}",
         f"  %{n}.call = load ptr, ptr %{n}.call.at",
@@ -357,7 +363,7 @@ class _Text:
 
     def module(self) -> str:
         call = self.call
-        self.table = self.field("ptr", "%self", _DATA)
+        self.table = self.field("ptr", "%self", DATA)
         self.require_equal("i64", "%given", str(len(call.parameters)))
         ndarray = self.known(_NDARRAY)
         for i, parameter in enumerate(call.parameters):
@@ -427,7 +433,7 @@ class _Text:
 
     def _require_apart(self, a: str, b: str, kind: str) -> None:
         """Two arrays of one dtype, the second at least as large, begin together or are disjoint."""
-        far = self.value(f"sub i64 {self.field('i64', a, _DATA)}, {self.field('i64', b, _DATA)}")
+        far = self.value(f"sub i64 {self.field('i64', a, DATA)}, {self.field('i64', b, DATA)}")
         size = self.value(f"call i64 @elements(ptr {b})")
         bytes = self.value(f"mul i64 {size}, {_DTYPES[kind].itemsize}")
         same = self.value(f"icmp eq i64 {far}, 0")
@@ -464,7 +470,7 @@ class _Text:
             return self.field("i64", self.table, 8 * place)
         argument = self.arguments[word.argument]
         if isinstance(word, Address):
-            address = self.field("i64", argument, _DATA)
+            address = self.field("i64", argument, DATA)
             return self.value(f"add i64 {address}, {word.offset}") if word.offset else address
         if isinstance(word, Elements):
             return self.value(f"call i64 @elements(ptr {argument})")
