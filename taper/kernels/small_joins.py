@@ -21,7 +21,9 @@ __all__ = ["made"]
 _LARGEST = 1 << 14  # elements; the GIL is held meanwhile
 _WORDS = ("list", "zero", "tensor", "none", "ndarray", "f32", "f64", "i64", "new", "call",
           "otherwise")
-_DTYPES = {"f32": np.dtype(np.float32), "f64": np.dtype(np.float64), "i64": np.dtype(np.int64)}
+_DTYPES: dict[str, Any] = {
+    "f32": np.dtype(np.float32), "f64": np.dtype(np.float64), "i64": np.dtype(np.int64),
+}
 
 
 def made(by_python: Callable[..., Any]) -> Callable[..., Any]:

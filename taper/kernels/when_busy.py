@@ -5,9 +5,10 @@
 
 To import LLVM takes 20 to 100 ms, too much for a program that runs for a second or that only prints
 a tensor. So a thread looks a few times what the others are doing. When it met them in taper often
-enough, the next call of such a function loads LLVM (not the thread: see compiler/background.py),
-and the compiling thread calls the makers and puts what they made into the namespaces. It must
-give the very bits that NumPy gives, since the moment differs from run to run.
+enough, the next call of each such function has its successor made: 2 ms from the cache, 10 to 50 if
+it has to be compiled. (Not by a thread: see compiler/background.py; and LLVM, called from one,
+would wait for the GIL a hundred times.) Successors must give the very bits that NumPy gives, since
+the moment differs from run to run.
 """
 
 from __future__ import annotations
@@ -26,56 +27,65 @@ _BUSY_LOOKS = 3  # how often a program has to be met inside of taper, within fiv
 _INTERVALS = 0.03, 2.0  # seconds between looks: at first, and at most, while nothing happens
 _SLOWER = 1.02  # how much longer after each look that found nothing: 2 s after some two minutes
 
-_waiting: list[tuple[dict[str, Any], str, Any, Callable[[], Any]]] = []
+_Entry = tuple[dict[str, Any], str, Any, Callable[[], Any]]
+_waiting: list[_Entry] = []
+
+
+class _Watch:
+    """Whether somebody looks what the program is doing, and what was found."""
+
+    begun = found_busy = False
 
 
 def when_busy(scope: dict[str, Any], name: str, make: Callable[[], Any]) -> None:
     """Replaces a name of a namespace by what `make` returns, if the program proves to be busy."""
-    _waiting.append((scope, name, scope[name], make))
-    if len(_waiting) == 1 and settings.native != "off":
+    entry = (scope, name, scope[name], make)
+    _waiting.append(entry)
+    if settings.native == "off":
+        return
+    if _Watch.found_busy:
+        scope[name] = _Starter(entry)
+    elif not _Watch.begun:
+        _Watch.begun = True
         threading.Thread(target=_watch, name="taper-watcher", daemon=True).start()
 
 
 def make_all() -> None:
     """Replaces all names, here and now, where machine code can be had."""
-    if _load():
-        _make_all()
+    while _waiting:
+        _replace(_waiting[-1])
 
 
-def _load() -> bool:
-    """Imports all that makers need."""
+def _replace(entry: _Entry) -> None:
+    """Has one successor made and put into its place."""
+    scope, name, replaced, make = entry
+    if entry in _waiting:
+        _waiting.remove(entry)
+    if scope[name] is replaced or isinstance(scope[name], _Starter):
+        scope[name] = replaced
+        if _can_make():
+            scope[name] = make()
+
+
+def _can_make() -> bool:
     if settings.native == "off":
         return False
     from taper.compiler.background import load
-    from taper.runtime import blas, direct_call
+    from taper.runtime.direct_call import is_possible
 
-    blas.find_blas()
-    return load() and direct_call.is_possible()
-
-
-def _make_all() -> None:
-    while _waiting:
-        scope, name, replaced, make = _waiting.pop()
-        made = make()
-        if scope[name] is replaced or isinstance(scope[name], _Starter):
-            scope[name] = made
+    return load() and is_possible()
 
 
 class _Starter:
-    """Stands in a namespace for a function until its next call, which has all of them replaced."""
+    """Stands in a namespace for a function until its next call, which has it replaced."""
 
-    def __init__(self, function: Any) -> None:
-        self.function = function
+    def __init__(self, entry: _Entry) -> None:
+        self.entry = entry
 
-    def __call__(self, *args: Any, **named: Any) -> Any:
-        for scope, name, replaced, _ in list(_waiting):
-            if isinstance(scope[name], _Starter):
-                scope[name] = replaced
-        if _load():
-            from taper.compiler.background import run_aside
-
-            run_aside(_make_all)
-        return self.function(*args, **named)
+    def __call__(self, *args: Any) -> Any:
+        _replace(self.entry)
+        scope, name, *_ = self.entry
+        return scope[name](*args)
 
 
 def _watch() -> None:
@@ -94,9 +104,11 @@ def _watch() -> None:
             missed, interval = missed + 1, min(_SLOWER * interval, longest)
         if met + missed == 5 * _BUSY_LOOKS:
             met = missed = 0
-    for scope, name, replaced, _ in list(_waiting):
+    _Watch.found_busy = True
+    for entry in list(_waiting):
+        scope, name, replaced, _ = entry
         if scope[name] is replaced:
-            scope[name] = _Starter(replaced)
+            scope[name] = _Starter(entry)
 
 
 _ROOM = __file__[: -len("kernels/when_busy.py")]
