@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from taper.core.overrides import has_override, has_torch_function, mode_stack
+from taper.core.overrides import has_override, has_torch_function, mode_stack, offer
 from taper.core.state import active
 from taper.core.tensor import Tensor
 
@@ -45,19 +45,9 @@ def handle_torch_function(
     """
     overriding = [a for a in relevant_args if has_override(a)]
     types = tuple(type(a) for a in overriding)
-    stack = mode_stack.get()
-    if stack:
-        token = mode_stack.set(stack[:-1])
-        try:
-            result = stack[-1].__torch_function__(public_api, types, args, kwargs)
-        finally:
-            mode_stack.reset(token)
-        if result is not NotImplemented:
-            return result
-    for a in overriding:
-        result = type(a).__torch_function__(public_api, types, args, kwargs)
-        if result is not NotImplemented:
-            return result
+    result = offer(public_api, mode_stack.get(), overriding, types, args, kwargs)
+    if result is not NotImplemented:
+        return result
     name = getattr(public_api, "__name__", public_api)
     raise TypeError(
         f"no implementation found for '{name}' on types that implement __torch_function__: "

@@ -300,13 +300,16 @@ def forward_name(node: Node) -> str:
 
 def line_of(where: Any) -> str:
     """``file.py:12`` for a (code object, instruction offset) pair."""
+    return f"{where[0].co_filename}:{line_number(where)}"
+
+
+def line_number(where: Any) -> int:
+    """The line of a (code object, instruction offset) pair."""
     code, instruction = where
-    line = code.co_firstlineno
     for start, end, number in code.co_lines():
         if start <= instruction < end and number is not None:
-            line = number
-            break
-    return f"{code.co_filename}:{line}"
+            return int(number)
+    return int(code.co_firstlineno)
 
 
 def version_error(

@@ -14,7 +14,7 @@ from taper.core.tensor import Buffer, Parameter, StaleView, Tensor
 
 __all__ = [
     "NOT_INTERCEPTED", "DisableTorchFunction", "DisableTorchFunctionSubclass", "has_override",
-    "has_torch_function", "intercept", "mode_stack",
+    "has_torch_function", "intercept", "mode_stack", "offer",
 ]
 
 NOT_INTERCEPTED = object()
@@ -84,6 +84,26 @@ def _overriding(args: Any) -> list[Any]:
     return found
 
 
+def offer(
+    function: Any, stack: tuple[Any, ...], overriding: list[Any], types: tuple[type, ...],
+    args: tuple[Any, ...], kwargs: dict[str, Any],
+) -> Any:
+    """What the innermost mode, or else the first overriding type that takes a call, answers."""
+    if stack:
+        token = mode_stack.set(stack[:-1])
+        try:
+            result = stack[-1].__torch_function__(function, types, args, kwargs)
+        finally:
+            mode_stack.reset(token)
+        if result is not NotImplemented:
+            return result
+    for item in overriding:
+        result = type(item).__torch_function__(function, types, args, kwargs)
+        if result is not NotImplemented:
+            return result
+    return NotImplemented
+
+
 def intercept(
     function: Any, names: list[str], args: tuple[Any, ...], out: Any, **keywords: Any
 ) -> Any:
@@ -96,18 +116,9 @@ def intercept(
     kwargs = {**named, **keywords} if out is None else {**named, **keywords, "out": out}
     types = tuple(type(o) for o in overriding)
     given = _without_trailing_defaults(function, args)
-    if stack:
-        token = mode_stack.set(stack[:-1])
-        try:
-            result = stack[-1].__torch_function__(function, types, given, kwargs)
-        finally:
-            mode_stack.reset(token)
-        if result is not NotImplemented:
-            return result
-    for item in overriding:
-        result = type(item).__torch_function__(function, types, given, kwargs)
-        if result is not NotImplemented:
-            return result
+    result = offer(function, stack, overriding, types, given, kwargs)
+    if result is not NotImplemented:
+        return result
     if not overriding:
         return NOT_INTERCEPTED
     raise TypeError(

@@ -11,7 +11,7 @@ from typing import Any
 
 import taper
 from taper import Tensor
-from taper.autograd.node import AccumulateGrad
+from taper.autograd.node import AccumulateGrad, line_number
 
 __all__ = ["Item", "Reading", "read_history"]
 
@@ -188,11 +188,8 @@ def _place(node: Any) -> tuple[str, str]:
     """Where the operation was called: file:line, and that line."""
     if node.where is None:
         return "", ""
-    code, instruction = node.where
-    line = next(
-        (n for start, end, n in code.co_lines() if start <= instruction < end), None
-    ) or code.co_firstlineno
-    file = code.co_filename
+    line = line_number(node.where)
+    file = node.where[0].co_filename
     source = linecache.getline(file, line).strip()
     if file.startswith(_PACKAGE):
         file = "taper" + file[len(_PACKAGE):]

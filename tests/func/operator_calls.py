@@ -9,43 +9,15 @@ from operator_samples import (
     PREPARE,
     Maker,
     _required,
-    missing_sample,
-    unique_operators,
+    mapped,
+    results_of,
+    tensors_in,
 )
 
 import taper as torch
-from taper import Tensor
 from taper.ops.declare import OPERATORS
 
 SAMPLES = 3
-UNIQUE = unique_operators()
-ASKED = [path for path in UNIQUE if missing_sample(path) is None]
-
-
-def mapped(change, value):
-    """A structure of arguments with `change` applied to its tensors."""
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, (tuple, list)):
-        return type(value)([mapped(change, v) for v in value])
-    if isinstance(value, dict):
-        return {k: mapped(change, v) for k, v in value.items()}
-    return value
-
-
-def tensors_in(value):
-    found = []
-    mapped(found.append, value)
-    return found
-
-
-def results_of(value):
-    """The tensors of a result; named tuples are no structures to rebuild."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, (tuple, list)):
-        return [t for v in value for t in results_of(v)]
-    return []
 
 
 def arguments(path, number):

@@ -5,7 +5,8 @@ The results are compared with a loop over the samples.
 
 import numpy as np
 import pytest
-from operator_calls import ASKED, SAMPLES, UNIQUE, Call
+from operator_calls import SAMPLES, Call
+from operator_samples import ASKED, UNIQUE
 
 import taper as torch
 from taper.func import grad, vmap

@@ -4,7 +4,8 @@ import re
 
 import numpy as np
 import pytest
-from operator_calls import ASKED, UNIQUE, Call
+from operator_calls import Call
+from operator_samples import ASKED, UNIQUE
 
 import taper as torch
 from taper.func import grad, jvp, linearize, vmap

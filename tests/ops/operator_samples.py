@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import taper as torch
+from taper import Tensor
 from taper.ops.declare import OPERATORS, Operator
 from taper.ops.signature import REQUIRED, VALUE
 from taper.ops.slow import signature_of
@@ -467,3 +468,33 @@ def sample(path: str) -> Sample:
         for name, value in KEYWORDS.get(path, {}).items()
     }
     return rule(maker), keywords
+
+
+UNIQUE = unique_operators()
+ASKED = [path for path in UNIQUE if missing_sample(path) is None]
+
+
+def mapped(change, value):
+    """A structure of arguments with `change` applied to its tensors."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, (tuple, list)):
+        return type(value)([mapped(change, v) for v in value])
+    if isinstance(value, dict):
+        return {k: mapped(change, v) for k, v in value.items()}
+    return value
+
+
+def tensors_in(value):
+    found = []
+    mapped(found.append, value)
+    return found
+
+
+def results_of(value):
+    """The tensors of a result; named tuples are no structures to rebuild."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, (tuple, list)):
+        return [t for v in value for t in results_of(v)]
+    return []

@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 from gradient_samples import CALLS, NO_DERIVATIVE, OPTIONS, RANDOM, SPARSE, calls
 from operator_samples import (
+    ASKED,
     CONSTANT,
     FINISH,
     PREPARE,
+    UNIQUE,
     Maker,
+    mapped,
     missing_sample,
+    results_of,
     sample,
-    unique_operators,
+    tensors_in,
 )
 
 import taper as torch
@@ -21,35 +25,6 @@ from taper import Tensor
 from taper.autograd import gradcheck, gradgradcheck
 from taper.ops import without_data
 from taper.ops.declare import OPERATORS
-
-UNIQUE = unique_operators()
-ASKED = [path for path in UNIQUE if missing_sample(path) is None]
-
-
-def mapped(change, value):
-    """A structure of arguments with `change` applied to its tensors."""
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, (tuple, list)):
-        return type(value)([mapped(change, v) for v in value])
-    if isinstance(value, dict):
-        return {k: mapped(change, v) for k, v in value.items()}
-    return value
-
-
-def tensors_in(value):
-    found = []
-    mapped(found.append, value)
-    return found
-
-
-def results_of(value):
-    """The tensors of a result; named tuples are no structures to rebuild."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, (tuple, list)):
-        return [t for v in value for t in results_of(v)]
-    return []
 
 
 def call(path, args, keywords, **more):
