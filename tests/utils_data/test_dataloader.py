@@ -230,6 +230,21 @@ def test_leaving_early_ends_the_workers():
     assert not alive(pids)
 
 
+def test_leaving_in_a_cycle_ends_the_workers():
+    """Of a dead cycle the collector finalizes connections, too, and maybe before the iterator."""
+    pids = []
+    for _ in range(5):
+        iterator = iter(DataLoader(rows(100), 1, num_workers=2))
+        iterator.cycle = [iterator]
+        next(iterator)
+        pids += [worker.pid for worker in iterator._workers]
+        del iterator
+    spare = os.open(os.devnull, os.O_RDONLY)  # closing a number twice would close a stranger
+    gc.collect()
+    os.close(spare)
+    assert not alive(pids)
+
+
 def test_persistent_workers():
     loader = DataLoader(rows(6), 2, num_workers=2, persistent_workers=True)
     expected = lists(DataLoader(rows(6), 2))

@@ -12,6 +12,7 @@ import multiprocessing.connection
 import os
 import signal
 import time
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,6 +32,9 @@ class WorkersIterator:
         count = loader.num_workers
         self._workers: list[Any] = []
         self._pipes: list[Any] = []
+        # It owns both, so they are whole when it runs, which a finalizer of ours could not say:
+        # of a dead cycle the garbage collector may have finalized them first.
+        self._end = weakref.finalize(self, _end_workers, os.getpid(), self._workers, self._pipes)
         _ = taper.save  # what pickles tensors: imported once, before the workers are forked
         self._begin()
         self._base_seed = draw_seed(loader.generator)
@@ -188,26 +192,28 @@ class WorkersIterator:
 
     def close(self) -> None:
         """Ends the workers: politely, then after a second by force."""
-        workers, self._workers = self._workers, []
-        pipes, self._pipes = self._pipes, []
-        for pipe in pipes:
-            try:
-                pipe.send(None)
-            except (OSError, ValueError):
-                continue  # that worker is gone already
-        for pipe in pipes:
-            pipe.close()
-        end = time.monotonic() + 1.0
-        for worker in workers:
-            worker.join(timeout=max(0.0, end - time.monotonic()))
-            if worker.exitcode is None:
-                worker.kill()
-                worker.join()
+        self._end()
         self._owner.clear()
 
-    def __del__(self) -> None:
-        if getattr(self, "_workers", None) and self._workers[0]._parent_pid == os.getpid():
-            self.close()
+
+def _end_workers(owner_pid: int, workers: list[Any], pipes: list[Any]) -> None:
+    if os.getpid() != owner_pid:  # forked: they are the children of another
+        return
+    for pipe in pipes:
+        try:
+            pipe.send(None)
+        except (OSError, ValueError):
+            continue  # that worker is gone already
+    for pipe in pipes:
+        pipe.close()
+    end = time.monotonic() + 1.0
+    for worker in workers:
+        worker.join(timeout=max(0.0, end - time.monotonic()))
+        if worker.exitcode is None:
+            worker.kill()
+            worker.join()
+    workers.clear()
+    pipes.clear()
 
 
 @functools.cache
