@@ -52,7 +52,7 @@ class Recording:
             generator.clone_state(), *_map(_example_of, args), **_map(_example_of, options)
         )
         return record_node(self.graph, kernel.__name__, kernel, (generator, *args), options,
-                           ShapeArray(example.shape, example.dtype))
+                           ShapeArray(example.shape, example.dtype), effect=True)
 
     def adopt(self, tensor: Any, array: Any) -> TracedArray:
         """The array of a tensor that was made within the step, as a constant that can be written.
@@ -81,14 +81,15 @@ def recording_into(graph: Graph) -> Iterator[Recording]:
 
 
 def record_node(
-    graph: Graph, label: str, function: Any, args: Any, kwargs: Any, shapes: Any
+    graph: Graph, label: str, function: Any, args: Any, kwargs: Any, shapes: Any,
+    effect: bool = False,
 ) -> Any:
     """The arrays, one or a tuple, that a new node of these shapes computes."""
     several = type(shapes) is tuple
     metas = [_as_meta(s) for s in (shapes if several else (shapes,))]
     node = graph.add(
         label, function, _map(_reference_of, args), _map(_reference_of, kwargs),
-        [(m.shape, m.dtype) for m in metas],
+        [(m.shape, m.dtype) for m in metas], effect=effect, strides=[m.strides for m in metas],
     )
     if not several:
         return TracedArray(graph, Reference(node), metas[0])
@@ -184,7 +185,7 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     @classmethod
     def as_input(cls, graph: Graph, name: str, array: Any) -> TracedArray:
         """A new input of `graph`, like `array`."""
-        node = graph.add_input(name, array.shape, array.dtype)
+        node = graph.add_input(name, array.shape, array.dtype, array.strides)
         return cls(graph, Reference(node), ShapeArray(array.shape, array.dtype, array.strides))
 
     @property

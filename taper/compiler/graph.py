@@ -6,10 +6,14 @@ operators: a node calls a NumPy function, a ufunc method or an array method.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["Graph", "GraphNode", "Reference"]
+import numpy as np
+
+__all__ = ["Graph", "GraphNode", "Reference", "references", "replaced"]
+
+Result = tuple[tuple[int, ...], Any]  # shape and dtype
 
 
 class Reference:
@@ -27,13 +31,28 @@ class Reference:
 
 
 class GraphNode:
-    """One call: its function, arguments, and the shape and dtype of what it gives."""
+    """One call: its function, arguments, and the shape and dtype of what it gives.
 
-    __slots__ = ("args", "function", "kwargs", "label", "number", "results")
+    Nodes are never changed once others refer to them, so graphs share them: a pass makes new nodes
+    for calls that change and keeps the others.
+
+    Attributes:
+        number: its name in the graph, given once.
+        results: shape and dtype of each result.
+        strides: of each result, in bytes, as far as they are known: what NumPy would choose if
+            this node computed alone.
+        effect: whether it does more than compute a value (a draw of random numbers): such a node
+            is never removed, merged with others, or moved across another.
+    """
+
+    __slots__ = (
+        "args", "effect", "function", "kwargs", "label", "number", "read", "results", "strides",
+    )
 
     def __init__(
         self, number: int, label: str, function: Callable[..., Any] | None, args: tuple[Any, ...],
-        kwargs: dict[str, Any], results: list[tuple[tuple[int, ...], Any]],
+        kwargs: dict[str, Any], results: list[Result], *, effect: bool = False,
+        strides: list[tuple[int, ...]] | None = None,
     ) -> None:
         self.number = number
         self.label = label
@@ -41,10 +60,13 @@ class GraphNode:
         self.args = args
         self.kwargs = kwargs
         self.results = results
+        self.effect = effect
+        self.strides = strides
+        self.read = tuple(references((args, *kwargs.values())))
 
-    def inputs(self) -> Iterator[Reference]:
+    def inputs(self) -> tuple[Reference, ...]:
         """The references among the arguments, nested ones included."""
-        yield from references((self.args, tuple(self.kwargs.values())))
+        return self.read
 
     def __str__(self) -> str:
         arguments = [text_of(a) for a in self.args]
@@ -63,6 +85,27 @@ def references(value: Any) -> Iterator[Reference]:
     elif isinstance(value, dict):
         for item in value.values():
             yield from references(item)
+
+
+def replaced(value: Any, replacement: Callable[[Reference], Any]) -> Any:
+    """The same nested tuples, lists and dicts with every reference replaced."""
+    if isinstance(value, Reference):
+        return replacement(value)
+    if type(value) is tuple:  # a named tuple is a setting, not a list of arrays
+        return tuple([replaced(v, replacement) for v in value])
+    if type(value) is list:
+        return [replaced(v, replacement) for v in value]
+    if type(value) is dict:
+        return {k: replaced(v, replacement) for k, v in value.items()}
+    return value
+
+
+def shape_of(value: Any) -> tuple[int, ...]:
+    """The shape of an argument: a reference's, an array's, or that of a number."""
+    if isinstance(value, Reference):
+        shape: tuple[int, ...] = value.node.results[value.output or 0][0]
+        return shape
+    return np.shape(value)
 
 
 def text_of(value: Any) -> str:
@@ -87,37 +130,110 @@ class Graph:
         self.inputs: list[GraphNode] = []
         self.nodes: list[GraphNode] = []
         self.outputs: dict[str, Reference] = {}
+        self.next_number = 0
 
-    def add_input(self, name: str, shape: tuple[int, ...], dtype: Any) -> GraphNode:
+    def number(self) -> int:
+        """A number for a new node."""
+        self.next_number += 1
+        return self.next_number - 1
+
+    def add_input(
+        self, name: str, shape: tuple[int, ...], dtype: Any,
+        strides: tuple[int, ...] | None = None,
+    ) -> GraphNode:
         """Adds an input of this shape and dtype."""
-        node = GraphNode(len(self.inputs), name, None, (), {}, [(shape, dtype)])
-        node.number = self._next_number()
+        node = GraphNode(self.number(), name, None, (), {}, [(shape, dtype)],
+                         strides=None if strides is None else [strides])
         self.inputs.append(node)
         return node
 
     def add(
         self, label: str, function: Callable[..., Any], args: tuple[Any, ...],
-        kwargs: dict[str, Any], results: list[tuple[tuple[int, ...], Any]],
+        kwargs: dict[str, Any], results: list[Result], *, effect: bool = False,
+        strides: list[tuple[int, ...]] | None = None,
     ) -> GraphNode:
         """Adds a call after all others."""
-        node = GraphNode(self._next_number(), label, function, args, kwargs, results)
+        node = GraphNode(self.number(), label, function, args, kwargs, results, effect=effect,
+                         strides=strides)
         self.nodes.append(node)
         return node
 
-    def _next_number(self) -> int:
-        return len(self.inputs) + len(self.nodes)
+    def users(self) -> dict[int, list[GraphNode]]:
+        """By number, the nodes that read it, each once, in order. Outputs aren't among them."""
+        found: dict[int, list[GraphNode]] = {n.number: [] for n in self.inputs}
+        for node in self.nodes:
+            for number in dict.fromkeys([r.node.number for r in node.read]):
+                found[number].append(node)
+            found[node.number] = []
+        return found
 
-    def without_dead_code(self) -> Graph:
-        """The same graph without nodes that no output needs."""
-        needed: set[int] = {r.node.number for r in self.outputs.values()}
-        for node in reversed(self.nodes):
-            if node.number in needed:
-                needed.update(r.node.number for r in node.inputs())
+    def like(self, nodes: Iterable[GraphNode], outputs: Mapping[str, Reference]) -> Graph:
+        """A graph with the inputs of this one, and these nodes and outputs."""
         result = Graph()
         result.inputs = self.inputs
-        result.nodes = [n for n in self.nodes if n.number in needed]
-        result.outputs = self.outputs
+        result.nodes = list(nodes)
+        result.outputs = dict(outputs)
+        result.next_number = self.next_number
         return result
+
+    def without_dead_code(self) -> Graph:
+        """The same graph without nodes that no output needs and that have no effect."""
+        needed: set[int] = {r.node.number for r in self.outputs.values()}
+        for node in reversed(self.nodes):
+            if node.effect or node.number in needed:
+                needed.add(node.number)
+                needed.update([r.node.number for r in node.read])
+        return self.like([n for n in self.nodes if n.number in needed], self.outputs)
+
+    def renumbered(self) -> Graph:
+        """The same graph with inputs and nodes numbered in order."""
+        result = Graph()
+        new: dict[int, GraphNode] = {}
+
+        def renamed(reference: Reference) -> Reference:
+            return Reference(new[reference.node.number], reference.output)
+
+        for node in self.inputs:
+            new[node.number] = copy = result.add_input(node.label, *node.results[0])
+            copy.strides = node.strides
+        for node in self.nodes:
+            assert node.function is not None
+            new[node.number] = result.add(
+                node.label, node.function, replaced(node.args, renamed),
+                replaced(node.kwargs, renamed), node.results, effect=node.effect,
+                strides=node.strides,
+            )
+        result.outputs = {name: renamed(r) for name, r in self.outputs.items()}
+        return result
+
+    def check(self) -> None:
+        """Raises ValueError if a node reads what isn't computed before it, if two have one number,
+        or if the shapes of a call of a ufunc don't fit."""
+        known: dict[int, GraphNode] = {}
+
+        def read(reference: Reference, where: object) -> None:
+            node = reference.node
+            if known.get(node.number) is not node:
+                raise ValueError(f"{where}: {reference!r} isn't computed before")
+            if reference.output is not None and reference.output >= len(node.results):
+                raise ValueError(f"{where}: %{node.number} has {len(node.results)} results")
+
+        for node in (*self.inputs, *self.nodes):
+            for reference in node.read:
+                read(reference, node)
+            if node.number in known or node.number >= self.next_number:
+                raise ValueError(f"{node}: number {node.number} is given to another")
+            known[node.number] = node
+            for shape, strides in zip([s for s, _ in node.results], node.strides or (),
+                                      strict=False):
+                if len(shape) != len(strides):
+                    raise ValueError(f"{node}: strides {strides} for the shape {shape}")
+            if isinstance(node.function, np.ufunc) and node.function.signature is None:
+                shapes = [shape_of(a) for a in node.args]
+                if np.broadcast_shapes(*shapes) != node.results[0][0]:
+                    raise ValueError(f"{node}: operands have the shapes {shapes}")
+        for name, reference in self.outputs.items():
+            read(reference, f"output {name}")
 
     def run(self, *arrays: Any) -> dict[str, Any]:
         """Computes the outputs from arrays for the inputs, node by node, by NumPy."""
@@ -127,20 +243,14 @@ class Graph:
             node.number: array for node, array in zip(self.inputs, arrays, strict=True)
         }
 
-        def value_of(item: Any) -> Any:
-            if isinstance(item, Reference):
-                value = values[item.node.number]
-                return value if item.output is None else value[item.output]
-            if type(item) is tuple:  # a named tuple is a setting, not a list of arrays
-                return tuple([value_of(i) for i in item])
-            if type(item) is list:
-                return [value_of(i) for i in item]
-            return item
+        def value_of(reference: Reference) -> Any:
+            value = values[reference.node.number]
+            return value if reference.output is None else value[reference.output]
 
         for node in self.nodes:
             assert node.function is not None
             values[node.number] = node.function(
-                *value_of(node.args), **{k: value_of(v) for k, v in node.kwargs.items()}
+                *replaced(node.args, value_of), **replaced(node.kwargs, value_of)
             )
         return {name: value_of(reference) for name, reference in self.outputs.items()}
 
