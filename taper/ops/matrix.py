@@ -20,6 +20,7 @@ from taper.ops.autocast import run_autocast
 from taper.ops.declare import composite, operator
 from taper.ops.product_checks import (
     product_in_dtype,
+    same_dtypes_in_batch_mv,
     same_dtypes_in_matmul,
     same_dtypes_in_mv,
     same_dtypes_of_batches,
@@ -226,7 +227,7 @@ def _(grad, input):
 def matmul_batched(input: Tensor, other: Tensor) -> Tensor:
     """Matrix products over broadcast batch dimensions."""
     batches = input.shape[:-2], other.shape[:-2]
-    if batches[0] != batches[1]:
+    if batches[1] and batches[0] != batches[1]:
         problem = broadcast_error(batches)
         if problem is not None:
             raise problem
@@ -263,6 +264,23 @@ def _(grad, input, other_shape):
         rows = conj(input).reshape(count, input.shape[-1])
         return rows.t().mm(grad.reshape(count, grad.shape[-1]))
     return sum_to(matmul(conj(input).transpose(-1, -2), grad), other_shape)
+
+
+@operator(hidden=True, upcast=True, check=same_dtypes_in_batch_mv, node="UnsafeViewBackward0")
+def matmul_vector(input: Tensor, vec: Tensor) -> Tensor:
+    """Products of a batch of matrices with one vector: a single, tall product."""
+    rows = input.reshape(math.prod(input.shape[:-1]), input.shape[-1])
+    return mv.forward(rows, vec).reshape(input.shape[:-1])
+
+
+@matmul_vector.derivative("input")
+def _(grad, vec):
+    return grad.unsqueeze(-1) * conj(vec)
+
+
+@matmul_vector.derivative("vec")
+def _(grad, input):
+    return conj(input).reshape(grad.numel(), input.shape[-1]).t().mv(grad.reshape(-1))
 
 
 @composite(
@@ -309,7 +327,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
             return mm(input.unsqueeze(0), other).squeeze_(0)
         return matmul_batched(input.unsqueeze(0), other).squeeze(-2)
     if m == 1:
-        return matmul_batched(input, other.unsqueeze(-1)).squeeze(-1)
+        return matmul_vector(input, other)
     return matmul_batched(input, other)
 
 

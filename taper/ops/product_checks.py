@@ -18,8 +18,9 @@ from taper.ops.signature import Signature
 __all__ = [
     "product_in_dtype",
     "same_dtypes_in_addmm", "same_dtypes_in_addmv", "same_dtypes_in_baddbmm",
-    "same_dtypes_in_cross", "same_dtypes_in_matmul", "same_dtypes_in_mv", "same_dtypes_of_batches",
-    "same_dtypes_of_factors", "same_dtypes_of_vectors",
+    "same_dtypes_in_batch_mv", "same_dtypes_in_cross", "same_dtypes_in_matmul",
+    "same_dtypes_in_mv", "same_dtypes_of_batches", "same_dtypes_of_factors",
+    "same_dtypes_of_vectors",
 ]
 
 Check = Callable[[dict[str, Any]], None]
@@ -134,9 +135,13 @@ def same_dtypes_in_mv(bound: dict[str, Any]) -> None:
     """A matrix and a vector, whose dtype is the result's."""
     if bound["input"].ndim == 0:
         raise IndexError("Dimension specified as 0 but tensor has no dimensions")
-    if bound["input"].ndim == 2 and bound["vec"].ndim == 1 and _sizes_fit(
-        bound["input"], bound["vec"]
-    ):
+    if bound["input"].ndim == 2 and bound["vec"].ndim == 1:
+        same_dtypes_in_batch_mv(bound)
+
+
+def same_dtypes_in_batch_mv(bound: dict[str, Any]) -> None:
+    """A batch of matrices and a vector, whose dtype is the result's."""
+    if _sizes_fit(bound["input"], bound["vec"]):
         _raise_addmv(bound["vec"], bound["input"], bound["vec"])
 
 

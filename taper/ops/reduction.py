@@ -17,6 +17,7 @@ from taper.core.dtype import FLOATING, INTEGER, as_dtype, int64
 from taper.core.errors import normalize_dim, normalize_dims
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
+from taper.kernels import row_sums
 from taper.kernels.memory_order import in_rows
 from taper.kernels.summation import as_divisor, multiply_rows, small_total, sum_over
 from taper.ops.declare import OPERATORS, composite, operator
@@ -299,6 +300,10 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     axis = axes_of(dim, input.ndim) if input.ndim else None
     if dim is not None and input.ndim == 0:
         axes_of(dim, 0)
+    if input.ndim == 2 and (axis == 1 or axis == (1,)):
+        found = row_sums.logsumexp_of_rows(input)
+        if found is not None:
+            return found[:, None] if keepdim else found
     if input.size == 0:
         return np.log(np.add.reduce(np.exp(input), axis, None, None, keepdim))
     largest = np.maximum.reduce(input.real, axis, None, None, True)

@@ -50,6 +50,33 @@ def test_values(functions: dict[str, Any], dtype: Any, shape: tuple[int, int]) -
     assert math.isclose(loss, expected, rel_tol=0, abs_tol=16 * size)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (5, 2), (37, 2), (3, 3), (4, 10), (3, 17), (3, 0), (0, 2)]
+)
+def test_logsumexp(functions: dict[str, Any], dtype: Any, shape: tuple[int, int]) -> None:
+    x = 3 * np.random.default_rng(3).standard_normal(shape).astype(dtype)
+    found = functions["logsumexp_of_rows"](x)
+    if found is None:
+        assert functions is BY_NUMPY
+        return
+    exact = np.logaddexp.reduce(x.astype(np.longdouble), 1)
+    assert found.dtype == dtype and found.shape == shape[:1]
+    assert np.allclose(found, exact, rtol=8 * np.finfo(dtype).eps, atol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("columns", [2, 3])
+def test_logsumexp_of_infinite_elements(functions: dict[str, Any], columns: int) -> None:
+    inf, nan = math.inf, math.nan
+    rows = [[-inf, -inf], [inf, 1], [inf, -inf], [inf, inf], [nan, 1], [1, nan], [-inf, 2],
+            [3e38, -3e38], [-3e38, -3e38], [0, -100]]
+    x = np.array([row + [-inf] * (columns - 2) for row in rows], np.float32)
+    found = functions["logsumexp_of_rows"](x)
+    if found is not None:
+        expected = [-inf, inf, inf, inf, nan, nan, 2, 3e38, -3e38, 0]
+        assert np.array_equal(found, np.array(expected, np.float32), equal_nan=True)
+
+
 def test_what_they_leave_to_others(functions: dict[str, Any]) -> None:
     loss, x = functions["mean_cross_entropy"], np.zeros((3, 4), np.float32)
     for classes in ([0, 1, 4], [0, -1, 2], [0, -100, 2], [0, 1], [0, 1, 2, 3]):
