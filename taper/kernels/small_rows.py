@@ -33,7 +33,7 @@ __all__ = ["make_all"]
 LARGEST = 8192  # elements; the GIL is held meanwhile
 
 _SIZES = {"f32": 4, "f64": 8}
-_DTYPES = {"f32": np.float32, "f64": np.float64}
+_DTYPES: dict[str, Any] = {"f32": np.float32, "f64": np.float64}
 _LLVM = {"f32": "float", "f64": "double"}
 
 
