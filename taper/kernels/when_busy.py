@@ -96,9 +96,7 @@ def _watch() -> None:
         time.sleep(interval)
         if settings.native == "off":
             return
-        own = threading.get_ident()
-        frames = [f for thread, f in sys._current_frames().items() if thread != own]
-        if any(_is_tapers(f.f_code.co_filename) for f in frames):
+        if any(map(_is_tapers, _running_files())):
             met += 1
         else:
             missed, interval = missed + 1, min(_SLOWER * interval, longest)
@@ -109,6 +107,12 @@ def _watch() -> None:
         scope, name, replaced, _ = entry
         if scope[name] is replaced:
             scope[name] = _Starter(entry)
+
+
+def _running_files() -> list[str]:
+    """What the other threads are in. A frame that is kept keeps all that its function holds."""
+    own = threading.get_ident()
+    return [f.f_code.co_filename for i, f in sys._current_frames().items() if i != own]
 
 
 _ROOM = __file__[: -len("kernels/when_busy.py")]
