@@ -27,8 +27,8 @@ from taper.compiler.graph import Graph, Reference, text_of
 from taper.core import device as devices
 
 __all__ = [
-    "Recording", "Step", "TracedArray", "recording_into", "running_recording", "untold_error",
-    "window",
+    "Changed", "MethodCaller", "Recording", "Step", "TracedArray", "method_caller",
+    "recording_into", "running_recording", "untold_error", "window", "write",
 ]
 
 _VIEWS = frozenset("transpose swapaxes squeeze diagonal view".split())
@@ -356,8 +356,8 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def _method(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if name in _VIEWS:
-            return self._view(name, Step(_method_caller(name), args, kwargs))
-        return self._record(name, _method_caller(name), (self, *args), kwargs)
+            return self._view(name, Step(method_caller(name), args, kwargs))
+        return self._record(name, method_caller(name), (self, *args), kwargs)
 
     def view_by(self, step: Step) -> TracedArray:
         """The view of this array that `step` leads to."""
@@ -376,11 +376,11 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __getitem__(self, index: Any) -> Any:
         if _is_plain_index(index):
-            return self._view("__getitem__", Step(_method_caller("__getitem__"), (index,), {}))
-        return self._record("__getitem__", _method_caller("__getitem__"), (self, index), {})
+            return self._view("__getitem__", Step(method_caller("__getitem__"), (index,), {}))
+        return self._record("__getitem__", method_caller("__getitem__"), (self, index), {})
 
     def reshape(self, *shape: Any, **kwargs: Any) -> Any:
-        caller = _method_caller("reshape")
+        caller = method_caller("reshape")
         if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
             shape = tuple(shape[0])
         try:
@@ -459,7 +459,7 @@ def untold_error() -> NotImplementedError:
     )
 
 
-class _MethodCaller:
+class MethodCaller:
     """Calls an array method by name: the function of a recorded method call."""
 
     def __init__(self, name: str) -> None:
@@ -469,12 +469,12 @@ class _MethodCaller:
         return getattr(array, self.__name__)(*args, **kwargs)
 
 
-_CALLERS: dict[str, _MethodCaller] = {}
+_CALLERS: dict[str, MethodCaller] = {}
 
 
-def _method_caller(name: str) -> _MethodCaller:
+def method_caller(name: str) -> MethodCaller:
     if name not in _CALLERS:
-        _CALLERS[name] = _MethodCaller(name)
+        _CALLERS[name] = MethodCaller(name)
     return _CALLERS[name]
 
 
