@@ -18,15 +18,33 @@ from taper.compiler.llvm_text import FunctionText
 from taper.compiler.tile_code import SIZE, Tile, TileCode, plus, word_at
 
 __all__ = [
-    "MULTIPLY_WORDS", "PANELS_WORDS", "PRODUCTS_WORDS", "TURN_WORDS", "Packer", "matrix_tile",
-    "multiply", "panels", "products", "turn",
+    "BATCH_PANELS_WORDS", "MULTIPLY_WORDS", "PANELS_WORDS", "PRODUCTS_WORDS", "TURN_WORDS",
+    "Packer", "batch_panels", "matrix_tile", "matrix_tile_for", "multiply", "panels", "products",
+    "turn",
 ]
 
 
 def matrix_tile(kind: str, vector_bytes: int) -> Tile:
-    """The tile of a matrix product: 24 sums in 32 registers, 12 in 16."""
+    """The tile of a large matrix product: 24 sums in 32 registers, 12 in 16."""
     rows, vectors = (6, 4) if vector_bytes in (16, 64) else (6, 2)
     return Tile(kind, vector_bytes // SIZE[kind], rows, vectors)
+
+
+def matrix_tile_for(kind: str, vector_bytes: int, rows: int, columns: int) -> Tile:
+    """The tile of which a product of that size leaves the least empty."""
+    best = matrix_tile(kind, vector_bytes)
+    if vector_bytes == 32:
+        return best
+    tiles = [best, best._replace(rows=12, vectors=2), best._replace(rows=13, vectors=2),
+             best._replace(rows=12, vectors=1)]
+    return min(tiles, key=lambda tile: _cost(tile, rows, columns))
+
+
+def _cost(tile: Tile, rows: int, columns: int) -> float:
+    """The sums that a product computes, and how much slower narrow tiles are."""
+    width = tile.lanes * tile.vectors
+    slower = {4: 1.0, 2: 1.07, 1: 1.3}[tile.vectors]
+    return -(-rows // tile.rows) * tile.rows * -(-columns // width) * width * slower
 
 
 PANELS_WORDS = (
@@ -195,84 +213,166 @@ def turn(name: str, vector_bytes: int, tile: Tile) -> str:
 
 
 MULTIPLY_WORDS = (
-    "first", "second", "result", "start", "depth", "rows", "columns", "row_tiles",
-    "column_tiles", "at_once", "result_row", "start_row",
+    "first", "second", "result", "start", "matrices", "depth", "rows", "columns", "row_tiles",
+    "column_tiles", "row_groups", "column_groups", "rows_at_once", "columns_at_once", "first_tile",
+    "first_row", "first_k", "second_tile", "second_k", "second_is_packed", "result_row",
+    "start_row",
 )
+_UNROLLED = 4  # steps of k at once, where registers for it are left
 
 
 def multiply(name: str, vector_bytes: int, tile: Tile) -> str:
-    """The kernel `result[m, n] = start[m, n] + sum of first[m, k] * second[k, n]` on panels.
+    """The kernel `result[m, n] = start[m, n] + sum of first[m, k] * second[k, n]`, for a batch.
 
-    The argument block is MULTIPLY_WORDS; strides in bytes. `start_row` is 0 for a start that is
-    the same for all rows. A task is one panel of the first factor and `at_once` of the second.
+    The argument block is MULTIPLY_WORDS; strides in bytes. A factor is packed in panels, or lies
+    as it likes as long as columns of the second are neighbours: `*_tile` is from one tile's rows
+    (columns) to the next tile's, `*_k` from one k to the next. `start_row` is 0 for a start that is
+    the same for all rows. `matrices` is a table of the offsets of each first, second and result.
+    A task is `rows_at_once` tiles times `columns_at_once` of one matrix.
+
+    Rows of a tile beyond the last one are the last one again: masked accesses to memory that isn't
+    there take hundreds of cycles each.
     """
     text = FunctionText(name, vector_bytes)
     code = TileCode(text, tile.kind, tile.lanes)
     word = {label: text.argument(i) for i, label in enumerate(MULTIPLY_WORDS)}
-    pointer = {label: text.pointer(word[label]) for label in ("first", "second", "result", "start")}
-    width = tile.lanes * tile.vectors
+    base = {label: text.pointer(word[label])
+            for label in ("first", "second", "result", "start", "matrices")}
+    groups = text.integer("mul", word["row_groups"], word["column_groups"])
 
     def task(number: str, _: list[str]) -> list[str]:
-        i = text.integer("urem", number, word["row_tiles"])
-        some = text.integer("udiv", number, word["row_tiles"])
-        row = text.integer("mul", i, tile.rows)
-        first = text.offset(pointer["first"], text.integer("mul", row, word["depth"]), code.size)
-        begin = text.integer("mul", some, word["at_once"])
-        end = text.least(text.integer("add", begin, word["at_once"]), word["column_tiles"])
+        matrix, group = text.integer("udiv", number, groups), text.integer("urem", number, groups)
+        entry = text.offset(base["matrices"], text.integer("mul", matrix, 3), 8)
+        pointer = {"start": base["start"], **{
+            label: text.offset(base[label], word_at(text, entry, str(n)))
+            for n, label in enumerate(("first", "second", "result"))
+        }}
+        of_row = text.integer("urem", group, word["row_groups"])
+        of_column = text.integer("udiv", group, word["row_groups"])
+        first_tile = text.integer("mul", of_row, word["rows_at_once"])
+        last_tile = text.least(
+            text.integer("add", first_tile, word["rows_at_once"]), word["row_tiles"])
+        begin = text.integer("mul", of_column, word["columns_at_once"])
+        end = text.least(
+            text.integer("add", begin, word["columns_at_once"]), word["column_tiles"])
 
-        def columns(j: str, _: list[str]) -> list[str]:
-            column = text.integer("mul", j, width)
-            second = text.offset(
-                pointer["second"], text.integer("mul", column, word["depth"]), code.size)
-            _multiply_tile(text, code, tile, first, second, row, column, word, pointer)
+        def rows(i: str, _: list[str]) -> list[str]:
+            own = _RowsOfTile(text, tile, i, word, pointer["first"])
+
+            def columns(j: str, _: list[str]) -> list[str]:
+                _multiply_tile(text, code, tile, own, j, word, pointer)
+                return []
+
+            text.loop(begin, end, 1, [], columns)
             return []
 
-        text.loop(begin, end, 1, [], columns)
+        text.loop(first_tile, last_tile, 1, [], rows)
         return []
 
     text.loop("%begin", "%end", 1, [], task)
     return text.text()
 
 
+class _RowsOfTile:
+    """The rows of one tile: their numbers, and where they begin in the first factor."""
+
+    def __init__(
+        self, text: FunctionText, tile: Tile, number: str, word: dict[str, str], first: str
+    ) -> None:
+        row = text.integer("mul", number, tile.rows)
+        last = text.integer("sub", text.integer("sub", word["rows"], 1), row)
+        within = [text.least(str(m), last) for m in range(tile.rows)]
+        here = plus(text, first, (number, word["first_tile"]))
+        self.numbers = [text.integer("add", row, m) for m in within]
+        self.starts = [plus(text, here, (m, word["first_row"])) for m in within]
+
+
 def _multiply_tile(
-    text: FunctionText, code: TileCode, tile: Tile, first: str, second: str, row: str, column: str,
+    text: FunctionText, code: TileCode, tile: Tile, own: _RowsOfTile, j: str,
     word: dict[str, str], pointer: dict[str, str],
 ) -> None:
     places = []
     sums = []
-    width = tile.lanes * tile.vectors
+    column = text.integer("mul", j, tile.lanes * tile.vectors)
     across = text.integer("sub", word["columns"], column)
-    for m in range(tile.rows):
-        own = text.integer("add", row, m)
-        inside = text.value(f"icmp slt i64 {own}, {word['rows']}")
-        count = text.value(f"select i1 {inside}, i64 {across}, i64 0")
-        start = plus(text, pointer["start"], (own, word["start_row"]))
-        result = plus(text, pointer["result"], (own, word["result_row"]))
-        for v in range(tile.vectors):
-            mask = code.first(text.integer("sub", count, v * tile.lanes))
+    masks = [code.first(text.integer("sub", across, v * tile.lanes)) for v in range(tile.vectors)]
+    right = plus(text, pointer["second"], (j, word["second_tile"]))
+    for row in own.numbers:
+        start = plus(text, pointer["start"], (row, word["start_row"]))
+        result = plus(text, pointer["result"], (row, word["result_row"]))
+        for v, mask in enumerate(masks):
             at = text.integer("add", column, v * tile.lanes)
             sums.append(code.load(text.offset(start, at, code.size), code.kind, mask))
             places.append((text.offset(result, at, code.size), mask))
 
-    def step(k: str, values: list[str]) -> list[str]:
-        left = text.offset(first, text.integer("mul", k, tile.rows), code.size)
-        right = text.offset(second, text.integer("mul", k, width), code.size)
+    def step(k: str, values: list[str], mask: Any = (None,) * tile.vectors) -> list[str]:
+        line = plus(text, right, (k, word["second_k"]))
         columns = [
-            code.load(text.offset(right, str(v * tile.lanes), code.size), code.kind)
+            code.load(text.offset(line, str(v * tile.lanes), code.size), code.kind, mask[v])
             for v in range(tile.vectors)
         ]
         new = []
-        for m in range(tile.rows):
-            factor = code.all_spread(text.offset(left, str(m), code.size))
+        at = text.integer("mul", k, word["first_k"])
+        for m, start in enumerate(own.starts):
+            factor = code.all_spread(text.offset(start, at))
             new += [
                 code.fused(column, factor, values[m * tile.vectors + v])
                 for v, column in enumerate(columns)
             ]
         return new
 
-    found = text.loop(0, word["depth"], 1, [(code.vector, s) for s in sums], step)
-    for value, (place, mask) in zip(found, places, strict=True):
-        code.store(value, place, code.kind, mask)
+    def steps(sums: list[str], is_whole: bool) -> list[str]:
+        mask: Any = (None,) * tile.vectors if is_whole else masks
+        unrolled = _UNROLLED if tile.vectors == 4 and is_whole else 1
+        whole = text.integer("and", word["depth"], -unrolled)
+
+        def some(k: str, values: list[str]) -> list[str]:
+            for u in range(unrolled):
+                values = step(text.integer("add", k, u) if u else k, values, mask)
+            return values
+
+        sums = text.loop(0, whole, unrolled, [(code.vector, s) for s in sums], some)
+        if unrolled == 1:
+            return sums
+        return text.loop(whole, word["depth"], 1, [(code.vector, s) for s in sums],
+                         lambda k, values: step(k, values, mask))
+
+    def finish(is_whole: bool) -> None:
+        for value, (place, mask) in zip(steps(sums, is_whole), places, strict=True):
+            code.store(value, place, code.kind, mask)
+
+    is_whole = text.value(f"icmp sge i64 {across}, {tile.lanes * tile.vectors}")
+    is_packed = text.value(f"icmp ne i64 {word['second_is_packed']}, 0")
+    text.either(text.value(f"or i1 {is_whole}, {is_packed}"),
+                lambda: finish(True), lambda: finish(False))
+
+
+BATCH_PANELS_WORDS = (
+    "matrices", "source", "result", "count", "stride", "depth", "panels", "panel_matrix",
+)
+
+
+def batch_panels(name: str, vector_bytes: int, tile: Tile) -> str:
+    """The kernel that packs matrices which lie along k into panels as wide as the tile.
+
+    The argument block is BATCH_PANELS_WORDS; `matrices` is a table of offsets, in bytes. A task is
+    one panel of one matrix.
+    """
+    text = FunctionText(name, vector_bytes)
+    word = {label: text.argument(i) for i, label in enumerate(BATCH_PANELS_WORDS)}
+    table, first, panels = (text.pointer(word[k]) for k in ("matrices", "source", "result"))
+
+    def task(number: str, _: list[str]) -> list[str]:
+        panel = text.integer("urem", number, word["panels"])
+        matrix = text.integer("udiv", number, word["panels"])
+        source = text.offset(first, word_at(text, table, matrix))
+        result = plus(text, panels, (matrix, word["panel_matrix"]))
+        packer = Packer(text, tile, tile.lanes * tile.vectors, source, result, word["count"],
+                        word["stride"], word["depth"])
+        return packer.panel(panel)
+
+    text.loop("%begin", "%end", 1, [], task)
+    return text.text()
 
 
 PRODUCTS_WORDS = (

@@ -13,7 +13,7 @@ __all__ = ["affine", "multiply", "multiply_batches"]
 
 Array = np.ndarray[Any, Any]
 
-_WORTH_A_KERNEL = 1 << 20  # multiplications
+_WORTH_A_KERNEL = 1 << 19  # multiplications
 _LARGEST = 1 << 31  # from here on BLAS's own threads do as well
 # OpenBLAS starts threads from the first number of multiplications on. They meet at barriers that
 # spin, so on a busy machine a product of 40 us took 10 ms; they are worth that from the second on.

@@ -13,11 +13,13 @@ import numpy as np
 
 from taper.compiler.machine import vector_bytes
 from taper.compiler.matrix_products import (
+    BATCH_PANELS_WORDS,
     MULTIPLY_WORDS,
     PANELS_WORDS,
     PRODUCTS_WORDS,
-    matrix_tile,
+    matrix_tile_for,
 )
+from taper.compiler.tile_code import Tile
 from taper.core.storage import address_of
 from taper.kernels.native import Kernel
 from taper.kernels.native_twin import are_ready
@@ -30,19 +32,24 @@ Array = np.ndarray[Any, Any]
 Ints = tuple[int, ...]
 
 _KINDS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
-_GRAIN = 1 << 22  # multiplications that are worth a thread of their own: 50 us
+_GRAIN = 1 << 18  # multiplications that are worth a thread of their own: 3 us
 _GRAIN_OF_BATCHES = 1 << 20
-_GRAIN_OF_COPIES = 1 << 16  # elements
-_DEEPEST = 512  # of k at a time, so that a panel of the first factor stays in the first cache
-_AT_ONCE = 8  # panels of the second factor for one of the first; they stay in the second cache
+_GRAIN_OF_COPIES = 1 << 14  # elements
+_DEEPEST = 512  # of k at a time, so that a tile's rows of the first factor stay in the first cache
+_AT_ONCE = 8  # panels of the second factor for them; they stay in the second cache
 _LINES = 16
+_WORTH_PACKING = 192  # rows that read each panel of the second factor, or columns for the first
+_FEWEST = 4  # rows of one matrix of a batch, else most of a tile would be empty
 _MOST_KEPT = 1 << 14  # matrices of a batch whose table of places is kept
 
 
 @cache
 def _kernel(name: str, *details: Any) -> Kernel:
     """A kernel of compiler/matrix_products.py; `details` are its arguments but the width."""
-    words = {"multiply": MULTIPLY_WORDS, "panels": PANELS_WORDS, "products": PRODUCTS_WORDS}[name]
+    words = {
+        "multiply": MULTIPLY_WORDS, "panels": PANELS_WORDS, "products": PRODUCTS_WORDS,
+        "batch_panels": BATCH_PANELS_WORDS,
+    }[name]
 
     def build() -> tuple[str, str]:
         from taper.compiler import machine, matrix_products
@@ -52,27 +59,37 @@ def _kernel(name: str, *details: Any) -> Kernel:
     return Kernel(build, len(words))
 
 
+class _Launch(NamedTuple):
+    """A launch whose words after the addresses are known."""
+
+    kernel: Kernel
+    address: int
+    words: tuple[int, ...]
+    count: int
+    grain: int
+
+
 class _Part(NamedTuple):
-    """Some of k: the words of both launches but addresses, and their tasks and grains."""
+    """Some of k."""
 
     first_shift: int  # bytes from the beginning of each factor
     second_shift: int
-    panels: tuple[tuple[int, ...], tuple[int, ...], int, int]
-    multiply: tuple[tuple[int, ...], int, int, int]
+    panels: _Launch | None
+    multiply: _Launch
 
 
 class _Plan(NamedTuple):
     """What two factors' shapes and strides determine."""
 
-    panels: tuple[Kernel, int]
-    multiply: tuple[Kernel, int]
-    sizes: tuple[int, int]  # elements of both factors' panels
+    sizes: tuple[int, int]  # elements of both factors' panels; 0 where it isn't packed
     start: Array  # zeros for one row
     parts: list[_Part]
 
 
 _plans: dict[Any, _Plan] = {}
 _MOST_PLANS = 512
+_ONE_MATRIX = np.zeros(3, np.int64)
+_AT_ONE_MATRIX = address_of(_ONE_MATRIX)
 
 
 def _made(a: Array, b: Array) -> _Plan | None:
@@ -82,34 +99,46 @@ def _made(a: Array, b: Array) -> _Plan | None:
         return None
     item, (rows, depth), columns = a.itemsize, a.shape, b.shape[1]
     # Whether neighbours in memory are neighbours in k.
-    a_along, b_along = a.strides[1] == item, b.strides[0] == item
-    a_stride, b_stride = a.strides[0 if a_along else 1], b.strides[1 if b_along else 0]
-    tile = matrix_tile(kind, vector_bytes())
-    panels, multiply = _kernel("panels", tile, a_along, b_along), _kernel("multiply", tile)
-    if not are_ready(panels, multiply):
-        return None
-    addresses = panels.address(), multiply.address()
-    if addresses[0] is None or addresses[1] is None:
-        return None
+    a_along, b_along = a.strides[1] == item, b.strides[0] == item and b.strides[1] != item
+    tile = matrix_tile_for(kind, vector_bytes(), rows, columns)
     width = tile.lanes * tile.vectors
+    packs_first = not a_along and columns >= _WORTH_PACKING
+    packs_second = b_along or rows >= _WORTH_PACKING
+    kernels = [_kernel("multiply", tile)]
+    if packs_first or packs_second:
+        kernels.append(_kernel("panels", tile, False, b_along))
+    if not are_ready(*kernels):
+        return None
+    address, *others = (kernel.address() for kernel in kernels)
+    if address is None or None in others:
+        return None
     down, across = -(-rows // tile.rows), -(-columns // width)
-    deepest = -(-depth // -(-depth // _DEEPEST))
+    groups = -(-across // _AT_ONCE)
+    deepest = depth if not packs_second else -(-depth // -(-depth // _DEEPEST))
+    a_layout = (item, tile.rows * item) if packs_first else a.strides
     parts = []
     for k in range(0, depth, deepest):
         deep = min(deepest, depth - k)
         lines = -(-deep // _LINES)
-        tasks = down if a_along else lines
-        parts.append(_Part(
-            k * (item if a_along else a_stride), k * (item if b_along else b_stride),
-            ((rows, a_stride, tasks), (columns, b_stride, deep, _LINES),
-             tasks + (across if b_along else lines), max(1, _GRAIN_OF_COPIES // (deep * width))),
-            ((deep, rows, columns, down, across, _AT_ONCE, columns * item),
-             columns * item if k else 0, down * -(-across // _AT_ONCE),
-             max(1, _GRAIN // (tile.rows * width * min(across, _AT_ONCE) * deep))),
-        ))
+        panels = None
+        if packs_first or packs_second:
+            of_first = lines if packs_first else 0
+            of_second = (across if b_along else lines) if packs_second else 0
+            panels = _Launch(kernels[1], others[0] or 0, (
+                rows, a.strides[1], of_first, columns, b.strides[1 if b_along else 0], deep, _LINES,
+            ), of_first + of_second, max(1, _GRAIN_OF_COPIES // (deep * width)))
+        second = (deep * width * item, width * item, 1) if packs_second else (
+            width * item, b.strides[0], 0)
+        parts.append(_Part(k * a.strides[1], k * b.strides[0], panels, _Launch(
+            kernels[0], address, (
+                _AT_ONE_MATRIX, deep, rows, columns, down, across, down, groups, 1, _AT_ONCE,
+                tile.rows * (deep if packs_first else 1) * a_layout[0], *a_layout, *second,
+                columns * item, columns * item if k else 0,
+            ), down * groups,
+            max(1, _GRAIN // (tile.rows * width * min(across, _AT_ONCE) * deep)))))
     plan = _Plan(
-        (panels, addresses[0]), (multiply, addresses[1]),
-        (down * tile.rows * deepest, across * width * deepest), np.zeros(columns, a.dtype), parts,
+        (down * tile.rows * deepest * packs_first, across * width * deepest * packs_second),
+        np.zeros(columns, a.dtype), parts,
     )
     if len(_plans) >= _MOST_PLANS:
         _plans.clear()
@@ -141,23 +170,32 @@ def _multiply(a: Array, b: Array, bias: Array | None) -> Array | None:
     plan = _plans.get((a.shape, a.strides, b.shape, b.strides, dtype)) or _made(a, b)
     if plan is None:
         return None
-    sizes, start = plan.sizes, plan.start if bias is None else bias
-    first, second = (new_array((size,), dtype, size) for size in sizes)
+    (first_size, second_size), start, parts = plan
+    if bias is not None:
+        start = bias
     rows, columns = a.shape[0], b.shape[1]
     result: Array = new_array((rows, columns), dtype, rows * columns)
-    to_first, to_second, to_result = address_of(first), address_of(second), address_of(result)
-    at_first, at_second = address_of(a), address_of(b)
-    for first_shift, second_shift, panels, multiply in plan.parts:
-        about_first, about_second, count, grain = panels
-        kernel, address = plan.panels
+    at_first = to_first = address_of(a)
+    at_second = to_second = address_of(b)
+    to_result = address_of(result)
+    if first_size:
+        first = new_array((first_size,), dtype, first_size)
+        to_first = address_of(first)
+    if second_size:
+        second = new_array((second_size,), dtype, second_size)
+        to_second = address_of(second)
+    for first_shift, second_shift, panels, product in parts:
+        if panels is not None:
+            kernel, address, words, count, grain = panels
+            kernel.run(address, (
+                at_first + first_shift, to_first, *words[:3],
+                at_second + second_shift, to_second, *words[3:],
+            ), count, grain)
+        kernel, address, words, count, grain = product
         kernel.run(address, (
-            at_first + first_shift, to_first, *about_first,
-            at_second + second_shift, to_second, *about_second,
-        ), count, grain)
-        words, start_row, count, grain = multiply
-        kernel, address = plan.multiply
-        kernel.run(address, (
-            to_first, to_second, to_result, address_of(start), *words, start_row,
+            to_first if first_size else at_first + first_shift,
+            to_second if second_size else at_second + second_shift,
+            to_result, address_of(start), *words,
         ), count, grain)
         start = result
     return result
@@ -167,11 +205,89 @@ def _multiply(a: Array, b: Array, bias: Array | None) -> Array | None:
 
 
 @lru_cache(maxsize=256)
-def _offsets(shape: Ints, first: Ints, second: Ints, result: Ints) -> Array:
+def _offsets(shape: Ints, *strides: Ints) -> Array:
     """Where the matrices of a batch lie: a table of offsets in bytes."""
     index = np.indices(shape).reshape(len(shape), prod(shape))
-    found = [np.array(strides, np.int64) @ index for strides in (first, second, result)]
+    found = [np.array(own, np.int64) @ index for own in strides]
     return np.ascontiguousarray(np.stack(found, 1), np.int64)
+
+
+def multiply_batches(a: Array, b: Array) -> Array | None:
+    """`kernels.matrix_product.multiply_batches`, or None without a kernel."""
+    kind = _KINDS.get(a.dtype)
+    if kind is None or b.dtype != a.dtype or a.shape[-1] != b.shape[-2]:
+        return None
+    if vector_bytes() < 32 or a.shape[-2] < _FEWEST:
+        return _multiply_batches_by_blas(kind, a, b)
+    rows, depth = a.shape[-2:]
+    columns, item = b.shape[-1], a.itemsize
+    tile = matrix_tile_for(kind, vector_bytes(), rows, columns)
+    width = tile.lanes * tile.vectors
+    across, down = -(-columns // width), -(-rows // tile.rows)
+    if item not in b.strides[-2:]:
+        b = np.ascontiguousarray(b)
+    packs = b.strides[-1] != item
+    multiply = _kernel("multiply", tile)
+    if not are_ready(multiply, *([_kernel("batch_panels", tile)] if packs else [])):
+        return None
+    address = multiply.address()
+    second, of_matrix, second_layout = b, b.strides[:-2], (width * item, b.strides[-2], 0)
+    if packs:
+        packed = _packed_batch(tile, b, across)
+        if packed is None:
+            return None
+        second = packed
+        of_matrix = second.strides
+        second_layout = (depth * width * item, width * item, 1)
+    if address is None:
+        return None
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    result: Array = new_array((*batch, rows, columns), a.dtype, prod(batch) * rows * columns)
+    table = _table_of(
+        batch, _over_batch(batch, a.shape, a.strides[:-2]),
+        _over_batch(batch, b.shape, of_matrix[:b.ndim - 2]), result.strides[:-2])
+    start = _zeros(columns, a.dtype)
+    column_groups = -(-across // _AT_ONCE)
+    multiply.run(address, (
+        address_of(a), address_of(second), address_of(result), address_of(start),
+        address_of(table), depth, rows, columns, down, across, 1, column_groups, down, _AT_ONCE,
+        tile.rows * a.strides[-2], *a.strides[-2:], *second_layout, columns * item, 0,
+    ), len(table) * column_groups, max(1, _GRAIN // (rows * min(columns, _AT_ONCE * width) * depth)))
+    return result
+
+
+@lru_cache(maxsize=64)
+def _zeros(count: int, dtype: Any) -> Array:
+    return np.zeros(count, dtype)
+
+
+def _table_of(shape: Ints, *strides: Ints) -> Array:
+    offsets = _offsets if prod(shape) <= _MOST_KEPT else _offsets.__wrapped__
+    return offsets(shape, *strides)
+
+
+def _over_batch(batch: Ints, shape: Ints, strides: Ints) -> Ints:
+    """The strides of a batch's dimensions within a larger one."""
+    return (*(0,) * (len(batch) - len(strides)), *[
+        0 if n == 1 else s for n, s in zip(shape, strides, strict=False)
+    ])
+
+
+def _packed_batch(tile: Tile, b: Array, panels: int) -> Array | None:
+    """A batch of second factors that lie along k, in panels."""
+    kernel = _kernel("batch_panels", tile)
+    address = kernel.address()
+    if address is None:
+        return None
+    batch, (depth, columns) = b.shape[:-2], b.shape[-2:]
+    each = panels * tile.lanes * tile.vectors * depth
+    result: Array = new_array((*batch, each), b.dtype, prod(batch) * each)
+    table = _table_of(batch, b.strides[:-2])
+    kernel.run(address, (
+        address_of(table), address_of(b), address_of(result), columns, b.strides[-1], depth,
+        panels, each * b.itemsize,
+    ), len(table) * panels, max(1, _GRAIN_OF_COPIES // (each // panels)))
+    return result
 
 
 def _turn_of(array: Array) -> tuple[Array, int, int]:
@@ -186,11 +302,10 @@ def _turn_of(array: Array) -> tuple[Array, int, int]:
     return np.ascontiguousarray(array), NO_TRANSPOSE, m
 
 
-def multiply_batches(a: Array, b: Array) -> Array | None:
-    """`kernels.matrix_product.multiply_batches`, or None without a kernel."""
-    kind = _KINDS.get(a.dtype)
+def _multiply_batches_by_blas(kind: str, a: Array, b: Array) -> Array | None:
+    """The same by the machine's BLAS, one matrix a task."""
     blas = find_blas()
-    if kind is None or b.dtype != a.dtype or blas is None or a.shape[-1] != b.shape[-2]:
+    if blas is None:
         return None
     kernel = _kernel("products", kind, blas.integer)
     address = kernel.address()
@@ -203,18 +318,12 @@ def multiply_batches(a: Array, b: Array) -> Array | None:
     b, second_turn, second_lead = _turn_of(b)
     shape = (*batch, rows, columns)
     result: Array = new_array(shape, a.dtype, prod(shape))
-    offsets = _offsets if prod(batch) <= _MOST_KEPT else _offsets.__wrapped__
-    table = offsets(batch, _batch_strides(a, batch), _batch_strides(b, batch), result.strides[:-2])
+    table = _table_of(
+        batch, _over_batch(batch, a.shape, a.strides[:-2]),
+        _over_batch(batch, b.shape, b.strides[:-2]), result.strides[:-2])
     with blas.one_thread:
         kernel.run(address, (
             blas.gemm[kind], address_of(table), address_of(a), address_of(b), address_of(result),
             rows, columns, depth, first_turn, second_turn, first_lead, second_lead, columns,
         ), len(table), max(1, _GRAIN_OF_BATCHES // (rows * columns * depth)))
     return result
-
-
-def _batch_strides(array: Array, batch: Ints) -> Ints:
-    lead = array.ndim - 2
-    return (*(0,) * (len(batch) - lead), *[
-        0 if n == 1 else s for n, s in zip(array.shape[:lead], array.strides[:lead], strict=True)
-    ])
