@@ -39,7 +39,7 @@ FLOORS = (
     ("amp", "cpu", "cuda", "data", "distributed", "distributions", "multiprocessing", "nn",
      "optim", "utils"),
     ("autograd.profiler", "profiler"),
-    ("compilation", "serialization", "interop", "testing", "viewer", "cli"),
+    ("benchmarks", "compilation", "serialization", "interop", "testing", "viewer", "cli"),
 )  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ROOT_FLOOR = FLOOR_OF[""]

@@ -1,4 +1,4 @@
-"""The `taper` command: `taper run`, `taper graph` and `taper info`.
+"""The `taper` command: `taper run`, `taper graph`, `taper bench` and `taper info`.
 
 Each command is a file here; this one only chooses. What a command imports is imported when it is
 chosen, because a program started by `taper run` pays for it.
@@ -20,6 +20,7 @@ usage: taper run PROGRAM.py [arguments]      run a program; `import torch` means
        taper run -m MODULE [arguments]       run a module, as python -m does
        taper run -c CODE [arguments]         run a line of Python
        taper graph PROGRAM.py [arguments]    draw what its backward pass walks through
+       taper bench                           time taper and PyTorch side by side here
        taper info                            this installation
        taper info OPERATOR                   an operator: declaration, generated code, derivative
        taper --version
@@ -45,6 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from taper.cli.graph import graph
 
             return graph(rest)
+        case ["bench", *rest]:
+            from taper.cli.bench import bench
+
+            return bench(rest)
         case ["info", *rest]:
             from taper.cli.info import info
 
@@ -63,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         case _:
             print(
-                f"taper: there is no command {words[0]!r}, only run, graph, info and --version; "
-                "`taper --help` explains them", file=sys.stderr,
+                f"taper: there is no command {words[0]!r}, only run, graph, bench, info and "
+                "--version; `taper --help` explains them", file=sys.stderr,
             )
             return 2

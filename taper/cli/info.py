@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from types import CodeType
 from typing import Any
 
-__all__ = ["environment", "info"]
+__all__ = ["environment", "info", "processor"]
 
 HELP = """\
 usage: taper info [NAME …]
@@ -80,7 +80,8 @@ def environment() -> Iterator[str]:
     yield f"            {os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}"
     yield f"Python      {platform.python_version()} ({platform.python_implementation()})"
     yield f"            {sys.executable}"
-    yield f"machine     {platform.platform()}, {_usable_cores()} of {os.cpu_count()} cores"
+    yield f"machine     {platform.platform()}"
+    yield f"            {processor()}"
     yield f"BLAS        {_blas()}"
     yield f"threads     {_threads()}"
     set_here = {k: v for k, v in os.environ.items() if k.startswith(("TAPER_", "OMP_", "OPENBLAS"))}
@@ -91,6 +92,14 @@ def environment() -> Iterator[str]:
         found = [f"{name} {_version(name) or '–'}" for name in names]
         yield f"{heading:12}" + ", ".join(found)
     yield f"operators   {len({id(op) for op in _all_operators().values()})}"
+
+
+def processor() -> str:
+    """The processor's name, and how many of its cores this process may use."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        name = next((line.partition(":")[2].strip() for line in file if "model name" in line), name)
+    return f"{name}, {_usable_cores()} of {os.cpu_count()} cores"
 
 
 def _usable_cores() -> int:

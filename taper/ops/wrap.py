@@ -3,7 +3,7 @@
 The generated function is one Python frame between the caller and NumPy. It checks that nothing is
 unusual (plain tensors, equal dtypes, no active modes), computes, fills a Tensor and, if a gradient
 is wanted, a node (ops/recording.py). Whatever is unusual leaves through `ops/slow.py`. Every line
-written here is paid on every call; benchmarks/ watches them. Read one with ``taper info add``.
+written here is paid on every call; `taper bench` watches them. Read one with ``taper info add``.
 """
 
 from __future__ import annotations

@@ -5,12 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(*words):
     return subprocess.run(
-        [sys.executable, "-m", "benchmarks", *words],
+        [sys.executable, "-m", "taper", "bench", *words],
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
@@ -29,6 +29,12 @@ def test_a_module_that_is_not_there():
     assert done.returncode == 1
     assert "No module named 'no_such_module'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_compiled_steps():
+    done = run("--reference", "taper", "--quick", "--compile", "--filter", "train_small")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "with compiled training steps" in done.stdout
 
 
 def test_no_such_workload():

@@ -9,7 +9,8 @@ import sys
 import time
 from typing import Any
 
-from benchmarks.workloads import WORKLOADS, Step
+from taper.benchmarks import workloads
+from taper.benchmarks.workloads import WORKLOADS, Step
 
 
 def serve(module_name: str, answers: Any) -> None:
@@ -19,7 +20,7 @@ def serve(module_name: str, answers: Any) -> None:
     except ImportError as error:
         answers.write(json.dumps({"error": str(error)}) + "\n")
         return
-    answer = {"version": str(getattr(module, "__version__", "?"))}
+    answer: dict[str, Any] = {"version": str(getattr(module, "__version__", "?"))}
     step: Step | None = None
     while True:
         answers.write(json.dumps(answer) + "\n")
@@ -50,4 +51,5 @@ if __name__ == "__main__":
     # The answers have a channel of their own: what the module prints goes to stderr.
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    workloads.COMPILED[0] = "--compile" in sys.argv
     serve(sys.argv[1], channel)
