@@ -21,7 +21,7 @@ import numpy as np
 
 from taper.serialization.options import options
 
-__all__ = ["ArchiveReader", "ArchiveWriter", "is_archive", "replacing"]
+__all__ = ["ArchiveReader", "ArchiveWriter", "is_archive", "read_into", "replacing"]
 
 _ALIGNMENT = 64
 _LIMIT = 0xFFFFFFFF  # sizes from here on need the 64-bit fields
@@ -168,7 +168,7 @@ class ArchiveReader:
         self._file = file
         start = file.tell()
         file.seek(0, os.SEEK_END)
-        self._end = file.tell()
+        self.file_size = self._unread = file.tell()
         file.seek(start)
         try:
             directory = zipfile.ZipFile(file).infolist()
@@ -180,6 +180,8 @@ class ArchiveReader:
             name = info.filename.partition("/")[2]
             if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
                 raise _damaged(f"record {info.filename!r} is compressed or encrypted")
+            if info.compress_size != info.file_size:
+                raise _damaged(f"record {info.filename!r} has two sizes")
             if name in self._records:
                 raise _damaged(f"there are two records {info.filename!r}")
             self._records[name] = info
@@ -202,7 +204,7 @@ class ArchiveReader:
     def offset(self, record: str) -> int:
         """Where the bytes of a record begin in the file."""
         info = self._find(record)
-        if not 0 <= info.header_offset < self._end:
+        if not 0 <= info.header_offset < self.file_size:
             raise _damaged(f"record {record!r} lies outside of the file")
         self._file.seek(info.header_offset)
         header = self._file.read(_LOCAL_HEADER.size)
@@ -210,32 +212,37 @@ class ArchiveReader:
             raise _damaged(f"record {record!r} has no header")
         name_size, extra_size = struct.unpack("<HH", header[-4:])
         begin = info.header_offset + _LOCAL_HEADER.size + name_size + extra_size
-        if begin + info.file_size > self._end:
+        if begin + info.file_size > self.file_size:
             raise _damaged(f"record {record!r} reaches beyond the end of the file")
         return begin
 
     def read(self, record: str) -> np.ndarray[Any, Any]:
         """The bytes of a record, in memory of their own."""
-        begin = self.offset(record)
-        data = np.empty(self.size(record), np.uint8)
+        begin, size = self.offset(record), self.size(record)
+        self._unread -= size
+        if self._unread < 0:
+            raise _damaged("records lie over each other")
+        data = np.empty(size, np.uint8)
         self._file.seek(begin)
-        view = data.data
-        done = 0
-        while done < len(view):
-            count = _read_into(self._file, view[done:])
-            if not count:
-                raise _damaged(f"record {record!r} ends early")
-            done += count
+        if not read_into(self._file, data.data):
+            raise _damaged(f"record {record!r} ends early")
         return data
 
 
-def _read_into(file: IO[bytes], view: memoryview) -> int:
+def read_into(file: IO[bytes], view: memoryview) -> bool:
+    """Fills memory with what comes next in a file; False where the file ends before."""
     readinto = getattr(file, "readinto", None)
-    if readinto is not None:
-        return int(readinto(view))
-    data = file.read(len(view))
-    view[: len(data)] = data
-    return len(data)
+    while len(view):
+        if readinto is not None:
+            count = int(readinto(view))
+        else:
+            data = file.read(len(view))
+            count = len(data)
+            view[:count] = data
+        if not count:
+            return False
+        view = view[count:]
+    return True
 
 
 def _damaged(what: str) -> RuntimeError:

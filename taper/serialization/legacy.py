@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import struct
 from collections.abc import Callable
@@ -9,8 +10,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from taper.serialization.names import StorageKind
-from taper.serialization.rebuild import LoadedStorage
+from taper.serialization.allowed import shown
+from taper.serialization.archive import read_into
+from taper.serialization.rebuild import LoadedStorage, check_storage
 from taper.serialization.save import LEGACY_MAGIC, LEGACY_VERSION
 
 __all__ = ["load"]
@@ -30,6 +32,7 @@ def load(
     start = file.tell()
     if not file.read(1):
         raise EOFError("Ran out of input")
+    end = file.seek(0, os.SEEK_END)
     file.seek(start)
     if _is_tar(file):
         raise NotImplementedError(
@@ -39,37 +42,43 @@ def load(
     file.seek(start)
 
     def no_storage(saved_id: Any) -> Any:
-        raise pickle.UnpicklingError(f"unexpected storage {saved_id!r}")
+        raise pickle.UnpicklingError("a storage where there can't be one")
 
     if read_object(file, no_storage) != LEGACY_MAGIC:
         raise RuntimeError("Invalid magic number; corrupt file?")
     version = read_object(file, no_storage)
     if version != LEGACY_VERSION:
-        raise RuntimeError(f"Invalid protocol version: {version}")
+        raise RuntimeError(f"Invalid protocol version: {shown(version)}")
     system = read_object(file, no_storage)
     is_little = not isinstance(system, dict) or system.get("little_endian", True)
     if not is_little:
         raise NotImplementedError("this file was written on a big-endian machine")
     # Tensors are made before their memory is read: give them pieces of it to be filled later.
     storages: dict[str, LoadedStorage] = {}
-    counts: dict[str, tuple[int, int]] = {}
+    counts: dict[str, int] = {}
+    announced = 0  # bytes of all storages
 
     def find_storage(saved_id: Any) -> LoadedStorage:
         if not isinstance(saved_id, tuple) or len(saved_id) != 6 or saved_id[0] != "storage":
-            raise pickle.UnpicklingError(f"unknown saved id: {saved_id!r}")
+            raise pickle.UnpicklingError("unknown saved id: it names no storage")
         _, kind, key, location, count, view = saved_id
-        if not isinstance(kind, StorageKind) or not isinstance(count, int) or count < 0:
-            raise pickle.UnpicklingError(f"a storage in this file has no type: {saved_id!r}")
+        check_storage(kind, key, location, count)
         if view is not None:
             raise NotImplementedError(
                 "this file has views of storages, a form of before PyTorch 0.4: load it with "
                 "PyTorch and save it again"
             )
         if key not in storages:
-            itemsize = kind.dtype.itemsize if kind.dtype is not None else 1
-            _check_room(file, count * itemsize)
+            itemsize = kind.dtype.itemsize
+            nonlocal announced
+            announced += count * itemsize
+            if announced > end - file.tell():
+                raise RuntimeError(
+                    f"storages of this file should have {announced} bytes, but only "
+                    f"{end - file.tell()} are left"
+                )
             data = np.empty(count * itemsize, np.uint8)
-            counts[key] = (count, itemsize)
+            counts[key] = count
             storages[key] = restore(LoadedStorage(data, kind.dtype), location, map_location)
         return storages[key]
 
@@ -78,31 +87,19 @@ def load(
     if not isinstance(keys, list):
         raise pickle.UnpicklingError("this file doesn't list its storages")
     for key in keys:
-        if not isinstance(key, str) or key not in storages:
-            raise RuntimeError(f"no tensor in this file uses storage {key!r}")
-        count, itemsize = counts[key]
+        if not isinstance(key, str) or key not in counts:
+            raise RuntimeError(f"no tensor in this file uses storage {shown(key)}")
         header = file.read(8)
-        if len(header) < 8 or struct.unpack("<q", header)[0] != count:
+        if len(header) < 8 or struct.unpack("<q", header)[0] != counts.pop(key):
             raise RuntimeError(f"storage {key!r} of this file has the wrong size")
-        data = file.read(count * itemsize)
-        if len(data) < count * itemsize:
+        if not read_into(file, storages[key].bytes.data):
             raise EOFError(f"storage {key!r} of this file ends early")
-        storages[key].bytes[...] = np.frombuffer(data, np.uint8)
-    return result.untyped() if isinstance(result, LoadedStorage) else result
+    if counts:  # their memory would be whatever was there before
+        raise EOFError(f"storage {next(iter(counts))!r} isn't in this file")
+    return result
 
 
 def _is_tar(file: IO[bytes]) -> bool:
     """Whether a tar archive, with its mark in the first block, begins at the file's position."""
     file.seek(257, 1)
     return file.read(5) == b"ustar"
-
-
-def _check_room(file: IO[bytes], size: int) -> None:
-    """Raises if the file can't hold as many bytes as it speaks of."""
-    here = file.tell()
-    end = file.seek(0, 2)
-    file.seek(here)
-    if size > end - here:
-        raise RuntimeError(
-            f"a storage of this file should have {size} bytes, but only {end - here} are left"
-        )

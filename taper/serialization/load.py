@@ -15,13 +15,14 @@ import taper
 from taper.core.dtype import dtype as dtype_class
 from taper.serialization import legacy
 from taper.serialization.archive import ArchiveReader, is_archive
-from taper.serialization.names import StorageKind, find_torch_object
+from taper.serialization.names import find_torch_object
 from taper.serialization.options import LoadEndianness, options
-from taper.serialization.rebuild import LoadedStorage
+from taper.serialization.rebuild import LoadedStorage, check_storage
 from taper.serialization.restricted import restricted_load
 
 __all__ = ["load"]
 
+_ALIGNMENT = 16  # of the widest elements
 _HOW_TO_TRUST = (
     "In PyTorch 2.6, we changed the default value of the `weights_only` argument in `torch.load` "
     "from `False` to `True`. Re-running `torch.load` with `weights_only` set to `False` will "
@@ -54,6 +55,8 @@ def load(
     Raises:
         pickle.UnpicklingError: if the file is damaged or names what isn't allowed.
         RuntimeError: if the archive is damaged, or tensors are on a device that isn't there.
+        EOFError: if there is nothing, or too little, in a file of the older format.
+        ValueError: if the file says that its bytes are in an unknown order.
 
     Example: see `save`.
     """
@@ -110,7 +113,7 @@ def _load(
             storages = _ArchiveStorages(archive, mapped_path, map_location)
             data = archive.read("data.pkl").tobytes()
             if weights_only:
-                return restricted_load(data, storages.find)
+                return restricted_load(data, storages.find, archive.file_size)
             pickle_load_args.setdefault("encoding", "utf-8")
             return unrestricted_load(data, storages.find, pickle_module, pickle_load_args)
         if mapped_path is not None:
@@ -119,15 +122,22 @@ def _load(
                 "`torch.save(_use_new_zipfile_serialization=True), please torch.save your "
                 "checkpoint with this option in order to use mmap."
             )
-        read_object: Callable[..., Any] = restricted_load if weights_only else unrestricted_load
+        if weights_only:
+            return legacy.load(file, map_location, restricted_load, restored, (_size_of(file),))
         return legacy.load(
-            file, map_location, read_object, restored, () if weights_only
-            else (pickle_module, pickle_load_args),
+            file, map_location, unrestricted_load, restored, (pickle_module, pickle_load_args)
         )
     except pickle.UnpicklingError as error:
         if not weights_only:
             raise
         raise pickle.UnpicklingError(_advice(str(error))) from error.__cause__
+
+
+def _size_of(file: IO[bytes]) -> int:
+    here = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(here)
+    return size
 
 
 def _advice(problem: str) -> str:
@@ -140,6 +150,8 @@ def _advice(problem: str) -> str:
             "please check the recommended steps in the following error message.\n\t"
             f"WeightsUnpickler error: {problem}{_SEE_DOCS}"
         )
+    if problem.endswith("is blocked."):
+        return f"Weights only load failed. {_HOW_TO_TRUST}\n\n\n{problem}{_SEE_DOCS}"
     return (
         f"Weights only load failed. {_HOW_TO_TRUST}\nThis file may also be damaged. "
         f"WeightsUnpickler error: {problem}{_SEE_DOCS}"
@@ -165,8 +177,7 @@ def unrestricted_load(
             return find_storage(saved_id)
 
     file = io.BytesIO(data) if isinstance(data, bytes) else data
-    result = Unpickler(file, **(arguments or {})).load()
-    return result.untyped() if isinstance(result, LoadedStorage) else result
+    return Unpickler(file, **(arguments or {})).load()
 
 
 class _ArchiveStorages:
@@ -200,23 +211,22 @@ class _ArchiveStorages:
     def find(self, saved_id: Any) -> LoadedStorage:
         """The storage that a pickle names."""
         if not isinstance(saved_id, tuple) or len(saved_id) != 5 or saved_id[0] != "storage":
-            raise pickle.UnpicklingError(f"unknown typename for persistent_load: {saved_id!r}")
+            raise pickle.UnpicklingError("unknown saved id: it names no storage")
         _, kind, key, location, count = saved_id
-        if not isinstance(kind, StorageKind) or not isinstance(key, str):
-            raise pickle.UnpicklingError(f"a storage in this file has no type: {saved_id!r}")
+        check_storage(kind, key, location, count)
         if key not in self._storages:
             device = restored_location(location, self._map_location)
             if device == "meta":
                 data = np.empty(0, np.uint8)
             else:
                 data = self._data(f"data/{key}")
-                itemsize = kind.dtype.itemsize if kind.dtype is not None else 1
-                if not isinstance(count, int) or count * itemsize > len(data):
+                itemsize = kind.dtype.itemsize
+                if count * itemsize > len(data):
                     raise RuntimeError(
                         f"storage {key} of this file should have {count} elements of {itemsize} "
                         f"bytes, but its record has {len(data)} bytes"
                     )
-                if self._swapped and kind.dtype is not None:
+                if self._swapped:
                     data = _swapped(data, kind.dtype)
             self._storages[key] = restored(
                 LoadedStorage(data, kind.dtype, device), location, self._map_location
@@ -227,7 +237,9 @@ class _ArchiveStorages:
         if self._mapped is None:
             return self._archive.read(record)
         begin = self._archive.offset(record)
-        return self._mapped[begin : begin + self._archive.size(record)]
+        data = self._mapped[begin : begin + self._archive.size(record)]
+        # Our files and PyTorch's are aligned; others are read as if they hadn't been mapped.
+        return data if begin % _ALIGNMENT == 0 else data.copy()
 
 
 def _swapped(data: np.ndarray[Any, Any], dtype: dtype_class) -> np.ndarray[Any, Any]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import taper
 from taper.core.dtype import ALL_DTYPES, dtype
-from taper.core.storage import UntypedStorage
 
 __all__ = ["StorageKind", "TorchName", "find_torch_object", "storage_kind", "torch_name_of"]
 
@@ -37,9 +36,9 @@ class StorageKind:
 
     __slots__ = ("dtype", "name")
 
-    def __init__(self, name: str, dtype: dtype | None) -> None:
+    def __init__(self, name: str, dtype: dtype) -> None:
         self.name = name
-        self.dtype = dtype  # None: bytes
+        self.dtype = dtype
 
 
 # Younger dtypes have no storage class: their tensors are saved as bytes and a dtype.
@@ -51,7 +50,7 @@ _KINDS = {
 }  # fmt: skip
 _STORAGE_KINDS = {f"{prefix}Storage": StorageKind(f"{prefix}Storage", d)
                   for prefix, d in _KINDS.items()}
-_UNTYPED = StorageKind("UntypedStorage", None)
+_UNTYPED = StorageKind("UntypedStorage", taper.uint8)
 _KIND_OF = {kind.dtype: kind for kind in _STORAGE_KINDS.values()}
 
 
@@ -62,7 +61,7 @@ def storage_kind(dtype: dtype) -> StorageKind | None:
 
 def kind_name(kind: StorageKind | None) -> TorchName:
     """The name of a storage class in files."""
-    if kind is None or kind.dtype is None:
+    if kind is None:
         return torch_name("torch.storage", "UntypedStorage")
     return torch_name("torch", kind.name)
 
@@ -127,8 +126,3 @@ def torch_name_of(value: Any) -> TorchName | None:
     if top == "taper":
         return None  # ours alone: the file can be read by taper only
     raise TypeError(f"cannot save {value!r}: nothing is found under its name {module}.{name}")
-
-
-def is_untyped(kind: Any) -> bool:
-    """Whether a storage class is that of bytes."""
-    return kind is _UNTYPED or kind is UntypedStorage

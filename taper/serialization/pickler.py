@@ -15,6 +15,7 @@ from taper.core.device import device, layout
 from taper.core.dtype import dtype as dtype_class
 from taper.core.size import Size
 from taper.core.storage import UntypedStorage, address_of
+from taper.core.typed_storage import TypedStorage
 from taper.serialization.names import (
     StorageKind,
     TorchName,
@@ -65,9 +66,12 @@ class TorchPickler(_PythonPickler):
     def persistent_id(self, obj: Any) -> Any:
         """Storages go into records of their own."""
         if type(obj) is not _StorageUse:
-            if type(obj) is not UntypedStorage:
+            if isinstance(obj, TypedStorage):
+                obj = _StorageUse(obj.untyped(), storage_kind(obj.dtype))
+            elif type(obj) is UntypedStorage:
+                obj = _StorageUse(obj, None)
+            else:
                 return None
-            obj = _StorageUse(obj, None)
         data = obj.storage._bytes()
         size = data.nbytes
         # Tensors made with `.data` or `Parameter(tensor)` have storages of their own over the same
@@ -77,16 +81,13 @@ class TorchPickler(_PythonPickler):
         if key is None:
             key = self._keys[where] = str(len(self.storages))
             self.storages.append(data)
-            self.itemsizes.append(
-                1 if obj.kind is None or obj.kind.dtype is None else obj.kind.dtype.itemsize
-            )
+            self.itemsizes.append(1 if obj.kind is None else obj.kind.dtype.itemsize)
         if obj.kind is not None and size:
             if self._kinds.setdefault(where[0], obj.kind) is not obj.kind:
                 raise RuntimeError(
                     "Cannot save multiple tensors or storages that view the same data as "
                     "different types"
                 )
-            assert obj.kind.dtype is not None
             size //= obj.kind.dtype.itemsize
         kind = kind_name(obj.kind)
         if self._legacy and obj.kind is None:

@@ -95,7 +95,7 @@ def _memory_of(storage: Storage) -> _Memory:
 
 def _storage_of(data: np.ndarray[Any, Any]) -> rebuild.LoadedStorage:
     # Memory that came out of band may be read-only; tensors can be written to.
-    return rebuild.LoadedStorage(data if data.flags.writeable else data.copy(), None)
+    return rebuild.LoadedStorage(data if data.flags.writeable else data.copy(), taper.uint8)
 
 
 def _reduce_untyped(storage: UntypedStorage) -> tuple[Any, ...]:

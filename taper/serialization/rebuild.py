@@ -6,7 +6,7 @@ Files may come from anywhere, so each number is checked against the memory it sp
 from __future__ import annotations
 
 import math
-import operator
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -17,22 +17,23 @@ from taper import Tensor
 from taper.core.dtype import dtype as dtype_class
 from taper.core.storage import Storage, UntypedStorage, new_storage
 from taper.core.tensor import wrap
+from taper.core.typed_storage import TypedStorage
+from taper.serialization.names import StorageKind
 
 __all__ = ["NAMES", "LoadedStorage"]
 
 
-class LoadedStorage:
+class LoadedStorage(TypedStorage):
     """Memory that was read from a file; all tensors made of it share it."""
 
-    __slots__ = ("_storage", "bytes", "device", "dtype")
-
     def __init__(
-        self, data: np.ndarray[Any, Any], dtype: dtype_class | None, device: str = "cpu"
+        self, data: np.ndarray[Any, Any], dtype: dtype_class, device: str = "cpu"
     ) -> None:
         self.bytes = data  # one-dimensional, uint8
-        self.dtype = dtype  # None: bytes
-        self.device = device
+        self.dtype = dtype
+        self.location = device
         self._storage: Storage | None = None
+        self._resolved: dict[tuple[bool, bool], LoadedStorage] = {}
 
     def shared(self, dtype: dtype_class) -> Storage:
         """The storage as tensors know it."""
@@ -41,9 +42,48 @@ class LoadedStorage:
             self._storage = new_storage(self.bytes[:whole].view(dtype.numpy_dtype))
         return self._storage
 
-    def untyped(self) -> UntypedStorage:
-        """The storage as a user sees it."""
-        return UntypedStorage(self.shared(taper.uint8))
+    @property
+    def _untyped_storage(self) -> UntypedStorage:  # type: ignore[override]
+        return UntypedStorage(self.shared(self.dtype))
+
+    def resolved(self, conjugate: bool, negative: bool) -> LoadedStorage:
+        """The storage with the operations done that PyTorch had put off when it saved a tensor.
+
+        All such tensors share it: what looks at a storage a thousand times doesn't copy it a
+        thousand times.
+        """
+        if not conjugate and not negative:
+            return self
+        found = self._resolved.get((conjugate, negative))
+        if found is None:
+            array = self.shared(self.dtype).array
+            array = np.conj(array) if conjugate else array
+            array = -array if negative else array
+            found = LoadedStorage(array.view(np.uint8), self.dtype, self.location)
+            self._resolved[conjugate, negative] = found
+        return found
+
+
+def check_storage(kind: Any, key: Any, location: Any, count: Any) -> None:
+    """Raises UnpicklingError unless these, from a file, can describe a storage."""
+    if not isinstance(kind, StorageKind):
+        raise pickle.UnpicklingError(f"a storage in this file has no type, but {type(kind)}")
+    if not isinstance(key, str) or not isinstance(location, str):
+        raise pickle.UnpicklingError("a storage in this file has no name or no location")
+    if not isinstance(count, int) or not 0 <= count < 2**63:
+        raise pickle.UnpicklingError("a storage in this file has a number of elements that is none")
+
+
+_MOST_DIMENSIONS = 64  # NumPy's
+
+
+def _sizes(value: Any) -> tuple[int, ...]:
+    """Sizes or strides in a file."""
+    if not isinstance(value, (tuple, list)) or len(value) > _MOST_DIMENSIONS or not all(
+        isinstance(n, int) and 0 <= n < 2**63 for n in value
+    ):
+        raise RuntimeError("a tensor in this file has sizes or strides that aren't any")
+    return tuple(map(int, value))
 
 
 def _tensor(
@@ -53,30 +93,27 @@ def _tensor(
     """A tensor over loaded memory."""
     if not isinstance(storage, LoadedStorage) or not isinstance(dtype, dtype_class):
         raise RuntimeError("a tensor in this file has no storage or no dtype")
-    offset = operator.index(offset)
-    shape = tuple(operator.index(n) for n in size)
-    strides = tuple(operator.index(n) for n in stride)
-    if len(shape) != len(strides) or offset < 0 or min((*shape, *strides), default=0) < 0:
+    shape, strides = _sizes(size), _sizes(stride)
+    if len(shape) != len(strides) or not isinstance(offset, int) or not 0 <= offset < 2**63:
         raise RuntimeError(
             f"a tensor in this file has size {list(shape)}, stride {list(strides)} and storage "
-            f"offset {offset}"
+            f"offset {offset if isinstance(offset, int) else type(offset)}"
         )
-    if storage.device == "meta":
+    if storage.location == "meta":
         result = taper.empty(shape, dtype=dtype, device="meta")
         if result.stride() != strides:
             result = taper.empty_strided(shape, strides, dtype=dtype, device="meta")
     else:
-        count = len(storage.bytes) // dtype.itemsize
+        itemsize = dtype.itemsize
         last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-        if math.prod(shape) != 0 and last >= count:
+        if math.prod(shape) != 0 and last >= len(storage.bytes) // itemsize:
             raise RuntimeError(
                 f"setStorage: sizes {list(shape)}, strides {list(strides)}, storage offset "
-                f"{offset}, and itemsize {dtype.itemsize} requiring a storage size of "
-                f"{(last + 1) * dtype.itemsize} are out of bounds for storage of size "
+                f"{offset}, and itemsize {itemsize} requiring a storage size of "
+                f"{(last + 1) * itemsize} are out of bounds for storage of size "
                 f"{len(storage.bytes)}"
             )
         shared = storage.shared(dtype)
-        itemsize = dtype.itemsize
         if math.prod(shape) == 0:
             array = np.empty(shape, dtype.numpy_dtype)
         else:
@@ -93,7 +130,7 @@ def _tensor(
 
 def rebuild_tensor(storage: Any, offset: int, size: Any, stride: Any) -> Tensor:
     """A tensor of a typed storage (the oldest form)."""
-    return _tensor(storage, offset, size, stride, False, storage.dtype)
+    return rebuild_tensor_v2(storage, offset, size, stride, False, None)
 
 
 def rebuild_tensor_v2(
@@ -101,8 +138,12 @@ def rebuild_tensor_v2(
     metadata: Any = None,
 ) -> Tensor:
     """A tensor of a typed storage."""
+    if not isinstance(storage, LoadedStorage):
+        raise RuntimeError("a tensor in this file has no storage")
+    if isinstance(metadata, dict):
+        storage = storage.resolved(bool(metadata.get("conj")), bool(metadata.get("neg")))
     result = _tensor(storage, offset, size, stride, requires_grad, storage.dtype)
-    return _with_hooks(_resolved(result, metadata), backward_hooks)
+    return _with_hooks(result, backward_hooks)
 
 
 def rebuild_tensor_v3(
@@ -110,16 +151,13 @@ def rebuild_tensor_v3(
     dtype: Any, metadata: Any = None,
 ) -> Tensor:
     """A tensor of bytes, with a dtype."""
+    if isinstance(metadata, dict) and (metadata.get("conj") or metadata.get("neg")):
+        raise NotImplementedError(
+            f"a {dtype} tensor in this file was to be conjugated or negated: save it with "
+            "resolve_conj() and resolve_neg()"
+        )
     result = _tensor(storage, offset, size, stride, requires_grad, dtype)
-    return _with_hooks(_resolved(result, metadata), backward_hooks)
-
-
-def _resolved(tensor: Tensor, metadata: Any) -> Tensor:
-    """Does at once what PyTorch had put off when it saved the tensor."""
-    metadata = metadata if isinstance(metadata, dict) else {}
-    if metadata.get("conj"):
-        tensor = tensor.conj()
-    return -tensor if metadata.get("neg") else tensor
+    return _with_hooks(result, backward_hooks)
 
 
 def _with_hooks(tensor: Tensor, hooks: Any) -> Tensor:
@@ -144,10 +182,12 @@ def _with_state(tensor: Tensor, state: Any) -> Tensor:
     """Gives a tensor its Python attributes back."""
     if isinstance(state, tuple):
         if len(state) != 2:
-            raise RuntimeError(f"Invalid serialized state: {state}")
+            raise RuntimeError(f"Invalid serialized state: a tuple of {len(state)}")
         state = {**(state[0] or {}), **(state[1] or {})}
     for name, value in (state or {}).items():
-        if not isinstance(name, str) or name.startswith("_") or hasattr(type(tensor), name):
+        if not isinstance(name, str):
+            raise RuntimeError(f"a file can't name an attribute by a value of {type(name)}")
+        if name.startswith("_") or hasattr(type(tensor), name):
             raise RuntimeError(f"a file can't set the attribute {name!r} of a tensor")
         setattr(tensor, name, value)
     return tensor
@@ -157,8 +197,6 @@ def rebuild_from_type(
     function: Callable[..., Tensor], new_type: type, arguments: tuple[Any, ...], state: Any
 ) -> Tensor:
     """A tensor of a subclass, or one with attributes."""
-    if function not in NAMES["torch._utils"].values():
-        raise RuntimeError(f"{function!r} doesn't make tensors")
     result = function(*arguments)
     if type(result) is not new_type:
         result = result.as_subclass(new_type)
@@ -166,6 +204,11 @@ def rebuild_from_type(
         result.__setstate__(state)
         return result
     return _with_state(result, state)
+
+
+def makes_tensors(function: Any) -> bool:
+    """Whether a function from a file is one of those that `rebuild_from_type` calls."""
+    return any(function is known for known in NAMES["torch._utils"].values())
 
 
 def rebuild_sparse_tensor(layout: Any, data: tuple[Any, ...]) -> Tensor:

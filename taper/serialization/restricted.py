@@ -18,16 +18,16 @@ from typing import IO, Any
 
 import taper
 from taper import Tensor
-from taper.core.dtype import ALL_DTYPES
-from taper.serialization import rebuild
+from taper.serialization.allowed import Allowance, call, find_allowed, is_users, shown
 from taper.serialization.archive import ArchiveReader, is_archive
-from taper.serialization.names import StorageKind, find_torch_object, is_untyped
-from taper.serialization.options import options
-from taper.serialization.rebuild import LoadedStorage
 
 __all__ = ["get_unsafe_globals_in_checkpoint", "restricted_load"]
 
 _MARK = object()
+_SMALL = 1 << 16
+_BLOCKED_MODULES = ("sys", "os", "posix", "nt")  # also where the user allows something of theirs
+_MAPPINGS = (dict, OrderedDict, Counter)
+
 
 def _python_3(module: str, name: str) -> tuple[str, str]:
     """The name of today for a name that protocol 2 writes as Python 2 had it."""
@@ -36,89 +36,25 @@ def _python_3(module: str, name: str) -> tuple[str, str]:
     return _compat_pickle.IMPORT_MAPPING.get(module, module), name
 
 
-def _encode(text: str, encoding: str = "latin1") -> bytes:
-    """How protocol 2 writes bytes: as text to be encoded."""
-    if encoding != "latin1" or not isinstance(text, str):
-        raise pickle.UnpicklingError(f"bytes in this file are encoded as {encoding!r}")
-    return text.encode("latin1")
-
-
-def _bytearray(data: Any = b"", encoding: str = "latin1") -> bytearray:
-    if isinstance(data, str):
-        data = _encode(data, encoding)
-    if not isinstance(data, bytes):
-        raise pickle.UnpicklingError("a bytearray in this file isn't made of bytes")
-    return bytearray(data)
-
-
-def _allowed_names() -> dict[tuple[str, str], Any]:
-    """(module, name) → object, for all that any file may name."""
-    allowed: dict[tuple[str, str], Any] = {
-        ("collections", "OrderedDict"): OrderedDict, ("collections", "Counter"): Counter,
-        ("builtins", "set"): set, ("builtins", "complex"): complex,
-        ("builtins", "bytearray"): _bytearray, ("_codecs", "encode"): _encode,
-    }
-    for module, names in rebuild.NAMES.items():
-        for name, function in names.items():
-            allowed[module, name] = function
-    for dtype in ALL_DTYPES:
-        allowed["torch", dtype.name] = dtype
-    for module, name in (
-        ("torch", "Size"), ("torch", "device"), ("torch", "Tensor"),
-        ("torch.nn.parameter", "Parameter"), ("torch.storage", "UntypedStorage"),
-    ):
-        allowed[module, name] = find_torch_object(module, name)
-    return allowed
-
-
-_allowed: dict[tuple[str, str], Any] = {}
-_allowed_ids: set[int] = set()
-
-
-def _find_allowed(module: str, name: str) -> Any:
-    """The object that a file may name, or None."""
-    if not _allowed:
-        _allowed.update(_allowed_names())
-        _allowed_ids.update(map(id, _allowed.values()))
-    found = _allowed.get((module, name))
-    if found is not None:
-        return found
-    if module in ("torch", "torch.cuda") and name.endswith("Storage"):
-        try:
-            kind = find_torch_object(module, name)
-        except (ImportError, AttributeError):
-            return None
-        return kind if isinstance(kind, StorageKind) else None
-    for item in options.safe_globals:
-        if isinstance(item, tuple):
-            if item[1] == f"{module}.{name}":
-                return item[0]
-        elif name == item.__qualname__ and module in (item.__module__, _as_torch(item.__module__)):
-            return item
-    return None
-
-
-def _as_torch(module: str) -> str:
-    top, dot, rest = module.partition(".")
-    return f"torch{dot}{rest}" if top == "taper" else module
-
-
 def _full_name(module: str, name: str) -> str:
     return name if module == "builtins" else f"{module}.{name}"
 
 
-def restricted_load(data: bytes | IO[bytes], find_storage: Callable[[Any], Any]) -> Any:
+def restricted_load(
+    data: bytes | IO[bytes], find_storage: Callable[[Any], Any], size: int = 0
+) -> Any:
     """The object in a pickle.
 
     Args:
         data: the pickle, or a file that it comes next in.
         find_storage: gives the LoadedStorage for a persistent id.
+        size: that of the whole file in bytes, which limits what it may ask for.
 
     Raises: pickle.UnpicklingError: for anything not allowed, unknown or malformed.
     """
     file = io.BytesIO(data) if isinstance(data, bytes) else data
     try:
-        result = _Machine(file, find_storage).run()
+        return _Machine(file, find_storage, Allowance(size)).run()
     except (pickle.UnpicklingError, MemoryError, RuntimeError):
         raise
     except EOFError:
@@ -130,21 +66,29 @@ def restricted_load(data: bytes | IO[bytes], find_storage: Callable[[Any], Any])
         raise pickle.UnpicklingError(
             f"this pickle is malformed: {type(error).__name__}: {error}"
         ) from error
-    return result.untyped() if isinstance(result, LoadedStorage) else result
 
 
 class _Machine:
     """The interpreter: a stack, the marks on it, and a memo."""
 
-    def __init__(self, file: IO[bytes], find_storage: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, file: IO[bytes], find_storage: Callable[[Any], Any], allowance: Allowance
+    ) -> None:
         self._file = file
         self._find_storage = find_storage
+        self._allowance = allowance
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
 
     # -- reading ------------------------------------------------------------------
 
     def _take(self, count: int) -> bytes:
+        if count > _SMALL:  # a file's `read` would make room for it first
+            here = self._file.tell()
+            end = self._file.seek(0, os.SEEK_END)
+            self._file.seek(here)
+            if count > end - here:
+                raise EOFError("Ran out of input")
         data = self._file.read(count)
         if len(data) < count:
             raise EOFError("Ran out of input")
@@ -237,46 +181,52 @@ class _Machine:
         self._stack[-count:] = [tuple(items)]
 
     def _frozenset(self) -> None:
-        self._stack.append(frozenset(self._since_mark()))
+        items = self._since_mark()
+        self._allowance.check_keys(items, items)
+        self._stack.append(frozenset(items))
 
     def _pop(self) -> None:
         self._stack.pop()
 
     def _append(self) -> None:
         item = self._stack.pop()
-        self._extend([item])
+        self._list("append to").append(item)
 
     def _appends(self) -> None:
-        self._extend(self._since_mark())
+        items = self._since_mark()
+        self._list("extend").extend(items)
 
-    def _extend(self, items: list[Any]) -> None:
+    def _list(self, action: str) -> list[Any]:
         target = self._stack[-1]
         if type(target) is not list:
-            raise pickle.UnpicklingError(f"Can only append to lists, but got {type(target)}")
-        target.extend(items)
+            raise pickle.UnpicklingError(f"Can only {action} lists, but got {type(target)}")
+        return target
 
     def _add_items(self) -> None:
         items = self._since_mark()
         target = self._stack[-1]
         if type(target) is not set:
             raise pickle.UnpicklingError(f"Can only add to sets, but got {type(target)}")
+        self._allowance.check_keys(items, target)
         target.update(items)
 
     def _set_item(self) -> None:
         value, key = self._stack.pop(), self._stack.pop()
-        self._update([key, value])
+        self._update("SETITEM", [key, value])
 
     def _set_items(self) -> None:
-        self._update(self._since_mark())
+        self._update("SETITEMS", self._since_mark())
 
-    def _update(self, items: list[Any]) -> None:
+    def _update(self, instruction: str, items: list[Any]) -> None:
         target = self._stack[-1]
-        if type(target) not in (dict, OrderedDict, Counter) and not self._is_users(type(target)):
+        if type(target) not in _MAPPINGS and not is_users(type(target)):
             raise pickle.UnpicklingError(
-                f"Can only set items of dict, OrderedDict or Counter, but got {type(target)}"
+                f"Can only {instruction} for dict, collections.OrderedDict, collections.Counter, "
+                f"but got {type(target)}"
             )
         if len(items) % 2:
             raise pickle.UnpicklingError("a key in this pickle has no value")
+        self._allowance.check_keys(items[::2], target)
         for key, value in zip(items[::2], items[1::2], strict=True):
             target[key] = value
 
@@ -300,7 +250,12 @@ class _Machine:
 
     def _push_global(self, module: str, name: str) -> None:
         module, name = _python_3(module, name)
-        found = _find_allowed(module, name)
+        if module in _BLOCKED_MODULES:
+            raise pickle.UnpicklingError(
+                f"Trying to load unsupported GLOBAL {module}.{name} whose module {module} is "
+                "blocked."
+            )
+        found = find_allowed(module, name)
         if found is None:
             full = _full_name(module, name)
             raise pickle.UnpicklingError(
@@ -311,47 +266,36 @@ class _Machine:
             )
         self._stack.append(found)
 
-    @staticmethod
-    def _is_users(value: Any) -> bool:
-        """Whether the user has allowed a class or function."""
-        return any(
-            value is (item[0] if isinstance(item, tuple) else item)
-            for item in options.safe_globals
-        )
-
     def _new_object(self) -> None:
         arguments, cls = self._stack.pop(), self._stack.pop()
+        if not isinstance(arguments, tuple):
+            raise pickle.UnpicklingError("NEWOBJ requires a tuple of arguments")
         if cls is taper.nn.Parameter:
-            self._stack.append(taper.nn.Parameter(*arguments))
-        elif isinstance(cls, type) and (cls in (OrderedDict, Counter) or self._is_users(cls)):
+            self._stack.append(call(cls, arguments, self._allowance))
+        elif isinstance(cls, type) and (cls in (OrderedDict, Counter) or is_users(cls)):
             self._stack.append(cls.__new__(cls, *arguments))
         else:
             raise pickle.UnpicklingError(
                 "Can only create new object for nn.Parameter or classes allowlisted via "
-                f"`add_safe_globals` but got {cls}"
+                f"`add_safe_globals` but got {shown(cls)}"
             )
 
     def _reduce(self) -> None:
         arguments, function = self._stack.pop(), self._stack.pop()
-        if (
-            not (id(function) in _allowed_ids or self._is_users(function)) or is_untyped(function)
-            or function is Tensor  # a file may name the class, but not ask for memory with it
-            or not callable(function) or not isinstance(arguments, tuple)
-        ):
-            raise pickle.UnpicklingError(
-                f"Trying to call reduce for unrecognized function {function}"
-            )
-        self._stack.append(function(*arguments))
+        self._stack.append(call(function, arguments, self._allowance))
 
     def _build(self) -> None:
         state, target = self._stack.pop(), self._stack[-1]
         kind = type(target)
         if kind in (OrderedDict, Counter):
+            if type(state) is not dict:
+                raise pickle.UnpicklingError(f"the state of a {kind.__name__} is no dict")
+            self._allowance.spend(len(state))
             for name in state:
                 if not isinstance(name, str) or name.startswith("__"):
-                    raise pickle.UnpicklingError(f"a file can't set the attribute {name!r}")
+                    raise pickle.UnpicklingError(f"a file can't set the attribute {shown(name)}")
             target.__dict__.update(state)
-        elif self._is_users(kind):
+        elif is_users(kind):
             if hasattr(target, "__setstate__"):
                 target.__setstate__(state)
             elif isinstance(state, tuple) and len(state) == 2:
@@ -369,7 +313,17 @@ class _Machine:
             )
 
     def _storage(self) -> None:
-        self._stack.append(self._find_storage(self._stack.pop()))
+        saved_id = self._stack.pop()
+        if type(saved_id) is not tuple:
+            raise pickle.UnpicklingError(
+                f"persistent_load id must be tuple or int, but got {type(saved_id)}"
+            )
+        if not saved_id or type(saved_id[0]) is not str or saved_id[0] != "storage":
+            raise pickle.UnpicklingError(
+                "Only persistent_load of storage is allowed, but got "
+                f"{type(saved_id[0]) if saved_id else 'nothing'}"
+            )
+        self._stack.append(self._find_storage(saved_id))
 
 
 _CONSTANTS: dict[bytes, tuple[Any]] = {
@@ -434,16 +388,19 @@ def get_unsafe_globals_in_checkpoint(f: str | os.PathLike[str] | IO[bytes]) -> l
     data = ArchiveReader(f).read("data.pkl").tobytes()
     found: dict[str, None] = {}
     texts: list[str] = []
-    for instruction, argument, _ in pickletools.genops(data):
-        if instruction.name == "GLOBAL":
-            module, name = str(argument).split(" ", 1)
-        elif instruction.name == "STACK_GLOBAL":
-            module, name = texts[-2:]
-        else:
-            if "UNICODE" in instruction.name:
-                texts.append(str(argument))
-            continue
-        module, name = _python_3(module, name)
-        if _find_allowed(module, name) is None:
-            found[f"{module}.{name}"] = None
+    try:
+        for instruction, argument, _ in pickletools.genops(data):
+            if instruction.name == "GLOBAL":
+                module, name = str(argument).split(" ", 1)
+            elif instruction.name == "STACK_GLOBAL":
+                module, name = texts[-2:]
+            else:
+                if "UNICODE" in instruction.name:
+                    texts.append(str(argument))
+                continue
+            module, name = _python_3(module, name)
+            if find_allowed(module, name) is None:
+                found[f"{module}.{name}"] = None
+    except ValueError as error:
+        raise pickle.UnpicklingError(f"this pickle is malformed: {error}") from error
     return list(found)
