@@ -348,7 +348,7 @@ def _multiply_tile(
 
 
 BATCH_PANELS_WORDS = (
-    "matrices", "source", "result", "count", "stride", "depth", "panels", "panel_matrix",
+    "source", "result", "matrices", "count", "stride", "depth", "panels", "panel_matrix",
 )
 
 

@@ -5,7 +5,7 @@ How work is cut depends on the shapes only, so results are the same for any numb
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import cache
 from math import prod
 from typing import Any, NamedTuple
 
@@ -19,7 +19,6 @@ from taper.compiler.matrix_products import (
     PRODUCTS_WORDS,
     matrix_tile_for,
 )
-from taper.compiler.tile_code import Tile
 from taper.core.storage import address_of
 from taper.kernels.native import Kernel
 from taper.kernels.native_twin import are_ready
@@ -38,9 +37,9 @@ _GRAIN_OF_COPIES = 1 << 14  # elements
 _DEEPEST = 512  # of k at a time, so that a tile's rows of the first factor stay in the first cache
 _AT_ONCE = 8  # panels of the second factor for them; they stay in the second cache
 _LINES = 16
-_WORTH_PACKING = 192  # rows that read each panel of the second factor, or columns for the first
+_WORTH_PACKING = 96  # rows that read each panel of the second factor, or columns for the first
 _FEWEST = 4  # rows of one matrix of a batch, else most of a tile would be empty
-_MOST_KEPT = 1 << 14  # matrices of a batch whose table of places is kept
+_MOST_KEPT = 1 << 16  # words of a batch's table of places that is kept
 
 
 @cache
@@ -204,7 +203,6 @@ def _multiply(a: Array, b: Array, bias: Array | None) -> Array | None:
 # -- batches ---------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=256)
 def _offsets(shape: Ints, *strides: Ints) -> Array:
     """Where the matrices of a batch lie: a table of offsets in bytes."""
     index = np.indices(shape).reshape(len(shape), prod(shape))
@@ -212,58 +210,98 @@ def _offsets(shape: Ints, *strides: Ints) -> Array:
     return np.ascontiguousarray(np.stack(found, 1), np.int64)
 
 
+class _BatchPlan(NamedTuple):
+    """What shapes and strides of two batches determine."""
+
+    packing: _Launch | None
+    packed_size: int
+    multiply: _Launch
+    shape: Ints
+    size: int
+    start: Array
+    tables: tuple[Array, ...]  # whose addresses are among the words
+
+
+_batch_plans: dict[Any, _BatchPlan] = {}
+
+
 def multiply_batches(a: Array, b: Array) -> Array | None:
     """`kernels.matrix_product.multiply_batches`, or None without a kernel."""
-    kind = _KINDS.get(a.dtype)
-    if kind is None or b.dtype != a.dtype or a.shape[-1] != b.shape[-2]:
+    dtype = a.dtype
+    if dtype is not b.dtype or dtype not in _KINDS or a.shape[-1] != b.shape[-2]:
         return None
-    if vector_bytes() < 32 or a.shape[-2] < _FEWEST:
-        return _multiply_batches_by_blas(kind, a, b)
-    rows, depth = a.shape[-2:]
-    columns, item = b.shape[-1], a.itemsize
-    tile = matrix_tile_for(kind, vector_bytes(), rows, columns)
-    width = tile.lanes * tile.vectors
-    across, down = -(-columns // width), -(-rows // tile.rows)
-    if item not in b.strides[-2:]:
+    if a.shape[-2] < _FEWEST or vector_bytes() < 32:
+        return _multiply_batches_by_blas(_KINDS[dtype], a, b)
+    if dtype.itemsize not in b.strides[-2:]:
         b = np.ascontiguousarray(b)
-    packs = b.strides[-1] != item
-    multiply = _kernel("multiply", tile)
-    if not are_ready(multiply, *([_kernel("batch_panels", tile)] if packs else [])):
-        return None
-    address = multiply.address()
-    second, of_matrix, second_layout = b, b.strides[:-2], (width * item, b.strides[-2], 0)
-    if packs:
-        packed = _packed_batch(tile, b, across)
-        if packed is None:
+    key = (a.shape, a.strides, b.shape, b.strides, dtype)
+    plan = _batch_plans.get(key)
+    if plan is None:
+        plan = _made_for_batches(a, b)
+        if plan is None:
             return None
-        second = packed
-        of_matrix = second.strides
-        second_layout = (depth * width * item, width * item, 1)
-    if address is None:
-        return None
-    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    result: Array = new_array((*batch, rows, columns), a.dtype, prod(batch) * rows * columns)
-    table = _table_of(
-        batch, _over_batch(batch, a.shape, a.strides[:-2]),
-        _over_batch(batch, b.shape, of_matrix[:b.ndim - 2]), result.strides[:-2])
-    start = _zeros(columns, a.dtype)
-    column_groups = -(-across // _AT_ONCE)
-    multiply.run(address, (
-        address_of(a), address_of(second), address_of(result), address_of(start),
-        address_of(table), depth, rows, columns, down, across, 1, column_groups, down, _AT_ONCE,
-        tile.rows * a.strides[-2], *a.strides[-2:], *second_layout, columns * item, 0,
-    ), len(table) * column_groups, max(1, _GRAIN // (rows * min(columns, _AT_ONCE * width) * depth)))
+        if plan.tables[0].size <= _MOST_KEPT:
+            if len(_batch_plans) >= _MOST_PLANS:
+                _batch_plans.clear()
+            _batch_plans[key] = plan
+    result: Array = new_array(plan.shape, dtype, plan.size)
+    second = b
+    if plan.packing is not None:
+        second = new_array((plan.packed_size,), dtype, plan.packed_size)
+        kernel, address, words, count, grain = plan.packing
+        kernel.run(address, (address_of(b), address_of(second), *words), count, grain)
+    kernel, address, words, count, grain = plan.multiply
+    kernel.run(address, (
+        address_of(a), address_of(second), address_of(result), address_of(plan.start), *words,
+    ), count, grain)
     return result
 
 
-@lru_cache(maxsize=64)
-def _zeros(count: int, dtype: Any) -> Array:
-    return np.zeros(count, dtype)
+def _made_for_batches(a: Array, b: Array) -> _BatchPlan | None:
+    """A new plan, once there are kernels."""
+    dtype, item = a.dtype, a.itemsize
+    rows, depth = a.shape[-2:]
+    columns = b.shape[-1]
+    tile = matrix_tile_for(_KINDS[dtype], vector_bytes(), rows, columns)
+    width = tile.lanes * tile.vectors
+    across, down = -(-columns // width), -(-rows // tile.rows)
+    packs = b.strides[-1] != item
+    kernels = [_kernel("multiply", tile), *([_kernel("batch_panels", tile)] if packs else [])]
+    if not are_ready(*kernels):
+        return None
+    address, *others = (kernel.address() for kernel in kernels)
+    if address is None or None in others:
+        return None
+    packing, each, own = None, 0, b.strides[:-2]
+    layout = (width * item, b.strides[-2], 0)
+    tables = []
+    if packs:
+        each = across * width * depth
+        layout = (depth * width * item, width * item, 1)
+        table = _offsets(b.shape[:-2], own)
+        tables.append(table)
+        packing = _Launch(kernels[1], others[0] or 0, (
+            address_of(table), columns, b.strides[-1], depth, across, each * item,
+        ), len(table) * across, max(1, _GRAIN_OF_COPIES // (width * depth)))
+        own = _dense_strides(b.shape[:-2], each * item)
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    table = _offsets(
+        batch, _over_batch(batch, a.shape, a.strides[:-2]), _over_batch(batch, b.shape, own),
+        _dense_strides(batch, rows * columns * item))
+    tables.insert(0, table)
+    groups = -(-across // _AT_ONCE)
+    multiply = _Launch(kernels[0], address, (
+        address_of(table), depth, rows, columns, down, across, 1, groups, down, _AT_ONCE,
+        tile.rows * a.strides[-2], *a.strides[-2:], *layout, columns * item, 0,
+    ), len(table) * groups, max(1, _GRAIN // (rows * min(columns, _AT_ONCE * width) * depth)))
+    return _BatchPlan(
+        packing, len(tables[-1]) * each, multiply, (*batch, rows, columns),
+        prod(batch) * rows * columns, np.zeros(columns, dtype), tuple(tables))
 
 
-def _table_of(shape: Ints, *strides: Ints) -> Array:
-    offsets = _offsets if prod(shape) <= _MOST_KEPT else _offsets.__wrapped__
-    return offsets(shape, *strides)
+def _dense_strides(shape: Ints, last: int) -> Ints:
+    """Strides in bytes of a contiguous array whose items take `last` bytes."""
+    return tuple(last * prod(shape[d + 1 :]) for d in range(len(shape)))
 
 
 def _over_batch(batch: Ints, shape: Ints, strides: Ints) -> Ints:
@@ -271,23 +309,6 @@ def _over_batch(batch: Ints, shape: Ints, strides: Ints) -> Ints:
     return (*(0,) * (len(batch) - len(strides)), *[
         0 if n == 1 else s for n, s in zip(shape, strides, strict=False)
     ])
-
-
-def _packed_batch(tile: Tile, b: Array, panels: int) -> Array | None:
-    """A batch of second factors that lie along k, in panels."""
-    kernel = _kernel("batch_panels", tile)
-    address = kernel.address()
-    if address is None:
-        return None
-    batch, (depth, columns) = b.shape[:-2], b.shape[-2:]
-    each = panels * tile.lanes * tile.vectors * depth
-    result: Array = new_array((*batch, each), b.dtype, prod(batch) * each)
-    table = _table_of(batch, b.strides[:-2])
-    kernel.run(address, (
-        address_of(table), address_of(b), address_of(result), columns, b.strides[-1], depth,
-        panels, each * b.itemsize,
-    ), len(table) * panels, max(1, _GRAIN_OF_COPIES // (each // panels)))
-    return result
 
 
 def _turn_of(array: Array) -> tuple[Array, int, int]:
@@ -318,7 +339,7 @@ def _multiply_batches_by_blas(kind: str, a: Array, b: Array) -> Array | None:
     b, second_turn, second_lead = _turn_of(b)
     shape = (*batch, rows, columns)
     result: Array = new_array(shape, a.dtype, prod(shape))
-    table = _table_of(
+    table = _offsets(
         batch, _over_batch(batch, a.shape, a.strides[:-2]),
         _over_batch(batch, b.shape, b.strides[:-2]), result.strides[:-2])
     with blas.one_thread:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from taper.core.tensor import Tensor
 from taper.ops.declare import composite
 from taper.ops.matrix import matmul
 
+Shape = tuple[int, ...]
 
-def _parse(equation: str, operands: Sequence[Tensor]) -> tuple[list[list[str]], list[str]]:
+
+def _parse(equation: str, operands: Sequence[Shape]) -> tuple[list[list[str]], list[str]]:
     """The labels of each operand and of the result; "..." becomes labels of its own."""
     equation = equation.replace(" ", "")
     left, arrow, right = equation.partition("->")
@@ -31,7 +34,7 @@ def _parse(equation: str, operands: Sequence[Tensor]) -> tuple[list[list[str]], 
     labels = []
     widest = 0
     for i, (term, operand) in enumerate(zip(terms, operands, strict=True)):
-        named, hidden = _labels_of(term, operand.ndim, i)
+        named, hidden = _labels_of(term, len(operand), i)
         widest = max(widest, hidden)
         labels.append(named)
     ellipsis = [f"...{k}" for k in range(widest)]
@@ -121,21 +124,8 @@ def einsum(*args: Any) -> Tensor:
         equation, operands = _from_lists(args)
     if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
         operands = list(operands[0])
-    labels, result = _parse(equation, operands)
-    _check_sizes(labels, operands)
-    values = [_take_diagonals(o, named) for o, named in zip(operands, labels, strict=True)]
-    current, present = values[0]
-    for i, (other, named) in enumerate(values[1:], 1):
-        needed = set(result).union(*(set(n) for _, n in values[i + 1:]))
-        current, present = _contract(current, present, other, named, needed)
-    extra = [d for d, label in enumerate(present) if label not in result]
-    if extra:
-        current = current.sum(extra)
-        present = [label for label in present if label in result]
-    order = [present.index(label) for label in result]
-    if order != list(range(len(order))):
-        current = current.permute(order)
-    return current
+    shapes = tuple([tuple(operand.shape) for operand in operands])
+    return _computed(_plan(equation, shapes), operands)
 
 
 def _from_lists(args: tuple[Any, ...]) -> tuple[str, list[Tensor]]:
@@ -162,11 +152,11 @@ def _from_lists(args: tuple[Any, ...]) -> tuple[str, list[Tensor]]:
     return equation, operands
 
 
-def _check_sizes(labels: list[list[str]], operands: Sequence[Tensor]) -> None:
+def _check_sizes(labels: list[list[str]], shapes: Sequence[Shape]) -> None:
     sizes: dict[str, int] = {}
-    for i, (named, operand) in enumerate(zip(labels, operands, strict=True)):
+    for i, (named, shape) in enumerate(zip(labels, shapes, strict=True)):
         own: dict[str, int] = {}
-        for label, n in zip(named, operand._array.shape, strict=True):
+        for label, n in zip(named, shape, strict=True):
             if label in own and own[label] != n:
                 raise RuntimeError(
                     f"einsum(): subscript {label} is repeated for operand {i} but the sizes don't "
@@ -182,93 +172,168 @@ def _check_sizes(labels: list[list[str]], operands: Sequence[Tensor]) -> None:
             sizes[label] = max(n, seen) if n != 0 and seen != 0 else 0
 
 
-def _take_diagonals(operand: Tensor, labels: list[str]) -> tuple[Tensor, list[str]]:
-    """An operand with each label once: repeated ones are its diagonals."""
-    labels = list(labels)
-    while len(set(labels)) != len(labels):
-        label = next(k for k in labels if labels.count(k) > 1)
-        first = labels.index(label)
-        second = labels.index(label, first + 1)
-        operand = operand.diagonal(0, first, second)
-        labels = [k for d, k in enumerate(labels) if d not in (first, second)] + [label]
-    return operand, labels
+# -- plans: what sizes and labels determine ------------------------------------------------------
 
 
-def _contract(
-    a: Tensor, a_labels: list[str], b: Tensor, b_labels: list[str], needed: set[str]
-) -> tuple[Tensor, list[str]]:
-    """The product of two operands, summed over what nobody needs any more."""
-    a, a_labels = _sum_own(a, a_labels, b_labels, needed)
-    b, b_labels = _sum_own(b, b_labels, a_labels, needed)
-    shared = [k for k in a_labels if k in b_labels]
+class _Arrangement(NamedTuple):
+    """How an operand becomes what a product takes; None for a step that isn't needed."""
+
+    diagonals: tuple[tuple[int, int], ...]
+    summed: list[int] | None
+    expanded: Shape | None
+    order: list[int] | None
+    shape: Shape | None
+
+
+class _Contraction(NamedTuple):
+    """A product of two operands, summed over what nobody needs any more."""
+
+    first: _Arrangement
+    second: _Arrangement
+    is_matrix_product: bool  # or elementwise
+    shape: Shape | None  # of the result, if it isn't the product's
+
+
+class _Plan(NamedTuple):
+    contractions: list[_Contraction]
+    last: _Arrangement
+
+
+class _Labelled:
+    """The labels and sizes of an operand while steps are planned for it."""
+
+    def __init__(self, labels: Sequence[str], shape: Sequence[int]) -> None:
+        self.labels = list(labels)
+        self.sizes = dict(zip(labels, shape, strict=True))
+        self.diagonals: list[tuple[int, int]] = []
+        self.summed: list[int] = []
+        self.expanded: Shape | None = None
+        self.order: list[int] | None = None
+        self.shape: Shape | None = None
+
+    def take_diagonals(self) -> None:
+        """Leaves each label once: repeated ones are the operand's diagonals."""
+        labels = self.labels
+        while len(set(labels)) != len(labels):
+            label = next(k for k in labels if labels.count(k) > 1)
+            first = labels.index(label)
+            second = labels.index(label, first + 1)
+            self.diagonals.append((first, second))
+            labels = [k for d, k in enumerate(labels) if d not in (first, second)] + [label]
+        self.labels = labels
+
+    def sum_over(self, unwanted: set[str]) -> None:
+        self.summed = [d for d, k in enumerate(self.labels) if k in unwanted]
+        self.labels = [k for k in self.labels if k not in unwanted]
+
+    def expand(self, sizes: dict[str, int]) -> None:
+        shape = tuple([sizes.get(k, self.sizes[k]) for k in self.labels])
+        if shape != tuple([self.sizes[k] for k in self.labels]):
+            self.expanded = shape
+            self.sizes.update(sizes)
+
+    def arrange(self, labels: Sequence[str]) -> None:
+        order = [self.labels.index(k) for k in labels]
+        if order != list(range(len(order))):
+            self.order = order
+        self.labels = list(labels)
+
+    def arrange_matrices(
+        self, batch: list[str], rows: list[str], columns: list[str]
+    ) -> None:
+        """A batch of matrices: the batch's dimensions, then one each for the rows and columns."""
+        self.arrange([*batch, *rows, *columns])
+        if len(rows) != 1 or len(columns) != 1:
+            self.shape = tuple([
+                *[self.sizes[k] for k in batch], math.prod(self.sizes[k] for k in rows),
+                math.prod(self.sizes[k] for k in columns),
+            ])
+
+    def align(self, result: list[str]) -> None:
+        """The dimensions of a broadcast product."""
+        self.arrange([k for k in result if k in self.labels])
+        self.shape = tuple([self.sizes[k] if k in self.labels else 1 for k in result])
+
+    def done(self) -> _Arrangement:
+        return _Arrangement(
+            tuple(self.diagonals), self.summed or None, self.expanded, self.order, self.shape)
+
+
+@lru_cache(maxsize=256)
+def _plan(equation: str, shapes: tuple[Shape, ...]) -> _Plan:
+    """The steps of an equation for operands of these shapes."""
+    labels, result = _parse(equation, shapes)
+    _check_sizes(labels, shapes)
+    operands = [_Labelled(named, shape) for named, shape in zip(labels, shapes, strict=True)]
+    for operand in operands:
+        operand.take_diagonals()
+    current, *others = operands
+    contractions = []
+    for i, other in enumerate(others):
+        needed = set(result).union(*(set(later.labels) for later in others[i + 1:]))
+        contraction, current = _contraction(current, other, needed)
+        contractions.append(contraction)
+    current.sum_over(set(current.labels) - set(result))
+    current.arrange(result)
+    return _Plan(contractions, current.done())
+
+
+def _contraction(
+    a: _Labelled, b: _Labelled, needed: set[str]
+) -> tuple[_Contraction, _Labelled]:
+    """How two operands are multiplied, and what comes out."""
+    a.sum_over(set(a.labels) - set(b.labels) - needed)
+    b.sum_over(set(b.labels) - set(a.labels) - needed)
+    shared = [k for k in a.labels if k in b.labels]
     batch = [k for k in shared if k in needed]
     summed = [k for k in shared if k not in needed]
-    a_own = [k for k in a_labels if k not in shared]
-    b_own = [k for k in b_labels if k not in shared]
-    if not summed:
-        return _multiply(a, a_labels, b, b_labels, batch, a_own, b_own)
-    sizes = {k: max(a.shape[a_labels.index(k)], b.shape[b_labels.index(k)]) for k in shared}
-    a = _expand_shared(a, a_labels, sizes)
-    b = _expand_shared(b, b_labels, sizes)
-    left = _arranged(a, a_labels, batch, a_own, summed)
-    right = _arranged(b, b_labels, batch, summed, b_own)
-    product = matmul(left, right)
-    if len(a_own) == 1 and len(b_own) == 1:
-        return product, [*batch, *a_own, *b_own]
-    shape = [sizes[k] for k in batch]
-    shape += [a.shape[a_labels.index(k)] for k in a_own]
-    shape += [b.shape[b_labels.index(k)] for k in b_own]
-    return product.reshape(shape), [*batch, *a_own, *b_own]
-
-
-def _sum_own(
-    a: Tensor, labels: list[str], other: list[str], needed: set[str]
-) -> tuple[Tensor, list[str]]:
-    """Sums over the labels that only this operand has and nobody needs."""
-    dims = [d for d, k in enumerate(labels) if k not in other and k not in needed]
-    if not dims:
-        return a, labels
-    return a.sum(dims), [k for d, k in enumerate(labels) if d not in dims]
-
-
-def _expand_shared(a: Tensor, labels: list[str], sizes: dict[str, int]) -> Tensor:
-    shape = [sizes.get(k, n) for k, n in zip(labels, a.shape, strict=True)]
-    return a if shape == list(a.shape) else a.expand(shape)
-
-
-def _arranged(
-    a: Tensor, labels: list[str], batch: list[str], rows: list[str], columns: list[str]
-) -> Tensor:
-    """A batch of matrices: the batch's dimensions, then one each for the rows and columns."""
-    order = [labels.index(k) for k in (*batch, *rows, *columns)]
-    if order != list(range(len(order))):
-        a = a.permute(order)
-    if len(rows) == 1 and len(columns) == 1:
-        return a
-    count, height = len(batch), len(rows)
-    shape = a._array.shape
-    inner = (math.prod(shape[count : count + height]), math.prod(shape[count + height :]))
-    return a.reshape((*shape[:count], *inner))
-
-
-def _multiply(
-    a: Tensor, a_labels: list[str], b: Tensor, b_labels: list[str], batch: list[str],
-    a_own: list[str], b_own: list[str],
-) -> tuple[Tensor, list[str]]:
-    """The broadcast product of two operands with nothing to sum."""
+    a_own = [k for k in a.labels if k not in shared]
+    b_own = [k for k in b.labels if k not in shared]
     result = [*batch, *a_own, *b_own]
+    sizes = {k: max(a.sizes[k], b.sizes[k]) if a.sizes[k] and b.sizes[k] else 0 for k in shared}
+    both = {**a.sizes, **b.sizes, **sizes}
+    shape = tuple([both[k] for k in result])
+    if not summed:
+        a.align(result)
+        b.align(result)
+        return _Contraction(a.done(), b.done(), False, None), _Labelled(result, shape)
+    a.expand(sizes)
+    b.expand(sizes)
+    a.arrange_matrices(batch, a_own, summed)
+    b.arrange_matrices(batch, summed, b_own)
+    is_shaped = len(a_own) == 1 and len(b_own) == 1
+    return (
+        _Contraction(a.done(), b.done(), True, None if is_shaped else shape),
+        _Labelled(result, shape),
+    )
 
-    def aligned(x: Tensor, labels: list[str]) -> Tensor:
-        order = [labels.index(k) for k in result if k in labels]
-        if order != list(range(len(order))):
-            x = x.permute(order)
-        shape = []
-        sizes = iter(x.shape)
-        for k in result:
-            shape.append(next(sizes) if k in labels else 1)
-        return x.reshape(shape)
 
-    return aligned(a, a_labels) * aligned(b, b_labels), result
+def _computed(plan: _Plan, operands: Sequence[Tensor]) -> Tensor:
+    current = operands[0]
+    for contraction, other in zip(plan.contractions, operands[1:], strict=True):
+        current = _contracted(contraction, current, other)
+    return _arranged(plan.last, current)
+
+
+def _contracted(contraction: _Contraction, a: Tensor, b: Tensor) -> Tensor:
+    a, b = _arranged(contraction.first, a), _arranged(contraction.second, b)
+    if not contraction.is_matrix_product:
+        return a * b
+    product = matmul(a, b)
+    return product if contraction.shape is None else product.reshape(contraction.shape)
+
+
+def _arranged(arrangement: _Arrangement, a: Tensor) -> Tensor:
+    diagonals, summed, expanded, order, shape = arrangement
+    for first, second in diagonals:
+        a = a.diagonal(0, first, second)
+    if summed is not None:
+        a = a.sum(summed)
+    if expanded is not None:
+        a = a.expand(expanded)
+    if order is not None:
+        a = a.permute(order)
+    return a if shape is None else a.reshape(shape)
 
 
 @composite(out=True)
@@ -309,7 +374,9 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
         b_labels[j] = a_labels[i]
     needed = {k for d, k in enumerate(a_labels) if d not in dims_a}
     needed |= {k for d, k in enumerate(b_labels) if d not in dims_b}
-    return _contract(a, a_labels, b, b_labels, needed)[0]
+    contraction, _ = _contraction(
+        _Labelled(a_labels, a.shape), _Labelled(b_labels, b.shape), needed)
+    return _contracted(contraction, a, b)
 
 
 @composite(method=True, out=True)

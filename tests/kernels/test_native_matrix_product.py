@@ -18,7 +18,8 @@ pytestmark = pytest.mark.skipif(
 
 random = np.random.default_rng(11)
 SIZES = [
-    (1, 1, 1), (6, 64, 7), (5, 3, 70), (37, 65, 129), (64, 64, 64), (50, 1100, 33), (13, 200, 1),
+    (128, 128, 32), (97, 6, 33), (1, 1, 1), (6, 64, 7),
+    (5, 3, 70), (37, 65, 129), (64, 64, 64), (50, 1100, 33), (13, 200, 1),
 ]
 
 
@@ -80,13 +81,37 @@ def test_values_that_are_not_finite() -> None:
 
 @pytest.mark.parametrize("shapes", [
     ((7, 16, 20), (7, 20, 33)), ((3, 2, 16, 20), (2, 20, 18)), ((16, 20), (5, 20, 18)),
-    ((4, 1, 16, 20), (1, 6, 20, 18)),
+    ((4, 1, 16, 20), (1, 6, 20, 18)), ((3, 2, 20), (3, 20, 70)), ((70, 65), (3, 65, 130)),
+    ((0, 16, 20), (0, 20, 18)),
 ], ids=str)  # fmt: skip
 def test_batches(shapes: Any) -> None:
     a, b = (random.standard_normal(shape).astype("f4") for shape in shapes)
     close(native_matrix_product.multiply_batches(a, b), np.matmul(a, b))
     turned = np.ascontiguousarray(b.swapaxes(-1, -2)).swapaxes(-1, -2)
     close(native_matrix_product.multiply_batches(a, turned), np.matmul(a, b))
+    turned_first = np.ascontiguousarray(a.swapaxes(-1, -2)).swapaxes(-1, -2)
+    close(native_matrix_product.multiply_batches(turned_first, turned), np.matmul(a, b))
+
+
+@pytest.mark.parametrize("at_end", [True, False])
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_nothing_beyond_batches_is_touched(is_turned: bool, at_end: bool) -> None:
+    for n, k, m in SIZES:
+        if n < 4:
+            continue
+        a = random.standard_normal((3, n, k)).astype("f4")
+        b = random.standard_normal((3, m, k) if is_turned else (3, k, m)).astype("f4")
+        wanted = np.matmul(a, b.swapaxes(1, 2) if is_turned else b)
+        a, b = guarded(a, at_end), guarded(b, at_end)
+        close(native_matrix_product.multiply_batches(a, b.swapaxes(1, 2) if is_turned else b),
+              wanted)
+
+
+def test_batches_of_permuted_dimensions() -> None:
+    q, k = (random.standard_normal((3, 20, 2, 17)).astype("f4") for _ in range(2))
+    found = native_matrix_product.multiply_batches(
+        q.transpose(0, 2, 1, 3), k.transpose(0, 2, 3, 1))
+    close(found, np.einsum("bihd,bjhd->bhij", q, k))
 
 
 def test_results_do_not_depend_on_the_number_of_threads() -> None:
