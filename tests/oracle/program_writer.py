@@ -390,8 +390,8 @@ class Writer:
             return
         kept = list(self.statements)
         before = dict(self.variables)
-        self.statements.append("loss = torch.zeros(())")
-        self.statements += [f"loss = loss + {term}" for term in terms]
+        self.statements.append(f"loss = {terms[0]}")
+        self.statements += [f"loss = loss + {term}" for term in terms[1:]]
         self.rebuild()
         try:
             exec("loss.backward()", self.variables)

@@ -1,0 +1,163 @@
+"""How far apart the numbers of two correct libraries may be: as far as rounding explains.
+
+Both libraries round after every operation, in another order of additions and with other
+implementations of the elementary functions. So numbers are compared in two steps, always relative
+to the largest element of the tensor (or to 1, if that is more).
+
+1. Within BASE of each other, for the least precise dtype that has flowed into the variable: a
+   float64 tensor is compared as such, also in a program that has float32 elsewhere. That is some
+   80 units of float32's last place, 4,000 of float64's, whose special functions are less exact,
+   and 4 of float16's and bfloat16's.
+2. Where a program cancels or divides by small numbers, errors grow, and no constant is right. Then
+   PyTorch runs the program once more with more digits (`truth`): taper may be up to FACTOR times
+   as far from that as PyTorch itself was until then. Errors of float64 are estimated by the same
+   program in float32: rounding errors are proportional to the unit of rounding.
+
+   One program's errors may cancel by chance, so if taper's number is refused, NEARBY programs with
+   slightly other leaves are asked as well.
+
+An error of PyTorch's above CAP bases is not believed: there, the program in other precision does
+something else (it draws other random numbers, say). Then step 1 alone counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import re
+import types
+import warnings
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "FACTOR", "FINEST", "NEARBY", "UNIT", "assigned", "error", "narrowed", "nearby", "precisions",
+    "units_off", "widened",
+]  # fmt: skip
+
+BASE = {
+    "torch.float64": 1e-13, "torch.complex128": 1e-13, "torch.float32": 4e-6,
+    "torch.complex64": 4e-6, "torch.float16": 2e-3, "torch.bfloat16": 1.6e-2,
+}  # fmt: skip
+UNIT = {1e-13: 2.0**-52, 4e-6: 2.0**-23, 2e-3: 2.0**-10, 1.6e-2: 2.0**-7}
+FACTOR = 4.0
+CAP = 100.0
+NEARBY = 8
+FINEST = BASE["torch.float64"]
+
+WIDER = (
+    ("bfloat16", "float64"), ("float16", "float64"), ("float32", "float64"),
+    ("complex64", "complex128"), (".float()", ".double()"),
+)  # fmt: skip
+NARROWER = (("float64", "float32"), ("complex128", "complex64"), (".double()", ".float()"))
+# What is drawn at random is drawn as the program has it, and then converted.
+DRAWN = re.compile(
+    r"^(\w+) = (torch\.randn?\(.*, dtype=torch\.(\w+))(, requires_grad=True)?\)$"
+)
+MODULE = re.compile(r"^net = (.*)$", re.MULTILINE)
+LEAF = re.compile(r"[abcd] = torch\.tensor\(")
+NUMBER = re.compile(r"-?\d+\.\d+")
+ASSIGNED = re.compile(r"^\s*((?:\w+, )*\w+),?(?=\W)", re.MULTILINE)
+
+
+def assigned(statement: str) -> set[str]:
+    """The words that open its lines: the variables that it assigns, or whose methods it calls."""
+    return {name for group in ASSIGNED.findall(statement) for name in group.split(", ")}
+
+
+def error(one: Any, other: Any) -> float:
+    """The largest difference of two arrays of numbers, relative to the largest of `other`."""
+    wide = np.complex128 if other.dtype.kind == "c" else np.float64
+    finite = np.isfinite(other)
+    if one.shape != other.shape or not np.array_equal(finite, np.isfinite(one)):
+        return float("inf")
+    if not np.array_equal(one[~finite], other[~finite], equal_nan=True):
+        return float("inf")
+    if not finite.any():
+        return 0.0
+    exact = other[finite].astype(wide)
+    scale = max(1.0, float(np.abs(exact).max()))
+    return float(np.abs(one[finite].astype(wide) - exact).max()) / scale
+
+
+def units_off(value: Any, found: Any, base: float) -> float:
+    """By how many units of rounding a value is off another run's; 0 if that did something else."""
+    off = error(value, found)
+    # Runs of float64 are set against one of float32.
+    coarser = max(base, BASE["torch.float32"])
+    return off / UNIT[coarser] if off <= CAP * coarser else 0.0
+
+
+def widened(statements: list[str]) -> list[str]:
+    """The same program with every float of 64 bits."""
+    return [in_precision(statement, WIDER, "double") for statement in statements]
+
+
+def narrowed(statements: list[str]) -> list[str]:
+    """The same program with every float of 32 bits."""
+    return [in_precision(statement, NARROWER, "float") for statement in statements]
+
+
+def in_precision(statement: str, names: tuple[tuple[str, str], ...], convert: str) -> str:
+    drawn = DRAWN.match(statement)
+    if drawn:
+        dtype = dict(names).get(drawn[3], drawn[3])
+        tail = ".requires_grad_()" if drawn[4] else ""
+        return f"{drawn[1]} = {drawn[2]}).to(torch.{dtype}){tail}"
+    for old, new in names:
+        statement = statement.replace(old, new)
+    made = (
+        r"default = torch.get_default_dtype()\ntorch.set_default_dtype(torch.float32)\n"
+        rf"net = (\1).{convert}()\ntorch.set_default_dtype(default)"
+    )
+    return MODULE.sub(made, statement)
+
+
+def nearby(statements: list[str], number: int) -> list[str]:
+    """The same program from slightly other leaves: errors of one program may cancel by chance."""
+    chance = random.Random(number)
+
+    def moved(match: re.Match[str]) -> str:
+        return str(float(match[0]) + chance.randint(-8, 8) / 1024)
+
+    return [
+        NUMBER.sub(moved, statement) if LEAF.match(statement) else statement
+        for statement in statements
+    ]
+
+
+def precisions(
+    statements: list[str], codes: list[types.CodeType], module: Any
+) -> list[dict[str, float]]:
+    """After each statement, each variable's BASE: of the least precise dtype that flowed into it,
+    or into memory that it shares."""
+    variables: dict[str, Any] = {"torch": module}
+    known: dict[str, float] = {}
+    history = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for statement, code in zip(statements, codes, strict=True):
+            before = dict(variables)
+            with contextlib.suppress(Exception):  # raising is part of some programs
+                exec(code, variables)
+            read = {name for name in re.findall(r"\w+", statement) if name in variables}
+            least = max((base_of(variables[name], known.get(name)) for name in read), default=0.0)
+            written = read if "_(" in statement else read & assigned(statement)
+            written |= {n for n, value in variables.items() if value is not before.get(n)}
+            memory = {pointer(variables[name]) for name in written} - {None}
+            for name, value in variables.items():
+                if name in written or pointer(value) in memory:
+                    known[name] = max(known.get(name, 0.0), least)
+            history.append(dict(known))
+    return history
+
+
+def base_of(value: Any, known: float | None = None) -> float:
+    return max(BASE.get(str(getattr(value, "dtype", "")), 0.0), known or 0.0)
+
+
+def pointer(value: Any) -> int | None:
+    if hasattr(value, "untyped_storage") and value.numel():
+        return int(value.untyped_storage().data_ptr())
+    return None
