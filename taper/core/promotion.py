@@ -34,7 +34,9 @@ from taper.core.dtype import (
 )
 from taper.core.numeric_limits import finfo
 
-__all__ = ["can_cast", "dtype_of_number", "promote_types", "result_dtype", "to_inexact"]
+__all__ = [
+    "can_cast", "dtype_of_number", "promote_types", "python_number", "result_dtype", "to_inexact",
+]
 
 _PRECISION = {float16: 1, bfloat16: 1, float32: 2, float64: 3, complex64: 2, complex128: 3}
 
@@ -120,16 +122,26 @@ def scalar_type_name(d: dtype) -> str:
 
 
 def dtype_of_number(number: Any) -> dtype:
-    """The dtype that a Python number stands for: int64, or the defaults of its category."""
+    """The dtype that a number stands for: int64, or the defaults of its category.
+
+    NumPy's scalars count as Python's numbers, its bools, as PyTorch has it, as floats.
+    """
     if isinstance(number, bool):
         return bool_
-    if isinstance(number, int):
+    if isinstance(number, (int, np.integer)):
         return int64
-    if isinstance(number, float):
+    if isinstance(number, (float, np.floating, np.bool_)):
         return get_default_dtype()
     return get_default_dtype().to_complex() if get_default_dtype() in (float32, float64) else (
         complex64
     )
+
+
+def python_number(scalar: np.generic) -> Any:
+    """A NumPy scalar as the Python number that PyTorch takes it for."""
+    if isinstance(scalar, np.integer):
+        return int(scalar)
+    return complex(scalar) if isinstance(scalar, np.complexfloating) else float(scalar)
 
 
 def to_inexact(d: dtype) -> dtype:

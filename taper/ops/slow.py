@@ -24,6 +24,7 @@ from taper.core.promotion import (
     can_cast,
     dtype_of_number,
     number_as,
+    python_number,
     result_dtype,
     scalar_type_name,
     to_inexact,
@@ -129,6 +130,9 @@ def _carry_out(
     op: Operator, signature: Signature, args: tuple[Any, ...], out: Any, where: Any
 ) -> Any:
     """Runs an operator, which may be composite, on arguments that nobody overrides."""
+    for i, p in enumerate(signature.parameters):
+        if p.role is NUMBER and isinstance(args[i], np.generic):
+            args = (*args[:i], python_number(args[i]), *args[i + 1:])
     if op.is_composite:
         result = _call_by_signature(op.forward, signature, args)
         return result if out is None else write_out(op, result, out)
