@@ -120,7 +120,7 @@ def write(array: Any, steps: tuple[Step, ...], value: Any) -> Any:
     """A copy of an array with `value` in that view of it."""
     if isinstance(array, ShapeArray):
         return ShapeArray(array.shape, array.dtype, array.strides)
-    result = view = array.copy("K")
+    result = view = np.array(array)  # an array, if a reduction gave a NumPy scalar
     for step in steps:
         view = step(view)
     if not view.size or np.may_share_memory(view, result):
@@ -131,7 +131,7 @@ def write(array: Any, steps: tuple[Step, ...], value: Any) -> Any:
     places = np.arange(array.size).reshape(array.shape)
     for step in steps:
         places = step(places)
-    result = array.copy()
+    result = np.array(array, order="C")
     result.reshape(-1)[places] = value
     return result
 
@@ -153,7 +153,7 @@ class Changed:
     def __call__(self, array: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(array, ShapeArray):
             return ShapeArray(array.shape, array.dtype, array.strides)
-        array = array.copy("K")
+        array = np.array(array)
         self.function(array, *args, **kwargs)
         return array
 
