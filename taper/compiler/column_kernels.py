@@ -24,7 +24,7 @@ from taper.compiler.row_kernels import (
 )
 from taper.compiler.vector_code import VectorCode, llvm_type
 
-__all__ = ["column_kernel", "column_tile"]
+__all__ = ["Columns", "column_kernel", "column_tile"]
 
 _BLOCK = 256  # rows that are reduced before their result is added to that of others
 
@@ -34,7 +34,7 @@ def column_tile(vector_bytes: int, expression: Expression, operands: Sequence[Op
     return Rows("", vector_bytes, expression, operands).wide
 
 
-class _Columns(Rows):
+class Columns(Rows):
     """The state of writing one kernel: `row_values` are vectors here, one lane for a column."""
 
     mask_of_tile = ""
@@ -47,7 +47,7 @@ class _Columns(Rows):
         if found is not None:
             return found
         if node.op == "input":
-            found = self._load(self.pointers[node.value], self.operands[node.value], node.type)
+            found = self._load(self.pointers[node.value], node.value, node.type)
         elif node.op == "row_length":
             length = self.text.value(f"sitofp i64 {self.length} to {llvm_type(node.type)}")
             found = self.code().splat(length, node.type)
@@ -56,8 +56,8 @@ class _Columns(Rows):
         self.row_values[node.number] = found
         return found
 
-    def _load(self, pointer: str, operand: Operand, kind: str) -> str:
-        if operand.layout == "same":
+    def _load(self, pointer: str, operand: int, kind: str) -> str:
+        if self.operands[operand].layout == "same":
             one = VectorCode(self.text, 1, lambda node: None).load(pointer, kind)
             return self.code().splat(one, kind)
         return self.code().load(pointer, kind, self.mask_of_tile)
@@ -75,11 +75,11 @@ class _Columns(Rows):
         def leaf(node: Node) -> str | None:
             if node.number in self.kept:
                 operand = self.inputs + self.kept[node.number]
-                return code.load(self._place(operand, index), node.type, self.mask_of_tile)
+                return self._load(self._place(operand, index), operand, node.type)
             found = self.row_values.get(node.number)
             if found is not None or node.op != "input":
                 return found
-            return self._load(self._place(node.value, index), self.operands[node.value], node.type)
+            return self._load(self._place(node.value, index), node.value, node.type)
 
         code = VectorCode(self.text, self.wide, leaf)
         return code
@@ -94,10 +94,13 @@ class _Columns(Rows):
         return code.splat(self.text.value(f"trunc i64 {index} to i32"), "i32")
 
     def write_row_stores(self, step: Pass, code: VectorCode, index: str) -> None:
-        for result, node in [*step.kept, *step.stores]:
-            operand = self.inputs + result
-            code.store(code.of(node), self._place(operand, index), self.operands[operand].type,
-                       self.mask_of_tile)
+        written = [*step.kept, *step.stores]
+        values = [code.of(node) for _, node in written]
+        for (result, _), value in zip(written, values, strict=True):
+            self._store(code, value, self.inputs + result, self._place(self.inputs + result, index))
+
+    def _store(self, code: VectorCode, value: str, operand: int, place: str) -> None:
+        code.store(value, place, self.operands[operand].type, self.mask_of_tile)
 
     def write_pass(self, step: Pass, start: str, stop: str) -> None:
         for node in row_values_in(step, set(self.kept)):
@@ -130,18 +133,18 @@ class _Columns(Rows):
         self.kept = {}
         for step in passes_of(self.expression):
             self.write_pass(step, "0", self.length)
-        for result, node in enumerate(self.expression.results):
-            if node.level != ELEMENT:
-                operand = self.inputs + result
-                self.code().store(self.row_value(node), self.pointers[operand],
-                                  self.operands[operand].type, self.mask_of_tile)
+        values = {result: self.row_value(node)
+                  for result, node in enumerate(self.expression.results) if node.level != ELEMENT}
+        for result, value in values.items():
+            operand = self.inputs + result
+            self._store(self.code(), value, operand, self.pointers[operand])
 
 
 def column_kernel(
     name: str, vector_bytes: int, expression: Expression, operands: Sequence[Operand], outer: int
 ) -> str:
     """A kernel whose units are tiles of columns, in `outer` dimensions besides."""
-    columns = _Columns(name, vector_bytes, expression, operands)
+    columns = Columns(name, vector_bytes, expression, operands)
     text = columns.text
     count = len(operands)
     addresses = [text.argument(i) for i in range(count)]

@@ -144,6 +144,10 @@ class Expression:
         """A number that a definition uses: a constant, unless a subclass knows better."""
         return self.constant(value, kind)
 
+    def spread(self, x: Node) -> Node:
+        """A value of the row, or a constant, at each of its elements."""
+        return x if x.level == ELEMENT else self.make("spread", (x,), x.type, ELEMENT)
+
     def row_length(self, kind: str) -> Node:
         """How many elements the row has, as a float."""
         return self.make("row_length", (), kind, ROW)
@@ -243,7 +247,7 @@ class Expression:
         return new
 
 
-_FIXED_LEVEL = REDUCTIONS | {"input", "constant", "row_length"}
+_FIXED_LEVEL = REDUCTIONS | {"input", "constant", "row_length", "spread"}
 
 
 def check(expression: Expression) -> None:
@@ -285,6 +289,8 @@ def _fits(node: Node) -> bool:
         return args == [kind] * 3 and is_float(kind)
     if op in ("copysign", "scale"):  # scale: x * 2**n, of a whole number n
         return args == [kind] * 2 and is_float(kind)
+    if op == "spread":
+        return args == [kind] and node.level == ELEMENT
     if op == "select":
         return args == ["b1", kind, kind]
     if op == "convert":

@@ -131,8 +131,10 @@ class Rows:
     # -- passes --------------------------------------------------------------------------------
 
     def write_stores(self, step: Pass, code: VectorCode, index: str, mask: str | None) -> None:
-        for result, node in [*step.kept, *step.stores]:
-            value = code.of(node)
+        # All is read before anything is written: results may lie where operands do.
+        written = [*step.kept, *step.stores]
+        values = [code.of(node) for _, node in written]
+        for (result, _), value in zip(written, values, strict=True):
             operand = self.inputs + result
             kind = self.operands[operand].type
             place = self.text.offset(self.pointers[operand], index, SIZE_OF[kind])
@@ -256,11 +258,11 @@ class Rows:
         for step in passes_of(self.expression):
             self.write_pass(step, start, stop)
         code = VectorCode(self.text, 1, self.row_leaf)
-        for result, node in enumerate(self.expression.results):
-            if node.level != ELEMENT:
-                operand = self.inputs + result
-                code.store(self.row_value(node), self.pointers[operand],
-                           self.operands[operand].type)
+        values = {result: self.row_value(node)
+                  for result, node in enumerate(self.expression.results) if node.level != ELEMENT}
+        for result, value in values.items():
+            operand = self.inputs + result
+            code.store(value, self.pointers[operand], self.operands[operand].type)
 
 
 class Reducer:

@@ -111,15 +111,11 @@ class VectorCode:
 
     def gather(self, pointer: str, stride: str, kind: str, mask: str | None) -> str:
         """Values `stride` bytes apart."""
-        text, lanes = self.text, self.lanes
+        lanes = self.lanes
         memory = memory_type(kind)
         if lanes == 1:
             return self.load(pointer, kind)
-        whole = f"<{lanes} x i64>"
-        steps = VectorCode(text, lanes, self.leaf).splat(stride, "i64")
-        iota = f"<{', '.join(f'i64 {i}' for i in range(lanes))}>"
-        offsets = text.value(f"mul {whole} {steps}, {iota}")
-        places = text.value(f"getelementptr i8, ptr {pointer}, {whole} {offsets}")
+        places = self._places(pointer, stride)
         found = self.gather_from(places, memory, SIZE_OF[kind], mask or "splat (i1 true)")
         return self.from_memory(found, kind)
 
@@ -171,6 +167,24 @@ class VectorCode:
                  (f"<{self.lanes} x i1>", mask)],
             )
 
+    def scatter(self, value: str, pointer: str, stride: str, kind: str, mask: str) -> None:
+        """Writes values `stride` bytes apart."""
+        lanes, memory = self.lanes, memory_type(kind)
+        places = self._places(pointer, stride)
+        self.text.intrinsic(
+            "void", f"llvm.masked.scatter.v{lanes}{_SUFFIX[memory]}.v{lanes}p0",
+            [(f"<{lanes} x {memory}>", self._to_memory(value, kind)), (f"<{lanes} x ptr>", places),
+             ("i32", str(SIZE_OF[kind])), (f"<{lanes} x i1>", mask)])
+
+    def _places(self, pointer: str, stride: str) -> str:
+        """A pointer for each lane, `stride` bytes apart."""
+        text, lanes = self.text, self.lanes
+        whole = f"<{lanes} x i64>"
+        steps = VectorCode(text, lanes, self.leaf).splat(stride, "i64")
+        iota = f"<{', '.join(f'i64 {i}' for i in range(lanes))}>"
+        offsets = text.value(f"mul {whole} {steps}, {iota}")
+        return text.value(f"getelementptr i8, ptr {pointer}, {whole} {offsets}")
+
     # -- nodes ---------------------------------------------------------------------------------
 
     def of(self, node: Node) -> str:
@@ -205,6 +219,8 @@ class VectorCode:
             result = self.type(node.type)
             return text.value(f"select {self.type('b1')} {args[0]}, {result} {args[1]}, "
                               f"{result} {args[2]}")
+        if op == "spread":
+            return args[0]
         if op == "convert":
             return self._convert(args[0], kind, node.type)
         if op == "bitcast":
