@@ -16,7 +16,7 @@ import taper
 from taper import Tensor
 from taper.core.dtype import ALL_DTYPES
 from taper.serialization import rebuild
-from taper.serialization.names import StorageKind, find_torch_object
+from taper.serialization.names import StorageKind, find_torch_object, torch_module
 from taper.serialization.options import options
 
 __all__ = ["Allowance", "call", "find_allowed", "is_users", "shown"]
@@ -129,14 +129,11 @@ def find_allowed(module: str, name: str) -> Any:
         if isinstance(item, tuple):
             if item[1] == f"{module}.{name}":
                 return item[0]
-        elif name == item.__qualname__ and module in (item.__module__, _as_torch(item.__module__)):
-            return item
+        elif name == item.__qualname__:
+            own = item.__module__
+            if module in (own, torch_module(own)):
+                return item
     return None
-
-
-def _as_torch(module: str) -> str:
-    top, dot, rest = module.partition(".")
-    return f"torch{dot}{rest}" if top == "taper" else module
 
 
 def is_users(value: Any) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from taper.serialization.allowed import shown
 from taper.serialization.archive import read_into
-from taper.serialization.rebuild import LoadedStorage, check_storage
+from taper.serialization.rebuild import LoadedStorage, check_storage, memory_comes_later
 from taper.serialization.save import LEGACY_MAGIC, LEGACY_VERSION
 
 __all__ = ["load"]
@@ -58,7 +58,9 @@ def load(
     counts: dict[str, int] = {}
     announced = 0  # bytes of all storages
 
-    def find_storage(saved_id: Any) -> LoadedStorage:
+    def find_storage(saved_id: Any) -> Any:
+        if isinstance(saved_id, tuple) and len(saved_id) == 4 and saved_id[0] == "module":
+            return saved_id[1]  # a module's class, with its source code; none if nobody is trusted
         if not isinstance(saved_id, tuple) or len(saved_id) != 6 or saved_id[0] != "storage":
             raise pickle.UnpicklingError("unknown saved id: it names no storage")
         _, kind, key, location, count, view = saved_id
@@ -82,8 +84,16 @@ def load(
             storages[key] = restore(LoadedStorage(data, kind.dtype), location, map_location)
         return storages[key]
 
-    result = read_object(file, find_storage, *arguments)
-    keys = read_object(file, no_storage)
+    with memory_comes_later():
+        result = read_object(file, find_storage, *arguments)
+        _fill(file, storages, counts, read_object(file, no_storage))
+    return result
+
+
+def _fill(
+    file: IO[bytes], storages: dict[str, LoadedStorage], counts: dict[str, int], keys: Any
+) -> None:
+    """Reads the memory of the storages, which comes in the order of `keys`."""
     if not isinstance(keys, list):
         raise pickle.UnpicklingError("this file doesn't list its storages")
     for key in keys:
@@ -94,9 +104,9 @@ def load(
             raise RuntimeError(f"storage {key!r} of this file has the wrong size")
         if not read_into(file, storages[key].bytes.data):
             raise EOFError(f"storage {key!r} of this file ends early")
+        storages[key].resolve()
     if counts:  # their memory would be whatever was there before
         raise EOFError(f"storage {next(iter(counts))!r} isn't in this file")
-    return result
 
 
 def _is_tar(file: IO[bytes]) -> bool:

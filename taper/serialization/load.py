@@ -190,7 +190,7 @@ class _ArchiveStorages:
         self._map_location = map_location
         self._storages: dict[str, LoadedStorage] = {}
         self._swapped = self._has_other_byteorder()
-        self._mapped: np.ndarray[Any, Any] | None = None
+        self._mapped: memory_map.mmap | None = None
         if mapped_path is not None:
             with open(mapped_path, "rb") as file:
                 self._mapped = _map_file(file)
@@ -237,7 +237,7 @@ class _ArchiveStorages:
         if self._mapped is None:
             return self._archive.read(record)
         begin = self._archive.offset(record)
-        data = self._mapped[begin : begin + self._archive.size(record)]
+        data = np.frombuffer(self._mapped, np.uint8, self._archive.size(record), begin)
         # Our files and PyTorch's are aligned; others are read as if they hadn't been mapped.
         return data if begin % _ALIGNMENT == 0 else data.copy()
 
@@ -248,15 +248,13 @@ def _swapped(data: np.ndarray[Any, Any], dtype: dtype_class) -> np.ndarray[Any, 
     return np.ascontiguousarray(data.reshape(-1, part)[:, ::-1]).reshape(-1)
 
 
-def _map_file(file: IO[bytes]) -> np.ndarray[Any, Any]:
+def _map_file(file: IO[bytes]) -> memory_map.mmap:
     """A file as memory that tensors may write to; the file changes only with MAP_SHARED."""
     private = options.mmap_flags == getattr(memory_map, "MAP_PRIVATE", 2)
     if private:
-        access = memory_map.ACCESS_COPY
-        return np.frombuffer(memory_map.mmap(file.fileno(), 0, access=access), np.uint8)
+        return memory_map.mmap(file.fileno(), 0, access=memory_map.ACCESS_COPY)
     with open(file.name, "r+b") as writable:
-        whole = memory_map.mmap(writable.fileno(), 0, access=memory_map.ACCESS_WRITE)
-    return np.frombuffer(whole, np.uint8)
+        return memory_map.mmap(writable.fileno(), 0, access=memory_map.ACCESS_WRITE)
 
 
 def restored_location(location: Any, map_location: Any) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import taper
 from taper.core.dtype import ALL_DTYPES, dtype
 
-__all__ = ["StorageKind", "TorchName", "find_torch_object", "storage_kind", "torch_name_of"]
+__all__ = ["StorageKind", "TorchName", "find_torch_object", "storage_kind", "torch_module",
+           "torch_name_of"]
 
 
 class TorchName:
@@ -86,6 +87,30 @@ def _special() -> dict[tuple[str, str], Any]:
     return found
 
 
+# Our files whose classes PyTorch has in another one.
+_FILES = {
+    "nn.modules.attention": "nn.modules.activation", "nn.modules.rnn_cells": "nn.modules.rnn",
+    "nn.parallel": "nn.parallel.data_parallel", "optim.adafactor": "optim", "optim.muon": "optim",
+    "distributions.transform": "distributions.transforms",
+    "distributions.elementwise_transforms": "distributions.transforms",
+    "distributions.joined_transforms": "distributions.transforms",
+    "distributions.vector_transforms": "distributions.transforms",
+}  # fmt: skip
+_PUBLIC = (
+    "torch.nn", "torch.optim", "torch.optim.lr_scheduler", "torch.utils.data",
+    "torch.distributions",
+)
+
+
+def torch_module(module: str) -> str:
+    """The module of PyTorch that has what `module` of ours has."""
+    top, _, rest = module.partition(".")
+    if top not in ("taper", "torch"):
+        return module
+    rest = _FILES.get(rest, rest)
+    return f"torch.{rest}" if rest else "torch"
+
+
 def find_torch_object(module: str, name: str) -> Any:
     """The object of taper that stands for ``torch….name``.
 
@@ -101,7 +126,7 @@ def find_torch_object(module: str, name: str) -> Any:
         return found
     except (ImportError, AttributeError):
         # Classes may be in another file than in PyTorch: look in the public namespace above it.
-        for public in ("torch.nn", "torch.optim", "torch.optim.lr_scheduler", "torch.utils.data"):
+        for public in _PUBLIC:
             if module.startswith(public + "."):
                 space = importlib.import_module("taper" + public.removeprefix("torch"))
                 if hasattr(space, name):
@@ -116,13 +141,13 @@ def torch_name_of(value: Any) -> TorchName | None:
     top = module.partition(".")[0]
     if top not in ("taper", "torch"):
         return None
-    torch_module = "torch" + module.removeprefix(top)
+    there = torch_module(module)
     try:
-        same = find_torch_object(torch_module, name) is value
+        same = find_torch_object(there, name) is value
     except (ImportError, AttributeError):
         same = False
     if same:
-        return torch_name(torch_module, name)
+        return torch_name(there, name)
     if top == "taper":
         return None  # ours alone: the file can be read by taper only
     raise TypeError(f"cannot save {value!r}: nothing is found under its name {module}.{name}")

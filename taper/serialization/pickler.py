@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import pickle
 from collections import OrderedDict
 from types import FunctionType
@@ -120,17 +121,26 @@ class TorchPickler(_PythonPickler):
     def save_dtype(self, obj: dtype_class) -> None:
         self.save(torch_name("torch", obj.name))
 
-    def save_class_or_function(self, obj: Any) -> None:
-        name = torch_name_of(obj)
-        if name is None:
-            _PythonPickler.dispatch[type if isinstance(obj, type) else FunctionType](self, obj)
+    def save_global(self, obj: Any, name: str | None = None) -> None:
+        """Classes and functions of ours have PyTorch's names."""
+        there = torch_name_of(obj)
+        if there is None:
+            super().save_global(obj, name)
         else:
-            self.save(name)
+            self.save(there)
 
+    def save_bytes(self, obj: bytes) -> None:
+        """As text, in protocol 2; Python would call `bytes` where there are none, and PyTorch's
+        reader, which trusts nobody, not."""
+        if obj or self.proto > 2:
+            _PythonPickler.save_bytes(self, obj)
+        else:
+            self.save_reduce(codecs.encode, ("", "latin1"), obj=obj)
+
+    dispatch[bytes] = save_bytes
     dispatch[TorchName] = save_torch_name
     dispatch[dtype_class] = save_dtype
-    dispatch[type] = save_class_or_function
-    dispatch[FunctionType] = save_class_or_function
+    dispatch[FunctionType] = save_global
 
 
 def reduce_tensor(tensor: Tensor) -> tuple[Any, ...]:

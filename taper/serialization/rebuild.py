@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -56,12 +58,17 @@ class LoadedStorage(TypedStorage):
             return self
         found = self._resolved.get((conjugate, negative))
         if found is None:
+            found = LoadedStorage(np.empty_like(self.bytes), self.dtype, self.location)
+            self._resolved[conjugate, negative] = found
+            self.resolve()
+        return found
+
+    def resolve(self) -> None:
+        """Does these operations, again if the memory has been filled since."""
+        for (conjugate, negative), found in self._resolved.items():
             array = self.shared(self.dtype).array
             array = np.conj(array) if conjugate else array
-            array = -array if negative else array
-            found = LoadedStorage(array.view(np.uint8), self.dtype, self.location)
-            self._resolved[conjugate, negative] = found
-        return found
+            found.shared(self.dtype).array[...] = -array if negative else array
 
 
 def check_storage(kind: Any, key: Any, location: Any, count: Any) -> None:
@@ -212,16 +219,42 @@ def makes_tensors(function: Any) -> bool:
 
 
 def rebuild_sparse_tensor(layout: Any, data: tuple[Any, ...]) -> Tensor:
-    """A sparse tensor of any layout."""
+    """A sparse tensor of any layout, whose indices are checked, if need be later."""
+    waiting = _waiting.get()
+    if waiting is None:
+        return _sparse_tensor(layout, data, True)
+    waiting.append((layout, data))
+    return _sparse_tensor(layout, data, False)
+
+
+# Sparse tensors that were made before their memory was read.
+_waiting: ContextVar[list[tuple[Any, tuple[Any, ...]]] | None] = ContextVar(
+    "waiting", default=None)
+
+
+@contextmanager
+def memory_comes_later() -> Iterator[None]:
+    """In this block sparse tensors are made unchecked; at its end, they are checked."""
+    waiting: list[tuple[Any, tuple[Any, ...]]] = []
+    token = _waiting.set(waiting)
+    try:
+        yield
+    finally:
+        _waiting.reset(token)
+    for layout, data in waiting:
+        _sparse_tensor(layout, data, True)
+
+
+def _sparse_tensor(layout: Any, data: tuple[Any, ...], check: bool) -> Tensor:
     if layout is taper.sparse_coo:
         indices, values, size, *coalesced = data
         return taper.sparse_coo_tensor(
-            indices, values, size, check_invariants=True,
+            indices, values, size, check_invariants=check,
             **({"is_coalesced": coalesced[0]} if coalesced else {}),
         )
     compressed, plain, values, size = data
     return taper.sparse_compressed_tensor(
-        compressed, plain, values, size, layout=layout, check_invariants=True
+        compressed, plain, values, size, layout=layout, check_invariants=check
     )
 
 
