@@ -107,11 +107,21 @@ def compile(
     if isinstance(model, Module):
         return OptimizedModule(model)
 
-    @functools.wraps(model)
-    def compiled(*args: Any, **kwargs: Any) -> Any:
-        return model(*args, **kwargs)
+    return compiled_function(model, fullgraph)
 
-    compiled._torchdynamo_orig_callable = model  # type: ignore[attr-defined]
+
+def compiled_function(function: Callable[..., Any], fullgraph: bool) -> Callable[..., Any]:
+    """A function that runs programs recorded from calls of `function`."""
+    from taper.compilation.captured_function import CapturedFunction
+
+    captured = CapturedFunction(function, fullgraph=fullgraph)
+
+    def compiled(*args: Any, **kwargs: Any) -> Any:
+        return captured(args, kwargs)
+
+    functools.update_wrapper(compiled, function)
+    compiled._torchdynamo_orig_callable = function  # type: ignore[attr-defined]
+    compiled.explain = lambda: captured.explanation  # type: ignore[attr-defined]
     return compiled
 
 

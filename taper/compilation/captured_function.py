@@ -1,0 +1,183 @@
+"""A compiled function: records calls, runs programs where they fit, and the function elsewhere."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from taper.arrays.levels import running
+from taper.autograd.engine import anomaly, observed
+from taper.compilation.explanations import Explanation, Unsupported, log
+from taper.compilation.programs import choose_program
+from taper.compilation.recording import NotCaptured, record_call
+from taper.compilation.snapshot import Snapshot, take
+from taper.compilation.variant import ArgumentGuard, EagerVariant, Variant
+from taper.core.dtype import get_default_dtype
+from taper.core.state import active, is_recording
+from taper.core.tensor import Tensor
+
+__all__ = ["CapturedFunction"]
+
+MOST_VARIANTS = 16
+MOST_CHANGES = 32  # calls in a row that find nothing that fits; then nobody looks any more
+
+
+class CapturedFunction:
+    """Carries out the calls of one function."""
+
+    def __init__(self, function: Callable[..., Any], *, fullgraph: bool = False) -> None:
+        self.function = function
+        self.fullgraph = fullgraph
+        self.explanation = Explanation(getattr(function, "__qualname__", repr(function)))
+        self.lock = threading.Lock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets what was captured."""
+        self.variants: list[EagerVariant] = []  # the last used first
+        self.seen: dict[Any, tuple[int, Snapshot]] = {}  # calls by key, before they are recorded
+        self.refusal: str | None = None
+        self.last: Snapshot | None = None
+        self.changes = 0
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if active.modes or running.vmaps or self.refusal is not None or is_unusual():
+            return self.function(*args, **kwargs)
+        if not self.lock.acquire(False):  # another thread, or a call within the call
+            return self.function(*args, **kwargs)
+        try:
+            variant, tensors = self.find(args, kwargs)
+            if type(variant) is Variant:
+                self.explanation.calls["compiled"] += 1
+                return variant.run(tensors)
+            if variant is None:
+                outcome = self.consider(args, kwargs)
+                if outcome is not None:
+                    return outcome[0]
+        finally:
+            self.lock.release()
+        self.explanation.calls["eager"] += 1
+        return self.function(*args, **kwargs)
+
+    def find(self, args: Any, kwargs: Any) -> tuple[EagerVariant | None, Any]:
+        """The variant that fits, and the tensors among the arguments."""
+        mode = context()
+        for i, variant in enumerate(self.variants):
+            if variant.key[0] != mode:
+                continue
+            arguments = variant.arguments
+            if arguments.is_plain and arguments.holds(args, kwargs) and variant.state.holds():
+                if i:
+                    self.variants.insert(0, self.variants.pop(i))
+                self.changes = 0
+                return variant, [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
+        return None, None
+
+    def consider(self, args: Any, kwargs: Any) -> tuple[Any] | None:
+        """Looks at everything: finds a variant by value, or records one and runs it.
+
+        Returns the result in a tuple, or None if the call is to run as it is.
+        """
+        snapshot = take(self.function, args, kwargs, self.last)
+        if snapshot.refusal is not None:
+            self.refuse(snapshot.refusal)
+            return None
+        key = (context(), snapshot.key)
+        for variant in self.variants:
+            if variant.key == key and variant.rebind(snapshot):
+                self.changes = 0
+                self.variants.remove(variant)
+                self.variants.insert(0, variant)
+                if type(variant) is Variant:
+                    self.explanation.calls["compiled"] += 1
+                    return (variant.run([f.tensor for f in snapshot.arguments]),)
+                return None
+        count = self.seen.get(key, (0, None))[0] + 1
+        previous, self.last = self.last, snapshot
+        if count == 1:  # once is no pattern; and optimizers make their state in the first call
+            self.seen[key] = count, snapshot
+            if len(self.seen) > 64:
+                del self.seen[next(iter(self.seen))]
+            self.changes += 1
+            if self.changes > MOST_CHANGES:
+                self.refuse(f"something is different at every call: {_what(previous, snapshot)}")
+            return None
+        self.seen[key] = count, snapshot
+        return self.record(key, snapshot, args, kwargs, count)
+
+    def record(
+        self, key: Any, snapshot: Snapshot, args: Any, kwargs: Any, count: int
+    ) -> tuple[Any] | None:
+        """Records the call as a new variant, and runs it."""
+        arguments = ArgumentGuard(args, kwargs)
+        variant: EagerVariant
+        try:
+            recorded = record_call(self.function, args, kwargs, snapshot)
+        except NotCaptured as reason:
+            if reason.again and count < 4:
+                return None
+            self.explain(str(reason), reason.line)
+            if reason.is_lasting:
+                self.refusal = str(reason)
+                return None
+            variant = EagerVariant(key, snapshot, arguments)
+        else:
+            program = choose_program(recorded.graph, recorded.updates)
+            variant = Variant(key, snapshot, arguments, recorded, program)
+            self.explanation.programs.append({
+                "arguments": [_type_text(f.tensor) for f in snapshot.arguments],
+                "nodes": len(recorded.graph.nodes),
+                "reads": ", ".join(node.label for node in recorded.graph.inputs),
+                "writes": ", ".join(recorded.graph.inputs[i].label
+                                    for i in recorded.updates.values()),
+                "watches": len(snapshot.watches),
+                "graph": recorded.graph,
+            })
+        self.seen.pop(key, None)
+        self.variants.insert(0, variant)
+        del self.variants[MOST_VARIANTS:]
+        if type(variant) is not Variant:
+            return None
+        self.explanation.calls["compiled"] += 1
+        return (variant.run([f.tensor for f in snapshot.arguments]),)
+
+    def refuse(self, reason: str) -> None:
+        """From now on, calls run as they are."""
+        self.refusal = reason
+        self.explain(reason, None)
+
+    def explain(self, reason: str, line: str | None) -> None:
+        """Notes why a call runs as it is; raises with `fullgraph`."""
+        self.explanation.fallbacks.append((reason, line))
+        text = f"{self.explanation.function} runs as it is: {reason}"
+        if line is not None:
+            text += f"\n  at {line}"
+        log.info(text)
+        if self.fullgraph:
+            raise Unsupported(text)
+
+
+def context() -> tuple[Any, ...]:
+    """What a call depends on beside Python's state and its arguments."""
+    return is_recording(), get_default_dtype()
+
+
+def is_unusual() -> bool:
+    """Whether somebody watches what programs don't show."""
+    return anomaly.enabled or observed.around is not None
+
+
+def _type_text(t: Tensor) -> str:
+    return f"{t._array.dtype}[{', '.join(map(str, t._array.shape))}]"
+
+
+def _what(previous: Snapshot | None, snapshot: Snapshot) -> str:
+    if previous is None:
+        return "unknown"
+    watch = previous.first_change()
+    return "its arguments" if watch is None else watch.change()
+
+
+_ = functools

@@ -1,0 +1,118 @@
+"""What a function's code names: the globals and attributes it may read, and what it must not call.
+
+Compiled programs stand in for Python code, so that code may depend only on what can be compared
+before each call (snapshot.py), and have no effect that a program would leave out.
+"""
+
+from __future__ import annotations
+
+import dis
+import sys
+from functools import lru_cache
+from types import CodeType, ModuleType
+from typing import Any, NamedTuple
+
+__all__ = ["CodeFacts", "facts_of", "impure_builtin", "is_own_module", "refused_module"]
+
+
+class CodeFacts(NamedTuple):
+    """The names that a code object, and those nested in it, use."""
+
+    globals: tuple[str, ...]  # read or written
+    names: frozenset[str]  # attributes, and constants that may be names of attributes
+    written: frozenset[str]  # attributes that are assigned
+    imports: tuple[str, ...]
+    is_reflective: bool  # it may read any attribute
+
+
+_GLOBAL = frozenset(["LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL", "STORE_NAME"])
+_IMPORT = frozenset(["IMPORT_NAME"])
+_ATTRIBUTE = frozenset([
+    "LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "DELETE_ATTR", "LOAD_SUPER_ATTR", "IMPORT_FROM",
+])
+_REFLECTION = frozenset(["setattr", "delattr", "vars", "__dict__", "getattr", "hasattr"])
+
+
+@lru_cache(maxsize=4096)
+def facts_of(code: CodeType) -> CodeFacts:
+    """Reads a code object once."""
+    found: dict[str, set[str]] = {
+        "global": set(), "name": set(), "import": set(), "written": set(),
+    }
+    waiting = [code]
+    while waiting:
+        current = waiting.pop()
+        for instruction in dis.get_instructions(current):
+            name = instruction.opname
+            if name in _GLOBAL:
+                found["global"].add(instruction.argval)
+            elif name in _IMPORT:
+                found["import"].add(instruction.argval)
+            elif name in _ATTRIBUTE:
+                found["name"].add(instruction.argval)
+                if name in ("STORE_ATTR", "DELETE_ATTR"):
+                    found["written"].add(instruction.argval)
+        for constant in current.co_consts:
+            if type(constant) is CodeType:
+                waiting.append(constant)
+            elif type(constant) is str and constant.isidentifier():
+                found["name"].add(constant)
+    reflective = not _REFLECTION.isdisjoint(found["name"] | found["global"])
+    return CodeFacts(
+        tuple(sorted(found["global"])), frozenset(found["name"]), frozenset(found["written"]),
+        tuple(sorted(found["import"])), reflective,
+    )
+
+
+_IMPURE_BUILTINS = frozenset([
+    "print", "input", "open", "exec", "eval", "compile", "breakpoint", "__import__", "globals",
+    "locals", "exit", "quit",
+])
+
+
+def impure_builtin(name: str) -> bool:
+    """Whether a builtin reads or changes what a program can't see."""
+    return name in _IMPURE_BUILTINS
+
+
+_PURE_MODULES = frozenset("""
+    __future__ abc builtins collections contextlib copy dataclasses enum functools itertools math
+    cmath numbers operator types typing string re fractions decimal warnings inspect traceback
+    collections.abc _operator _functools _collections _collections_abc itertools _abc
+""".split())
+_OWN = ("taper", "torch")
+_IMPURE_NAMES = {
+    "taper": frozenset([
+        "manual_seed", "seed", "initial_seed", "get_rng_state", "set_rng_state", "fork_rng",
+        "save", "load", "set_default_dtype", "set_num_threads", "set_printoptions",
+        "SummaryWriter", "profile", "record_function", "DataLoader",
+    ]),
+    "numpy": frozenset(["random", "save", "savez", "load", "loadtxt", "savetxt"]),
+}
+
+
+def is_own_module(name: str | None) -> bool:
+    """Whether a module is taper's: what it does is known, so its code isn't looked at."""
+    return bool(name) and str(name).partition(".")[0] in _OWN
+
+
+def refused_module(module: ModuleType, names: frozenset[str]) -> str | None:
+    """Why code that names a module, and these attributes, can't be replaced; None if it can.
+
+    User's modules aren't asked: their contents are looked at.
+    """
+    name = module.__name__
+    top = name.partition(".")[0]
+    if top in _OWN or top == "numpy":
+        bad = sorted(names & _IMPURE_NAMES["numpy" if top == "numpy" else "taper"])
+        bad = [n for n in bad if hasattr(module, n)]
+        return f"`{name}.{bad[0]}`, which reads or changes more than tensors" if bad else None
+    if top in sys.stdlib_module_names and name not in _PURE_MODULES and top not in _PURE_MODULES:
+        return f"module `{name}`, whose functions may have effects or give another result each time"
+    return None
+
+
+def is_opaque_module(module: Any) -> bool:
+    """Whether the contents of a module aren't looked at."""
+    top = module.__name__.partition(".")[0]
+    return top in _OWN or top == "numpy" or top == "scipy" or top in sys.stdlib_module_names

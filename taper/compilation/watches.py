@@ -1,0 +1,329 @@
+"""What a compiled program watches: places in Python's state that must hold what they held.
+
+A watch remembers one holder (a dict, some names of a dict, a list, a cell …) and what it held.
+`holds()` compares by identity, which is quick and never wrong in the direction that matters: what
+holds is the same. `restore()` puts back what was there, after a recording that is given up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import repeat
+from operator import is_
+from typing import Any
+
+__all__ = [
+    "MISSING", "ArrayWatch", "AttributeWatch", "CellWatch", "DictWatch", "GroupWatch", "ListWatch",
+    "NamesWatch", "Path", "SetWatch", "TypeWatch", "Watch", "path_text",
+]
+
+Path = tuple[Any, str]  # the path to the holder, or None, and one step from it
+
+
+class Missing:
+    """Stands for a name that isn't there."""
+
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+MISSING = Missing()
+
+
+def path_text(path: Any) -> str:
+    """A path as explanations show it: ``self.layers[0].weight``."""
+    steps = []
+    while path is not None:
+        path, step = path
+        steps.append(step)
+    return "".join(reversed(steps))
+
+
+class Watch:
+    """One holder and what it held."""
+
+    __slots__ = ("holder", "in_arguments", "path", "saved")
+
+    is_optimizer_state = False
+
+    def __init__(self, path: Any, holder: Any) -> None:
+        self.path = path
+        self.holder = holder
+        self.in_arguments = False
+        self.saved: Any = self.read()
+
+    def read(self) -> Any:
+        """What the holder holds now."""
+        raise NotImplementedError
+
+    def holds(self) -> bool:
+        """Whether the holder holds the same objects as then."""
+        raise NotImplementedError
+
+    def restore(self) -> None:
+        """Puts back what was there."""
+        raise NotImplementedError
+
+    def change(self) -> str:
+        """How the holder differs now, in words."""
+        return f"{path_text(self.path)} changed"
+
+
+class DictWatch(Watch):
+    """A dict, all of it."""
+
+    __slots__ = ()
+
+    def read(self) -> Any:
+        return tuple(self.holder), tuple(self.holder.values())
+
+    def holds(self) -> bool:
+        keys, values = self.saved
+        holder = self.holder
+        return (
+            len(holder) == len(keys) and all(map(is_, holder.values(), values))
+            and all(map(is_, holder, keys))
+        )
+
+    def restore(self) -> None:
+        self.holder.clear()
+        self.holder.update(zip(*self.saved, strict=True))
+
+    def change(self) -> str:
+        before = dict(zip(map(_as_key, self.saved[0]), self.saved[1], strict=True))
+        now = {_as_key(k): v for k, v in self.holder.items()}
+        return _changed_names(self.path, before, now, "[{!r}]")
+
+
+class StateWatch(DictWatch):
+    """An optimizer's state, which it makes when it first steps."""
+
+    __slots__ = ()
+    is_optimizer_state = True
+
+
+class GroupWatch(DictWatch):
+    """A parameter group, whose learning rate programs read at each call if it is a float."""
+
+    __slots__ = ("free",)
+
+    free: tuple[str, ...]  # names of entries that may change
+
+    def __init__(self, path: Any, holder: Any, free: tuple[str, ...] = ()) -> None:
+        super().__init__(path, holder)
+        self.free = free
+
+    def holds_but_for_numbers(self) -> bool:
+        """Whether only the numbers that the program reads at each call have changed."""
+        keys, values = self.saved
+        holder = self.holder
+        if len(holder) != len(keys):
+            return False
+        for key, value, now_key in zip(keys, values, holder, strict=True):
+            if now_key is not key:
+                return False
+            now = holder[key]
+            if now is not value and not (key in self.free and type(now) is float):
+                return False
+        return True
+
+
+class NamesWatch(Watch):
+    """Some names of a dict: a module's globals, an object's attributes."""
+
+    __slots__ = ("names",)
+
+    def __init__(self, path: Any, holder: Any, names: tuple[str, ...]) -> None:
+        self.names = names
+        super().__init__(path, holder)
+
+    def read(self) -> Any:
+        return tuple(map(self.holder.get, self.names, repeat(MISSING)))
+
+    def holds(self) -> bool:
+        return all(map(is_, map(self.holder.get, self.names, repeat(MISSING)), self.saved))
+
+    def restore(self) -> None:
+        for name, value in zip(self.names, self.saved, strict=True):
+            if value is MISSING:
+                self.holder.pop(name, None)
+            elif self.holder.get(name, MISSING) is not value:
+                self.holder[name] = value
+
+    def change(self) -> str:
+        now = self.read()
+        return _changed_names(
+            self.path, dict(zip(self.names, self.saved, strict=True)),
+            dict(zip(self.names, now, strict=True)), self.step_text(),
+        )
+
+    def step_text(self) -> str:
+        return ".{}" if self.path is not None else "{}"
+
+
+class GlobalsWatch(NamesWatch):
+    """Some globals of a user's module."""
+
+    __slots__ = ()
+
+    def step_text(self) -> str:
+        return "global `{}`"
+
+
+class TypeWatch(NamesWatch):
+    """Some attributes of a user's class."""
+
+    __slots__ = ("cls",)
+
+    def __init__(self, path: Any, cls: type, names: tuple[str, ...]) -> None:
+        self.cls = cls
+        super().__init__(path, cls.__dict__, names)
+
+    def restore(self) -> None:
+        for name, value in zip(self.names, self.saved, strict=True):
+            if self.cls.__dict__.get(name, MISSING) is not value:
+                if value is MISSING:
+                    delattr(self.cls, name)
+                else:
+                    setattr(self.cls, name, value)
+
+
+class ListWatch(Watch):
+    """A list, or a deque."""
+
+    __slots__ = ()
+
+    def read(self) -> Any:
+        return tuple(self.holder)
+
+    def holds(self) -> bool:
+        return len(self.holder) == len(self.saved) and all(map(is_, self.holder, self.saved))
+
+    def restore(self) -> None:
+        self.holder.clear()
+        self.holder.extend(self.saved)
+
+    def change(self) -> str:
+        before, now = len(self.saved), len(self.holder)
+        if before != now:
+            verb = "grew" if now > before else "shrank"
+            return f"{path_text(self.path)} {verb} from {before} to {now} elements"
+        for i, (a, b) in enumerate(zip(self.saved, self.holder, strict=True)):
+            if a is not b:
+                return _difference(f"{path_text(self.path)}[{i}]", a, b)
+        return super().change()
+
+
+class SetWatch(Watch):
+    """A set of things that compare by value."""
+
+    __slots__ = ()
+
+    def read(self) -> Any:
+        return frozenset(self.holder)
+
+    def holds(self) -> bool:
+        return bool(self.holder == self.saved)
+
+    def restore(self) -> None:
+        self.holder.clear()
+        self.holder.update(self.saved)
+
+
+class CellWatch(Watch):
+    """A variable of an enclosing function."""
+
+    __slots__ = ()
+
+    def read(self) -> Any:
+        try:
+            return self.holder.cell_contents
+        except ValueError:
+            return MISSING
+
+    def holds(self) -> bool:
+        return self.read() is self.saved
+
+    def restore(self) -> None:
+        if self.saved is MISSING:
+            if self.read() is not MISSING:
+                del self.holder.cell_contents
+        else:
+            self.holder.cell_contents = self.saved
+
+    def change(self) -> str:
+        return _difference(path_text(self.path), self.saved, self.read())
+
+
+class AttributeWatch(Watch):
+    """Some attributes of an object that have no dict: slots, a function's defaults, its class."""
+
+    __slots__ = ("names",)
+
+    def __init__(self, path: Any, holder: Any, names: tuple[str, ...]) -> None:
+        self.names = names
+        super().__init__(path, holder)
+
+    def read(self) -> Any:
+        return tuple([getattr(self.holder, name, MISSING) for name in self.names])
+
+    def holds(self) -> bool:
+        return all(map(is_, self.read(), self.saved))
+
+    def restore(self) -> None:
+        for name, value in zip(self.names, self.saved, strict=True):
+            if getattr(self.holder, name, MISSING) is not value:
+                if value is MISSING:
+                    delattr(self.holder, name)
+                else:
+                    setattr(self.holder, name, value)
+
+    def change(self) -> str:
+        return _changed_names(
+            self.path, dict(zip(self.names, self.saved, strict=True)),
+            dict(zip(self.names, self.read(), strict=True)), ".{}",
+        )
+
+
+class ArrayWatch(Watch):
+    """A small NumPy array, by its bytes."""
+
+    __slots__ = ()
+
+    def read(self) -> Any:
+        return self.holder.shape, self.holder.dtype, self.holder.tobytes()
+
+    def holds(self) -> bool:
+        return bool(self.read() == self.saved)
+
+    def restore(self) -> None:
+        import numpy as np
+
+        shape, dtype, content = self.saved
+        self.holder[...] = np.frombuffer(content, dtype).reshape(shape)
+
+
+def _as_key(key: Any) -> Any:
+    return key if isinstance(key, (str, int, float, tuple, bytes)) else id(key)
+
+
+def _changed_names(path: Any, before: dict[Any, Any], now: dict[Any, Any], step: str) -> str:
+    for name in (*before, *now):
+        old, new = before.get(name, MISSING), now.get(name, MISSING)
+        if old is not new:
+            return _difference(path_text(path) + step.format(name), old, new)
+    return f"{path_text(path)} changed"
+
+
+_show: Callable[[Any], str] = repr
+
+
+def _difference(where: str, old: Any, new: Any) -> str:
+    if old is MISSING:
+        return f"{where} was made"
+    if new is MISSING:
+        return f"{where} was deleted"
+    plain = (int, float, str, bool, type(None))
+    if isinstance(old, plain) and isinstance(new, plain):
+        return f"{where} changed from {_show(old)[:60]} to {_show(new)[:60]}"
+    return f"{where} was replaced"
