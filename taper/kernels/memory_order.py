@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from numpy import ndarray
+from numpy import empty_like, moveaxis, ndarray
 
-__all__ = ["cast_in_order", "in_rows"]
+__all__ = [
+    "as_laid_out", "cast_in_order", "copied", "in_rows", "in_rows_or_channels_last",
+]
 
 
 def in_rows(x: Any) -> Any:
@@ -15,6 +17,30 @@ def in_rows(x: Any) -> Any:
     if type(x) is not ndarray or x.ndim < 2 or x.flags.c_contiguous:
         return x
     return x.copy()
+
+
+def in_rows_or_channels_last(x: Any) -> Any:
+    """The array in the order of rows, unless it is images whose channels lie side by side, which
+    PyTorch keeps so."""
+    if type(x) is not ndarray or x.ndim < 2 or x.flags.c_contiguous:
+        return x
+    if x.ndim in (4, 5) and moveaxis(x, 1, -1).flags.c_contiguous:
+        return x
+    return x.copy()
+
+
+def copied(x: Any) -> Any:
+    """A copy that lies in memory as the array does."""
+    return x.copy("K") if type(x) is ndarray else x.copy()
+
+
+def as_laid_out(x: Any, pattern: Any) -> Any:
+    """The array, which is in the order of rows, in memory as another of its shape is."""
+    if type(x) is not ndarray or type(pattern) is not ndarray or pattern.flags.c_contiguous:
+        return x
+    result = empty_like(pattern, x.dtype)
+    result[...] = x
+    return result
 
 
 def cast_in_order(x: Any, dtype: Any) -> Any:

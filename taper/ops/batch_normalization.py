@@ -13,6 +13,7 @@ from taper.autograd.modes import no_grad
 from taper.core.state import is_differentiated
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import normalization as kernel
+from taper.kernels.memory_order import in_rows_or_channels_last
 from taper.ops.argument_checks import check_constant
 from taper.ops.declare import composite, operator
 from taper.ops.normalization import centered_gradient, check_dtypes
@@ -34,13 +35,13 @@ def normalize_batch(
         mean = kernel.widened(running_mean._array)
         inverse = 1 / (kernel.widened(running_var._array) + mean.dtype.type(eps)) ** 0.5
         result = kernel.scale_channels(flat, mean, inverse, weight, bias)
-        return result.reshape(shape), mean.copy(), inverse
+        return in_rows_or_channels_last(result.reshape(shape)), mean.copy(), inverse
     result, mean, variance, inverse = kernel.normalize_channels(flat, weight, bias, eps)
     if running_mean is not None and flat.size:
         count = flat.shape[0] * flat.shape[2]
         _follow(running_mean, mean, momentum)
         _follow(running_var, variance * mean.dtype.type(count / max(count - 1, 1)), momentum)
-    return result.reshape(shape), mean, inverse
+    return in_rows_or_channels_last(result.reshape(shape)), mean, inverse
 
 
 def _follow(running: Tensor, value: Any, momentum: float) -> None:

@@ -12,6 +12,7 @@ from taper.core.promotion import scalar_type_name
 from taper.core.state import active, is_differentiated, is_recording
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import row_sums
+from taper.kernels.memory_order import in_rows
 from taper.ops.argument_checks import check_constant
 from taper.ops.declare import composite, operator
 from taper.ops.loss import check_reduction, legacy_reduction, reduce_array, reduce_tensor
@@ -79,7 +80,7 @@ def picked_loss(
     if counts is None and weight is None:
         losses = -_picked(input, target)
         if reduction == "none":
-            return losses, None
+            return in_rows(losses), None
         total = np.add.reduce(losses, None)
         size = losses.size
         if reduction == "sum":
@@ -97,7 +98,7 @@ def picked_loss(
     total_weight = np.add.reduce(factors, None)
     if reduction == "mean":
         return np.add.reduce(losses, None) / total_weight, total_weight
-    return reduce_array(losses, reduction), total_weight
+    return in_rows(reduce_array(losses, reduction)), total_weight
 
 
 @picked_loss.derivative("input")

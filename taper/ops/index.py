@@ -21,6 +21,7 @@ from taper.core.promotion import fitting_number, scalar_type_name
 from taper.core.state import active, is_recording
 from taper.core.storage import new_storage, repeats_memory
 from taper.core.tensor import Parameter, Tensor, wrap
+from taper.kernels.memory_order import copied
 from taper.ops import slow
 from taper.ops.argument_checks import values_known
 from taper.ops.connect_views import result_of, view_of
@@ -433,7 +434,7 @@ def _assign(target: Tensor, value: Tensor) -> None:
 
 @operator("_index_put", hidden=True, node="IndexPutBackward0")
 def put_into(input: Tensor, values: Tensor, advanced: Any, accumulate: bool) -> Tensor:
-    result = batched_like(input, values, *advanced.arrays).copy()
+    result = copied(batched_like(input, values, *advanced.arrays))
     if accumulate:
         add_at(result, advanced, values)
     else:

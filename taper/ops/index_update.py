@@ -12,6 +12,7 @@ from taper.core.errors import normalize_dim
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
 from taper.kernels.lanes import check_index, plain_slice_positions, slice_positions
+from taper.kernels.memory_order import copied
 from taper.ops.declare import composite, operator
 from taper.ops.scatter import as_element, reduce_gradient, reduced_into
 
@@ -186,7 +187,7 @@ def _filled(input: Any, dim: int, index: Any, value: Any) -> Any:
     input, index = _vectors(input, index)
     size = input.shape[dim]
     check_index(np.where(index < 0, index + size, index), size, dim)
-    result = input.copy()
+    result = copied(input)
     result[(slice(None),) * dim + (index,)] = value
     return result.reshape(shape)
 

@@ -13,6 +13,7 @@ from taper.core.state import active, is_recording
 from taper.core.storage import repeats_memory
 from taper.core.tensor import Parameter, Tensor
 from taper.kernels import small_joins, small_tensors
+from taper.kernels.memory_order import in_rows, in_rows_or_channels_last
 from taper.kernels.when_busy import when_busy
 from taper.ops import slow
 from taper.ops.declare import composite, operator
@@ -61,20 +62,11 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """
     if type(dim) is int:
         try:
-            return _laid_out(np.concatenate(tensors, dim))
+            return in_rows_or_channels_last(np.concatenate(tensors, dim))
         except ValueError:
             pass
     arrays, dim = _joinable(tensors, dim)
-    return _laid_out(np.concatenate(arrays, dim))
-
-
-def _laid_out(joined: Any) -> Any:
-    """NumPy lays the result out as the parts are; PyTorch does so for channels-last ones only."""
-    if type(joined) is not _ndarray or joined.flags.c_contiguous:
-        return joined
-    if joined.ndim in (4, 5) and np.moveaxis(joined, 1, -1).flags.c_contiguous:
-        return joined
-    return joined.copy()
+    return in_rows_or_channels_last(np.concatenate(arrays, dim))
 
 
 def _write_joined(result: Tensor, out: Any) -> Tensor:
@@ -142,7 +134,7 @@ def joined(tensors: Any, dim: Any) -> Any:
     # PyTorch's type of the parts is not always NumPy's, unless it is that of the first.
     if array.dtype is not arrays[0].dtype:
         return None
-    return array if array.ndim == 1 or array.flags.c_contiguous else _laid_out(array)
+    return array if array.ndim == 1 or array.flags.c_contiguous else in_rows_or_channels_last(array)
 
 
 joined_by_python = joined
@@ -211,9 +203,9 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     ndim = len(shape)
     dim = normalize_dim(dim, ndim + 1)
     if dim == ndim:
-        return _laid_out(np.concatenate([t[..., None] for t in tensors], dim))
+        return in_rows_or_channels_last(np.concatenate([t[..., None] for t in tensors], dim))
     # Joined along `dim`, that dimension holds them one after the other: it only has to be split.
-    joined = _laid_out(np.concatenate(tensors, dim))
+    joined = in_rows_or_channels_last(np.concatenate(tensors, dim))
     return joined.reshape((*shape[:dim], len(tensors), *shape[dim:]))
 
 
@@ -382,7 +374,7 @@ def atleast_3d(*tensors: Any) -> Any:
 def placed_on_diagonal(tensors: Sequence[Tensor]) -> Tensor:
     shapes = [_matrix_shape(t.shape) for t in tensors]
     rows, columns = (sum([s[i] for s in shapes]) for i in (0, 1))
-    result = np.zeros_like(tensors[0], shape=(rows, columns))
+    result = in_rows(np.zeros_like(tensors[0], shape=(rows, columns)))
     row = column = 0
     for t, (height, width) in zip(tensors, shapes, strict=True):
         result[row : row + height, column : column + width] = t.reshape(height, width)

@@ -250,7 +250,7 @@ def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     if size < 0:
         raise RuntimeError("nonzero_static: 'size' must be an non-negative integer")
     rows = _rows(input)[:size]
-    result = np.full_like(rows, fill_value, shape=(size, input.ndim))
+    result = np.full_like(rows, fill_value, order="C", shape=(size, input.ndim))
     result[: len(rows)] = rows
     return result
 

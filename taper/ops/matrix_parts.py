@@ -147,8 +147,7 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     result = np.zeros_like(input, shape=(*input.shape[:-1], size, size))
     rows = np.arange(count)
     result[..., rows + max(-offset, 0), rows + max(offset, 0)] = input
-    return np.moveaxis(result, (-2, -1), (first, second)) if (first, second) != (
-        ndim - 2, ndim - 1) else result
+    return in_rows(np.moveaxis(result, (-2, -1), (first, second)))
 
 
 @diag_embed.derivative("input")

@@ -161,6 +161,11 @@ def _blank_like(
     return wrap(dense_like(a, target.numpy_dtype, order))
 
 
+def _unchanged(filled: Tensor) -> Tensor:
+    """A tensor that was filled in place, as one that nothing was written into."""
+    return wrap(filled._array)
+
+
 @composite()
 def rand_like(
     input: Tensor, *, generator: Any = None, dtype: Any = None, layout: Any = None,
@@ -176,7 +181,7 @@ def rand_like(
         tensor([0.4963, 0.7682])
     """
     made = _blank_like("rand_like", input, dtype, layout, device, pin_memory, memory_format)
-    return uniform_(made, generator=generator).requires_grad_(requires_grad)
+    return _unchanged(uniform_(made, generator=generator)).requires_grad_(requires_grad)
 
 
 @composite()
@@ -194,7 +199,7 @@ def randn_like(
         tensor([ 1.5410, -0.2934])
     """
     made = _blank_like("randn_like", input, dtype, layout, device, pin_memory, memory_format)
-    return normal_(made, generator=generator).requires_grad_(requires_grad)
+    return _unchanged(normal_(made, generator=generator)).requires_grad_(requires_grad)
 
 
 # -- whole numbers -------------------------------------------------------------------------------

@@ -273,7 +273,7 @@ def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     for name, d in zip(("dim0", "dim1"), dims, strict=True):
         if not -ndim <= d < ndim:
             raise RuntimeError(f"Rotation {name} out of range, {name} = {d}")
-    return np.rot90(input, k, dims).copy("K")
+    return np.rot90(input, k, dims).copy("K" if k % 4 else "C")
 
 
 @rot90.derivative("input")

@@ -9,6 +9,7 @@ from typing import Any
 
 from taper.core.errors import normalize_dim
 from taper.core.tensor import Tensor
+from taper.kernels.memory_order import copied
 from taper.ops.declare import operator
 from taper.ops.diagonal import writeable_diagonal
 from taper.ops.index import select
@@ -18,7 +19,7 @@ _ALL = slice(None)
 
 def _written(input: Any, src: Any, region_of: Any) -> Any:
     """A copy of the array with `src` written into the region that `region_of` views."""
-    result = input.copy()
+    result = copied(input)
     region = region_of(result)
     if src.shape != region.shape:
         raise RuntimeError(

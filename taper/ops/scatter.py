@@ -12,6 +12,7 @@ from taper.core.errors import normalize_dim
 from taper.core.promotion import fitting_number, number_as, scalar_type_name
 from taper.core.tensor import Tensor
 from taper.kernels.lanes import flat_positions, place, plain_positions, reduce_at
+from taper.kernels.memory_order import as_laid_out
 from taper.ops.declare import OPERATORS, composite, operator
 from taper.ops.gather import (
     long_index,
@@ -328,13 +329,13 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
             f"source.numel() = {source.size}, index.numel() = {index.size}"
         )
     positions = wrapped_positions(index, input.size).ravel()
-    result = input.copy(order="C")
-    flat = result.reshape(-1)
+    changed = input.copy(order="C")
+    flat = changed.reshape(-1)
     if accumulate:
         np.add.at(flat, positions, source.ravel())
     else:
         flat[positions] = source.ravel()
-    return result
+    return as_laid_out(changed, input)
 
 
 @put.derivative("input")

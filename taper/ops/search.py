@@ -9,7 +9,9 @@ import numpy as np
 from taper.core.errors import normalize_dim
 from taper.core.promotion import dtype_of_number
 from taper.core.tensor import Tensor, wrap
+from taper.kernels.memory_order import in_rows
 from taper.ops.declare import composite, operator
+from taper.ops.join import stack
 from taper.ops.sort import stable_order
 
 Number = Any
@@ -201,7 +203,7 @@ def _distinct_slices(input: Any, axis: int, is_sorted: bool) -> tuple[Any, Any, 
     starts = np.ones(n, np.bool_)
     starts[1:] = (ordered[1:] != ordered[:-1]).any(1)
     first, group, counts = _runs(starts, order, n)
-    return np.moveaxis(rows[order[first]], 0, axis), group, counts
+    return np.moveaxis(in_rows(rows[order[first]]), 0, axis), group, counts
 
 
 def _require_slices(input: Any, axis: int) -> None:
@@ -348,9 +350,9 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     sizes = [int(n) for n in shape]
     if any(n < 0 for n in sizes):
         raise ValueError(f"'shape' cannot have negative values, but got {tuple(sizes)}")
-    results = []
+    results: list[Tensor] = []
     rest = indices.long()
     for size in reversed(sizes):
-        results.append(rest % size)
+        results.insert(0, rest % size)
         rest = rest // size
-    return tuple(reversed(results))
+    return stack(results, -1).unbind(-1) if results else ()

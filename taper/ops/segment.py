@@ -10,6 +10,7 @@ import numpy as np
 from taper.core.errors import normalize_dim
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor, wrap
+from taper.kernels.memory_order import in_rows
 from taper.ops.argument_checks import values_known
 from taper.ops.declare import composite, operator
 from taper.ops.reduction import axes_of
@@ -129,4 +130,4 @@ def hash_tensor(
     if input.ndim == 0:
         axes_of(dim, 0)
         return bits
-    return np.bitwise_xor.reduce(bits, axes_of(dim, input.ndim), None, None, keepdim)
+    return in_rows(np.bitwise_xor.reduce(bits, axes_of(dim, input.ndim), None, None, keepdim))

@@ -12,6 +12,7 @@ import numpy as np
 
 from taper.core.dtype import BOOL
 from taper.core.tensor import Tensor
+from taper.kernels.memory_order import in_rows
 from taper.ops.conditional import where
 from taper.ops.declare import composite, operator
 from taper.ops.scipy_functions import scipy_special
@@ -273,7 +274,7 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
     shifts = np.arange(0, p, dtype=input.dtype) * input.dtype.type(-0.5)
     terms = np.stack([scipy_special("gammaln")(np.add(input, shift)) for shift in shifts], -1)
     constant = input.dtype.type(p * (p - 1) * math.log(math.pi) / 4)
-    return np.add(np.add.reduce(terms, -1), constant)
+    return np.add(in_rows(np.add.reduce(terms, -1)), constant)
 
 
 @mvlgamma.derivative("input")

@@ -68,7 +68,7 @@ def _spread(name: str, input: Any, dim: Any, correction: Any, keepdim: bool) -> 
     else:
         total = sum_of_squares(off, axis, keep)
     variance = np.divide(in_rows(total), as_divisor(max(n - correction, 0), real))
-    return variance if shape else variance.reshape(()), mean
+    return variance if shape else variance.reshape(()), in_rows(mean)
 
 
 @operator(

@@ -12,6 +12,7 @@ from taper.core.errors import normalize_dim
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
 from taper.core.user_warning import warn_once
+from taper.kernels.memory_order import in_rows
 from taper.ops.arithmetic import conj
 from taper.ops.declare import composite, operator
 from taper.ops.product_checks import same_dtypes_in_cross
@@ -62,11 +63,11 @@ def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     def part(x: Any, i: int) -> Any:
         return x[(slice(None),) * axis + (slice(i % 3, i % 3 + 1),)]
 
-    return np.concatenate(
+    return in_rows(np.concatenate(
         [part(input, i + 1) * part(other, i + 2) - part(input, i + 2) * part(other, i + 1)
          for i in range(3)],
         axis,
-    )
+    ))
 
 
 @cross.derivative("input")
