@@ -9,22 +9,24 @@ A failure names its seed: `CheckpointMaker(library, seed)` makes the same checkp
 from __future__ import annotations
 
 import io
-import os
 import random
+import sys
 from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "serialization"))
+
 torch = pytest.importorskip("torch")
 
 from random_checkpoints import CheckpointMaker, Comparison  # noqa: E402
+from trials import trials  # noqa: E402
 
 import taper  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
-TRIALS = {"": 40, "full": 200}
-COUNT = int(TRIALS.get(word := os.environ.get("TAPER_TRIALS", ""), word or 0))
+COUNT = trials(quick=40, full=200)
 WAYS = {"to_torch": (taper, torch), "from_torch": (torch, taper), "own": (taper, taper)}
 
 

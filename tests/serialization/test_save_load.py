@@ -14,6 +14,7 @@ import zipfile
 from collections import OrderedDict
 
 import pytest
+from watching import watcher
 
 import taper as torch
 from taper.serialization import archive
@@ -167,31 +168,10 @@ PICKLES = {
 
 @pytest.mark.parametrize("name", PICKLES)
 def test_hostile_pickles(name):
-    events = []
-    watch(events)
-    try:
-        with pytest.raises((pickle.UnpicklingError, RuntimeError)):
-            torch.load(rewritten(lambda data: PICKLES[name]))
-    finally:
-        watch(None)
+    file = rewritten(lambda data: PICKLES[name])
+    with watcher as events, pytest.raises((pickle.UnpicklingError, RuntimeError)):
+        torch.load(file)
     assert not events
-
-
-_watcher: list = [None, False]
-
-
-def watch(events):
-    """Notes what Python's audit hook sees of code being run, processes and files."""
-    _watcher[0] = events
-    if not _watcher[1]:
-        _watcher[1] = True
-
-        def hook(event, arguments):
-            if _watcher[0] is not None and event.split(".")[0] in ("exec", "os", "subprocess",
-                                                                   "socket", "open"):
-                _watcher[0].append((event, arguments))
-
-        sys.addaudithook(hook)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
