@@ -453,8 +453,6 @@ def has_layout_of(array: Any, leaf: Any) -> bool:
 def is_sole_view(grad: Tensor) -> bool:
     """Whether a gradient is all of its memory, and nobody else has that: worth asking for large
     ones, such as the transposed gradient of a layer's weight, or what lies in reused memory."""
-    from taper.runtime.large_arrays import Block
-
     array = grad._array
     if array.nbytes < _WORTH_ASKING or grad._tangents is not None:
         return False
@@ -473,10 +471,8 @@ def is_sole_view(grad: Tensor) -> bool:
     if type(memory) is ndarray:
         if memory.nbytes > array.nbytes + _LINE:
             return False
-        memory = memory.base
-        if memory is None:
-            return True
-    return isinstance(memory, Block) and getrefcount(memory) <= _UNSHARED_OBJECT
+        return memory.base is None
+    return False
 
 
 _WORTH_ASKING = 1 << 16  # bytes; less is copied in no time

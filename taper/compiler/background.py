@@ -173,6 +173,11 @@ def load() -> bool:
     return machine.is_available()
 
 
+def is_loaded() -> bool:
+    """Whether somebody has called `load` already."""
+    return load.cache_info().currsize > 0
+
+
 def run_aside(job: Callable[[], None]) -> None:
     """Calls `job` in the thread that compiles: work with LLVM that must not hold anybody up.
 

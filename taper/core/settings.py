@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["Settings", "settings"]
+__all__ = ["Settings", "on_change", "settings"]
 
 _NATIVE = ("background", "now", "off")
+
+on_change: list[Callable[[], None]] = []
+"""Called when something was set that machine code depends on: this, or the number of threads."""
 
 
 class Settings:
@@ -45,6 +49,8 @@ class Settings:
         if value not in _NATIVE:
             raise ValueError(f"settings.native must be one of {_NATIVE}, not {value!r}")
         self._native = value
+        for tell in on_change:
+            tell()
 
     def __repr__(self) -> str:
         return f"Settings(native={self.native!r}, cache_dir={str(self.cache_dir)!r})"

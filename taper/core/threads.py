@@ -7,6 +7,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from taper.core.settings import on_change
+
 __all__ = [
     "are_deterministic_algorithms_enabled", "get_deterministic_debug_mode",
     "get_float32_matmul_precision", "get_num_interop_threads", "get_num_threads",
@@ -67,6 +69,8 @@ def set_num_threads(num: int) -> None:
     if num <= 0:
         raise RuntimeError("set_num_threads expects a positive integer")
     _settings["threads"] = num
+    for tell in on_change:
+        tell()
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:

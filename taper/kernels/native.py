@@ -27,6 +27,7 @@ from taper.compiler.tile_kernels import strip_rows, tile_kernel
 from taper.core.storage import address_of
 from taper.kernels.strided_walks import Walk, result_like, walk_of
 from taper.runtime.large_arrays import new_array
+from taper.runtime.planned_calls import Launch, recording
 from taper.runtime.pool import launch
 
 __all__ = ["GRAIN", "Elementwise", "Kernel"]
@@ -66,6 +67,16 @@ class Kernel:
         self._pack(block[0], 0, *words)
         launch(address, block[1], count, grain)
         self._blocks.append(block)
+
+    def launch(
+        self, address: int, arrays: Sequence[Any], words: Sequence[int], count: int, grain: int
+    ) -> None:
+        """Runs the kernel on the addresses of arrays and some more words. Unlike `run`, this can be
+        part of a plan: see runtime/planned_calls.py."""
+        self.run(address, [*map(address_of, arrays), *words], count, grain)
+        written = recording()
+        if written is not None:
+            written.launches.append(Launch(address, arrays, words, count, grain))
 
 
 class Elementwise:
@@ -150,7 +161,7 @@ class Elementwise:
             out = new_array(shape, kernel.dtypes[0], size)
         elif out.dtype is not kernel.dtypes[0]:
             return None
-        kernel.run(address, [*map(address_of, arrays), address_of(out)], size, GRAIN)
+        kernel.launch(address, [*arrays, out], (), size, GRAIN)
         return out
 
     def _compute_with_numbers(
@@ -289,19 +300,19 @@ class Elementwise:
             walk.strides[-1] = [s * dtype.itemsize for s in walk.strides[-1]]
         elif out.dtype is not dtype:
             return None
-        self._launch(kernel, address, walk, [*map(address_of, arrays), address_of(out)])
+        self._launch(kernel, address, walk, [*arrays, out])
         return out
 
-    def _launch(self, kernel: Kernel, address: int, walk: Walk, addresses: list[int]) -> None:
-        words = walk.words(addresses)
+    def _launch(self, kernel: Kernel, address: int, walk: Walk, arrays: list[Any]) -> None:
+        words = walk.words()
         if walk.crosswise:
             rows = kernel.extra
             units = prod(walk.sizes[:-2]) * -(-walk.sizes[-2] // rows)
         else:
             rows, units = 1, prod(walk.sizes[:-1])
-        kernel.run(address, words, units, max(1, GRAIN // (walk.sizes[-1] * rows)))
+        kernel.launch(address, arrays, words, units, max(1, GRAIN // (walk.sizes[-1] * rows)))
         if walk.rest:
-            kernel.run(address, walk.words_of_rest(words), 1, 1)
+            kernel.run(address, walk.words_of_rest([*map(address_of, arrays), *words]), 1, 1)
 
 
 def _flat_text(expression: Expression, kinds: Any, layouts: Any) -> tuple[str, str]:

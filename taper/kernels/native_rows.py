@@ -21,7 +21,6 @@ from taper.compiler.expression import ELEMENT, ROW, Expression
 from taper.compiler.math_library import lowered
 from taper.compiler.passes import Operand
 from taper.compiler.row_kernels import row_kernel
-from taper.core.storage import address_of
 from taper.kernels.native import GRAIN, Kernel
 from taper.runtime.large_arrays import new_array
 
@@ -101,8 +100,7 @@ class RowProgram:
             results.append(new_array(shape, dtype, prod(shape), None))
         present = [(a, role) for a, role in zip(arrays, self.roles, strict=True) if a is not None]
         operands = [*present, *zip(results, levels, strict=True)]
-        words = [address_of(a) for a, _ in operands]
-        words.append(n)
+        words = [n]
         if inner > 1:
             words.append(inner)
         words.extend(sizes)
@@ -113,7 +111,7 @@ class RowProgram:
         else:
             tile = kernel.extra
             units, grain = count * -(-inner // tile), max(1, GRAIN // (n * tile))
-        kernel.run(address, words, units, grain)
+        kernel.launch(address, [a for a, _ in operands], words, units, grain)
         return tuple(results)
 
     def _new(self, key: Any, arrays: Sequence[Any], values: dict[str, Any]) -> Any:

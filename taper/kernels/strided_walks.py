@@ -48,10 +48,11 @@ class Walk:
             for s, item in zip(self.strides, items, strict=False)
         ])
 
-    def words(self, addresses: Sequence[int]) -> list[int]:
-        """The argument block of a row kernel or, where operands lie crosswise, a tile kernel."""
+    def words(self) -> list[int]:
+        """What comes after the addresses in the argument block of a row kernel or, where operands
+        lie crosswise, a tile kernel."""
         inner = 2 if self.crosswise else 1
-        words = [*addresses, *self.sizes[-inner:], *self.sizes[:-inner]]
+        words = [*self.sizes[-inner:], *self.sizes[:-inner]]
         for own in self.strides:
             words.extend(own)
         return words

@@ -28,15 +28,18 @@ class FirstNative:
     def __init__(self, source: Any) -> None:
         self.source = source
 
-    def _find(self) -> Any:
-        found = self.source.scope["native"] = self.source.op.native
-        return found
-
     def __call__(self, *args: Any, **named: Any) -> Any:
-        return self._find()(*args, **named)
+        from taper.runtime.planned_calls import planned
+
+        native = self.source.op.native
+        in_plans = planned(native)
+        if in_plans is not None:
+            self.source.scope["native"] = in_plans
+        return native(*args, **named)
 
     def into(self, *arrays: Any) -> bool:
-        return self._find().into(*arrays)
+        native = self.source.scope["native"] = self.source.op.native
+        return native.into(*arrays)
 
 
 def computed_into(op: Operator, signature: Signature, values: Any, out: Any) -> bool:

@@ -105,7 +105,7 @@ _DTYPES = {
         "f32": np.float32, "f64": np.float64, "i64": np.int64, "i32": np.int32, "b1": np.bool_,
     }.items()
 }
-_METH_FASTCALL = 0x0080
+_METH_KEYWORDS, _METH_FASTCALL = 0x0002, 0x0080
 _C_ORDER, _FORTRAN_ORDER, _ALIGNED, _WRITEABLE = 0x0001, 0x0002, 0x0100, 0x0400
 # Offsets in NumPy's PyArrayObject, bytes.
 DATA = 8 * HEADER_WORDS
@@ -169,10 +169,14 @@ def new_array_address() -> int | None:
     return address if right else None
 
 
-def built_in_function(code: int, table: Any, *needed: Any) -> Callable[..., Any]:
+def built_in_function(
+    code: int, table: Any, *needed: Any, takes_names: bool = False
+) -> Callable[..., Any]:
     """The code at an address as a function that Python can call, with a table of addresses as its
-    `self`; `needed` are objects whose addresses are in it."""
-    definition = _MethodDefinition(b"kernel", code, _METH_FASTCALL, None)
+    `self`; `needed` are objects whose addresses are in it. `takes_names`: the code has a fourth
+    parameter, of the names of arguments that are given by name."""
+    flags = _METH_FASTCALL | _METH_KEYWORDS if takes_names else _METH_FASTCALL
+    definition = _MethodDefinition(b"kernel", code, flags, None)
     _kept.append((definition, *needed))
     make = ctypes.PYFUNCTYPE(
         ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p

@@ -185,21 +185,55 @@ def _builder(name: str) -> background.Builder:
 _shared = _Shared()
 
 
+class _Launches:
+    count = 0  # of this process
+
+
+launches = _Launches
+
+
 def launch(address: int, block: int, count: int, grain: int) -> None:
     """Runs the kernel at `address` over 0 … count, on as many threads as are worth it."""
+    _Launches.count += 1
     if count > grain:
         threads = get_num_threads()
         if threads > 1:
             pool = _shared.pool or _shared.find()
             if pool is not None:
-                pieces = -(-count // grain)
-                helpers = min(threads, pieces) - 1
+                helpers, piece = _shares(count, grain, threads)
                 if len(pool.threads) < helpers:
                     helpers = pool.start(helpers)
-                piece = grain * max(1, pieces // (threads * _PIECES_PER_THREAD))
                 pool.run(pool.state, address, block, count, piece, helpers)
                 return
     (_functions.get(address) or _function_at(address))(block, 0, count)
+
+
+def _shares(count: int, grain: int, threads: int) -> tuple[int, int]:
+    """How many workers help, and in what pieces."""
+    pieces = -(-count // grain)
+    piece = grain * max(1, pieces // (threads * _PIECES_PER_THREAD))
+    return min(threads, pieces) - 1, piece
+
+
+def division(count: int, grain: int) -> tuple[int, int] | None:
+    """The size of pieces and the number of workers with which `launch` runs so many units; None
+    while it can't, for want of the pool."""
+    threads = get_num_threads()
+    if count <= grain or threads == 1:
+        return count, 0
+    pool = _shared.pool
+    if pool is None:
+        return None
+    helpers, piece = _shares(count, grain, threads)
+    return piece, min(helpers, len(pool.threads))
+
+
+def addresses() -> tuple[int, int] | None:
+    """Where the machine code of launches is, and the pool's state: for machine code."""
+    pool = _shared.pool
+    if pool is None:
+        return None
+    return ctypes.cast(pool.run, ctypes.c_void_p).value or 0, pool.state
 
 
 atexit.register(_shared.shut_down)

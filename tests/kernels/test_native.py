@@ -16,7 +16,6 @@ from taper.kernels import native_box_muller
 from taper.kernels.box_muller import box_muller
 from taper.kernels.native import Elementwise
 from taper.kernels.strided_walks import merged_dims
-from taper.runtime import large_arrays
 
 from .guarded_memory import guarded
 
@@ -28,7 +27,7 @@ F32 = np.float32
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "_native", "now")
+    monkeypatch.setattr(settings, "native", "now")
 
 
 def normal(*shape: int, dtype: Any = F32) -> Any:
@@ -198,7 +197,7 @@ def test_operators_use_kernels_only_on_large_tensors() -> None:
 def test_numpy_alone_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = taper.randn(70_000), taper.randn(70_000)
     native = taper.where(x > 0, x * y, x - y).clamp(-1, 1)
-    monkeypatch.setattr(settings, "_native", "off")
+    monkeypatch.setattr(settings, "native", "off")
     assert taper.equal(native, taper.where(x > 0, x * y, x - y).clamp(-1, 1))
 
 
@@ -206,38 +205,5 @@ def test_normal_numbers_are_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> No
     draws = random.integers(0, 2**32, 1 << 18, np.uint32)
     draws[:2] = 0, 0xFFFFFF
     found = native_box_muller.box_muller(draws)
-    monkeypatch.setattr(settings, "_native", "off")
+    monkeypatch.setattr(settings, "native", "off")
     np.testing.assert_array_equal(found, box_muller(draws))
-
-
-# -- memory of large results -----------------------------------------------------------------------
-
-
-def test_memory_is_used_again_once_nobody_has_it() -> None:
-    dtype = np.dtype(F32)
-    large_arrays.clear()
-    first = large_arrays.new_array((1000, 1000), dtype, 1_000_000)
-    address = first.ctypes.data
-    view = first[10:]
-    del first
-    assert large_arrays.new_array((1000, 1000), dtype, 1_000_000).ctypes.data != address
-    del view
-    assert large_arrays.waiting_bytes() > 0
-    again = large_arrays.new_array((10**6,), dtype, 1_000_000)
-    assert again.ctypes.data == address or again.ctypes.data % 64 == 0
-
-
-def test_waiting_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(large_arrays, "_MOST_BYTES", 1 << 21)
-    large_arrays.clear()
-    kept = [large_arrays.new_array((1 << 18,), np.dtype(F32), 1 << 18) for _ in range(6)]
-    kept.clear()
-    assert 0 < large_arrays.waiting_bytes() <= 1 << 21
-    large_arrays.clear()
-    assert large_arrays.waiting_bytes() == 0
-
-
-def test_arrays_of_the_pool_have_any_order() -> None:
-    strides = (4, 4000, 400_000)
-    x = large_arrays.new_array((1000, 100, 3), np.dtype(F32), 300_000, strides)
-    assert x.strides == strides and x.T.flags.c_contiguous and x.flags.writeable

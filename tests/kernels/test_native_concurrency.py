@@ -22,7 +22,7 @@ random = np.random.default_rng(13)
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(settings, "_native", "now")
+    monkeypatch.setattr(settings, "native", "now")
     before = taper.get_num_threads()
     taper.set_num_threads(3)
     yield

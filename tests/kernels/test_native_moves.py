@@ -24,7 +24,7 @@ DTYPES = [np.bool_, np.int8, np.uint8, np.int16, np.int32, np.int64, np.float16,
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "_native", "now")
+    monkeypatch.setattr(settings, "native", "now")
     monkeypatch.setattr(native_indexing, "FEW", 0)
 
 

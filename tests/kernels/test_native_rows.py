@@ -26,7 +26,7 @@ SHAPES = [(5, 7, 1), (3, 1000, 1), (2, 40_000, 1), (1, 1, 1), (3, 7, 5), (2, 300
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "_native", "now")
+    monkeypatch.setattr(settings, "native", "now")
     monkeypatch.setattr(native_reductions, "LARGE", 0)
 
 
@@ -180,11 +180,11 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
 
 
 def without_kernels(monkeypatch: pytest.MonkeyPatch, function: Callable[[], Any]) -> Any:
-    monkeypatch.setattr(settings, "_native", "off")
+    monkeypatch.setattr(settings, "native", "off")
     try:
         return function()
     finally:
-        monkeypatch.setattr(settings, "_native", "now")
+        monkeypatch.setattr(settings, "native", "now")
 
 
 def same(found: Any, wanted: Any) -> None:

@@ -52,7 +52,7 @@ exit:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(settings, "_native", "now")
+    monkeypatch.setattr(settings, "native", "now")
     before = taper.get_num_threads()
     taper.set_num_threads(4)
     yield
