@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 import taper
 from taper.core.dtype import as_dtype, float16, get_default_dtype
 from taper.core.errors import normalize_dim, normalize_dims
 from taper.core.tensor import Tensor
+from taper.kernels import fourier as kernel
 from taper.ops.declare import composite, operator
 
 _NUMPY_NORM = {"none": ("backward", "forward"), "sqrt": ("ortho", "ortho"),
@@ -36,27 +35,10 @@ def _scale(norm: str | None, forward: bool, name: str) -> str:
     raise RuntimeError(f"Invalid normalization mode: \"{norm}\"")
 
 
-def _transforms(array: Any) -> Any:
-    """NumPy's transforms, or for many elements SciPy's, which take 2 to 6 times less."""
-    if type(array) is np.ndarray and array.size >= _MANY:
-        import scipy.fft
-
-        return scipy.fft
-    return np.fft
-
-
-_MANY = 4096  # fewer are not worth importing SciPy for
-
-
 @operator(hidden=True, node="FftC2CBackward0")
 def complex_to_complex(input: Tensor, dims: Any, scale: str, forward: bool) -> Tensor:
     """Transforms complex values along `dims`."""
-    transforms, norm = _transforms(input), _norm_name(scale, forward)
-    if len(dims) == 1:
-        one = transforms.fft if forward else transforms.ifft
-        return one(input, axis=dims[0], norm=norm)
-    many = transforms.fftn if forward else transforms.ifftn
-    return many(input, axes=dims, norm=norm)
+    return kernel.complex_to_complex(input, dims, _norm_name(scale, forward), forward)
 
 
 @complex_to_complex.derivative("input")
@@ -67,14 +49,7 @@ def _(grad, dims, scale, forward):
 @operator(hidden=True, node="FftR2CBackward0")
 def real_to_complex(input: Tensor, dims: Any, scale: str, half: bool = True) -> Tensor:
     """Transforms real values; `half` keeps the non-redundant half of the last of `dims`."""
-    transforms, norm = _transforms(input), _norm_name(scale, True)
-    if not half:
-        if len(dims) > 1:
-            return transforms.fftn(input, axes=dims, norm=norm)
-        return transforms.fft(input, axis=dims[0], norm=norm)
-    if len(dims) == 1:
-        return transforms.rfft(input, axis=dims[0], norm=norm)
-    return transforms.rfftn(input, axes=dims, norm=norm)
+    return kernel.real_to_complex(input, dims, _norm_name(scale, True), half)
 
 
 @real_to_complex.derivative("input")
@@ -91,11 +66,7 @@ def _(grad, input_shape, dims, scale):
 @operator(hidden=True, node="FftC2RBackward0")
 def complex_to_real(input: Tensor, dims: Any, scale: str, last_size: int) -> Tensor:
     """Transforms half of a Hermitian spectrum back to `last_size` real values."""
-    transforms, norm = _transforms(input), _norm_name(scale, False)
-    if len(dims) == 1:
-        return transforms.irfft(input, last_size, axis=dims[0], norm=norm)
-    sizes = [input.shape[d] for d in dims[:-1]] + [last_size]
-    return transforms.irfftn(input, sizes, axes=dims, norm=norm)
+    return kernel.complex_to_real(input, dims, _norm_name(scale, False), last_size)
 
 
 @complex_to_real.derivative("input")
