@@ -31,7 +31,7 @@ class _Lanes(Columns):
 
     def _store(self, code: VectorCode, value: str, operand: int, place: str) -> None:
         kind = self.operands[operand].type
-        if self.operands[operand].layout != "strided" or self.wide == 1:
+        if self.operands[operand].layout != "strided":
             super()._store(code, value, operand, place)
         else:
             code.scatter(value, place, self.lane_strides[operand], kind, self.mask_of_tile)

@@ -86,24 +86,29 @@ class Rows:
                 return splats[node.number]
             if node.number in self.kept:
                 operand = self.inputs + self.kept[node.number]
-                pointer = self.text.offset(self.pointers[operand], index, SIZE_OF[node.type])
-                return code.load(pointer, node.type, mask)
-            if node.op != "input":
+            elif node.op == "input":
+                operand = node.value
+            else:
                 return None
-            pointer = self.pointers[node.value]
-            if self.operands[node.value].layout == "every second":
+            pointer = self.pointers[operand]
+            if self.operands[operand].layout == "every second":
                 double = self.text.integer("mul", index, 2)
                 place = self.text.offset(pointer, double, SIZE_OF[node.type])
                 return code.every_second(place, node.type, mask)
-            if self.operands[node.value].layout == "strided":
-                stride = self.strides[node.value]
-                place = self.text.offset(pointer, self.text.integer("mul", index, stride))
+            if self.operands[operand].layout == "strided":
+                place, stride = self._strided(operand, index)
                 return code.gather(place, stride, node.type, mask)
             pointer = self.text.offset(pointer, index, SIZE_OF[node.type])
             return code.load(pointer, node.type, mask)
 
         code = VectorCode(self.text, lanes, leaf)
         return code
+
+    def _strided(self, operand: int, index: str) -> tuple[str, str]:
+        """The place of element `index` of an operand whose neighbours lie apart, and how far."""
+        stride = self.strides[operand]
+        step = self.text.integer("mul", index, stride)
+        return self.text.offset(self.pointers[operand], step), stride
 
     def first(self, node: Node) -> str:
         """A value at the first element of the row."""
@@ -137,8 +142,12 @@ class Rows:
         for (result, _), value in zip(written, values, strict=True):
             operand = self.inputs + result
             kind = self.operands[operand].type
-            place = self.text.offset(self.pointers[operand], index, SIZE_OF[kind])
-            code.store(value, place, kind, mask)
+            if self.operands[operand].layout == "strided":
+                place, stride = self._strided(operand, index)
+                code.scatter(value, place, stride, kind, mask)
+            else:
+                place = self.text.offset(self.pointers[operand], index, SIZE_OF[kind])
+                code.store(value, place, kind, mask)
 
     def write_pass(self, step: Pass, start: str, stop: str) -> None:
         """One walk over the row's elements start … stop."""

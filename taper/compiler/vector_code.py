@@ -167,14 +167,17 @@ class VectorCode:
                  (f"<{self.lanes} x i1>", mask)],
             )
 
-    def scatter(self, value: str, pointer: str, stride: str, kind: str, mask: str) -> None:
+    def scatter(self, value: str, pointer: str, stride: str, kind: str, mask: str | None) -> None:
         """Writes values `stride` bytes apart."""
         lanes, memory = self.lanes, memory_type(kind)
+        if lanes == 1:
+            self.store(value, pointer, kind)
+            return
         places = self._places(pointer, stride)
         self.text.intrinsic(
             "void", f"llvm.masked.scatter.v{lanes}{_SUFFIX[memory]}.v{lanes}p0",
             [(f"<{lanes} x {memory}>", self._to_memory(value, kind)), (f"<{lanes} x ptr>", places),
-             ("i32", str(SIZE_OF[kind])), (f"<{lanes} x i1>", mask)])
+             ("i32", str(SIZE_OF[kind])), (f"<{lanes} x i1>", mask or "splat (i1 true)")])
 
     def _places(self, pointer: str, stride: str) -> str:
         """A pointer for each lane, `stride` bytes apart."""

@@ -69,6 +69,7 @@ class WorkerPool:
         self.state = ctypes.addressof(memory) + 8 * skipped
         self._work = ctypes.CFUNCTYPE(None, _i64, _i64)(work)
         self.run = ctypes.CFUNCTYPE(None, *[_i64] * 6)(run)
+        self.run_address = run
         self._set(Word.WAIT, semaphores.wait)
         self._set(Word.POST, semaphores.post)
         self._set(Word.LAUNCHER_SEMAPHORE, self._semaphore())
@@ -213,6 +214,16 @@ def _shares(count: int, grain: int, threads: int) -> tuple[int, int]:
     pieces = -(-count // grain)
     piece = grain * max(1, pieces // (threads * _PIECES_PER_THREAD))
     return min(threads, pieces) - 1, piece
+
+
+def current_pool() -> WorkerPool | None:
+    """The process's pool, if there is one yet."""
+    return _shared.pool
+
+
+def shared_pool() -> WorkerPool | None:
+    """The process's pool, once its machine code is there."""
+    return _shared.pool or _shared.find()
 
 
 def division(count: int, grain: int) -> tuple[int, int] | None:

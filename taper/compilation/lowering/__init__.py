@@ -1,0 +1,11 @@
+"""From a graph of NumPy calls to native instructions.
+
+    values       what is computed, and how a use of it looks at it
+    operations   maps, reductions, products, calls: what nodes are made of
+    picks        indexing by one element of each row, as comparisons
+    groups       which operations are computed together
+    loops        the kernel of a group: its expression, its loops, its argument block
+    products     products of matrices
+    memory       where values that are stored lie
+    schedule     the order of it all
+"""

@@ -1,0 +1,370 @@
+"""Which maps and reductions are computed together, in one pass over memory.
+
+A group has dimensions (outer, reduced, inner). Its operations are on one of three levels: FULL (an
+element for each place), KEPT (one for each place of outer and inner: what reductions give, and what
+follows from it) and SINGLE (one number). A value is used within its group where the reader meets it
+at the same place; every other use reads it from memory.
+
+Operations are taken from the last to the first, so each finds those that read it in their groups
+already, and joins them:
+
+- what only one group reads belongs to it;
+- what several read is computed in each if it is cheap, else in one of them, or alone;
+- what others read from memory too is stored. A group mustn't wait for somebody who waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+from taper.compilation.lowering.operations import Map, Operation, Reduction
+from taper.compilation.lowering.values import Value, View, contiguous, refined, split_at
+
+__all__ = [
+    "FULL", "KEPT", "SINGLE", "Group", "Grouping", "is_inside", "is_inside_group", "reading_level",
+    "strides_at",
+]
+
+Ints = tuple[int, ...]
+Dims = tuple[Ints, Ints, Ints]
+
+SINGLE, KEPT, FULL = range(3)
+_MOST_OPERATIONS = 160
+_MOST_LOADS = 24
+_FEW_ROWS = 16  # for which numbers may be computed anew in each row
+
+
+class Group:
+    """Operations with their levels, over common dimensions."""
+
+    def __init__(self, dims: Dims, is_reduced: bool) -> None:
+        self.dims = dims
+        self.is_reduced = is_reduced
+        self.levels: dict[Operation, int] = {}
+        self.stored: set[Value] = set()
+
+    @property
+    def operations(self) -> list[Operation]:
+        return sorted(self.levels, key=lambda o: o.number)
+
+    @property
+    def size(self) -> int:
+        return prod(self.dims[0]) * prod(self.dims[1]) * prod(self.dims[2])
+
+    @property
+    def kept_size(self) -> int:
+        return prod(self.dims[0]) * prod(self.dims[2])
+
+
+def strides_at(view: View, dims: Dims, level: int) -> Ints:
+    """The strides of an operand of an operation at a level, over (outer, reduced, inner)."""
+    outer, reduced, inner = dims
+    if level == FULL:
+        return view.strides_over((*outer, *reduced, *inner))
+    if level == KEPT:
+        found = view.strides_over((*outer, *inner))
+        return (*found[: len(outer)], *[0] * len(reduced), *found[len(outer) :])
+    return (0,) * (len(outer) + len(reduced) + len(inner))
+
+
+def own_strides(dims: Dims, level: int) -> Ints:
+    """The strides of a value of a level, which lies in C order."""
+    outer, reduced, inner = dims
+    if level == FULL:
+        return contiguous((*outer, *reduced, *inner))
+    if level == KEPT:
+        found = contiguous((*outer, *inner))
+        return (*found[: len(outer)], *[0] * len(reduced), *found[len(outer) :])
+    return (0,) * (len(outer) + len(reduced) + len(inner))
+
+
+def is_inside(view: View, dims: Dims, level: int, own_level: int) -> bool:
+    """Whether an operation at `level` meets a value of `own_level` at its own place."""
+    return (own_level <= level and view.offset == 0
+            and strides_at(view, dims, level) == own_strides(dims, own_level))
+
+
+def reading_level(operation: Operation, level: int) -> int:
+    """The level at which an operation reads its operands."""
+    return FULL if isinstance(operation, Reduction) else level
+
+
+Fit = tuple[Dims, bool, int, bool]  # dimensions, is_reduced, the level, whether FULL becomes KEPT
+
+
+def fits(group: Group, operation: Operation) -> Iterator[Fit]:
+    """The ways in which an operation could be part of a group."""
+    if isinstance(operation, Reduction):
+        yield from _fits_of_reduction(group, operation)
+        return
+    shape = tuple([n for n in operation.out.shape if n != 1])
+    count = prod(shape)
+    dims, size = group.dims, group.size
+    if count == size:
+        found = _full_dims(dims, shape)
+        if found is not None:
+            yield found, group.is_reduced, FULL, False
+    if group.is_reduced and count == group.kept_size:
+        found = _kept_dims(dims, shape)
+        if found is not None:
+            yield found, True, KEPT, False
+    if count == 1 and size != 1:
+        yield dims, group.is_reduced, SINGLE, False
+
+
+def _fits_of_reduction(group: Group, operation: Reduction) -> Iterator[Fit]:
+    outer, reduced, inner = operation.outer, operation.reduced, operation.inner
+    whole = (*outer, *reduced, *inner)
+    if group.is_reduced:
+        parts = [refined(a, b) if prod(a) == prod(b) else None
+                 for a, b in zip(group.dims, (outer, reduced, inner), strict=True)]
+        if None not in parts:
+            yield (parts[0], parts[1], parts[2]), True, KEPT, False  # type: ignore[misc]
+        return
+    if prod(whole) == group.size:
+        found = _full_dims((outer, reduced, inner), group.dims[0])
+        if found is not None:
+            yield found, True, KEPT, False
+    if prod(outer) * prod(inner) == group.size:
+        found = _kept_dims((outer, reduced, inner), group.dims[0])
+        if found is not None:
+            yield found, True, KEPT, True
+
+
+def _full_dims(dims: Dims, shape: Ints) -> Dims | None:
+    outer, reduced, inner = dims
+    found = refined((*outer, *reduced, *inner), shape)
+    if found is None:
+        return None
+    rest, inner_part = split_at(found, prod(inner)) or (None, ())
+    if rest is None:
+        return None
+    parts = split_at(rest, prod(reduced))
+    return None if parts is None else (parts[0], parts[1], inner_part)
+
+
+def _kept_dims(dims: Dims, shape: Ints) -> Dims | None:
+    outer, reduced, inner = dims
+    found = refined((*outer, *inner), shape)
+    parts = None if found is None else split_at(found, prod(inner))
+    return None if parts is None else (parts[0], reduced, parts[1])
+
+
+class Grouping:
+    """All groups of a program. `wanted`: values that are read from outside of it."""
+
+    def __init__(self, operations: list[Operation], wanted: set[Value]) -> None:
+        self.operations = operations
+        self.wanted = wanted
+        self.readers: dict[Value, list[tuple[Operation, View]]] = {}
+        for operation in operations:
+            for view in operation.views:
+                self.readers.setdefault(view.value, []).append((operation, view))
+        self.homes: dict[Operation, list[Group]] = {}
+        self.others: set[Operation] = set()  # that are no part of groups
+        self.groups: list[Group] = []
+
+    def run(self) -> None:
+        """Puts every map and reduction that somebody needs into groups."""
+        for operation in reversed(self.operations):
+            if not isinstance(operation, (Map, Reduction)):
+                if any(self._is_needed(out) for out in operation.outs) or not operation.outs or (
+                        getattr(operation, "has_effect", False)):
+                    self.others.add(operation)
+            elif self._is_needed(operation.out):
+                self._place(operation)
+
+    def _is_needed(self, value: Value) -> bool:
+        return value in self.wanted or any(
+            reader in self.others or reader in self.homes
+            for reader, _ in self.readers.get(value, ()))
+
+    # -- who reads whom ------------------------------------------------------------------------
+
+    def _units_after(self, unit: Any) -> Iterator[Any]:
+        """The groups and operations that read what a group or operation stores."""
+        if isinstance(unit, Group):
+            for operation in unit.levels:
+                yield from self._readers_outside(operation.out, unit)
+        else:
+            for out in unit.outs:
+                yield from self._readers_outside(out, None)
+
+    def _readers_outside(self, value: Value, group: Group | None) -> Iterator[Any]:
+        maker = value.maker
+        for reader, view in self.readers.get(value, ()):
+            if reader in self.others:
+                yield reader
+            for home in self.homes.get(reader, ()):
+                if home is group and is_inside_group(view, home, maker, reader):
+                    continue
+                if home is not group and maker in home.levels and is_inside_group(
+                        view, home, maker, reader):
+                    continue  # it has one of its own
+                yield home
+
+    def _reaches(self, starts: list[Any], goal: Group) -> bool:
+        """Whether a group waits, directly or not, for one of these."""
+        seen = set()
+        waiting = list(starts)
+        while waiting:
+            unit = waiting.pop()
+            if unit is goal:
+                return True
+            if id(unit) not in seen:
+                seen.add(id(unit))
+                waiting.extend(self._units_after(unit))
+        return False
+
+    # -- placing -------------------------------------------------------------------------------
+
+    def _place(self, operation: Operation) -> None:
+        value = operation.out
+        readers: list[Group] = []
+        outside: list[Any] = []
+        for reader, _ in self.readers.get(value, ()):
+            if reader in self.others:
+                outside.append(reader)
+            for home in self.homes.get(reader, ()):
+                if home not in readers:
+                    readers.append(home)
+        joined: list[Group] = []
+        left = list(readers)
+        must_store = value in self.wanted or bool(outside)
+        is_cheap = self._is_cheap(operation) and (value.size == 1 or not must_store)
+        if len(readers) == 1 or is_cheap:
+            for group in readers:
+                if self._join(operation, group):
+                    joined.append(group)
+                    left.remove(group)
+        if not left and not must_store and joined:
+            self.homes[operation] = joined
+            return
+        # Somebody reads it from memory: a group that doesn't wait for any of them stores it.
+        self.homes[operation] = joined
+        for group in [*joined, *[g for g in left if g not in joined], *self._siblings(operation)]:
+            if self._may_store(operation, group, joined, left, outside):
+                group.stored.add(value)
+                if group not in joined:
+                    joined.append(group)
+                return
+        group = self._new_group(operation)
+        group.stored.add(value)
+        joined.append(group)
+
+    def _may_store(
+        self, operation: Operation, group: Group, joined: list[Group], left: list[Group],
+        outside: list[Any],
+    ) -> bool:
+        """Lets a group store a value, if that is possible; it is part of the group then."""
+        others = [*outside, *[g for g in left if g is not group]]
+        if self._reaches(others, group):
+            return False
+        if group in joined:
+            return group.levels[operation] != SINGLE
+        return self._join(operation, group) and (
+            group.levels[operation] != SINGLE or self._leave(operation, group))
+
+    def _leave(self, operation: Operation, group: Group) -> bool:
+        del group.levels[operation]
+        return False
+
+    def _siblings(self, operation: Operation) -> list[Group]:
+        """Groups that read the same operands, or other groups of single numbers."""
+        found: list[Group] = []
+        if operation.out.size == 1 and isinstance(operation, Map):
+            found += [g for g in self.groups if g.size == 1]
+            return found[-4:]
+        for view in operation.views:
+            for reader, _ in self.readers.get(view.value, ()):
+                for home in self.homes.get(reader, ()):
+                    if home not in found and home.size == _extent(operation):
+                        found.append(home)
+        return found[:4]
+
+    def _is_cheap(self, operation: Operation) -> bool:
+        """Whether computing it again beats reading it."""
+        if not isinstance(operation, Map):
+            return False
+        large = [v for v in operation.views if v.size > 1 and any(v.strides)]
+        if operation.out.size == 1:
+            return operation.cost <= 4
+        full = [v for v in large if v.value.size * 4 > operation.out.size]
+        return operation.cost <= 3 and len(full) <= 1
+
+    def _new_group(self, operation: Operation) -> Group:
+        if isinstance(operation, Reduction):
+            group = Group((operation.outer, operation.reduced, operation.inner), True)
+            group.levels[operation] = KEPT
+        else:
+            shape = tuple([n for n in operation.out.shape if n != 1])
+            group = Group((shape, (), ()), False)
+            group.levels[operation] = FULL
+        self.groups.append(group)
+        return group
+
+    def _join(self, operation: Operation, group: Group) -> bool:
+        """Makes an operation part of a group, if all who read it there meet it at its place."""
+        if operation in group.levels:
+            return True
+        if len(group.levels) >= _MOST_OPERATIONS:
+            return False
+        for dims, is_reduced, level, is_raised in fits(group, operation):
+            levels = {
+                o: KEPT if is_raised and was == FULL else was
+                for o, was in group.levels.items()}
+            if self._meets(operation, dims, level, levels) and self._loads_fit(
+                    operation, dims, level, levels):
+                group.dims, group.is_reduced, group.levels = dims, is_reduced, levels
+                levels[operation] = level
+                return True
+        return False
+
+    def _meets(
+        self, operation: Operation, dims: Dims, level: int, levels: dict[Operation, int]
+    ) -> bool:
+        for reader, view in self.readers.get(operation.out, ()):
+            found = levels.get(reader)
+            if found is not None and not is_inside(
+                    view, dims, reading_level(reader, found), level):
+                return False
+        return True
+
+    def _loads_fit(
+        self, operation: Operation, dims: Dims, level: int, levels: dict[Operation, int]
+    ) -> bool:
+        """Whether the reduced dimensions can be walked as one, whatever is loaded."""
+        if level == SINGLE and isinstance(operation, Map):
+            rows = prod(dims[0]) * prod(dims[2])
+            if dims[1] and rows > _FEW_ROWS and operation.cost > 4:
+                return False
+        loads = set()
+        for o in [*levels, operation]:
+            at = reading_level(o, level if o is operation else levels[o])
+            for view in o.views:
+                own = levels.get(view.value.maker)
+                if own is not None and is_inside(view, dims, at, own):
+                    continue
+                strides = strides_at(view, dims, at)
+                loads.add((view.value, view.offset, strides))
+                begin, end = len(dims[0]), len(dims[0]) + len(dims[1])
+                for d in range(begin, end - 1):
+                    if strides[d] != strides[d + 1] * (*dims[0], *dims[1])[d + 1]:
+                        return False
+        return len(loads) <= _MOST_LOADS
+
+
+def is_inside_group(view: View, group: Group, maker: Operation, reader: Operation) -> bool:
+    """Whether a reader in a group gets a value from its maker in that group."""
+    own = group.levels.get(maker)
+    if own is None:
+        return False
+    return is_inside(view, group.dims, reading_level(reader, group.levels[reader]), own)
+
+
+def _extent(operation: Operation) -> int:
+    if isinstance(operation, Reduction):
+        return prod(operation.outer) * prod(operation.reduced) * prod(operation.inner)
+    return operation.out.size

@@ -1,0 +1,268 @@
+"""The kernel of a group: its expression, the shape of its loops, and its argument block.
+
+Dimensions that all operands walk alike are one. Then the loops are one of
+
+    flat     one line: everything lies side by side, or is one number
+    rows     the walk goes along memory, lanes side by side within it
+    lanes    the walk goes across: lanes are columns, or short rows side by side
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any, NamedTuple
+
+from taper.arrays.element import ElementArray, kind_of
+from taper.compilation.lowering.groups import (
+    FULL,
+    Group,
+    is_inside,
+    reading_level,
+    strides_at,
+)
+from taper.compilation.lowering.operations import Map, Operation, Reduction
+from taper.compilation.lowering.values import Value, View
+from taper.compiler import machine
+from taper.compiler.expression import ELEMENT, ROW, Expression
+from taper.compiler.lane_kernels import lane_kernel
+from taper.compiler.math_library import lowered
+from taper.compiler.passes import Operand
+from taper.compiler.row_kernels import flat_kernel, row_kernel
+from taper.compiler.vector_code import largest_size
+
+__all__ = ["Access", "Loops", "loops_of"]
+
+Ints = tuple[int, ...]
+
+_GRAIN = 16384  # elements that are worth a thread of their own
+_SHORT = 32  # rows up to this length are walked side by side
+_HEAVY_GRAIN = 4096  # of expressions with functions such as exp
+_HEAVY = 40  # operations
+
+
+class Access(NamedTuple):
+    """An operand of a kernel: where it begins, and its strides in elements over all dimensions."""
+
+    value: Value
+    offset: int
+    strides: Ints
+    level: int = FULL
+
+
+class Loops:
+    """A kernel that computes a group."""
+
+    __slots__ = ("accesses", "count", "expression", "form", "grain", "inputs", "key", "layouts",
+                 "outer", "tile", "words")
+
+    accesses: list[Access]  # the operands, then the results
+    inputs: int  # how many of them are operands
+    words: list[int]  # of the argument block, behind the addresses
+
+    def build(self) -> tuple[str, str]:
+        """The text of its module, and the name of its function."""
+        width = machine.vector_bytes()
+        e = lowered(self.expression, width)
+        if self.form == "flat":
+            return flat_kernel("fused_flat", width, e, self.layouts), "fused_flat"
+        if self.form == "rows":
+            return row_kernel("fused_rows", width, e, self.layouts, self.outer), "fused_rows"
+        return lane_kernel(
+            "fused_lanes", width, e, self.layouts, self.outer, self.tile), "fused_lanes"
+
+
+def loops_of(group: Group, place_of: Callable[[Value], View]) -> Loops:
+    """The kernel of a group. `place_of` tells where a value that is stored goes."""
+    return _Writer(group, place_of).run()
+
+
+class _Writer:
+    def __init__(self, group: Group, place_of: Callable[[Value], View]) -> None:
+        self.group = group
+        self.place_of = place_of
+        self.operations = group.operations
+        self.loads: dict[tuple[Any, ...], int] = {}
+        self.accesses: list[Access] = []
+
+    def run(self) -> Loops:
+        for operation in self.operations:
+            for view in operation.views:
+                if _number_of(view) is None and not self._is_inside(view, operation):
+                    self._index_of(view, operation)
+        inputs = len(self.accesses)
+        stored = [o for o in self.operations if o.out in self.group.stored]
+        for o in stored:
+            place = self.place_of(o.out)
+            level = self.group.levels[o]
+            strides = strides_at(View(place.value, place.offset, o.out.shape, place.strides),
+                                 self.group.dims, level)
+            self.accesses.append(Access(place.value, place.offset, strides, level))
+        sections, strides = self._merged()
+        found = Loops()
+        found.accesses, found.inputs = self.accesses, inputs
+        kinds = [kind_of(a.value.dtype) for a in self.accesses]
+        self._shape(found, sections, strides, kinds, stored)
+        return found
+
+    def _is_inside(self, view: View, reader: Operation) -> bool:
+        own = self.group.levels.get(view.value.maker)
+        at = reading_level(reader, self.group.levels[reader])
+        return own is not None and is_inside(view, self.group.dims, at, own)
+
+    def _index_of(self, view: View, reader: Operation) -> int:
+        """The number of a load; equal ones are one."""
+        at = reading_level(reader, self.group.levels[reader])
+        strides = strides_at(view, self.group.dims, at)
+        key = view.value, view.offset, strides
+        if key not in self.loads:
+            self.loads[key] = len(self.accesses)
+            self.accesses.append(Access(view.value, view.offset, strides, at))
+        return self.loads[key]
+
+    def _merged(self) -> tuple[list[list[int]], list[list[int]]]:
+        """The sizes of (outer, reduced, inner) with as few dimensions as all operands allow, and
+        the operands' strides over them."""
+        sections: list[list[int]] = []
+        strides: list[list[int]] = [[] for _ in self.accesses]
+        place = 0
+        for dims in self.group.dims:
+            sizes: list[int] = []
+            for n in dims:
+                if sizes and all(s[-1] == a.strides[place] * n
+                                 for s, a in zip(strides, self.accesses, strict=True)):
+                    sizes[-1] *= n
+                    for s, a in zip(strides, self.accesses, strict=True):
+                        s[-1] = a.strides[place]
+                else:
+                    sizes.append(n)
+                    for s, a in zip(strides, self.accesses, strict=True):
+                        s.append(a.strides[place])
+                place += 1
+            sections.append(sizes)
+        assert len(sections[1]) <= 1, "a reduction over several dimensions"
+        return sections, strides
+
+    def _shape(
+        self, found: Loops, sections: list[list[int]], strides: list[list[int]],
+        kinds: list[str], stored: list[Operation],
+    ) -> None:
+        outer, reduced, inner = sections
+        sizes = [*outer, *reduced, *inner]
+        items = [a.value.dtype.itemsize for a in self.accesses]
+        is_heavy = sum(getattr(o, "cost", 1) for o in self.operations) > _HEAVY
+        grain = _HEAVY_GRAIN if is_heavy else _GRAIN
+        if not self.group.is_reduced:
+            if len(sizes) <= 1 and all(s in ([], [0], [1]) for s in strides):
+                found.form, found.words, found.outer, found.tile = "flat", [], 0, 0
+                found.count, found.grain = prod(sizes), grain
+                self._finish(found, [s[0] if s else 0 for s in strides], kinds, stored,
+                             prod(sizes) == 1)
+                found.layouts = [_layout(kind, s[0] if s else 0)
+                                 for kind, s in zip(kinds, strides, strict=True)]
+                self._set_key(found)
+                return
+            walk, lane = self._directions(sizes, strides)
+        elif inner:
+            walk, lane = len(outer), len(sizes) - 1
+        elif outer and sizes[-1] <= _SHORT and sizes[len(outer) - 1] >= 8:
+            walk, lane = len(outer), len(outer) - 1
+        else:
+            walk, lane = (len(sizes) - 1,) * 2
+        rest = [d for d in range(len(sizes)) if d not in (walk, lane)]
+        found.outer = len(rest)
+        outer_sizes = [sizes[d] for d in rest]
+        along = [s[walk] for s in strides]
+        self._finish(found, along, kinds, stored, False)
+        if walk == lane:
+            found.form, found.tile = "rows", 0
+            found.layouts = [_layout(k, s) for k, s in zip(kinds, along, strict=True)]
+            found.words = [sizes[walk], *outer_sizes]
+            for s, item in zip(strides, items, strict=True):
+                found.words += [*[s[d] * item for d in rest], s[walk] * item]
+            found.count = prod(outer_sizes)
+            found.grain = max(1, grain // sizes[walk])
+        else:
+            found.form = "lanes"
+            found.layouts = [_layout(k, s[lane]) for k, s in zip(kinds, strides, strict=True)]
+            narrow = max(1, machine.vector_bytes() // largest_size(found.expression))
+            most = 4 if not is_heavy else 2
+            found.tile = narrow * min(most, -(-sizes[lane] // narrow))
+            if found.tile not in (narrow, 2 * narrow, 4 * narrow):
+                found.tile = 2 * narrow
+            found.words = [sizes[walk], sizes[lane], *outer_sizes]
+            for s, item in zip(strides, items, strict=True):
+                found.words += [*[s[d] * item for d in rest], s[walk] * item, s[lane] * item]
+            found.count = prod(outer_sizes) * -(-sizes[lane] // found.tile)
+            found.grain = max(1, grain // (sizes[walk] * found.tile))
+        self._set_key(found)
+
+    def _directions(self, sizes: list[int], strides: list[list[int]]) -> tuple[int, int]:
+        """Which dimension of a pointwise kernel is walked, and which has its lanes: that with the
+        most neighbours in memory."""
+        def gain(d: int) -> float:
+            near = sum(s[d] in (0, 1) for s in strides)
+            return near * min(1.0, sizes[d] / 16)
+
+        last = len(sizes) - 1
+        lane = max(range(len(sizes)), key=lambda d: (gain(d), d))
+        if lane == last:
+            return last, last
+        walk = max((d for d in range(len(sizes)) if d != lane), key=lambda d: sizes[d])
+        return walk, lane
+
+    # -- the expression ------------------------------------------------------------------------
+
+    def _finish(
+        self, found: Loops, along: list[int], kinds: list[str], stored: list[Operation],
+        is_single: bool,
+    ) -> None:
+        """Writes the expression, for a walk on which the operands have these strides."""
+        e = Expression()
+        made: dict[Operation, ElementArray] = {}
+        for operation in self.operations:
+            elements = []
+            for view in operation.views:
+                if self._is_inside(view, operation):
+                    elements.append(made[view.value.maker])
+                    continue
+                number = _number_of(view)
+                if number is not None:
+                    node = e.constant(number, kind_of(view.dtype))
+                    elements.append(ElementArray(e, node, view.dtype))
+                    continue
+                index = self._index_of(view, operation)
+                level = ELEMENT if along[index] else ROW
+                node = e.input(index, kinds[index], level)
+                elements.append(ElementArray(e, node, view.dtype))
+            made[operation] = self._computed(operation, elements)
+        for o in stored:
+            node = made[o].node
+            if self.group.levels[o] == FULL and not is_single:
+                node = e.spread(node)
+            e.results.append(node)
+        found.expression = e.without_dead_code()
+
+    def _computed(self, operation: Operation, elements: list[ElementArray]) -> ElementArray:
+        if isinstance(operation, Reduction):
+            (x,) = elements
+            return x.like(x.e.reduce(operation.op, x.node), x.dtype)
+        assert isinstance(operation, Map)
+        result: ElementArray = operation.function(*elements)
+        return result
+
+    def _set_key(self, found: Loops) -> None:
+        found.key = ("fused", found.form, found.outer, found.tile, str(found.expression),
+                     tuple(found.layouts))
+
+
+def _number_of(view: View) -> Any:
+    """The number that a view of a constant shows everywhere; None for others."""
+    constant = view.value.constant
+    if constant is None or constant.size != 1 or constant.dtype.itemsize == 2:
+        return None
+    return constant.reshape(())[()].item()
+
+
+def _layout(kind: str, stride: int) -> Operand:
+    return Operand(kind, "same" if stride == 0 else "contiguous" if stride == 1 else "strided")

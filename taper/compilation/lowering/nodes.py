@@ -1,0 +1,422 @@
+"""From the nodes of a graph to operations: views are folded, definitions taken apart."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from taper.arrays.element import ElementArray, NotElementwise
+from taper.compilation.lowering.operations import (
+    Call,
+    Join,
+    Map,
+    Operation,
+    Product,
+    Reduction,
+    mapped,
+    traced,
+)
+from taper.compilation.lowering.values import Value, View, contiguous
+from taper.compiler.graph import Graph, GraphNode, Reference, references
+
+__all__ = ["Lowering"]
+
+Ints = tuple[int, ...]
+
+VIEWS = frozenset(
+    "transpose swapaxes squeeze diagonal expand_dims moveaxis broadcast_to reshape ravel".split())
+_REDUCTIONS = {"add": "reduce_sum", "multiply": "reduce_prod", "maximum": "reduce_max",
+               "minimum": "reduce_min"}
+_LARGE = 1 << 16  # elements from which on a sum is taken in parts, by several threads
+_PARTS = 32
+_FEW = 4  # products this thin are written out
+_MOST_OPERANDS = 8
+
+
+def name_of(node: GraphNode) -> str:
+    return getattr(node.function, "__name__", "")
+
+
+class Lowering:
+    """The state of it: what each node's results are views of, and the operations so far."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.operations: list[Operation] = []
+        self.known: dict[tuple[int, int | None], View] = {}
+        self.consumers: dict[int, list[GraphNode]] = {}
+        self.constants: dict[int, tuple[Any, View]] = {}
+        self.arguments: dict[Any, Any] = {}
+        self.numbers = itertools.count()
+        for index, node in enumerate(graph.inputs):
+            shape, dtype = node.results[0]
+            value = Value(node.label, shape, dtype)
+            value.input = index
+            self.known[node.number, None] = View.of(value)
+        for node in graph.nodes:
+            for reference in references((node.args, tuple(node.kwargs.values()))):
+                self.consumers.setdefault(reference.node.number, []).append(node)
+
+    def run(self) -> None:
+        from taper.compilation.lowering.rules import RULES
+
+        for node in self.graph.nodes:
+            rule = RULES.get(name_of(node))
+            found = None
+            if all(prod(shape) for shape, _ in node.results):
+                found = self.lowered(node) if rule is None else rule(self, node)
+                if found is None and rule is not None:
+                    found = self.lowered(node)
+            if found is None:
+                found = self.call(node)
+            if type(found) is tuple:
+                for i, view in enumerate(found):
+                    self.known[node.number, i] = view
+            else:
+                self.known[node.number, None] = found
+
+    # -- arguments -----------------------------------------------------------------------------
+
+    def view(self, item: Any) -> View:
+        """The view that an argument stands for; arrays are constants."""
+        if isinstance(item, Reference):
+            return self.known[item.node.number, item.output]
+        found = self.constants.get(id(item))
+        if found is None:
+            array = np.ascontiguousarray(item).reshape(np.shape(item))
+            value = Value(f"constant{len(self.constants)}", array.shape, array.dtype)
+            value.constant = array
+            found = self.constants[id(item)] = item, View.of(value)
+        return found[1]
+
+    def is_array(self, item: Any) -> bool:
+        return isinstance(item, Reference) or (
+            isinstance(item, np.ndarray) and item.ndim > 0)
+
+    def new_value(self, shape: Sequence[int], dtype: Any) -> Value:
+        return Value(f"v{next(self.numbers)}", tuple(shape), dtype)
+
+    def add(self, operation: Operation) -> None:
+        operation.number = len(self.operations)
+        self.operations.append(operation)
+
+    # -- building ------------------------------------------------------------------------------
+
+    def map(
+        self, label: str, function: Callable[..., Any], *views: View, shape: Ints | None = None,
+    ) -> View | None:
+        """A new Map over the operands' common shape; None if the function can't be traced."""
+        found = traced(function, [v.dtype for v in views])
+        if found is None:
+            return None
+        dtype, cost = found
+        if shape is None:
+            shape = np.broadcast_shapes(*[v.shape for v in views])
+        out = self.new_value(shape, dtype)
+        self.add(Map(label, function, views, out, cost))
+        return View.of(out)
+
+    def must_map(self, label: str, function: Callable[..., Any], *views: View) -> View:
+        found = self.map(label, function, *views)
+        if found is None:
+            raise NotElementwise(label)
+        return found
+
+    def copied(self, view: View) -> View:
+        """The same elements as a value of their own, in C order."""
+        out = self.new_value(view.shape, view.dtype)
+        self.add(Map("copy", lambda x: x, [view], out, 0))
+        return View.of(out)
+
+    def reduce(self, op: str, view: View, axes: Sequence[int], keepdims: bool = False) -> View:
+        """A reduction over some axes, in steps if they aren't neighbours or are long."""
+        axes = sorted(a % len(view.shape) for a in axes)
+        kept = tuple([1 if i in axes else n for i, n in enumerate(view.shape)])
+        after = kept if keepdims else tuple(
+            [n for i, n in enumerate(view.shape) if i not in axes])
+        # Axes that are neighbours are one; the last ones come first.
+        while axes:
+            last = axes.pop()
+            first = last
+            while axes and axes[-1] == first - 1:
+                first = axes.pop()
+            view = self._reduce_neighbours(op, view, first, last + 1)
+        return View(view.value, 0, after, contiguous(after))
+
+    def _reduce_neighbours(self, op: str, view: View, begin: int, end: int) -> View:
+        shape = view.shape
+        outer, reduced, inner = shape[:begin], shape[begin:end], shape[end:]
+        kept = (*outer, *[1] * (end - begin), *inner)
+        count = prod(reduced)
+        if count == 1:
+            return self.copied(View(view.value, view.offset, kept, view.strides))
+        if not _is_one_line(reduced, view.strides[begin:end]):
+            view = self.copied(view)
+        parts = _parts(prod(outer), count, prod(inner))
+        if parts > 1:
+            stride = view.strides[end - 1]
+            part = count // parts
+            strides = (*view.strides[:begin], part * stride, stride, *view.strides[end:])
+            split = View(view.value, view.offset, (*outer, parts, part, *inner), strides)
+            found = self._reduction(op, split, (*outer, parts), (part,), inner)
+            return View.of(self._reduction(op, View.of(found), outer, (parts,), inner, kept))
+        return View.of(self._reduction(op, view, outer, reduced, inner, kept))
+
+    def _reduction(
+        self, op: str, view: View, outer: Ints, reduced: Ints, inner: Ints,
+        shape: Ints | None = None,
+    ) -> Value:
+        out = self.new_value((*outer, *inner) if shape is None else shape, view.dtype)
+        self.add(Reduction(op, op, view, (outer, reduced, inner), out))
+        return out
+
+    def joined(self, parts: Sequence[View], axis: int, shape: Ints, dtype: Any) -> View:
+        """The parts side by side along an axis."""
+        out = self.new_value(shape, dtype)
+        whole = View.of(out)
+        copies, places = [], []
+        start = 0
+        for part in parts:
+            n = part.shape[axis]
+            if not n:
+                continue
+            copies.append(self.copied(part))
+            places.append(View(out, start * whole.strides[axis], part.shape, whole.strides))
+            start += n
+        self.add(Join("concatenate", copies, out, places))
+        return whole
+
+    # -- nodes ---------------------------------------------------------------------------------
+
+    def lowered(self, node: GraphNode) -> View | None:
+        """A node as a view, a map or a reduction; None for others."""
+        name = name_of(node)
+        if name in VIEWS:
+            return self._view_of(node, name)
+        function = node.function
+        if isinstance(function, np.ufunc):
+            if function.signature is None and function.nout == 1 and not set(node.kwargs) - {
+                    "dtype"}:
+                return self._map_of(node)
+            return None
+        owner = getattr(function, "__self__", None)
+        if isinstance(owner, np.ufunc) and name == "reduce":
+            return self._reduction_of(node, owner)
+        return None
+
+    def _view_of(self, node: GraphNode, name: str) -> View | None:
+        first, *rest = node.args
+        if not isinstance(first, Reference) or any(True for _ in references(rest)):
+            return None
+        view = self.view(first)
+        if name in ("reshape", "ravel"):
+            shape = node.results[0][0]
+            order = node.kwargs.get("order", "C")
+            if order != "C":
+                return None
+            found = view.through(lambda a: np.reshape(a, shape, copy=False))
+            if found is None:
+                found = self.copied(view).through(lambda a: np.reshape(a, shape, copy=False))
+            return found
+        assert node.function is not None
+        found = view.through(node.function, *rest, **node.kwargs)
+        return found if found is not None and found.shape == node.results[0][0] else None
+
+    def _map_of(self, node: GraphNode) -> View | None:
+        return self.map_call(node, node.function, node.args, node.kwargs)
+
+    def map_call(
+        self, node: GraphNode, function: Any, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> View | None:
+        """A Map that calls a NumPy function with these arguments."""
+        views = [self.view(a) for a in args if self.is_array(a)]
+        if len(views) > _MOST_OPERANDS:
+            return None
+        pattern = [None if self.is_array(a) else (a,) for a in args]
+
+        def call(*elements: ElementArray) -> Any:
+            given = iter(elements)
+            return function(*[next(given) if p is None else p[0] for p in pattern], **kwargs)
+
+        shape, dtype = node.results[0]
+        found = _in_wider(call, [v.dtype for v in views], dtype)
+        if found is None:
+            return None
+        label = node.label + "".join([f" {p[0]}" for p in pattern if p is not None])
+        made = self.map(label, found, *views, shape=shape)
+        return made if made is None or made.dtype == dtype else None
+
+    def _reduction_of(self, node: GraphNode, ufunc: Any) -> View | None:
+        op = _REDUCTIONS.get(ufunc.__name__)
+        options = dict(node.kwargs)
+        names = ("axis", "dtype", "out", "keepdims")
+        options.update(zip(names, node.args[1:], strict=False))
+        shape, dtype = node.results[0]
+        source = node.args[0]
+        if op is None or not self.is_array(source) or set(options) - set(names) or options.get(
+                "out") is not None:
+            return None
+        view = self.view(source)
+        if view.dtype != dtype or dtype.kind not in "fiu" or dtype.itemsize < 4 or not view.size:
+            return None
+        axis = options.get("axis", 0)
+        axes = range(len(view.shape)) if axis is None else (
+            axis if isinstance(axis, tuple) else (axis,))
+        if not axes:
+            return None
+        return self.reduce(op, view, axes, bool(options.get("keepdims")))
+
+    def call(self, node: GraphNode) -> Any:
+        """A node as a call of its Python function."""
+        assert node.function is not None
+
+        def view_of(item: Any) -> Any:
+            return self.view(item) if isinstance(item, Reference) else item
+
+        args, kwargs = mapped(view_of, node.args), mapped(view_of, node.kwargs)
+        outs = [self.new_value(shape, dtype) for shape, dtype in node.results]
+        several = any(r.output is not None for n in self.consumers.get(node.number, ())
+                      for r in references((n.args, tuple(n.kwargs.values())))
+                      if r.node is node) or len(outs) > 1 or any(
+            r.node is node and r.output is not None for r in self.graph.outputs.values())
+        self.add(Call(node.label, node.function, args, kwargs, outs, several,
+                      bool(getattr(node, "effect", None))))
+        views = tuple([View.of(out) for out in outs])
+        return views if several else views[0]
+
+    # -- products ------------------------------------------------------------------------------
+
+    def product(self, node: GraphNode) -> View | None:
+        """matmul and dot of matrices."""
+        if len(node.args) != 2 or node.kwargs or not all(map(self.is_array, node.args)):
+            return None
+        a, b = map(self.view, node.args)
+        shape, dtype = node.results[0]
+        if a.dtype != dtype or b.dtype != dtype or dtype.name not in ("float32", "float64"):
+            return None
+        is_dot = name_of(node) == "dot"
+        if not (a.shape and b.shape and a.size and b.size):
+            return None
+        if is_dot and (len(a.shape) > 2 or len(b.shape) > 2):
+            return None
+        if len(a.shape) == 1:
+            a = View(a.value, a.offset, (1, *a.shape), (0, *a.strides))
+        if len(b.shape) == 1:
+            b = View(b.value, b.offset, (*b.shape, 1), (*b.strides, 0))
+        if len(a.shape) == 2 and len(b.shape) == 2:
+            found = self._thin_product(a, b)
+            if found is None:
+                found = self._matrix_product(a, b, self._is_turned(node))
+        else:
+            out = self.new_value((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2],
+                                  b.shape[-1]), dtype)
+            self.add(Product("product", [_for_blas(self, a), _for_blas(self, b)], [out]))
+            found = View.of(out)
+        return found if found.shape == shape else found.through(
+            lambda x: np.reshape(x, shape, copy=False))
+
+    def _matrix_product(self, a: View, b: View, is_turned: bool) -> View:
+        if is_turned:
+            a, b = b.permuted((1, 0)), a.permuted((1, 0))
+        out = self.new_value((a.shape[0], b.shape[1]), a.dtype)
+        self.add(Product("product", [_for_blas(self, a), _for_blas(self, b)], [out]))
+        found = View.of(out)
+        return found.permuted((1, 0)) if is_turned else found
+
+    def _is_turned(self, node: GraphNode) -> bool:
+        """Whether all who read the product read its transpose."""
+        readers = self.consumers.get(node.number, [])
+        if any(r.node is node for r in self.graph.outputs.values()):
+            return False
+        return bool(readers) and all(
+            name_of(r) in ("transpose", "swapaxes") and len(r.results[0][0]) == 2
+            and name_of(r) in VIEWS for r in readers)
+
+    def _thin_product(self, a: View, b: View) -> View | None:
+        """Products in which one size is small: sums of few terms, or of rows or columns."""
+        (m, k), n = a.shape, b.shape[1]
+        if k <= _FEW and m * n >= 64:
+            def terms(*elements: Any) -> Any:
+                total = elements[0] * elements[1]
+                for x, y in zip(elements[2::2], elements[3::2], strict=True):
+                    total = total + x * y
+                return total
+
+            operands = []
+            for i in range(k):
+                operands += [_part(a, 1, i), _part(b, 0, i)]
+            return self.must_map(f"product of {k}", terms, *operands)
+        if n == 1:
+            return self._with_vector(a, View(b.value, b.offset, (1, k), (0, b.strides[0])))
+        if m == 1:
+            found = self._with_vector(b.permuted((1, 0)), a)
+            return View(found.value, 0, (1, n), contiguous((1, n)))
+        if min(m, n) <= _FEW and m * n <= 256 and k >= 256:
+            first = View(a.value, a.offset, (k, m, 1), (a.strides[1], a.strides[0], 0))
+            second = View(b.value, b.offset, (k, 1, n), (b.strides[0], 0, b.strides[1]))
+            products = self.must_map("multiply", np.multiply, first, second)
+            return self.reduce("reduce_sum", products, (0,))
+        return None
+
+    def _with_vector(self, a: View, row: View) -> View:
+        """a @ row.T, as a column."""
+        m, k = a.shape
+        if a.strides[0] == 1 and k > 1 and m > 1:  # columns lie along memory
+            column = row.permuted((1, 0))
+            products = self.must_map("multiply", np.multiply, a.permuted((1, 0)), column)
+            found = self.reduce("reduce_sum", products, (0,))
+        else:
+            products = self.must_map("multiply", np.multiply, a, row)
+            found = self.reduce("reduce_sum", products, (1,))
+        return View(found.value, 0, (m, 1), (1, 0))
+
+
+def _part(view: View, axis: int, index: int) -> View:
+    shape = list(view.shape)
+    shape[axis] = 1
+    return View(view.value, view.offset + index * view.strides[axis], tuple(shape), view.strides)
+
+
+def _for_blas(lowering: Lowering, view: View) -> View:
+    """Matrices whose rows or columns lie along memory; a copy if they don't."""
+    (n, m), (row, column) = view.shape[-2:], view.strides[-2:]
+    if (column == 1 or m == 1) and (row >= m or n == 1):
+        return view
+    if (row == 1 or n == 1) and (column >= n or m == 1):
+        return view
+    return lowering.copied(view)
+
+
+def _is_one_line(shape: Ints, strides: Ints) -> bool:
+    """Whether dimensions can be walked as one."""
+    kept = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
+    return all(s == t * m for (_, s), (m, t) in itertools.pairwise(kept))
+
+
+def _parts(outer: int, count: int, inner: int) -> int:
+    """Into how many parts a long reduction is cut, so that all threads have work."""
+    if outer * count * inner < _LARGE or outer >= 8 or (inner >= 512 and outer * inner >= 1024):
+        return 1
+    goal = min(_PARTS, outer * count * inner // 8192, count // 16)
+    return next((p for p in range(goal, 1, -1) if count % p == 0), 1)
+
+
+def _in_wider(call: Callable[..., Any], dtypes: Sequence[Any], dtype: Any) -> Any:
+    """The function itself, or for bfloat16 one that computes in float32 and rounds."""
+    if all(d.name != "bfloat16" for d in (*dtypes, dtype)):
+        return call
+    if traced(call, dtypes) is not None:
+        return call
+    wide = np.dtype(np.float32)
+
+    def rounding(*elements: ElementArray) -> Any:
+        found = call(*[x.astype(wide) if x.dtype.name == "bfloat16" else x for x in elements])
+        return found.astype(dtype) if dtype.name == "bfloat16" else found
+
+    return rounding
+
+

@@ -1,0 +1,151 @@
+"""What the nodes of a graph are made of, as far as native code is concerned.
+
+    Map        each element from the operands at its place: a NumPy function on ElementArrays
+    Reduction  a sum, product, maximum or minimum over neighbouring dimensions of its operand
+    Product    matrices times matrices
+    Join       a value whose parts others write
+    Call       everything else: a Python function of arrays
+
+Dimensions of a reduction are (outer, reduced, inner); its result is (outer, inner).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+
+from taper.arrays.element import ElementArray, NotElementwise, kind_of
+from taper.compilation.lowering.values import Value, View
+from taper.compiler.expression import Expression
+
+__all__ = [
+    "Call", "Join", "Map", "Operation", "Product", "Reduction", "mapped", "traced", "views_in",
+]
+
+Ints = tuple[int, ...]
+
+
+class Operation:
+    """Something that makes values from views of others."""
+
+    __slots__ = ("label", "number", "outs", "views")
+
+    def __init__(self, label: str, views: Sequence[View], outs: Sequence[Value]) -> None:
+        self.label = label
+        self.number = 0  # its place in the program's order
+        self.views = list(views)
+        self.outs = list(outs)
+        for out in outs:
+            out.maker = self
+
+    @property
+    def out(self) -> Value:
+        return self.outs[0]
+
+    def __repr__(self) -> str:
+        return f"{', '.join(map(repr, self.outs))} = {self.label}({', '.join(map(repr, self.views))})"
+
+
+class Map(Operation):
+    """`function(*elements)` at each place of the result."""
+
+    __slots__ = ("cost", "function")
+
+    def __init__(
+        self, label: str, function: Callable[..., Any], views: Sequence[View], out: Value,
+        cost: int,
+    ) -> None:
+        super().__init__(label, [v.broadcast(out.shape) for v in views], [out])
+        self.function = function
+        self.cost = cost
+
+
+class Reduction(Operation):
+    """`op` ("reduce_sum" …) of a view of dimensions outer, reduced and inner."""
+
+    __slots__ = ("inner", "op", "outer", "reduced")
+
+    def __init__(
+        self, label: str, op: str, view: View, dims: tuple[Ints, Ints, Ints], out: Value
+    ) -> None:
+        super().__init__(label, [view], [out])
+        self.op = op
+        self.outer, self.reduced, self.inner = (
+            tuple([n for n in part if n != 1]) for part in dims)
+
+
+class Product(Operation):
+    """first @ second, of matrices or batches of them."""
+
+    __slots__ = ()
+
+
+class Join(Operation):
+    """A value that consists of parts; each is stored in its place of it."""
+
+    __slots__ = ("places",)
+
+    def __init__(self, label: str, parts: Sequence[View], out: Value, places: list[View]) -> None:
+        super().__init__(label, parts, [out])
+        self.places = places
+
+
+class Call(Operation):
+    """`function(*args, **kwargs)`, whose arguments hold Views in the place of arrays."""
+
+    __slots__ = ("args", "function", "has_effect", "kwargs", "several")
+
+    def __init__(
+        self, label: str, function: Callable[..., Any], args: tuple[Any, ...],
+        kwargs: dict[str, Any], outs: Sequence[Value], several: bool, has_effect: bool,
+    ) -> None:
+        super().__init__(label, list(views_in((args, tuple(kwargs.values())))), outs)
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+        self.several = several
+        self.has_effect = has_effect
+
+
+def views_in(value: Any) -> Iterator[View]:
+    """All views inside nested tuples, lists and dicts."""
+    if isinstance(value, View):
+        yield value
+    elif type(value) in (tuple, list):
+        for item in value:
+            yield from views_in(item)
+    elif type(value) is dict:
+        for item in value.values():
+            yield from views_in(item)
+
+
+def mapped(function: Callable[[Any], Any], value: Any) -> Any:
+    """Applies `function` to everything inside nested tuples, lists and dicts."""
+    if type(value) is tuple:
+        return tuple([mapped(function, v) for v in value])
+    if type(value) is list:
+        return [mapped(function, v) for v in value]
+    if type(value) is dict:
+        return {k: mapped(function, v) for k, v in value.items()}
+    return function(value)
+
+
+def traced(function: Callable[..., Any], dtypes: Sequence[Any]) -> tuple[Any, int] | None:
+    """The dtype that a function of elements gives and how many operations that takes; None if it
+    can't be traced."""
+    e = Expression()
+    try:
+        elements = [
+            ElementArray(e, e.input(i, kind_of(d)), d) for i, d in enumerate(dtypes)]
+        result = function(*elements) if elements else function(e)
+    except (NotElementwise, TypeError, AttributeError, ValueError, NotImplementedError):
+        return None
+    if not isinstance(result, ElementArray) or any(
+        n.type == "f16" or (n.type == "bf16" and n.op not in ("input", "convert", "select"))
+        for n in e.nodes
+    ):
+        return None
+    return result.dtype, sum(n.op not in ("input", "constant") for n in e.nodes)
+
+

@@ -1,0 +1,410 @@
+"""How functions that aren't elementwise are taken apart, by name.
+
+A rule gets the Lowering and a node, and returns the view of its result (a tuple of them for several
+results), or None where it doesn't apply.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from taper.arrays.element import ElementArray
+from taper.compilation.lowering.nodes import Lowering
+from taper.compilation.lowering.operations import Call, Map
+from taper.compilation.lowering.values import View, contiguous
+from taper.compiler.graph import GraphNode, Reference
+
+__all__ = ["RULES"]
+
+_MOST_CLASSES = 256  # picks from longer rows aren't worth comparing all
+
+Rule = Callable[[Lowering, GraphNode], Any]
+RULES: dict[str, Rule] = {}
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    def add(function: Rule) -> Rule:
+        for name in names:
+            RULES[name] = function
+        return function
+
+    return add
+
+
+@rule("matmul", "dot")
+def _(lowering: Lowering, node: GraphNode) -> Any:
+    return lowering.product(node)
+
+
+@rule("where")
+def _(lowering: Lowering, node: GraphNode) -> Any:
+    if len(node.args) != 3 or node.kwargs:
+        return None
+    return lowering.map_call(node, np.where, node.args, {})
+
+
+@rule("astype")
+def _(lowering: Lowering, node: GraphNode) -> Any:
+    source, (shape, dtype) = node.args[0], node.results[0]
+    if not lowering.is_array(source):
+        return None
+    view = lowering.view(source)
+    if view.dtype == dtype:
+        return view
+    return lowering.map(f"astype {dtype}", lambda x: x.astype(dtype), view)
+
+
+@rule("copy")
+def _(lowering: Lowering, node: GraphNode) -> Any:
+    return lowering.view(node.args[0]) if lowering.is_array(node.args[0]) else None
+
+
+# -- constants ---------------------------------------------------------------------------------
+
+
+@rule("ones_like", "zeros_like", "full_like", "full", "ones", "zeros")
+def _(lowering: Lowering, node: GraphNode) -> Any:
+    name = node.function.__name__  # type: ignore[union-attr]
+    shape, dtype = node.results[0]
+    if name.startswith("full"):
+        number = node.args[1]
+        if isinstance(number, Reference):
+            return _filled_with(lowering, number, shape, dtype)
+        if np.ndim(number):
+            return None
+    else:
+        number = 1 if name.startswith("ones") else 0
+    return filled(lowering, number, shape, dtype)
+
+
+def _filled_with(lowering: Lowering, number: Reference, shape: Any, dtype: Any) -> View | None:
+    view = lowering.view(number)
+    if view.size != 1:
+        return None
+    if view.dtype != dtype:
+        found = lowering.map(f"astype {dtype}", lambda x: x.astype(dtype), view)
+        if found is None:
+            return None
+        view = found
+    return View(view.value, view.offset, (1,) * len(shape), (0,) * len(shape)).broadcast(shape)
+
+
+def filled(lowering: Lowering, number: Any, shape: Any, dtype: Any) -> View:
+    """An array of one number: a constant of one element, seen everywhere."""
+    key = "number", np.dtype(dtype).str, np.asarray(number).astype(dtype).tobytes()
+    constant = lowering.arguments.get(key)
+    if constant is None:
+        constant = lowering.arguments[key] = np.full(1, number, dtype)
+    view = lowering.view(constant)
+    return View(view.value, 0, (1,) * len(shape), (0,) * len(shape)).broadcast(shape)
+
+
+@rule("array", "constant")
+def _(lowering: Lowering, node: GraphNode) -> Any:
+    source = node.args[0]
+    if not isinstance(source, np.ndarray) or node.kwargs or len(node.args) > 1:
+        return None
+    return lowering.view(source)
+
+
+@rule("power")
+def _(lowering: Lowering, node: GraphNode) -> Any:
+    """A positive number to the power of an array of float32, through float64."""
+    if node.kwargs or not isinstance(node.function, np.ufunc):
+        return None
+    base, exponent = node.args
+    number = None if isinstance(base, Reference) or np.ndim(base) else float(base)
+    if number is None or not number > 0 or node.results[0][1].name != "float32":
+        return None
+    view = lowering.view(exponent) if lowering.is_array(exponent) else None
+    if view is None or view.dtype.name != "float32" or np.asarray(base).dtype != np.float32:
+        return None
+    logarithm = math.log(number)
+
+    def power(x: ElementArray) -> ElementArray:
+        e = x.e
+        wide = e.mul(e.convert(x.node, "f64"), e.constant(logarithm, "f64"))
+        return x.like(e.convert(e.unary("exp", wide), "f32"), x.dtype)
+
+    return lowering.map(f"power {number}", power, view)
+
+
+# -- rows --------------------------------------------------------------------------------------
+
+
+@rule("logsumexp")
+def _(lowering: Lowering, node: GraphNode) -> Any:
+    x, *rest = node.args
+    if not lowering.is_array(x) or len(rest) != 2 or node.kwargs or type(rest[0]) is not int:
+        return None
+    view = lowering.view(x)
+    if view.dtype.name not in ("float32", "float64"):
+        return None
+    axis = rest[0] % len(view.shape)
+    largest = lowering.reduce("reduce_max", view, (axis,), True)
+    finite = lowering.must_map("finite", _zero_where_infinite, largest)
+    powers = lowering.must_map("exp", lambda a, m: np.exp(np.subtract(a, m)), view, finite)
+    total = lowering.reduce("reduce_sum", powers, (axis,), True)
+    found = lowering.must_map("log", lambda t, m: np.add(np.log(t), m), total, finite)
+    shape = node.results[0][0]
+    return (View(found.value, 0, shape, contiguous(shape)),)
+
+
+def _zero_where_infinite(x: ElementArray) -> Any:
+    return np.where(np.isinf(x), np.float32(0) if x.dtype.itemsize == 4 else 0.0, x)
+
+
+@rule("normalize_rows")
+def _(lowering: Lowering, node: GraphNode) -> Any:
+    source, eps = node.args
+    if not lowering.is_array(source) or isinstance(eps, Reference):
+        return None
+    x = lowering.view(source)
+    if x.dtype.name not in ("float32", "float64"):
+        return None
+    count = x.dtype.type(x.shape[1])
+    small = x.dtype.type(eps)
+    total = lowering.reduce("reduce_sum", x, (1,), True)
+    mean = lowering.must_map("mean", lambda t: np.divide(t, count), total)
+    centered = lowering.must_map("center", np.subtract, x, mean)
+    squares = lowering.must_map("square", np.square, centered)
+    spread = lowering.reduce("reduce_sum", squares, (1,), True)
+    inverse = lowering.must_map(
+        "rsqrt", lambda s: np.reciprocal(np.sqrt(np.add(np.divide(s, count), small))), spread)
+    return lowering.must_map("scale", np.multiply, centered, inverse), mean, inverse
+
+
+@rule("row_gradient")
+def _(lowering: Lowering, node: GraphNode) -> Any:
+    if not all(map(lowering.is_array, node.args)):
+        return None
+    grad, normalized, inverse = map(lowering.view, node.args)
+    if grad.dtype.name not in ("float32", "float64") or normalized.dtype != grad.dtype:
+        return None
+    count = grad.dtype.type(grad.shape[1])
+    first = lowering.reduce("reduce_sum", grad, (1,), True)
+    products = lowering.must_map("multiply", np.multiply, grad, normalized)
+    second = lowering.reduce("reduce_sum", products, (1,), True)
+
+    def gradient(g: Any, n: Any, a: Any, b: Any, i: Any) -> Any:
+        return (g - n * (b / count) - a / count) * i
+
+    return lowering.must_map("row_gradient", gradient, grad, normalized, first, second, inverse)
+
+
+# -- joining -----------------------------------------------------------------------------------
+
+
+@rule("concatenate")
+def _(lowering: Lowering, node: GraphNode) -> Any:
+    parts = node.args[0]
+    axis = node.kwargs.get("axis", node.args[1] if len(node.args) > 1 else 0)
+    shape, dtype = node.results[0]
+    if type(axis) is not int or not all(map(lowering.is_array, parts)) or set(node.kwargs) - {
+            "axis"}:
+        return None
+    views = [lowering.view(p) for p in parts]
+    if any(v.dtype != dtype or len(v.shape) != len(shape) for v in views):
+        return None
+    return lowering.joined(views, axis % len(shape), shape, dtype)
+
+
+@rule("write")
+def _(lowering: Lowering, node: GraphNode) -> Any:
+    """A write into a view that is the whole array, in another order: the value, so ordered."""
+    array, steps, value = node.args
+    shape, dtype = node.results[0]
+    if not lowering.is_array(value):
+        return None
+    whole = View.of(lowering.new_value(shape, dtype))
+    seen: View | None = whole
+    for step in steps:
+        if step.__name__.startswith(".reshape"):
+            seen = seen.through(lambda a, s=step: np.reshape(a, *s.args, copy=False))
+        else:
+            seen = seen.through(step)
+        if seen is None:
+            return None
+    source = lowering.view(value)
+    if source.dtype != dtype or seen.offset or seen.size != whole.size:
+        return None
+    order = sorted(range(len(seen.shape)), key=lambda d: -seen.strides[d])
+    order = [d for d in order if seen.shape[d] != 1]
+    if contiguous([seen.shape[d] for d in order]) != tuple([seen.strides[d] for d in order]):
+        return None
+    given = source.broadcast(seen.shape).permuted(order)
+    found = given.through(lambda a: np.reshape(a, shape, copy=False))
+    return found or lowering.copied(given).through(lambda a: np.reshape(a, shape, copy=False))
+
+
+# -- one element of each row -------------------------------------------------------------------
+
+
+def _is_count(item: Any, count: int) -> bool:
+    return (isinstance(item, np.ndarray) and item.shape == (count,)
+            and bool((item == np.arange(count)).all()))
+
+
+def _picked_column(node: GraphNode, lowering: Lowering) -> View | None:
+    """The index i of `x[arange(n), i]`, where node.args[1] is such an index."""
+    index = node.args[1]
+    source = node.args[0]
+    if not (type(index) is tuple and len(index) == 2 and isinstance(source, Reference)):
+        return None
+    shape = lowering.view(source).shape
+    if len(shape) != 2 or not _is_count(index[0], shape[0]) or shape[1] > _MOST_CLASSES:
+        return None
+    if not isinstance(index[1], Reference):
+        return None
+    found = lowering.view(index[1])
+    return found if found.shape == (shape[0],) and found.dtype.kind == "i" else None
+
+
+def _is_chosen(lowering: Lowering, index: View, count: int) -> View:
+    """Where the columns are the rows' own: (n, count), after a check of the index."""
+    n = prod(index.shape)
+    column = View(index.value, index.offset, (n, 1), (index.strides[0], 0))
+    _check(lowering, column, count)
+    numbers = lowering.arguments.get(("columns", count))
+    if numbers is None:
+        numbers = lowering.arguments["columns", count] = np.arange(count, dtype=np.int32)
+    places = lowering.view(numbers)
+    row = View(places.value, 0, (1, count), (0, 1))
+
+    def chosen(i: ElementArray, place: ElementArray) -> ElementArray:
+        e = i.e
+        short = e.convert(i.node, "i32")
+        below = e.compare("lt", short, e.constant(0, "i32"))
+        short = e.select(below, e.add(short, e.constant(count, "i32")), short)
+        return i.like(e.compare("eq", place.node, short), np.dtype(bool))
+
+    return lowering.must_map("is column", chosen, column, row)
+
+
+def _check(lowering: Lowering, index: View, count: int) -> None:
+    """Adds a check that an index is within bounds, once for an index."""
+    key = "checked", index.value, index.offset, index.shape, index.strides, count
+    if key in lowering.arguments:
+        return
+    lowering.arguments[key] = True
+
+    def is_outside(i: ElementArray) -> ElementArray:
+        e, kind = i.e, i.node.type
+        one, zero = e.constant(1, "i32"), e.constant(0, "i32")
+        low = e.compare("lt", i.node, e.constant(-count, kind))
+        high = e.compare("ge", i.node, e.constant(count, kind))
+        return i.like(e.select(e.make("or", (low, high), "b1"), one, zero), np.dtype(np.int32))
+
+    outside = lowering.must_map("is outside", is_outside, index)
+    found = lowering.reduce("reduce_max", outside, (0, 1))
+
+    def check(flag: Any, numbers: Any) -> Any:
+        if flag:
+            wrong = numbers[(numbers < -count) | (numbers >= count)]
+            raise IndexError(
+                f"index {wrong.flat[0]} is out of bounds for axis 1 with size {count}")
+        return ()
+
+    lowering.add(Call("check index", check, (found, index), {}, [], True, True))
+
+
+@rule("__getitem__")
+def _(lowering: Lowering, node: GraphNode) -> Any:
+    source, index = node.args
+    if not isinstance(source, Reference):
+        return None
+    from taper.arrays.traced import _is_plain_index
+
+    if _is_plain_index(index):
+        return lowering.view(source).through(node.function, index)
+    column = _picked_column(node, lowering)
+    return None if column is None else _pick(lowering, lowering.view(source), column)
+
+
+@rule("take_along_axis")
+def _(lowering: Lowering, node: GraphNode) -> Any:
+    if len(node.args) != 3 or not all(map(lowering.is_array, node.args[:2])):
+        return None
+    x, index = map(lowering.view, node.args[:2])
+    axis = node.args[2]
+    if (len(x.shape) != 2 or axis not in (1, -1) or index.shape != (x.shape[0], 1)
+            or x.shape[1] > _MOST_CLASSES or index.dtype.kind != "i"):
+        return None
+    column = View(index.value, index.offset, index.shape[:1], index.strides[:1])
+    found = _pick(lowering, x, column)
+    return None if found is None else View(found.value, 0, index.shape, (1, 0))
+
+
+def _pick(lowering: Lowering, x: View, column: View) -> View | None:
+    """One element of each row. All others become the least there is, and the largest is taken."""
+    if x.dtype.name not in ("float32", "float64"):
+        return None
+    is_chosen = _is_chosen(lowering, column, x.shape[1])
+    least = x.dtype.type(-np.inf)
+    others = lowering.must_map("choose", lambda c, a: np.where(c, a, least), is_chosen, x)
+    return lowering.reduce("reduce_max", others, (1,))
+
+
+@rule("setitem")
+def _(lowering: Lowering, node: GraphNode) -> Any:
+    """x[arange(n), i] = value"""
+    column = _picked_column(node, lowering)
+    if column is None:
+        return None
+    x, value = lowering.view(node.args[0]), node.args[2]
+    is_chosen = _is_chosen(lowering, column, x.shape[1])
+    dtype = x.dtype
+    if not lowering.is_array(value):
+        if np.ndim(value):
+            return None
+        given = filled(lowering, value, (1,), dtype)
+    else:
+        given = lowering.view(value)
+        if given.dtype != dtype:
+            return None
+    given = given.broadcast((x.shape[0],))
+    spread = View(given.value, given.offset, (x.shape[0], 1), (given.strides[0], 0))
+    return lowering.map("setitem", np.where, is_chosen, spread, x)
+
+
+@rule("at")
+def _(lowering: Lowering, node: GraphNode) -> Any:
+    """add.at(x, i + arange(n) * width, value), of an x that holds `n` rows."""
+    function = getattr(node.function, "function", None)
+    if function is None or getattr(function, "__self__", None) is not np.add:
+        return None
+    if not all(map(lowering.is_array, node.args)) or len(node.args) != 3:
+        return None
+    x, index, value = map(lowering.view, node.args)
+    maker = index.value.maker
+    if len(x.shape) != 1 or not isinstance(maker, Map) or not maker.label.startswith("add"):
+        return None
+    if len(maker.views) != 2 or not index.is_whole or value.dtype != x.dtype:
+        return None
+    for base, other in (maker.views, maker.views[::-1]):
+        starts = other.value.constant
+        n = index.size
+        if starts is None or base.size != n or starts.size != n or x.size % n:
+            continue
+        width = x.size // n
+        lies = base.value.size == n and base.is_whole and other.is_whole
+        if not lies or width > _MOST_CLASSES or (starts.reshape(-1) != np.arange(n) * width).any():
+            continue
+        column = View(base.value, 0, (n,), (1,))
+        is_chosen = _is_chosen(lowering, column, width)
+        rows = x.through(lambda a, n=n: np.reshape(a, (n, width), copy=False))
+        given = value.broadcast((n,))
+        spread = View(given.value, given.offset, (n, 1), (given.strides[0], 0))
+        if rows is None:
+            return None
+        found = lowering.map(
+            "add.at", lambda c, a, v: np.where(c, np.add(a, v), a), is_chosen, rows, spread)
+        return None if found is None else View(found.value, 0, (x.size,), (1,))
+    return None
+
+

@@ -1,0 +1,168 @@
+"""Values of a program, and views of them: how one array looks at the memory of another.
+
+A value lies in C order. A view is an offset and strides, in elements; NumPy itself works them out,
+on a stand-in whose memory is never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from taper.core.storage import address_of
+
+__all__ = ["Value", "View", "contiguous", "refined", "split_at"]
+
+Ints = tuple[int, ...]
+
+
+def contiguous(shape: Sequence[int]) -> Ints:
+    """The strides of C order, in elements."""
+    strides = []
+    step = 1
+    for n in reversed(shape):
+        strides.append(step)
+        step *= max(n, 1)
+    return tuple(reversed(strides))
+
+
+class Value:
+    """An array that the program computes, or is given."""
+
+    __slots__ = ("constant", "dtype", "input", "maker", "name", "shape", "size")
+
+    def __init__(self, name: str, shape: Ints, dtype: Any) -> None:
+        self.name = name
+        self.shape = tuple(shape)
+        self.dtype = np.dtype(dtype)
+        self.size = prod(self.shape)
+        self.maker: Any = None  # the operation
+        self.input: int | None = None  # which input of the graph it is
+        self.constant: Any = None  # its array, if that is known
+
+    @property
+    def bytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class View:
+    """One way to look at a value."""
+
+    __slots__ = ("offset", "shape", "strides", "value")
+
+    def __init__(self, value: Value, offset: int, shape: Ints, strides: Ints) -> None:
+        self.value = value
+        self.offset = offset
+        self.shape = shape
+        self.strides = strides
+
+    @classmethod
+    def of(cls, value: Value) -> View:
+        """All of a value, as it is."""
+        return cls(value, 0, value.shape, contiguous(value.shape))
+
+    @property
+    def dtype(self) -> Any:
+        return self.value.dtype
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the value itself, up to the value's shape."""
+        return (self.offset == 0 and self.size == self.value.size
+                and self.strides_over(tuple([n for n in self.shape if n != 1]))
+                == contiguous([n for n in self.shape if n != 1]))
+
+    def through(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> View | None:
+        """The view of this that a NumPy function makes; None if it would copy."""
+        stand_in = self._stand_in()
+        try:
+            found = function(stand_in, *args, **kwargs)
+        except ValueError:
+            return None
+        item = self.dtype.itemsize
+        if not isinstance(found, np.ndarray) or found.dtype != self.dtype:
+            return None
+        offset = self.offset + (address_of(found) - address_of(stand_in)) // item
+        return View(self.value, offset, found.shape, tuple([s // item for s in found.strides]))
+
+    def _stand_in(self) -> Any:
+        item = self.dtype.itemsize
+        tiny = np.zeros(1, self.dtype)
+        return as_strided(tiny, self.shape, [s * item for s in self.strides])
+
+    def permuted(self, axes: Sequence[int]) -> View:
+        return View(self.value, self.offset, tuple([self.shape[a] for a in axes]),
+                    tuple([self.strides[a] for a in axes]))
+
+    def broadcast(self, shape: Ints) -> View:
+        """The same, repeated along missing dimensions and those of one element."""
+        missing = len(shape) - len(self.shape)
+        strides = [0] * missing + [
+            0 if have == 1 else s
+            for have, s in zip(self.shape, self.strides, strict=True)
+        ]
+        return View(self.value, self.offset, tuple(shape), tuple(strides))
+
+    def strides_over(self, dims: Ints) -> Ints:
+        """The strides where the shape's dimensions are split further, into `dims`."""
+        found: list[int] = []
+        rest = list(dims)
+        for n, s in zip(reversed(self.shape), reversed(self.strides), strict=True):
+            left, step = n, s
+            while left > 1:
+                d = rest.pop()
+                found.append(step)
+                step *= d
+                left //= d
+        return tuple(reversed(found))
+
+    def __repr__(self) -> str:
+        if self.is_whole:
+            return self.value.name
+        return f"{self.value.name}[{self.offset}:{list(self.shape)}/{list(self.strides)}]"
+
+
+def refined(first: Ints, second: Ints) -> Ints | None:
+    """The dimensions that both shapes' are products of; None if there are none. No ones."""
+    if first == second:
+        return first
+    chain: list[int] = []
+    for shape in (first, second):
+        step = 1
+        for n in reversed(shape):
+            step *= n
+            chain.append(step)
+    if not chain:
+        return ()
+    steps = sorted(set(chain))
+    dims = []
+    before = 1
+    for step in steps:
+        if step % before:
+            return None
+        if step != before:
+            dims.append(step // before)
+        before = step
+    return tuple(reversed(dims))
+
+
+def split_at(dims: Ints, size: int) -> tuple[Ints, Ints] | None:
+    """The dimensions in two parts, of which the last has `size` elements."""
+    step, place = 1, len(dims)
+    while step < size:
+        if not place:
+            return None
+        place -= 1
+        step *= dims[place]
+    return (dims[:place], dims[place:]) if step == size else None

@@ -1,0 +1,538 @@
+"""Programs: a graph as a flat list of native calls, run by one driver.
+
+    program = make_program(graph, updates={"weight": 0})
+    results = program(arrays, into)
+
+The graph is taken apart into operations, these are put into groups, each group is one kernel
+(taper/compilation/lowering). What is left over are calls of Python functions, between which the
+driver (compiler/program_driver.py) runs everything else without coming back to Python.
+
+While kernels are being made, and where there can be none, the graph runs by NumPy.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+from array import array
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from taper.compilation.lowering.groups import Group, Grouping
+from taper.compilation.lowering.loops import Loops, loops_of
+from taper.compilation.lowering.memory import plan
+from taper.compilation.lowering.nodes import Lowering
+from taper.compilation.lowering.operations import Call, Join, Product, mapped
+from taper.compilation.lowering.products import Multiplication, multiplication_of
+from taper.compilation.lowering.schedule import Schedule
+from taper.compilation.lowering.values import Value, View, contiguous
+from taper.compiler import background
+from taper.compiler.graph import Graph
+from taper.compiler.program_driver import DRIVER, driver_text
+from taper.core.storage import address_of
+from taper.core.settings import settings
+from taper.core.threads import get_num_threads
+from taper.runtime import pool as pools
+from taper.runtime.blas import find_blas
+from taper.runtime.large_arrays import new_array
+
+__all__ = ["Program", "make_program"]
+
+Array = np.ndarray[Any, Any]
+_ARENA = 0  # the number of the base that values in the arena count from
+
+
+def make_program(graph: Graph, updates: dict[str, int]) -> Program:
+    """A program that computes the graph's outputs.
+
+    Args:
+        updates: name of an output -> position of the input into whose memory the new value goes.
+    """
+    return Program(graph, updates)
+
+
+class _Instruction:
+    """A kernel to run: how to get it, its argument block, and how much there is to do."""
+
+    __slots__ = ("address", "block", "build", "count", "grain", "key", "labels", "moved", "source")
+
+    def __init__(self, source: Any, labels: str, places: list[tuple[int, int]], before: list[int],
+                 after: list[int]) -> None:
+        self.source = source
+        self.labels = labels
+        self.key = source.key
+        self.build = source.build
+        self.count = source.count
+        self.grain = source.grain
+        self.address: int | None = None
+        words = [*before, *[offset for _, offset in places], *after]
+        self.block = (ctypes.c_int64 * len(words))(*words)
+        # (word, base, offset) of addresses
+        self.moved = [(len(before) + i, base, offset) for i, (base, offset) in enumerate(places)]
+
+    def is_ready(self) -> bool:
+        """Whether the kernel is there; asks for it otherwise."""
+        if self.address is None:
+            self.address = background.request(self.key, self.build, exact=True)
+        return self.address is not None
+
+
+class _Segment:
+    """Instructions that run one after the other, without Python."""
+
+    def __init__(self, bases: Any) -> None:
+        self.instructions: list[_Instruction] = []
+        self.bases = bases
+
+    def link(self, arena: int, run: int, pool: int) -> None:
+        """Writes what the driver reads."""
+        patches = []
+        for step in self.instructions:
+            start = ctypes.addressof(step.block)
+            for word, base, offset in step.moved:
+                if base == _ARENA:
+                    step.block[word] = arena + offset
+                elif base < 0:
+                    step.block[word] = -base + offset
+                else:
+                    patches += [start + 8 * word, base, offset]
+        self.patches = (ctypes.c_int64 * max(1, len(patches)))(*patches)
+        table = []
+        for step in self.instructions:
+            piece, helpers = pools.division(step.count, step.grain) or (step.count, 0)
+            table += [step.address, ctypes.addressof(step.block), step.count, piece,
+                      helpers if run else 0]
+        self.table = (ctypes.c_int64 * max(1, len(table)))(*table)
+        at = ctypes.addressof
+        self.words = (ctypes.c_int64 * 7)(
+            self.bases, at(self.patches), len(patches) // 3, at(self.table),
+            len(self.instructions), run, pool)
+        self.block = at(self.words)
+
+
+class _PythonCall:
+    """A call of a Python function, between segments."""
+
+    __slots__ = ("function", "getters", "label", "outs", "released", "several", "source")
+
+    def __init__(
+        self, call: Call, getters: Any, outs: list[tuple[int, Value]], released: list[int]
+    ) -> None:
+        self.source = call
+        self.label = call.label
+        self.function = call.function
+        self.getters = getters
+        self.several = call.several
+        self.outs = outs
+        self.released = released
+
+    def run(self, held: list[Any], bases: Any) -> None:
+        args, kwargs = self.getters(held)
+        found = self.function(*args, **kwargs)
+        for (base, value), result in zip(
+            self.outs, found if self.several else (found,), strict=False
+        ):
+            result = np.asarray(result)
+            if not result.flags.c_contiguous or result.dtype != value.dtype:
+                result = result.astype(value.dtype, order="C")
+            held[base] = result
+            bases[base] = address_of(result)
+        for base in self.released:
+            held[base] = None
+
+
+class Program:
+    """Callable: ``program(arrays, into)`` returns the outputs that aren't updates.
+
+    Args:
+        arrays: for each input of the graph. Those that are updated are written to.
+        into: for each output that is returned, the array that takes it, or None for a new one.
+    """
+
+    def __init__(self, graph: Graph, updates: dict[str, int]) -> None:
+        self.graph = graph
+        self.updates = updates
+        self.returned = [name for name in graph.outputs if name not in updates]
+        self._lock = threading.Lock()
+        self._is_ready = False
+        self._threads = -1
+        self._pool: Any = None
+        self.is_native = settings.native != "off" and background.load()
+        if self.is_native:
+            self._plan()
+            self._ask()
+
+    # -- planning ------------------------------------------------------------------------------
+
+    def _plan(self) -> None:
+        graph = self.graph
+        lowering = Lowering(graph)
+        lowering.run()
+        self.constants = lowering  # keeps the arrays of constants alive
+        outputs = self._outputs(lowering)
+        wanted = set(outputs.values())
+        grouping = Grouping(lowering.operations, wanted)
+        grouping.run()
+        targets = {outputs[name]: place for name, place in self.updates.items()}
+        schedule = Schedule(grouping, targets)
+        self.schedule = schedule
+        base_of, lives = self._bases(schedule, outputs)
+        offsets, self.arena_bytes = plan(lives)
+        self.places = {**base_of, **{v: (_ARENA, offset) for v, offset in offsets.items()}}
+        self.arena = new_array((max(64, self.arena_bytes),), np.dtype(np.uint8), self.arena_bytes)
+        self.bases = array("q", [0] * self.base_count)
+        self.held: list[Any] = [None] * self.base_count
+        self._make_steps(schedule)
+        self.late = [(self._static(View.of(outputs[name])), place)
+                     for name, place in self.updates.items()
+                     if outputs[name] not in schedule.in_place]
+
+    def _outputs(self, lowering: Lowering) -> dict[str, Value]:
+        """A value of its own for each output, in C order."""
+        found: dict[str, Value] = {}
+        for name, reference in self.graph.outputs.items():
+            view = lowering.known[reference.node.number, reference.output]
+            value = view.value
+            is_own = (
+                value.maker is not None and value not in found.values() and view.is_whole
+                and view.shape == value.shape
+                and not (isinstance(value.maker, Call) and name in self.updates))
+            found[name] = value if is_own else lowering.copied(view).value
+        return found
+
+    def _bases(
+        self, schedule: Schedule, outputs: dict[str, Value]
+    ) -> tuple[dict[Value, tuple[int, int]], dict[Value, tuple[int, int, int]]]:
+        """Where values lie that aren't in the arena; and how long those live that are."""
+        count = 1 + len(self.graph.inputs)
+        places: dict[Value, tuple[int, int]] = {
+            v: (1 + place, 0) for v, place in schedule.in_place.items()}
+        self.fresh: list[tuple[int, Value]] = []
+        self.result_bases: list[int] = []
+        for name in self.returned:
+            value = outputs[name]
+            places[value] = count, 0
+            if not isinstance(value.maker, Call):
+                self.fresh.append((len(self.result_bases), value))
+            self.result_bases.append(count)
+            count += 1
+        for unit in schedule.order:
+            if isinstance(unit, Call):
+                for value in unit.outs:
+                    if value not in places:
+                        places[value] = count, 0
+                        count += 1
+        self.base_count = count
+        end = len(schedule.order)
+        late = {outputs[name] for name in self.updates} - set(schedule.in_place)
+        lives = {
+            v: (v.bytes, first, end if v in late else last)
+            for v, (first, last) in schedule.lives().items() if v not in places}
+        self.last_reads: dict[int, int] = {}
+        for v, (_, last) in schedule.lives().items():
+            if v in places:
+                self.last_reads[places[v][0]] = last
+        return places, lives
+
+    def _place(self, view: View) -> tuple[int, int]:
+        """The base and the offset in bytes of a view; constants' are negative addresses."""
+        value = view.value
+        offset = view.offset * value.dtype.itemsize
+        if value.constant is not None:
+            return -address_of(value.constant), offset
+        if value.input is not None:
+            return 1 + value.input, offset
+        whole = self.schedule.place(value)
+        base, start = self.places[whole.value]
+        return base, start + whole.offset * value.dtype.itemsize + offset
+
+    def _static(self, view: View) -> Array:
+        """A view of a value in the arena."""
+        _, offset = self._place(view)
+        return _strided(self.arena, offset, view)
+
+    def _make_steps(self, schedule: Schedule) -> None:
+        self.steps: list[Any] = []
+        self.instructions: list[_Instruction] = []
+        self.needs_blas = False
+        results = set(self.result_bases)
+        for index, unit in enumerate(schedule.order):
+            if isinstance(unit, Join):
+                continue
+            if isinstance(unit, Call):
+                outs = [(self.places[v][0], v) for v in unit.outs]
+                released = [
+                    base for base, last in self.last_reads.items()
+                    if last == index and base not in results and base > len(self.graph.inputs)]
+                self.steps.append(_PythonCall(unit, self._getters(unit), outs, released))
+                continue
+            if not self.steps or not isinstance(self.steps[-1], _Segment):
+                self.steps.append(_Segment(self.bases.buffer_info()[0]))
+            instruction = self._instruction(unit)
+            self.steps[-1].instructions.append(instruction)
+            self.instructions.append(instruction)
+
+    def _instruction(self, unit: Any) -> _Instruction:
+        if isinstance(unit, Group):
+            loops = loops_of(unit, self.schedule.place)
+            places = [self._place(View(a.value, a.offset, (), ())) for a in loops.accesses]
+            labels = " ".join([o.label for o in unit.operations])
+            return _Instruction(loops, labels, places, [], loops.words)
+        assert isinstance(unit, Product)
+        self.needs_blas = True
+        product = multiplication_of(unit)
+        if product is None:
+            raise NotImplementedError("products without BLAS")
+        places = [self._place(view) for view in product.accesses]
+        return _Instruction(product, unit.label, places, product.words[:2], product.words[5:])
+
+    def _getters(self, call: Call) -> Callable[[list[Any]], tuple[Any, Any]]:
+        """A function that gives the arguments of a call."""
+        dynamic: list[tuple[Any, ...]] = []
+
+        def prepared(item: Any) -> Any:
+            if not isinstance(item, View):
+                return item
+            value = item.value
+            if value.constant is not None:
+                return _seen(value.constant, item)
+            base, _ = self._place(item)
+            if base == _ARENA:
+                return self._static(item)
+            dynamic.append((base, item))
+            return _Later(base, item)
+
+        args, kwargs = mapped(prepared, call.args), mapped(prepared, call.kwargs)
+        if not dynamic:
+            return lambda held: (args, kwargs)
+
+        def resolve(held: list[Any]) -> tuple[Any, Any]:
+            def value_of(item: Any) -> Any:
+                return _seen(held[item.base], item.view) if type(item) is _Later else item
+
+            return mapped(value_of, args), mapped(value_of, kwargs)
+
+        return resolve
+
+    # -- kernels -------------------------------------------------------------------------------
+
+    def _ask(self) -> None:
+        """Asks for all kernels, in the background."""
+        self._driver = background.request(("taper.runtime", DRIVER), lambda: (driver_text(), DRIVER),
+                                          exact=True)
+        for step in self.instructions:
+            step.is_ready()
+
+    def is_ready(self) -> bool:
+        """Whether all kernels are there."""
+        if not self.is_native:
+            return False
+        if self._is_ready:
+            return True
+        if self._driver is None:
+            self._driver = background.request(
+                ("taper.runtime", DRIVER), lambda: (driver_text(), DRIVER), exact=True)
+            if self._driver is None:
+                return False
+        if not all(step.is_ready() for step in self.instructions):
+            return False
+        self._run_driver = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)(self._driver)
+        self._is_ready = True
+        return True
+
+    def _link(self) -> None:
+        """Writes the tables of the driver, for the threads there are now."""
+        self._threads = get_num_threads()
+        run = state = 0
+        if self._threads > 1 and any(s.count > s.grain for s in self.instructions):
+            pool = pools.shared_pool()
+            if pool is not None:
+                pool.start(self._threads - 1)
+                run, state = pool.run_address, pool.state
+            self._pool = pool
+        for step in self.steps:
+            if isinstance(step, _Segment):
+                step.link(address_of(self.arena), run, state)
+
+    # -- running -------------------------------------------------------------------------------
+
+    def __call__(
+        self, arrays: Sequence[Array], into: Sequence[Array | None] | None = None
+    ) -> list[Array]:
+        if not (self._is_ready or self.is_ready()) or not self._lock.acquire(blocking=False):
+            return self._by_numpy(arrays, into)
+        try:
+            if self.needs_blas:
+                blas = find_blas()
+                assert blas is not None
+                with blas.one_thread:
+                    return self._run(arrays, into)
+            return self._run(arrays, into)
+        finally:
+            self._lock.release()
+
+    def _run(self, arrays: Sequence[Array], into: Sequence[Array | None] | None) -> list[Array]:
+        if self._threads != get_num_threads() or self._pool is not pools.current_pool():
+            self._link()
+        held, bases = self.held, self.bases
+        copies: list[tuple[int, Array]] | None = None
+        base = 1
+        for a in arrays:
+            if not a.flags.c_contiguous:
+                if copies is None:
+                    copies = []
+                copies.append((base - 1, a))
+                a = a.copy("C")
+            held[base] = a
+            bases[base] = address_of(a)
+            base += 1
+        results: list[Any] = [None] * len(self.result_bases)
+        for i, value in self.fresh:
+            given = None if into is None else into[i]
+            if given is None or not given.flags.c_contiguous:
+                given = new_array(value.shape, value.dtype, value.size)
+            results[i] = given
+            base = self.result_bases[i]
+            held[base] = given
+            bases[base] = address_of(given)
+        for step in self.steps:
+            if type(step) is _Segment:
+                self._run_driver(step.block, 0, 0)
+            else:
+                step.run(held, bases)
+        return self._finished(arrays, into, results, copies)
+
+    def _finished(
+        self, arrays: Sequence[Array], into: Sequence[Array | None] | None, results: list[Any],
+        copies: list[tuple[int, Array]] | None,
+    ) -> list[Array]:
+        held = self.held
+        for i, base in enumerate(self.result_bases):
+            if results[i] is None:
+                results[i] = held[base]
+            if into is not None and into[i] is not None and results[i] is not into[i]:
+                np.copyto(into[i], results[i])
+                results[i] = into[i]
+        for source, place in self.late:
+            np.copyto(arrays[place], source)
+        if copies is not None:
+            changed = set(self.schedule.in_place.values())
+            for place, a in copies:
+                if place in changed:
+                    np.copyto(a, held[1 + place])
+        held[:] = [None] * len(held)
+        return results
+
+    def _by_numpy(
+        self, arrays: Sequence[Array], into: Sequence[Array | None] | None
+    ) -> list[Array]:
+        values = self.graph.run(*arrays)
+        results = [np.array(values[name], order="C") for name in self.returned]
+        new = [np.array(values[name]) for name in self.updates]
+        for place, value in zip(self.updates.values(), new, strict=True):
+            arrays[place][...] = value
+        for i, target in enumerate(into or ()):
+            if target is not None:
+                np.copyto(target, results[i])
+                results[i] = target
+        return results
+
+    # -- looking at it -------------------------------------------------------------------------
+
+    def measure(self, arrays: Sequence[Array], times: int = 20) -> list[tuple[float, str]]:
+        """The least time of each step, in seconds, with what it does. Updates are done, too."""
+        assert self.is_ready()
+        least: list[float] = []
+        names: list[str] = []
+        for _ in range(times):
+            self._run(arrays, None)
+            held, bases = self.held, self.bases
+            for base, a in enumerate(arrays, 1):
+                held[base] = np.ascontiguousarray(a)
+                bases[base] = address_of(held[base])
+            for i, value in self.fresh:
+                held[self.result_bases[i]] = made = np.empty(value.shape, value.dtype)
+                bases[self.result_bases[i]] = address_of(made)
+            taken: list[float] = []
+            names = []
+            for step in self.steps:
+                if isinstance(step, _Segment):
+                    words = list(step.words)
+                    for i, instruction in enumerate(step.instructions):
+                        step.words[3] = words[3] + 40 * i
+                        step.words[4] = 1
+                        start = time.perf_counter()
+                        self._run_driver(step.block, 0, 0)
+                        taken.append(time.perf_counter() - start)
+                        names.append(_line_of(instruction))
+                    step.words[3], step.words[4] = words[3], words[4]
+                else:
+                    start = time.perf_counter()
+                    step.run(held, bases)
+                    taken.append(time.perf_counter() - start)
+                    names.append(f"call {step.label}")
+            least = [min(a, b) for a, b in zip(least, taken, strict=True)] if least else taken
+        return list(zip(least, names, strict=True))
+
+    def describe(self) -> str:
+        """The instructions in order, with what they compute."""
+        if not self.is_native:
+            return "runs by NumPy: there is no native code here"
+        lines = [f"arena of {self.arena_bytes} bytes"]
+        for step in self.steps:
+            if isinstance(step, _Segment):
+                for instruction in step.instructions:
+                    lines.append(_line_of(instruction))
+                    if isinstance(instruction.source, Loops):
+                        lines += ["    " + line
+                                  for line in str(instruction.source.expression).split("\n")]
+            else:
+                lines.append(f"call {step.label}")
+        return "\n".join(lines)
+
+
+class _Later:
+    """An argument that is known when the program runs."""
+
+    __slots__ = ("base", "view")
+
+    def __init__(self, base: int, view: View) -> None:
+        self.base = base
+        self.view = view
+
+
+def _line_of(instruction: _Instruction) -> str:
+    source = instruction.source
+    if isinstance(source, Multiplication):
+        a, b, c = source.accesses
+        return f"product {c.value} = {list(a.shape)} @ {list(b.shape)} in {source.count} tasks"
+    moved = sum(a.value.bytes for a in source.accesses)
+    results = ", ".join(str(a.value) for a in source.accesses[source.inputs :])
+    return (f"{source.form} {results}: {instruction.labels} "
+            f"({source.count} units, {moved} bytes at most)")
+
+
+def _strided(memory: Array, offset: int, view: View) -> Array:
+    item = view.dtype.itemsize
+    strides = [s * item for s in view.strides]
+    if view.dtype.name in ("bfloat16",):
+        flat = memory[offset:].view(np.uint8)
+        flat = flat[: flat.size // item * item].view(view.dtype)
+        return as_strided(flat, view.shape, strides)
+    return np.ndarray(view.shape, view.dtype, memory, offset, strides)
+
+
+def _seen(array: Array, view: View) -> Array:
+    """A view of a contiguous array."""
+    if view.is_whole and view.offset == 0 and contiguous(view.shape) == view.strides:
+        return array if array.shape == view.shape else array.reshape(view.shape)
+    item = view.dtype.itemsize
+    if view.dtype.isbuiltin != 1:
+        return as_strided(array.reshape(-1)[view.offset :], view.shape,
+                          [s * item for s in view.strides])
+    return np.ndarray(view.shape, view.dtype, array, view.offset * item,
+                      [s * item for s in view.strides])
