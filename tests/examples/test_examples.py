@@ -214,3 +214,62 @@ def test_ensemble_trains_as_its_members_do_and_spreads_where_no_data_are(tmp_pat
     assert len(spread) == 5
     known, unknown = max(spread[-2.0], spread[2.0]), min(spread[-5.0], spread[0.0], spread[5.0])
     assert unknown > 3 * known
+
+
+def test_tabular_stops_early_and_tells_tumours_apart(tmp_path):
+    needs("sklearn", "matplotlib", "tqdm")
+    printed = run("tabular", "--output", "out", folder=tmp_path)
+    stopped = re.search(r"stopped after (\d+) epochs, the best was (\d+)", printed)
+    right = re.search(r"test accuracy ([\d.]+)% on 113 rows", printed)
+    assert stopped is not None and right is not None, printed
+    assert int(stopped[2]) + 15 == int(stopped[1]) < 200
+    assert float(right[1]) >= 95
+    for picture in ("learning_curve.png", "threshold.png"):
+        assert_picture(tmp_path / "out" / picture)
+
+
+def test_digit_columns_reads_packed_sequences(tmp_path):
+    needs("sklearn", "matplotlib", "tqdm")
+    printed = run("digit_columns", "--output", "out", folder=tmp_path)
+    right = re.search(r"test accuracy ([\d.]+)% on 359 digits", printed)
+    assert right is not None, printed
+    assert float(right[1]) > 95
+    assert "columns a digit: 5.63 on average" in printed
+    assert_picture(tmp_path / "out" / "lengths.png")
+
+
+def test_digits_vae_raises_the_bound(tmp_path):
+    needs("sklearn", "matplotlib", "tqdm")
+    printed = run("digits_vae", "--epochs", "20", "--output", "out", folder=tmp_path)
+    found = re.search(r"digits: (-[\d.]+) nats untrained, (-[\d.]+) after 20 epochs", printed)
+    assert found is not None, printed
+    assert float(found[1]) < -40
+    assert float(found[2]) > -27
+    assert_picture(tmp_path / "out" / "latent.png")
+
+
+def test_bayesian_regression_finds_the_exact_posterior(tmp_path):
+    needs("sklearn", "matplotlib", "tqdm")
+    printed = run("bayesian_regression", "--output", "out", folder=tmp_path)
+    off = re.search(r"the means differ by ([\d.]+) deviations", printed)
+    assert off is not None, printed
+    assert float(off[1]) < 0.1
+    rows = re.findall(r"^(\w+) +(-?[\d.]+) +([\d.]+) +(-?[\d.]+) +([\d.]+)$", printed, re.MULTILINE)
+    assert len(rows) == 10
+    for _, _, deviation, _, exact in rows:
+        assert float(deviation) == pytest.approx(float(exact), rel=0.1, abs=0.002)
+    assert_picture(tmp_path / "out" / "weights.png")
+
+
+def test_character_model_beats_guesses_by_counts(tmp_path):
+    needs("matplotlib", "tqdm")
+    quick = ["--steps", "300", "--length", "32", "--width", "64", "--layers", "2"]
+    printed = run("character_model", *quick, "--output", "out", folder=tmp_path)
+    found = re.search(
+        r"held-out text: ([\d.]+) after 300 steps; from counts ([\d.]+) with one", printed
+    )
+    assert found is not None, printed
+    assert float(found[1]) < float(found[2])
+    assert_picture(tmp_path / "out" / "learning_curve.png")
+    again = run("character_model", *quick, "--output", "out", "--sample", "80", folder=tmp_path)
+    assert again.startswith("T") and len(again) == 82
