@@ -88,8 +88,8 @@ def draw_latent(model, pictures, labels, path, steps=14):
     # Points that cut the prior into parts of equal probability, so that the grid shows all of it.
     quantiles = Normal(0.0, 1.0).icdf(torch.linspace(0.03, 0.97, steps))
     grid = torch.cartesian_prod(quantiles.flip(0), quantiles).flip(1)
-    decoded = model.decoder(grid).sigmoid().view(steps, steps, 8, 8)
-    canvas = decoded.permute(0, 2, 1, 3).reshape(8 * steps, 8 * steps)
+    decoded = F.pad(model.decoder(grid).sigmoid().view(steps, steps, 8, 8), (1, 1, 1, 1))
+    canvas = decoded.permute(0, 2, 1, 3).reshape(10 * steps, 10 * steps)
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.8), layout="constrained")
     points = left.scatter(*places.T.numpy(), c=labels, cmap="tab10", s=12)
     figure.colorbar(points, ax=left, ticks=range(10), label="digit")
