@@ -22,6 +22,7 @@ import numpy as np
 
 from taper.arrays.levels import recording_draws
 from taper.arrays.primitive import answers
+from taper.arrays.recorded_number import RecordedNumber
 from taper.arrays.shape import ShapeArray
 from taper.compiler.graph import Graph, Reference, text_of
 from taper.core import device as devices
@@ -261,6 +262,11 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def tolist(self) -> Any:
         return self._needs_value("tensor.tolist()")
+
+    def as_number(self) -> RecordedNumber:
+        """The number in this 0-d array, for arithmetic in Python that is recorded as well."""
+        return RecordedNumber(self.astype(np.float64), np.nan,
+                              lambda: self._needs_value("a comparison of a number"))
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         return self._needs_value("tensor.numpy()")

@@ -11,7 +11,7 @@ from taper.arrays.levels import running
 from taper.autograd.engine import anomaly, observed
 from taper.compilation.explanations import Explanation, Unsupported, log
 from taper.compilation.programs import choose_program
-from taper.compilation.recording import NotCaptured, record_call
+from taper.compilation.recording import NotCaptured, NumberPinned, record_call
 from taper.compilation.snapshot import Snapshot, take
 from taper.compilation.variant import ArgumentGuard, EagerVariant, Variant
 from taper.core.dtype import get_default_dtype
@@ -41,6 +41,8 @@ class CapturedFunction:
         self.refusal: str | None = None
         self.last: Snapshot | None = None
         self.changes = 0
+        self.keys = 0
+        self.free: tuple[str, ...] = ("lr",)  # numbers that programs take as inputs
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if active.modes or running.vmaps or self.refusal is not None or is_unusual():
@@ -80,7 +82,7 @@ class CapturedFunction:
 
         Returns the result in a tuple, or None if the call is to run as it is.
         """
-        snapshot = take(self.function, args, kwargs, self.last)
+        snapshot = take(self.function, args, kwargs, self.last, self.free)
         if snapshot.refusal is not None:
             self.refuse(snapshot.refusal)
             return None
@@ -96,7 +98,10 @@ class CapturedFunction:
                 return None
         count = self.seen.get(key, (0, None))[0] + 1
         previous, self.last = self.last, snapshot
-        if count == 1:  # once is no pattern; and optimizers make their state in the first call
+        self.keys += count == 1
+        # Once is no pattern. But the first call may differ from all others: optimizers make their
+        # state in it.
+        if count == 1 and self.keys != 2:
             self.seen[key] = count, snapshot
             if len(self.seen) > 64:
                 del self.seen[next(iter(self.seen))]
@@ -115,6 +120,10 @@ class CapturedFunction:
         variant: EagerVariant
         try:
             recorded = record_call(self.function, args, kwargs, snapshot)
+        except NumberPinned:  # it depends on their values
+            self.free = ()
+            self.variants.clear()
+            return self.consider(args, kwargs)
         except NotCaptured as reason:
             if reason.again and count < 4:
                 return None

@@ -20,18 +20,7 @@ def choose_program(graph: Graph, updates: dict[str, int]) -> Program:
     Args:
         updates: name of an output → position of the input into whose memory it is written.
     """
-    return _replay(graph, updates)
+    from taper.compilation.passes import simplified
+    from taper.compilation.replay import Replay
 
-
-def _replay(graph: Graph, updates: dict[str, int]) -> Program:
-    names = [name for name in graph.outputs if name not in updates]
-
-    def program(arrays: list[np.ndarray], into: list[Any]) -> list[np.ndarray]:
-        values = graph.run(*arrays)
-        results = [np.array(values[name], order="K") for name in names]
-        new = [np.array(values[name]) for name in updates]
-        for place, value in zip(updates.values(), new, strict=True):
-            arrays[place][...] = value
-        return results
-
-    return program
+    return Replay(simplified(graph), updates)

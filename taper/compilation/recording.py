@@ -17,19 +17,20 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.recorded_number import RecordedNumber
 from taper.arrays.traced import Recording, Step, TracedArray, recording_into
 from taper.autograd.engine import nodes_from
 from taper.autograd.node import Node
 from taper.compilation.snapshot import Snapshot
-from taper.compilation.watches import path_text
+from taper.compilation.watches import GroupWatch, path_text
 from taper.compiler.graph import Graph
 from taper.core.generator import default_generator
 from taper.core.state import active, around_forwards, grad_mode
 from taper.core.storage import address_of, span_in_bytes
 from taper.core.tensor import LEAF, Buffer, Parameter, Tensor
 
-__all__ = ["Alias", "Constant", "Fresh", "Given", "Known", "NotCaptured", "Recorded",
-           "known_tensors", "record_call"]
+__all__ = ["Alias", "Constant", "Fresh", "Given", "Known", "NotCaptured", "NumberPinned",
+           "Recorded", "known_tensors", "numbers_in", "record_call"]
 
 
 class NotCaptured(Exception):
@@ -118,6 +119,26 @@ class Constant:
         self.edge = edge
 
 
+class Number:
+    """A float in a parameter group that the program reads at each call.
+
+    Attributes:
+        group: the dict that holds it under `name`; `place` is its position among the inputs.
+    """
+
+    __slots__ = ("group", "name", "place", "recorded")
+
+    def __init__(self, group: dict[str, Any], name: str) -> None:
+        self.group = group
+        self.name = name
+        self.place = -1
+        self.recorded: RecordedNumber | None = None
+
+
+class NumberPinned(Exception):
+    """Raised if a call depends on the value of a number that was to be an input."""
+
+
 class Recorded:
     """A recorded call.
 
@@ -132,6 +153,7 @@ class Recorded:
     def __init__(self, graph: Graph, known: list[Known]) -> None:
         self.graph = graph
         self.known = known
+        self.numbers: list[Number] = []
         self.updates: dict[str, int] = {}
         self.tensors: list[Any] = []
         self.output_count = 0
@@ -169,6 +191,7 @@ def record_call(
     Everything is left as it was, whatever happens.
     """
     known = known_tensors(snapshot)
+    numbers = numbers_in(snapshot)
     graph = Graph()
     generators = [default_generator, *snapshot.generators]
     states = [(g, _position(g), g.state_bytes()) for g in generators]
@@ -177,11 +200,14 @@ def record_call(
     try:
         with _as_inputs(graph, known), recording_into(graph) as recording:
             preexisting = _tensors_alive()
-            with _watching(preexisting):
+            with _watching(preexisting), _numbers_as_inputs(graph, numbers):
                 result = function(*args, **kwargs)
             _check_aftermath(snapshot, recording, preexisting, states, modes)
-            return _Reading(graph, known).read(result)
-    except NotCaptured:
+            recorded = _Reading(graph, known, numbers).read(result)
+            if numbers and _has_nan(recorded):
+                raise NumberPinned
+            return recorded
+    except (NotCaptured, NumberPinned):
         raise
     except Exception as error:
         raise NotCaptured(_reason(error), _user_line(error, here)) from error
@@ -251,6 +277,52 @@ def _as_inputs(graph: Graph, known: list[Known]) -> Iterator[None]:
             t._array, t._storage, t._grad, t._edge, t._base = item.saved
 
 
+def numbers_in(snapshot: Snapshot) -> list[Number]:
+    """The floats of parameter groups that programs read at each call."""
+    return [
+        Number(watch.holder, name)
+        for watch in snapshot.watches if isinstance(watch, GroupWatch) for name in watch.free
+    ]
+
+
+@contextmanager
+def _numbers_as_inputs(graph: Graph, numbers: list[Number]) -> Iterator[None]:
+    """Within: parameter groups hold inputs of the graph in the place of their floats."""
+
+    def pin() -> None:
+        raise NumberPinned
+
+    before = [number.group[number.name] for number in numbers]
+    try:
+        for i, (number, value) in enumerate(zip(numbers, before, strict=True)):
+            array = TracedArray.as_input(graph, f"number {i}", np.array(value, np.float64))
+            number.recorded = number.group[number.name] = RecordedNumber(array, value, pin)
+        yield
+    finally:
+        for number, value in zip(numbers, before, strict=True):
+            if number.group.get(number.name) is number.recorded:
+                number.group[number.name] = value
+            number.recorded = None
+
+
+def _has_nan(recorded: Recorded) -> bool:
+    """Whether a constant of the graph is NaN: what becomes of a number behind its back."""
+    waiting: list[Any] = [(node.args, node.kwargs) for node in recorded.graph.nodes]
+    waiting += [made.array for made in recorded.tensors if type(made) is Constant]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, (tuple, list)):
+            waiting += value
+        elif isinstance(value, float):
+            if value.__class__ is RecordedNumber or value != value:
+                return True
+        elif isinstance(value, np.ndarray) and value.dtype.kind in "fc" and np.isnan(value).any():
+            return True
+    return False
+
+
 _TENSORS = (Tensor, Parameter, Buffer)
 
 
@@ -318,10 +390,11 @@ def _check_aftermath(
 class _Reading:
     """Reads off the tensors what a recorded call did."""
 
-    def __init__(self, graph: Graph, known: list[Known]) -> None:
+    def __init__(self, graph: Graph, known: list[Known], numbers: list[Number]) -> None:
         self.graph = graph
         self.known = known
         self.recorded = Recorded(graph, known)
+        self.recorded.numbers = numbers
         self.owners = {id(item.owner): i for i, item in enumerate(known)}
         self.numbers = {id(item.tensor): i for i, item in enumerate(known)}
         self.places: dict[int, int] = {}  # by id of a tensor, its place in recorded.tensors
@@ -450,10 +523,17 @@ class _Reading:
         used = {r.node.number for node in graph.nodes for r in node.inputs()}
         used |= {r.node.number for r in graph.outputs.values()}
         inputs = []
-        for i, (item, node) in enumerate(zip(self.known, self.graph.inputs, strict=True)):
+        nodes = iter(self.graph.inputs)
+        for i, item in enumerate(self.known):
+            node = next(nodes)
             if node.number in used or item.written:
                 item.input = len(inputs)
                 node.label = path_text(item.path) or f"input {i}"
+                inputs.append(node)
+        for number, node in zip(recorded.numbers, nodes, strict=True):
+            if node.number in used:
+                number.place = len(inputs)
+                node.label = number.name
                 inputs.append(node)
         graph.inputs = inputs
         recorded.graph = graph

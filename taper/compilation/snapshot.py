@@ -109,12 +109,17 @@ class Snapshot:
 
 def take(
     function: Any, args: tuple[Any, ...], kwargs: dict[str, Any],
-    like: Snapshot | None = None,
+    like: Snapshot | None = None, free: tuple[str, ...] = ("lr",),
 ) -> Snapshot:
-    """A snapshot of what `function(*args, **kwargs)` can reach; `like` is an earlier one."""
+    """A snapshot of what `function(*args, **kwargs)` can reach.
+
+    Args:
+        like: an earlier one.
+        free: entries of parameter groups that don't count by value if they are floats.
+    """
     names = Names() if like is None else like.names
     while True:
-        snapshot = _Walk(names).run(function, args, kwargs)
+        snapshot = _Walk(names, free).run(function, args, kwargs)
         if snapshot.refusal is not None or snapshot.names == names:
             return snapshot
         names = snapshot.names  # more code was found than was known of: what it names counts too
@@ -146,7 +151,8 @@ _FUNCTIONS = (types.BuiltinFunctionType, types.MethodDescriptorType, types.Wrapp
 
 
 class _Walk:
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, free: tuple[str, ...]) -> None:
+        self.free = free
         self.names = set(names.read)
         self.written = set(names.written)
         self.found_reflective = names.is_reflective
@@ -570,7 +576,7 @@ class _Walk:
                 self.visit(item, below)
 
     def visit_group(self, group: dict[str, Any], path: Any, is_own: bool) -> None:
-        free = tuple(n for n in ("lr",) if type(group.get(n)) is float) if is_own else ()
+        free = tuple(n for n in self.free if type(group.get(n)) is float) if is_own else ()
         self.watch(GroupWatch(path, group, free))
         for name, item in group.items():
             self.tokens.append(name)

@@ -19,9 +19,10 @@ from taper.compilation.recording import (
     Known,
     Recorded,
     known_tensors,
+    numbers_in,
 )
 from taper.compilation.snapshot import Snapshot
-from taper.compilation.watches import GroupWatch, Watch
+from taper.compilation.watches import Watch
 from taper.core.storage import new_storage
 from taper.core.tensor import LEAF, Tensor, alias, wrap
 
@@ -49,7 +50,7 @@ class StateGuard:
     def holds(self) -> bool:
         """Whether everything is as it was."""
         for watch in self.watches:
-            if not watch.holds():
+            if not watch.holds() and not watch.holds_but_for_numbers():
                 return False
         for t, array, edge, has_no_grad in self.tensors:
             if t._array is not array or (t._grad is None) is not has_no_grad:
@@ -152,6 +153,10 @@ class Variant(EagerVariant):
         if self.recorded.overlap() is not None:
             self.recorded.known = before
             return False
+        numbers = numbers_in(snapshot)
+        for number, other in zip(numbers, self.recorded.numbers, strict=True):
+            number.place = other.place
+        self.recorded.numbers = numbers
         super().rebind(snapshot)
         self.bind(known)
         return True
@@ -179,9 +184,11 @@ class Variant(EagerVariant):
                 self.written.append((i, item.bumps, item.changed_at))
             if item.grad is not UNCHANGED:
                 self.gradients.append((i, item.grad))
-        self.numbers = [
-            (w.holder, w.free) for w in self.state.watches if isinstance(w, GroupWatch) and w.free
-        ]
+        self.numbers = []
+        for number in self.recorded.numbers:
+            if number.place >= 0:
+                array = self.static[number.place] = np.array(number.group[number.name], np.float64)
+                self.numbers.append((number.group, number.name, array))
         self.reused = self._reused(known)
 
     def _reused(self, known: list[Known]) -> list[tuple[int, int]]:
@@ -204,6 +211,8 @@ class Variant(EagerVariant):
         for i, place in self.gradient_holders:
             holders[i] = holders[place]._grad
         arrays = self.static.copy()
+        for group, name, array in self.numbers:
+            array[()] = group[name]
         for place, i in self.arguments_read:
             arrays[place] = holders[i]._array
         for place, i in self.gradients_read:

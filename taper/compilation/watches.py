@@ -60,6 +60,10 @@ class Watch:
         """Whether the holder holds the same objects as then."""
         raise NotImplementedError
 
+    def holds_but_for_numbers(self) -> bool:
+        """Whether only numbers have changed that programs read at each call."""
+        return False
+
     def restore(self) -> None:
         """Puts back what was there."""
         raise NotImplementedError
@@ -114,7 +118,6 @@ class GroupWatch(DictWatch):
         self.free = free
 
     def holds_but_for_numbers(self) -> bool:
-        """Whether only the numbers that the program reads at each call have changed."""
         keys, values = self.saved
         holder = self.holder
         if len(holder) != len(keys):

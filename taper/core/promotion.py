@@ -178,6 +178,9 @@ def _widen(result: dtype, higher: dtype) -> dtype:
 
 def number_as(value: Any, target: dtype) -> Any:
     """A 0-d array of a Python number in `target`; integers wrap around as in C."""
+    recorded = getattr(value, "recorded_as", None)
+    if recorded is not None:  # arrays/recorded_number.py
+        return recorded(target.numpy_dtype)
     if isinstance(value, complex) and target.category != COMPLEX:
         value = bool(value) if target is bool_ else value.real
     if target.category == INTEGER and isinstance(value, (int, np.integer)):

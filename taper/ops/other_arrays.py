@@ -17,7 +17,7 @@ from taper.ops.declare import Operator
 from taper.ops.over_samples import forward_over_samples
 from taper.ops.without_data import UNSUITED, forward_without_data
 
-__all__ = ["prepare_write", "run_forward"]
+__all__ = ["prepare_draws", "prepare_write", "run_forward"]
 
 Call = Callable[[Any], Any]
 
@@ -42,10 +42,18 @@ def prepare_write(target: Tensor, values: Any) -> None:
     A tensor that was made within a recorded step holds an ndarray; to take what will be computed
     it becomes part of the graph (`Recording.adopt`). Others are left to NumPy, which refuses.
     """
+    from taper.arrays.traced import TracedArray
+
+    if type(values) is TracedArray:
+        prepare_draws(target)
+
+
+def prepare_draws(target: Tensor) -> None:
+    """The same for values that are still to be drawn."""
     from taper.arrays.traced import Step, TracedArray, running_recording, untold_error, window
 
     recording = running_recording()
-    if recording is None or type(values) is not TracedArray:
+    if recording is None or type(target._array) is TracedArray:
         return
     base = target if target._base is None else target._base
     array, storage = base._array, base._storage

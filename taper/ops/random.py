@@ -370,7 +370,11 @@ def _refill(name: str, self: Tensor, write: Any) -> Tensor:
     frame = sys._getframe(2)
     where = (frame.f_code, frame.f_lasti)
     if running.vmaps:
+        from taper.ops.other_arrays import prepare_draws
+
         check_refilled(array)
+        prepare_draws(self)
+        array = self._array
     if not self.is_meta:
         if not array.flags.writeable:
             slow._make_writeable(self)

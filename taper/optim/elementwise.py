@@ -99,7 +99,7 @@ def apply_rule(
     tensors = list(zip(*rows, strict=True))
     columns = [[tensor._array for tensor in column] for column in tensors]
     update = None
-    if next(_calls) >= _FIRST_NATIVE:
+    if type(columns[0][0]) is np.ndarray and next(_calls) >= _FIRST_NATIVE:
         update = _find_update(rule, len(columns), columns[0][0].dtype, settings)
     if update is not None:
         rows = _apply_natively(update, rows, columns)

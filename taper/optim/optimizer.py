@@ -455,10 +455,11 @@ def new_step(value: float = 0.0) -> Tensor:
 
 
 def advance(step: Tensor) -> Any:
-    """Adds one to a step count and returns it as a number (while being traced, as a tensor)."""
+    """Adds one to a step count and returns it as a number (without data, as a tensor)."""
     array = step._array
     if type(array) is not np.ndarray:
-        return step.add_(1)
+        step.add_(1)
+        return array.as_number() if hasattr(array, "as_number") else step
     count = array.item() + 1
     array[()] = count
     step._bump_version()
