@@ -198,8 +198,8 @@ def test_worker_init_fn():
 
 
 @pytest.mark.parametrize(("fault", "text"), [
-    (lambda: os._exit(3), r"DataLoader worker \(pid \d+\) exited unexpectedly with exit code 3"),
-    (lambda: os.kill(os.getpid(), signal.SIGKILL), r"unexpectedly with signal 9 \(SIGKILL\)"),
+    (lambda: os._exit(3), r"DataLoader worker \(pid\(s\) \d+\) exited unexpectedly with exit code"),
+    (lambda: os.kill(os.getpid(), signal.SIGKILL), "exited unexpectedly: killed by signal: Killed"),
 ])  # fmt: skip
 def test_workers_that_die_are_named(fault, text):
     start = time.monotonic()

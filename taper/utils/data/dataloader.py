@@ -40,13 +40,14 @@ class DataLoader(Generic[_T_co]):
         batch_size: samples per batch; None: single samples, as the data set gives them.
         shuffle: in random order, another one each epoch.
         sampler, batch_sampler: give the order of the indices, or lists of them, instead.
-        num_workers: processes that load; 0: this one does.
+        num_workers: processes (or threads) that load; 0: this one does.
         collate_fn: puts a list of samples together; default: `default_collate`.
         pin_memory, pin_memory_device: accepted; there is no device to pin memory for.
         drop_last: leaves the last batch out if it is smaller.
         timeout: seconds to wait for a worker; 0: as long as it lives.
         worker_init_fn: called with the worker's number in each worker.
-        multiprocessing_context: how workers are started: "fork", "spawn", "forkserver".
+        multiprocessing_context: how workers are started: "fork", "spawn", "forkserver", or
+            "thread" for threads of this process, which start at once and share the data set.
         generator: where the order, and the seeds of the workers, come from.
         prefetch_factor: batches that each worker loads ahead; default 2.
         persistent_workers: keeps the workers from one epoch to the next.
@@ -146,19 +147,19 @@ class DataLoader(Generic[_T_co]):
 
     @property
     def multiprocessing_context(self) -> Any:
-        """How worker processes are started."""
+        """How workers are started."""
         return self.__multiprocessing_context
 
     @multiprocessing_context.setter
     def multiprocessing_context(self, context: Any) -> None:
-        if context is not None:
+        if context is not None and self.num_workers == 0:
+            raise ValueError(
+                "multiprocessing_context can only be used with multi-process loading "
+                f"(num_workers > 0), but got num_workers={self.num_workers}"
+            )
+        if context is not None and context != "thread":
             import multiprocessing
 
-            if self.num_workers == 0:
-                raise ValueError(
-                    "multiprocessing_context can only be used with multi-process loading "
-                    f"(num_workers > 0), but got num_workers={self.num_workers}"
-                )
             if isinstance(context, str):
                 methods = multiprocessing.get_all_start_methods()
                 if context not in methods:
@@ -187,12 +188,11 @@ class DataLoader(Generic[_T_co]):
     def __iter__(self) -> Iterator[Any]:
         if self.num_workers == 0:
             return _PlainIterator(self)
-        # Python's machinery for processes takes as long to import as all of data loading.
         from taper.utils.data.worker_iterator import WorkersIterator
 
         if not self.persistent_workers:
             return WorkersIterator(self)
-        if self._iterator is None:
+        if self._iterator is None or self._iterator.has_failed:
             self._iterator = WorkersIterator(self)
         else:
             self._iterator.restart()
