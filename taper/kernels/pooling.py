@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from taper.arrays.primitive import primitive
+from taper.kernels.native_twin import with_native
 from taper.kernels.selection import zero_where
 
 __all__ = [
@@ -28,6 +29,12 @@ Array = np.ndarray[Any, Any]
 Ints = tuple[int, ...]
 
 _SHORT_ROW_BYTES = 128
+_NATIVE = "taper.kernels.native_pooling"
+_WORTH_A_KERNEL = 1 << 12  # elements
+
+
+def _is_large(x: Array, *_: Any) -> bool:
+    return x.size >= _WORTH_A_KERNEL
 
 
 class Windows(NamedTuple):
@@ -168,6 +175,7 @@ def _reduce_tiles(x: Array, kernel: Ints, out: Ints, ufunc: Any) -> Array:
 
 
 @primitive
+@with_native(_NATIVE, _is_large)
 def max_pool(x: Array, windows: Windows, out: Ints) -> Array:
     """The maximum of each window."""
     if windows.is_tiled and x.size and x.flags.c_contiguous:
@@ -237,6 +245,7 @@ def _(x: Array, windows: Windows, out: Ints) -> Any:
 
 
 @primitive
+@with_native(_NATIVE, _is_large)
 def max_pool_gradient(grad: Array, x: Array, windows: Windows, out: Ints) -> Array:
     """The gradient of the input of `max_pool`."""
     lead = x.ndim - len(out)
@@ -308,6 +317,7 @@ def divide(x: Array, by: Any) -> Array:
 
 
 @primitive
+@with_native(_NATIVE, _is_large)
 def mean_pool(x: Array, windows: Windows, out: Ints, divisor: Any) -> Array:
     """The sum of each window over `divisor`."""
     if windows.is_tiled and x.size and x.flags.c_contiguous:
@@ -324,6 +334,7 @@ def _(x: Array, windows: Windows, out: Ints, divisor: Any) -> Any:
 
 
 @primitive
+@with_native(_NATIVE, _is_large)
 def mean_pool_gradient(
     grad: Array, size: Ints, windows: Windows, out: Ints, divisor: Any
 ) -> Array:
@@ -356,10 +367,24 @@ def bounds(size: int, out: int) -> list[tuple[int, int]]:
     return [(i * size // out, -((-(i + 1) * size) // out)) for i in range(out)]
 
 
+def _even_windows(size: Ints, out: Ints) -> Windows | None:
+    """The windows, if all are alike and there are several: ordinary pooling has quicker loops."""
+    if out[-1] < _FEW or any(n % m for n, m in zip(size, out, strict=True)):
+        return None
+    kernel = tuple(n // m for n, m in zip(size, out, strict=True))
+    return Windows(kernel, kernel, (0,) * len(out), (1,) * len(out), is_tiled=True)
+
+
+_FEW = 4  # windows of a row
+
+
 @primitive
 def adaptive_mean(x: Array, out: Ints) -> Array:
     """The means of windows that divide each dimension of space into `out` parts."""
     lead = x.ndim - len(out)
+    windows = _even_windows(x.shape[lead:], out)
+    if windows is not None:
+        return mean_pool(x, windows, out, math.prod(windows.kernel))
     for axis in range(x.ndim - 1, lead - 1, -1):
         parts = bounds(x.shape[axis], out[axis - lead])
         before = (slice(None),) * axis
@@ -380,6 +405,10 @@ def _(x: Array, out: Ints) -> Any:
 def adaptive_mean_gradient(grad: Array, size: Ints) -> Array:
     """The gradient of the input of `adaptive_mean`, whose sizes are `size`."""
     lead = grad.ndim - len(size)
+    out = grad.shape[lead:]
+    windows = _even_windows(tuple(size), out)
+    if windows is not None:
+        return mean_pool_gradient(grad, tuple(size), windows, out, math.prod(windows.kernel))
     for axis in range(lead, grad.ndim):
         parts = bounds(size[axis - lead], grad.shape[axis])
         before = (slice(None),) * axis
