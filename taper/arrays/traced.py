@@ -265,7 +265,7 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def as_number(self) -> RecordedNumber:
         """The number in this 0-d array, for arithmetic in Python that is recorded as well."""
-        return RecordedNumber(self.astype(np.float64), np.nan,
+        return RecordedNumber(self.astype(np.dtype(np.float64)), np.nan,
                               lambda: self._needs_value("a comparison of a number"))
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:

@@ -21,6 +21,7 @@ from taper.arrays.recorded_number import RecordedNumber
 from taper.arrays.traced import Recording, Step, TracedArray, recording_into
 from taper.autograd.engine import nodes_from
 from taper.autograd.node import Node
+from taper.compilation.differentiable import Backward, record_backward, split
 from taper.compilation.snapshot import Snapshot
 from taper.compilation.watches import GroupWatch, path_text
 from taper.compiler.graph import Graph
@@ -158,6 +159,8 @@ class Recorded:
         self.tensors: list[Any] = []
         self.output_count = 0
         self.result: Any = None
+        self.backward: Backward | None = None
+        self.differentiable: list[int] = []  # places of tensors whose history is `backward`
 
     def overlap(self) -> str | None:
         """Which memory that is written to two known tensors share, if any."""
@@ -202,8 +205,12 @@ def record_call(
             preexisting = _tensors_alive()
             with _watching(preexisting), _numbers_as_inputs(graph, numbers):
                 result = function(*args, **kwargs)
+            reading = _Reading(graph, known, numbers)
+            reading.read(result)
+            with _watching(preexisting):
+                reading.read_backward()
             _check_aftermath(snapshot, recording, preexisting, states, modes)
-            recorded = _Reading(graph, known, numbers).read(result)
+            recorded = reading.finish()
             if numbers and _has_nan(recorded):
                 raise NumberPinned
             return recorded
@@ -400,17 +407,38 @@ class _Reading:
         self.places: dict[int, int] = {}  # by id of a tensor, its place in recorded.tensors
         self.outputs: dict[int, int] = {}  # by id of an array that owns memory
         self.names: list[str] = []
+        self.made: list[Tensor] = []  # the tensors themselves, in the order of recorded.tensors
+        self.backward_grads: list[Any] = []
+        self.last_values: list[Any] = []  # of the known tensors
 
-    def read(self, result: Any) -> Recorded:
-        recorded = self.recorded
+    def read(self, result: Any) -> None:
+        """Reads off what the call did, and what its result is made of."""
         for item in self.known:
             self.read_known(item)
-        recorded.result = self.template(result, "the result")
-        overlap = recorded.overlap()
+        self.recorded.result = self.template(result, "the result")
+        overlap = self.recorded.overlap()
         if overlap is not None:
             raise NotCaptured(overlap)
-        self.finish()
-        return recorded
+
+    def read_backward(self) -> None:
+        """Records the backward of results that can still be differentiated."""
+        outputs = [t for t in self.made if is_open(t)]
+        if not outputs:
+            return
+        recorded = self.recorded
+        recorded.differentiable = [self.places[id(t)] for t in outputs]
+        shared = set()
+        for place in recorded.differentiable:
+            made = recorded.tensors[place]
+            if type(made) is not Fresh or made.output in shared:
+                raise NotCaptured(
+                    "a result that requires grad shares memory with an argument or another result"
+                )
+            shared.add(made.output)
+        leaves = [(i, k.tensor) for i, k in enumerate(self.known) if k.tensor._edge is LEAF]
+        backward, seeds, grads = record_backward(self.graph, outputs, leaves)
+        recorded.backward = backward
+        self.backward_grads = grads
 
     def read_known(self, item: Known) -> None:
         t, owner = item.tensor, item.owner
@@ -426,6 +454,7 @@ class _Reading:
         item.written = owner.writes > 0
         if t._storage is not None:
             item.bumps, item.changed_at = t._storage.version, t._storage.changed_at
+        self.last_values.append(owner.reference)
         if item.written and not array.flags.writeable:
             raise NotCaptured(f"{where} is read-only")
         if t._grad is not grad:
@@ -442,6 +471,7 @@ class _Reading:
             made = self.source_of(t, where)
             place = self.places[id(t)] = len(self.recorded.tensors)
             self.recorded.tensors.append(made)
+            self.made.append(t)
         return place
 
     def source_of(self, t: Tensor, where: str) -> Any:
@@ -474,14 +504,10 @@ class _Reading:
     def edge_of(self, t: Tensor, where: str) -> Any:
         """None, LEAF, or the freed node of a result's history."""
         edge = t._edge
-        if edge is None or edge is LEAF:
-            return edge
-        nodes = nodes_from([edge])
-        freed = [n for n in nodes.values() if n.saves and n.saved is None]
-        if not freed:
-            raise NotCaptured(f"{where} requires grad")
+        if edge is None or edge is LEAF or is_open(t):
+            return None if edge is not LEAF else edge
         node = edge if isinstance(edge, Node) else edge.node
-        return type(node), freed[-1].where
+        return type(node), _freed_nodes(edge)[-1].where
 
     def template(self, value: Any, where: str) -> Callable[[list[Any]], Any]:
         """A function that makes the result from the list of its tensors."""
@@ -511,34 +537,53 @@ class _Reading:
             return lambda tensors: _remade(kind, fields, tensors)
         raise NotCaptured(f"{where} is a {kind.__name__}, which a program can't make")
 
-    def finish(self) -> None:
+    def finish(self) -> Recorded:
         """Leaves the graph with the inputs that are read, and names what is written."""
         recorded, graph = self.recorded, self.graph
+        nodes = iter(graph.inputs)
+        backward = recorded.backward
+        if backward is not None:
+            split(backward, self.backward_grads,
+                  {i for i, item in enumerate(self.known) if item.written})
+            graph = graph.like(graph.nodes[: backward.cut], graph.outputs)
+            for i, reference in enumerate(backward.saved):
+                graph.outputs[f"saved.{i}"] = reference
         written = []
         for i, item in enumerate(self.known):
             if item.written:
-                graph.outputs[f"state.{i}"] = item.owner.reference
+                graph.outputs[f"state.{i}"] = self.last_values[i]
                 written.append(i)
         graph = graph.without_dead_code()
         used = {r.node.number for node in graph.nodes for r in node.inputs()}
         used |= {r.node.number for r in graph.outputs.values()}
         inputs = []
-        nodes = iter(self.graph.inputs)
         for i, item in enumerate(self.known):
             node = next(nodes)
             if node.number in used or item.written:
                 item.input = len(inputs)
                 node.label = path_text(item.path) or f"input {i}"
                 inputs.append(node)
-        for number, node in zip(recorded.numbers, nodes, strict=True):
+        for number, node in zip(recorded.numbers, nodes, strict=False):
             if node.number in used:
                 number.place = len(inputs)
                 node.label = number.name
                 inputs.append(node)
         graph.inputs = inputs
         recorded.graph = graph
-        recorded.output_count = len(self.names)
+        recorded.output_count = len(graph.outputs) - len(written)
         recorded.updates = {f"state.{i}": self.known[i].input for i in written}
+        return recorded
+
+
+def _freed_nodes(edge: Any) -> list[Any]:
+    """The nodes behind an edge whose saved values are gone."""
+    return [n for n in nodes_from([edge]).values() if n.saves and n.saved is None]
+
+
+def is_open(t: Tensor) -> bool:
+    """Whether a tensor has a history that can still be differentiated."""
+    edge = t._edge
+    return edge is not None and edge is not LEAF and not _freed_nodes(edge)
 
 
 def _remade(kind: type, fields: dict[str, Any], tensors: list[Any]) -> Any:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from taper.autograd.node import Node, NodeOutput, freed_error, next_sequence
-from taper.compilation.programs import Program
+from taper.compilation.differentiable import Backward, new_node
+from taper.compilation.programs import Program, choose_program
 from taper.compilation.recording import (
     UNCHANGED,
     Alias,
@@ -242,7 +243,24 @@ class Variant(EagerVariant):
         tensors = [make(holders, outputs, fresh) for make in self.sources]
         for i, place in self.gradients:
             holders[i]._grad = None if place is None else tensors[place]
+        backward = self.recorded.backward
+        if backward is not None:
+            self.connect(backward, holders, outputs, tensors)
         return self.recorded.result(tensors)
+
+
+    def connect(
+        self, backward: Backward, holders: list[Any], outputs: Any, tensors: list[Any]
+    ) -> None:
+        """Puts a node behind the results that require grad."""
+        if backward.program is None:
+            backward.program = choose_program(backward.graph, {})
+        values = outputs[self.recorded.output_count - len(backward.saved):]
+        node = new_node(backward, holders, values, None)
+        for i, place in enumerate(self.recorded.differentiable):
+            t = tensors[place]
+            t._base = None  # what it was a view of is gone
+            t._edge = node if node.outputs == 1 else NodeOutput(node, i)
 
 
 def _source(made: Any) -> Callable[[list[Any], list[Any], dict[int, Tensor]], Tensor]:
@@ -314,5 +332,3 @@ class Freed(Node):
     def backward(self, grad: Any) -> tuple[Any, ...]:
         raise freed_error(self)
 
-
-_ = NodeOutput

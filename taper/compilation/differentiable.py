@@ -1,0 +1,226 @@
+"""Results that require grad: a call's forward and backward as two programs, one node of the tape.
+
+While a call is recorded its results have the usual tape behind them, so their backward can be
+recorded in the same graph at once, from gradients that are inputs. The graph is then cut where the
+backward began. What the second half reads of the first is saved: handed over by the first program,
+or, where it is an input or a view of one, taken from the tensor itself, as operators save theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from taper.arrays.traced import TracedArray
+from taper.autograd.backward import grad as gradients_of
+from taper.autograd.node import (
+    Node,
+    check_version,
+    edge_of,
+    freed_error,
+    next_sequence,
+    version_of,
+)
+from taper.compiler.graph import Graph, GraphNode, Reference, replaced
+from taper.core.state import is_differentiated
+from taper.core.tensor import Tensor, wrap
+
+__all__ = ["Backward", "CompiledFunctionBackward", "record_backward"]
+
+_VIEWS = frozenset([
+    "transpose", "swapaxes", "reshape", "squeeze", "expand_dims", "broadcast_to", "moveaxis",
+])
+
+
+class Backward:
+    """The recorded backward of a call.
+
+    Attributes:
+        graph: its inputs are `inputs`, then the saved values, then the gradients of the results.
+        inputs: known tensors that it reads; leaves: those whose gradients it computes, None for
+            a gradient that nobody computes.
+        saved: what the forward hands over: a reference for each.
+        program: made when a gradient first comes in.
+    """
+
+    def __init__(self, graph: Graph, cut: int, leaves: list[int], outputs: list[Tensor]) -> None:
+        self.recorded = graph
+        self.cut = cut
+        self.leaves = leaves
+        self.metadata = [(t._array.shape, t._array.dtype) for t in outputs]
+        self.graph = Graph()
+        self.inputs: list[int] = []
+        self.saved: list[Reference] = []
+        self.computed: list[bool] = []
+        self.program: Any = None
+
+
+def record_backward(
+    graph: Graph, outputs: list[Tensor], leaves: list[tuple[int, Tensor]]
+) -> tuple[Backward, list[Any], list[Any]]:
+    """Records the backward of `outputs`, in the graph that they were recorded in.
+
+    Returns it, the arrays that stand for the gradients of the outputs, and the gradients of the
+    leaves.
+    """
+    cut = len(graph.nodes)
+    seeds = []
+    for i, t in enumerate(outputs):
+        array = t._array
+        example = np.lib.stride_tricks.as_strided(
+            np.empty(1, array.dtype), array.shape, (0,) * array.ndim
+        )
+        seeds.append(TracedArray.as_input(graph, f"gradient {i}", example))
+        seeds[-1].meta = type(seeds[-1].meta)(array.shape, array.dtype)
+    found = gradients_of(outputs, [t for _, t in leaves], [wrap(s) for s in seeds],
+                         allow_unused=True)
+    return Backward(graph, cut, [i for i, _ in leaves], outputs), seeds, list(found)
+
+
+def split(backward: Backward, grads: list[Any], written: set[int]) -> None:
+    """Makes the second graph; `written` are the numbers of inputs that the forward writes to."""
+    whole = backward.recorded
+    known = {node.number: i for i, node in enumerate(whole.inputs)}
+    seeds = whole.inputs[len(whole.inputs) - len(backward.metadata):]
+    is_seed = {node.number for node in seeds}
+    first = {node.number for node in whole.nodes[: backward.cut]}
+    references = {}
+    for i, grad in enumerate(grads):
+        array = None if grad is None else grad._array
+        if type(array) is TracedArray:
+            references[f"gradient.{i}"] = array.reference
+        elif array is not None:
+            node = whole.add("constant", np.copy, (array,), {}, [(array.shape, array.dtype)])
+            references[f"gradient.{i}"] = Reference(node)
+        backward.computed.append(array is not None)
+    needed = whole.like(whole.nodes, references).without_dead_code()
+    graph = backward.graph
+    made: dict[int, GraphNode] = {}
+    inputs: dict[int, Reference] = {}
+    saved: dict[tuple[int, int | None], Reference] = {}
+    waiting: list[tuple[str, Any]] = []
+
+    def translated(reference: Reference) -> Any:
+        node = reference.node
+        number = node.number
+        if number in made:
+            return Reference(made[number], reference.output)
+        if number in is_seed:
+            return inputs[number]
+        if number in known and known[number] not in written:
+            if number not in inputs:
+                inputs[number] = Reference(GraphNode(
+                    number, node.label, None, (), {}, node.results, strides=node.strides
+                ))
+            return inputs[number]
+        if number in first and node.label in _VIEWS and reference.output is None and (
+            _rests_on_input(node, known, written)
+        ):
+            copy(node)
+            return Reference(made[number])
+        key = number, reference.output
+        if key not in saved:
+            place = reference.output or 0
+            strides = None if node.strides is None else [node.strides[place]]
+            saved[key] = Reference(GraphNode(
+                whole.number(), f"saved {len(saved)}", None, (), {}, [node.results[place]],
+                strides=strides,
+            ))
+            backward.saved.append(reference)
+        return saved[key]
+
+    def copy(node: GraphNode) -> None:
+        made[node.number] = GraphNode(
+            node.number, node.label, node.function, replaced(node.args, translated),
+            replaced(node.kwargs, translated), node.results, effect=node.effect,
+            strides=node.strides,
+        )
+        graph.nodes.append(made[node.number])
+
+    for node in seeds:
+        inputs[node.number] = Reference(node)
+    for node in needed.nodes:
+        if node.number not in first:
+            copy(node)
+    graph.outputs = {name: translated(r) for name, r in references.items()}
+    of_tensors = [n for n in inputs if n not in is_seed]
+    backward.inputs = [known[n] for n in of_tensors]
+    graph.inputs = [
+        *[inputs[n].node for n in of_tensors], *[r.node for r in saved.values()], *seeds,
+    ]
+    graph.next_number = whole.number()
+    del waiting
+
+
+def _rests_on_input(node: GraphNode, known: dict[int, int], written: set[int]) -> bool:
+    """Whether a node is a view of an input that stays as it is, which costs nothing to make."""
+    while node.label in _VIEWS and len(node.read) == 1:
+        node = node.read[0].node
+    return node.number in known and known[node.number] not in written
+
+
+class CompiledFunctionBackward(Node):
+    """The node behind the results of a compiled call."""
+
+    __module__ = "builtins"
+    saves = True
+    record: Backward
+
+    def backward(self, grad: Any) -> tuple[Any, ...]:
+        """Runs the backward program."""
+        saved = self.saved
+        if saved is None:
+            raise freed_error(self)
+        if is_differentiated():
+            raise RuntimeError(
+                "torch.compile with aot_autograd does not currently support double backward: a "
+                "gradient of the results of a compiled function is computed by a program, which "
+                "has no derivative. Call the function without compiling it."
+            )
+        record = self.record
+        tensors, versions, values = saved
+        for t, version in zip(tensors, versions, strict=True):
+            check_version(self, t, version)
+        given = (grad,) if self.outputs == 1 else grad
+        seeds = [
+            np.zeros(*metadata) if g is None else _plain(g, metadata)
+            for g, metadata in zip(given, record.metadata, strict=True)
+        ]
+        arrays = [*[t._array for t in tensors], *values, *seeds]
+        found = iter(record.program(arrays, [None] * sum(record.computed)))
+        return tuple([wrap(next(found)) if is_there else None for is_there in record.computed])
+
+
+def _plain(grad: Tensor, metadata: Any) -> np.ndarray:
+    """The gradient as the program was made for: contiguous, in the dtype of the result."""
+    array = grad._array
+    if type(array) is not np.ndarray:
+        raise NotImplementedError(
+            "the backward of a compiled function takes plain gradients: call the function without "
+            "compiling it within vmap and the like"
+        )
+    shape, dtype = metadata
+    if array.flags.c_contiguous and array.dtype == dtype:
+        return array
+    return np.ascontiguousarray(array, dtype).reshape(shape)
+
+
+def new_node(
+    record: Backward, holders: list[Tensor], values: list[np.ndarray], where: Any
+) -> CompiledFunctionBackward:
+    """The node of one call."""
+    node = object.__new__(CompiledFunctionBackward)
+    tensors = [holders[i] for i in record.inputs]
+    node.edges = tuple([edge_of(holders[i]) for i in record.leaves])
+    node.adjust = node.extras = None
+    node.saved = (tensors, [version_of(t) for t in tensors], values)
+    node.sequence = next_sequence()
+    node.where = where
+    node.record = record
+    node.outputs = len(record.metadata)
+    return node
+
+
+_ = Callable
