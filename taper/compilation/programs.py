@@ -21,6 +21,6 @@ def choose_program(graph: Graph, updates: dict[str, int]) -> Program:
         updates: name of an output → position of the input into whose memory it is written.
     """
     from taper.compilation.passes import simplified
-    from taper.compilation.replay import Replay
+    from taper.compilation.program import make_program
 
-    return Replay(simplified(graph), updates)
+    return make_program(simplified(graph), updates)
