@@ -19,6 +19,7 @@ from taper.compiler.row_kernels import (
     address_at,
     coordinates,
     each,
+    left_of_line,
     reducer_of,
     shared_out,
 )
@@ -141,17 +142,24 @@ class Columns(Rows):
 
 
 def column_kernel(
-    name: str, vector_bytes: int, expression: Expression, operands: Sequence[Operand], outer: int
+    name: str, vector_bytes: int, expression: Expression, operands: Sequence[Operand], outer: int,
+    is_cut: bool = False,
 ) -> str:
-    """A kernel whose units are tiles of columns, in `outer` dimensions besides."""
+    """A kernel whose units are tiles of columns, in `outer` dimensions besides.
+
+    `is_cut`: the one outer dimension counts pieces of the rows, of which the last may be shorter;
+    the number of all rows follows that of columns in the argument block.
+    """
     columns = Columns(name, vector_bytes, expression, operands)
     text = columns.text
     count = len(operands)
     addresses = [text.argument(i) for i in range(count)]
-    columns.length = text.argument(count)
+    length = columns.length = text.argument(count)
     width = text.argument(count + 1)
-    sizes = [text.argument(count + 2 + d) for d in range(outer)]
-    strides = [[text.argument(count + 2 + outer + i * (outer + 1) + d) for d in range(outer + 1)]
+    line = text.argument(count + 2) if is_cut else None
+    start = count + 2 + is_cut
+    sizes = [text.argument(start + d) for d in range(outer)]
+    strides = [[text.argument(start + outer + i * (outer + 1) + d) for d in range(outer + 1)]
                for i in range(count)]
     columns.strides = [s[-1] for s in strides]
     rounded = text.integer("add", width, columns.wide - 1)
@@ -159,7 +167,10 @@ def column_kernel(
 
     def unit(number: str, _: list[str]) -> list[str]:
         tile = text.integer("urem", number, tiles)
-        places = coordinates(text, text.integer("udiv", number, tiles), sizes)
+        piece = text.integer("udiv", number, tiles)
+        places = coordinates(text, piece, sizes)
+        if line is not None:
+            columns.length = left_of_line(text, line, piece, length)
         first = text.integer("mul", tile, columns.wide)
         columns.mask_of_tile = columns.mask(columns.wide, first, width)
         columns.pointers = []

@@ -26,7 +26,8 @@ from taper.compiler.passes import (
 from taper.compiler.vector_code import VectorCode, largest_size, llvm_type
 
 __all__ = [
-    "Reducer", "Rows", "address_at", "coordinates", "each", "flat_kernel", "reducer_of",
+    "Reducer", "Rows", "address_at", "coordinates", "each", "flat_kernel", "left_of_line",
+    "reducer_of",
     "row_kernel", "shared_out",
 ]
 
@@ -395,21 +396,30 @@ def flat_kernel(
 
 
 def row_kernel(
-    name: str, vector_bytes: int, expression: Expression, operands: Sequence[Operand], outer: int
+    name: str, vector_bytes: int, expression: Expression, operands: Sequence[Operand], outer: int,
+    is_cut: bool = False,
 ) -> str:
-    """A kernel whose units are rows, in `outer` dimensions."""
+    """A kernel whose units are rows, in `outer` dimensions.
+
+    `is_cut`: rows are pieces of one line, whose last one may be shorter; the length of the line
+    follows that of the pieces in the argument block.
+    """
     rows = Rows(name, vector_bytes, expression, operands)
     text = rows.text
     count = len(operands)
     addresses = [text.argument(i) for i in range(count)]
-    rows.length = text.argument(count)
-    sizes = [text.argument(count + 1 + d) for d in range(outer)]
-    strides = [[text.argument(count + 1 + outer + i * (outer + 1) + d) for d in range(outer + 1)]
+    length = rows.length = text.argument(count)
+    line = text.argument(count + 1) if is_cut else None
+    first = count + 1 + is_cut
+    sizes = [text.argument(first + d) for d in range(outer)]
+    strides = [[text.argument(first + outer + i * (outer + 1) + d) for d in range(outer + 1)]
                for i in range(count)]
     rows.strides = [s[-1] for s in strides]
 
     def row(number: str, _: list[str]) -> list[str]:
         places = coordinates(text, number, sizes)
+        if line is not None:
+            rows.length = left_of_line(text, line, number, length)
         rows.pointers = [
             text.pointer(address_at(text, address, places, own))
             for address, own in zip(addresses, strides, strict=True)
@@ -419,6 +429,12 @@ def row_kernel(
 
     text.loop("%begin", "%end", 1, [], row)
     return text.text()
+
+
+def left_of_line(text: FunctionText, line: str, number: str, length: str) -> str:
+    """How long piece `number` of a line is that was cut into pieces of a length."""
+    begin = text.integer("mul", number, length)
+    return text.least(text.integer("sub", line, begin), length)
 
 
 def coordinates(text: FunctionText, number: str, sizes: Sequence[str]) -> list[str]:

@@ -27,7 +27,7 @@ from taper.compiler.tile_kernels import strip_rows, tile_kernel
 from taper.core.storage import address_of
 from taper.kernels.strided_walks import Walk, result_like, walk_of
 from taper.runtime.large_arrays import new_array
-from taper.runtime.planned_calls import Launch, recording
+from taper.runtime.planned_calls import Launch, constant, recording
 from taper.runtime.pool import launch
 
 __all__ = ["GRAIN", "Elementwise", "Kernel"]
@@ -175,7 +175,8 @@ class Elementwise:
             return None
         (dtype,) = integers
         try:
-            cast = {p: np.array(args[p], dtype) for p in self.positions if type(args[p]) is int}
+            cast = {p: constant(np.array(args[p], dtype))
+                    for p in self.positions if type(args[p]) is int}
         except OverflowError:  # NumPy will say so
             return None
         return self.compute([cast.get(i, a) for i, a in enumerate(args)], named, out)

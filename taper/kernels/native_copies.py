@@ -9,6 +9,7 @@ import numpy as np
 from taper.kernels.native import Elementwise
 from taper.kernels.strided_walks import result_like
 from taper.runtime.large_arrays import new_array
+from taper.runtime.planned_calls import replayed
 
 __all__ = ["copy_in_order", "preserved_copy"]
 
@@ -24,6 +25,7 @@ def _converter(dtype: Any) -> Elementwise:
     return found
 
 
+@replayed
 def copy_in_order(array: Any, dtype: Any = None) -> Any:
     """A copy in C order; None if NumPy shall make it."""
     if type(array) is not ndarray:
@@ -35,6 +37,7 @@ def copy_in_order(array: Any, dtype: Any = None) -> Any:
     return _converter(dtype).compute((array,), {}, out)
 
 
+@replayed
 def preserved_copy(array: Any, dtype: Any = None) -> Any:
     """A dense copy with the same order of dimensions in memory; None if NumPy shall make it."""
     if type(array) is not ndarray or 0 in array.strides:

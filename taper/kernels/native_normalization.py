@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.kernels.native_reductions import PRECISE_TOTAL
 from taper.kernels.native_rows import (
     CHANNEL,
     FULL,
@@ -20,6 +21,7 @@ from taper.kernels.native_rows import (
     mean_of,
     total,
 )
+from taper.runtime.planned_calls import replayed, scratch
 
 __all__ = [
     "channel_gradient", "layer_gradient", "normalize_channels", "normalize_layer",
@@ -69,6 +71,7 @@ _LAYER_SLOPE = RowProgram(_layer_slope, FULL, FULL, PER_ROW, PER_ROW, WEIGHT)
 _AFFINE_SLOPES = RowProgram(_affine_slopes, FULL, FULL, WEIGHT, WEIGHT)
 
 
+@replayed
 def normalize_layer(x: Any, weight: Any, bias: Any, eps: float) -> Any:
     if not _is_plain(x, weight, bias):
         return None
@@ -80,6 +83,7 @@ def normalize_layer(x: Any, weight: Any, bias: Any, eps: float) -> Any:
     return result.reshape(x.shape), mean, inverse
 
 
+@replayed
 def layer_gradient(
     grad: Any, x: Any, mean: Any, inverse: Any, weight: Any, needs_affine: bool
 ) -> Any:
@@ -95,25 +99,21 @@ def layer_gradient(
     return None if affine is None else (slope[0].reshape(x.shape), *affine)
 
 
-_PART = 256  # rows whose products one thread adds; see Note [blocks] in native_reductions.py
+_PART = 128  # rows whose products one thread adds; see Note [blocks] in native_reductions.py
 
 
 def _summed_over_rows(
     program: RowProgram, rows: int, n: int, full: tuple[Any, ...], per_row: tuple[Any, ...]
 ) -> Any:
     """Sums over the rows of a matrix, part by part. The results have n elements."""
-    parts = []
-    for start in range(0, rows, max(_PART, -(-rows // 8))):
-        stop = min(rows, start + max(_PART, -(-rows // 8)))
-        found = program(1, stop - start, n, *[a[start:stop] for a in (*full, *per_row)])
-        if found is None:
-            return None
-        parts.append(found)
-    if len(parts) == 1:
-        return [r.reshape(n) for r in parts[0]]
-    dtype = full[0].dtype
-    return [_add(np.concatenate(r), 0, np.float64).astype(dtype)
-            for r in zip(*parts, strict=True)]
+    part = max(_PART, -(-rows // 16))
+    parts = program(-(-rows // part), part, n, *full, *per_row, line=rows)
+    if parts is None:
+        return None
+    if len(parts[0]) == 1:
+        return [r.reshape(n) for r in parts]
+    sums = [PRECISE_TOTAL(1, len(r), n, scratch(r)) for r in parts]
+    return None if None in sums else [s[0].reshape(n) for s in sums]
 
 
 def _layer_by_rms(x: Any, weight: Any, *, eps: float) -> Any:
@@ -137,6 +137,7 @@ _RMS_SLOPE = RowProgram(_rms_slope, FULL, FULL, PER_ROW, WEIGHT)
 _RMS_WEIGHT_SLOPE = RowProgram(_rms_weight_slope, FULL, FULL, WEIGHT)
 
 
+@replayed
 def normalize_layer_by_rms(x: Any, weight: Any, eps: float) -> Any:
     if not _is_plain(x, weight):
         return None
@@ -145,6 +146,7 @@ def normalize_layer_by_rms(x: Any, weight: Any, eps: float) -> Any:
     return None if found is None else (found[0].reshape(x.shape), found[1])
 
 
+@replayed
 def rms_layer_gradient(
     grad: Any, x: Any, inverse: Any, weight: Any, needs_weight: bool
 ) -> Any:

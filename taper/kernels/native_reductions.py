@@ -24,9 +24,11 @@ from taper.kernels.native_rows import (
     smallest,
     total,
 )
+from taper.kernels.summation import as_divisor
+from taper.runtime.planned_calls import replayed, scratch
 
 __all__ = [
-    "amax", "amin", "argmax", "argmin", "as_rows", "logsumexp", "max_along", "max_of_all",
+    "PRECISE_TOTAL", "amax", "amin", "argmax", "argmin", "as_rows", "logsumexp", "max_along", "max_of_all",
     "min_along", "min_of_all", "square_many", "squared_error", "std", "sum_many", "var",
 ]
 
@@ -64,26 +66,29 @@ def _shaped(values: Any, rows: Any, keepdim: bool) -> Any:
     return values.reshape(rows[4] if keepdim else rows[3])
 
 
-def _in_blocks(program: RowProgram, arrays: Any, n: int, inner: int) -> list[Any] | None:
+def _in_blocks(program: RowProgram, arrays: Any, n: int, inner: int) -> Any:
     """What a program gives for each block of one row; see Note [blocks]. Each result has shape
-    (blocks, inner); and the blocks' lengths, as a column."""
-    block = _BLOCK if inner == 1 else _TALL_BLOCK
-    count, rest = divmod(n, block)
-    flat = [x.reshape(n, inner) for x in arrays]
-    parts = []
-    lengths = []
-    if count:
-        parts.append(program(count, block, inner, *[x[: count * block] for x in flat]))
-        lengths += [block] * count
-    if rest:
-        parts.append(program(1, rest, inner, *[x[count * block :] for x in flat]))
-        lengths.append(rest)
-    if any(p is None for p in parts):
+    (blocks, inner)."""
+    block = _block_of(inner)
+    return program(-(-n // block), block, inner, *arrays, line=n)
+
+
+def _block_of(inner: int) -> int:
+    return _BLOCK if inner == 1 else _TALL_BLOCK
+
+
+def _reduced(program: RowProgram, together: RowProgram, arrays: Any, rows: Any) -> Any:
+    """The one result of a program for each row; `together` makes one of those of blocks."""
+    outer, n, inner = rows[:3]
+    if not _is_shared(rows):
+        found = program(outer, n, inner, *arrays)
+        return None if found is None else found[0]
+    found = _in_blocks(program, arrays, n, inner)
+    if found is None:
         return None
-    results: list[Any] = [np.concatenate(r) if len(r) > 1 else r[0]
-                          for r in zip(*parts, strict=True)]
-    results.append(np.array(lengths, np.float64)[:, None])
-    return results
+    parts = scratch(found[0])
+    found = together(1, len(parts), inner, parts)
+    return None if found is None else found[0]
 
 
 def _is_shared(rows: Any) -> bool:
@@ -101,28 +106,29 @@ def _squares(x: Any) -> Any:
     return total(x * x)
 
 
+def _precise_total(x: Any) -> Any:
+    return total(x.astype(F64)).astype(x.dtype)
+
+
 _TOTAL, _SQUARES = RowProgram(total, FULL), RowProgram(_squares, FULL)
+PRECISE_TOTAL = RowProgram(_precise_total, FULL)
 
 
 def _added(program: RowProgram, x: Any, axis: Any, keepdim: bool) -> Any:
     rows = as_rows(x, axis)
-    if rows is None:
-        return None
-    outer, n, inner = rows[:3]
-    if _is_shared(rows):
-        found = _in_blocks(program, [x], n, inner)
-        if found is None:
-            return None
-        values = np.add.reduce(found[0], 0, np.float64).astype(x.dtype)
-    else:
-        results = program(outer, n, inner, x)
-        if results is None:
-            return None
-        values = results[0]
-    return _shaped(values, rows, keepdim)
+    values = None if rows is None else _reduced(program, PRECISE_TOTAL, [x], rows)
+    return None if values is None else _shaped(values, rows, keepdim)
+
+
+_axes: dict[Any, Any] = {}  # equal tuples of axes as one object, by which plans are found
 
 
 def sum_many(x: Any, axis: Any, keepdim: bool) -> Any:
+    return _sum_many(x, _axes.setdefault(axis, axis) if type(axis) is tuple else axis, keepdim)
+
+
+@replayed
+def _sum_many(x: Any, axis: Any, keepdim: bool) -> Any:
     """The sum over `axis`. Of runs of neighbouring axes, the last one goes first."""
     if type(axis) is tuple:
         axes = sorted(axis)
@@ -139,6 +145,7 @@ def sum_many(x: Any, axis: Any, keepdim: bool) -> Any:
     return _added(_TOTAL, x, axis, keepdim)
 
 
+@replayed
 def square_many(x: Any, axis: Any, keepdim: bool) -> Any:
     """The sum of the squares over `axis`."""
     return _added(_SQUARES, x, axis, keepdim)
@@ -160,24 +167,15 @@ _WITH_PLACE = {True: RowProgram(_largest_and_place, FULL),
                False: RowProgram(_smallest_and_place, FULL)}
 
 
+@replayed
 def _extreme(is_max: bool, x: Any, axis: Any, keepdim: bool) -> Any:
     rows = as_rows(x, axis)
-    if rows is None:
-        return None
-    outer, n, inner = rows[:3]
-    if _is_shared(rows):
-        found = _in_blocks(_EXTREME[is_max], [x], n, inner)
-        if found is None:
-            return None
-        values = (np.maximum if is_max else np.minimum).reduce(found[0], 0)
-    else:
-        results = _EXTREME[is_max](outer, n, inner, x)
-        if results is None:
-            return None
-        values = results[0]
-    return _shaped(values, rows, keepdim)
+    program = _EXTREME[is_max]
+    values = None if rows is None else _reduced(program, program, [x], rows)
+    return None if values is None else _shaped(values, rows, keepdim)
 
 
+@replayed
 def _with_place(is_max: bool, x: Any, axis: Any, keepdim: bool) -> Any:
     """Values and int64 places of the largest or smallest elements."""
     rows = as_rows(x, axis)
@@ -189,11 +187,11 @@ def _with_place(is_max: bool, x: Any, axis: Any, keepdim: bool) -> Any:
         found = _in_blocks(program, [x], n, inner)
         if found is None:
             return None
-        values, places, lengths = found
+        values, places = found
         block = values.argmax(0) if is_max else values.argmin(0)
         columns = np.arange(inner)
-        starts = np.concatenate([[0], np.cumsum(lengths[:-1, 0])]).astype(np.int64)
-        values, places = values[block, columns], places[block, columns] + starts[block]
+        starts = block * _block_of(inner)
+        values, places = values[block, columns], places[block, columns] + starts
     else:
         results = program(outer, n, inner, x)
         if results is None:
@@ -287,15 +285,32 @@ def mean_and_squares(x: Any, rows: Any) -> Any:
     found = _in_blocks(_MEAN_AND_SQUARES, [x], n, inner)
     if found is None:
         return None
-    means, squares, lengths = found
+    means, squares = found
+    block = _block_of(inner)
+    lengths = np.full((len(means), 1), block, np.float64)
+    lengths[-1] = n - (len(means) - 1) * block
     mean = np.add.reduce(means * lengths, 0) / n
     between = np.add.reduce((means - mean) ** 2 * lengths, 0)
     squares = np.add.reduce(squares, 0, np.float64) + between
     return mean[None].astype(x.dtype), squares[None].astype(x.dtype)
 
 
+def _variances(x: Any, *, correction: float) -> Any:
+    mean = mean_of(x)
+    off = x - mean
+    return total(off * off) / (x.row_length() - x.dtype.type(correction))
+
+
+def _deviations(x: Any, *, correction: float) -> Any:
+    return np.sqrt(_variances(x, correction=correction))
+
+
+_VARIANCES, _DEVIATIONS = RowProgram(_variances, FULL), RowProgram(_deviations, FULL)
+
+
+@replayed
 def _variance(
-    input: Any, dim: Any, unbiased: Any, keepdim: bool, correction: Any
+    program: RowProgram, input: Any, dim: Any, unbiased: Any, keepdim: bool, correction: Any
 ) -> Any:
     if isinstance(dim, bool):
         dim, unbiased = None, dim
@@ -306,26 +321,29 @@ def _variance(
     rows = None if axis is False else as_rows(input, axis)
     if rows is None or rows[1] <= correction:
         return None
+    if not _is_shared(rows):
+        found = program(*rows[:3], input, correction=correction)
+        return None if found is None else _shaped(found[0], rows, keepdim)
     found = mean_and_squares(input, rows)
     if found is None:
         return None
     left = input.dtype.type(rows[1] - correction)
-    return _shaped(np.true_divide(found[1], left), rows, keepdim)
+    variance = np.true_divide(found[1], left)
+    return _shaped(np.sqrt(variance) if program is _DEVIATIONS else variance, rows, keepdim)
 
 
 def var(
     input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
     correction: Any = None,
 ) -> Any:
-    return _variance(input, dim, unbiased, keepdim, correction)
+    return _variance(_VARIANCES, input, dim, unbiased, keepdim, correction)
 
 
 def std(
     input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
     correction: Any = None,
 ) -> Any:
-    found = _variance(input, dim, unbiased, keepdim, correction)
-    return None if found is None else np.sqrt(found)
+    return _variance(_DEVIATIONS, input, dim, unbiased, keepdim, correction)
 
 
 def _log_sum_exp(x: Any) -> Any:
@@ -337,13 +355,18 @@ def _log_sum_exp(x: Any) -> Any:
 _LOG_SUM_EXP = RowProgram(_log_sum_exp, FULL)
 
 
-def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Any:
+@replayed
+def _log_sum_exp_along(input: Any, dim: Any, keepdim: bool) -> Any:
     axis = _axes_of(dim, input)
     rows = None if axis is False else as_rows(input, axis)
     if rows is None or _is_shared(rows):
         return None
     found = _LOG_SUM_EXP(*rows[:3], input)
     return None if found is None else _shaped(found[0], rows, keepdim)
+
+
+def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Any:
+    return _log_sum_exp_along(input, dim, keepdim)
 
 
 # -- losses ----------------------------------------------------------------------------------------
@@ -357,14 +380,19 @@ def _squared_error(x: Any, y: Any) -> Any:
 _SQUARED_ERROR = RowProgram(_squared_error, FULL, FULL)
 
 
+@replayed
+def _total_squared_error(x: Any, y: Any) -> Any:
+    return _reduced(_SQUARED_ERROR, PRECISE_TOTAL, [x, y], as_rows(x, None))
+
+
 def squared_error(input: Any, target: Any, reduction: str = "mean") -> Any:
     rows = as_rows(input, None)
     if rows is None or reduction == "none" or type(target) is not ndarray or not (
         target.shape == input.shape and target.dtype is input.dtype and target.flags.c_contiguous
     ):
         return None
-    found = _in_blocks(_SQUARED_ERROR, [input, target], input.size, 1)
+    found = _total_squared_error(input, target)
     if found is None:
         return None
-    value = np.add.reduce(found[0], None, np.float64)
-    return (value / input.size if reduction == "mean" else value).astype(input.dtype)
+    value = found.reshape(())
+    return value / as_divisor(input.size, input.dtype) if reduction == "mean" else value

@@ -73,16 +73,18 @@ class RowProgram:
         self.kernels: dict[Hashable, tuple[Kernel, list[str]] | None] = {}
 
     def __call__(
-        self, outer: Any, n: int, inner: int, *arrays: Any, **values: Any
+        self, outer: Any, n: int, inner: int, *arrays: Any, line: int | None = None, **values: Any
     ) -> tuple[Any, ...] | None:
         """The results as arrays of shape (outer, n, inner), or (outer, inner) where there is one
         for a row; None if NumPy shall compute. `outer` is a number, or two for CHANNEL operands.
 
-        Operands are contiguous arrays; None for one that is missing.
+        Operands are contiguous arrays; None for one that is missing. If they are one `line` of so
+        many elements, rows are its pieces, of which the last one may be shorter, and a WEIGHT has
+        one value for each place in the line.
         """
         sizes = outer if type(outer) is tuple else (outer,)
-        key = (len(sizes), inner > 1, tuple([None if a is None else a.dtype for a in arrays]),
-               tuple(values.items()))
+        key = (len(sizes), inner > 1, line is not None,
+               tuple([None if a is None else a.dtype for a in arrays]), tuple(values.items()))
         try:
             found = self.kernels[key]
         except KeyError:
@@ -103,9 +105,13 @@ class RowProgram:
         words = [n]
         if inner > 1:
             words.append(inner)
+        if line is not None:
+            words.append(line)
         words.extend(sizes)
         for a, role in operands:
-            words.extend(_strides(role, sizes, n, inner, a.dtype.itemsize))
+            item = a.dtype.itemsize
+            words.extend([n * item, item] if role == WEIGHT and line is not None else
+                         _strides(role, sizes, n, inner, item))
         if inner == 1:
             units, grain = count, max(1, GRAIN // max(n, 1))
         else:
@@ -116,14 +122,15 @@ class RowProgram:
 
     def _new(self, key: Any, arrays: Sequence[Any], values: dict[str, Any]) -> Any:
         try:
-            found = self._make(key[0], key[1], arrays, values)
+            found = self._make(key[0], key[1], key[2], arrays, values)
         except NotElementwise:
             found = None
         self.kernels[key] = found
         return found
 
     def _make(
-        self, outer: int, is_across: bool, arrays: Sequence[Any], values: dict[str, Any]
+        self, outer: int, is_across: bool, is_cut: bool, arrays: Sequence[Any],
+        values: dict[str, Any],
     ) -> tuple[Kernel, list[str]]:
         e = Expression()
         traced: list[Any] = []
@@ -142,8 +149,8 @@ class RowProgram:
         levels = [FULL if r.node.level == ELEMENT else PER_ROW for r in results]
         operands += [(r.node.type, level) for r, level in zip(results, levels, strict=True)]
         e = e.without_dead_code()
-        words = len(operands) * (outer + 2) + 2 + outer - (not is_across)
-        kernel = Kernel(lambda: _text(kernel, e, operands, outer, is_across), words,
+        words = len(operands) * (outer + 2) + 2 + outer + is_cut - (not is_across)
+        kernel = Kernel(lambda: _text(kernel, e, operands, outer, is_across, is_cut), words,
                         tuple([r.dtype for r in results]))
         return kernel, levels
 
@@ -174,15 +181,16 @@ def _layouts(operands: Sequence[tuple[str, str]], is_across: bool) -> list[Opera
 
 
 def _text(
-    kernel: Kernel, e: Expression, operands: Sequence[tuple[str, str]], outer: int, is_across: bool
+    kernel: Kernel, e: Expression, operands: Sequence[tuple[str, str]], outer: int,
+    is_across: bool, is_cut: bool,
 ) -> tuple[str, str]:
     width = machine.host().vector_bytes
     layouts = _layouts(operands, is_across)
     e = lowered(e, width)
     if is_across:
         kernel.extra = column_tile(width, e, layouts)
-        return column_kernel("columns", width, e, layouts, outer), "columns"
-    return row_kernel("rows", width, e, layouts, outer), "rows"
+        return column_kernel("columns", width, e, layouts, outer, is_cut), "columns"
+    return row_kernel("rows", width, e, layouts, outer, is_cut), "rows"
 
 
 class Rowwise:

@@ -10,9 +10,9 @@ import numpy as np
 from taper.arrays.element import kind_of
 from taper.compiler import machine
 from taper.compiler.scan_kernels import TILE, scan_kernel
-from taper.core.storage import address_of
 from taper.kernels.native import GRAIN, Kernel
 from taper.runtime.large_arrays import new_array
+from taper.runtime.planned_calls import replayed
 
 __all__ = ["cumprod", "cumsum"]
 
@@ -30,6 +30,7 @@ def _kernel(kind: str, op: str, is_across: bool) -> Kernel:
     return _kernels[key]
 
 
+@replayed
 def _scan(op: str, input: Any, dim: Any, dtype: Any) -> Any:
     if type(input) is not np.ndarray or input.dtype not in _FLOATS or not input.size or (
         type(dim) is not int or not -input.ndim <= dim < input.ndim or dtype is not None
@@ -44,12 +45,11 @@ def _scan(op: str, input: Any, dim: Any, dtype: Any) -> Any:
         return None
     x = input if input.flags.c_contiguous else input.copy()
     out = new_array(x.shape, x.dtype, x.size)
-    words = [address_of(x), address_of(out), n, inner]
     if inner == 1:
-        kernel.run(address, words, outer, max(1, GRAIN // n))
+        units, grain = outer, max(1, GRAIN // n)
     else:
-        units = outer * -(-inner // TILE)
-        kernel.run(address, words, units, max(1, GRAIN // (n * TILE)))
+        units, grain = outer * -(-inner // TILE), max(1, GRAIN // (n * TILE))
+    kernel.launch(address, (x, out), (n, inner), units, grain)
     return out
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from taper.kernels.native import Elementwise
+from taper.runtime.planned_calls import constant, replayed
 
 __all__ = ["floor_divide", "masked_fill", "remainder"]
 
@@ -16,14 +17,18 @@ _floor_divide = Elementwise(np.floor_divide, (0, 1))
 _remainder = Elementwise(np.remainder, (0, 1))
 
 
+@replayed
 def masked_fill(input: Any, mask: Any, value: Any) -> Any:
     """`masked_fill` with a number or an array without dimensions."""
     if type(input) is not ndarray or mask.dtype.kind != "b" or mask.shape != input.shape:
         return None
-    try:
-        value = np.array(value, input.dtype)
-    except (OverflowError, TypeError, ValueError):  # the definition says what is wrong
-        return None
+    if type(value) is not ndarray:
+        try:
+            value = constant(np.array(value, input.dtype))
+        except (OverflowError, TypeError, ValueError):  # the definition says what is wrong
+            return None
+    elif value.dtype is not input.dtype:
+        value = value.astype(input.dtype)
     return None if value.ndim else _where.compute((mask, value, input), {})
 
 

@@ -32,8 +32,9 @@ class FirstNative:
         from taper.runtime.planned_calls import planned
 
         native = self.source.op.native
-        in_plans = planned(native)
-        if in_plans is not None:
+        if isinstance(native, Twin):  # it may look at values; what doesn't is in plans itself
+            self.source.scope["native"] = native
+        elif (in_plans := planned(native)) is not None:
             self.source.scope["native"] = in_plans
         return native(*args, **named)
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, wraps
 from importlib import import_module
 from threading import get_ident
 from typing import Any
@@ -48,7 +48,9 @@ from taper.runtime.planned_code import (
 )
 from taper.runtime.waiting_memory import find_functions
 
-__all__ = ["Launch", "constant", "forget", "memory_maker", "planned", "recording", "scratch"]
+__all__ = [
+    "Launch", "constant", "forget", "memory_maker", "planned", "recording", "replayed", "scratch",
+]
 
 ndarray = np.ndarray
 
@@ -145,6 +147,22 @@ def planned(compute: Callable[..., Any]) -> Callable[..., Any] | None:
     return built_in_function(code, table, plans, environment, takes_names=True)
 
 
+def replayed(compute: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorates a function of kernels whose calls can be planned; see the first Note."""
+    run, is_waiting = compute, True
+
+    @wraps(compute)
+    def call(*args: Any) -> Any:
+        nonlocal run, is_waiting
+        if is_waiting:
+            made = planned(compute)
+            if made is not None:
+                run, is_waiting = made, False
+        return run(*args)
+
+    return call
+
+
 class _Plans:
     """Takes the calls that have no plan, and makes one for the next call of the kind."""
 
@@ -152,13 +170,14 @@ class _Plans:
         self.compute = compute
         self.table = table
         self.kept: list[Any] = [None] * SLOTS  # plans, and the objects whose addresses they hold
-        self.made = 0
+        self.made = 0  # plans, or attempts
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         if named or _Current.recording is not None or (
             self.made - int(self.table[Table.HITS]) >= _MOST_IN_VAIN
         ):
             return self.compute(*args, **named)
+        self.made += 1
         mine = _Current.recording = _Recording()
         try:
             result = self.compute(*args)
@@ -171,7 +190,6 @@ class _Plans:
             owner = _Writer(args, result, mine).plan()
             if owner is not None:
                 slot = _slot(args)
-                self.made += 1
                 self.table[Table.SLOT + slot] = address_of(owner[0])
                 self.kept[slot] = owner
         return result

@@ -12,7 +12,7 @@ import taper
 from taper.compiler import machine
 from taper.core.settings import settings
 from taper.kernels import native_normalization, native_reductions, native_scans, normalization
-from taper.kernels.native_rows import FULL, RowProgram, Rowwise, largest, total
+from taper.kernels.native_rows import FULL, WEIGHT, RowProgram, Rowwise, largest, total
 
 from .guarded_memory import guarded
 
@@ -247,3 +247,20 @@ def test_running_sums(shape: tuple[int, ...], dtype: Any) -> None:
                                    atol=1e-6)
         np.testing.assert_allclose(native_scans.cumprod(x, dim), np.cumprod(wide, dim), rtol=1e-6,
                                    atol=1e-30)
+
+
+@pytest.mark.parametrize("inner", [1, 5, 300])
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 100, 1001])
+def test_lines_are_cut_into_pieces_of_any_length(n: int, inner: int) -> None:
+    program = RowProgram(lambda x, w: (total(x * w), largest(x)), FULL, WEIGHT)
+    x, w = normal(n, inner), normal(n)
+    for piece in (3, 8, 64, 2000):
+        count = -(-n // piece)
+        found = program(count, piece, inner, x, w, line=n)
+        assert found is not None
+        sums, most = found
+        for i in range(count):
+            part = x[i * piece : (i + 1) * piece]
+            weights = w[i * piece : (i + 1) * piece, None]
+            np.testing.assert_allclose(sums[i], (part * weights).sum(0), rtol=1e-4, atol=1e-4)
+            np.testing.assert_array_equal(most[i], part.max(0))
