@@ -56,26 +56,32 @@ def attend(
 
 @attend.derivative("query", "key", "value")
 def _(grad, result, query, key, value, logsum, needs, mask, causal, scale):
+    kind = query.dtype
+    grad, result, query, key, value = (_widened(t) for t in (grad, result, query, key, value))
     arrays = [t._array for t in (grad, result, query, key, value)]
     batch = arrays[1].shape[:-2]
-    plain = all(a.shape[:-2] == batch and a.dtype.itemsize > 2 for a in arrays)
-    if plain and not is_differentiated():
+    if all(a.shape[:-2] == batch for a in arrays) and not is_differentiated():
         wanted, out, q, k, v = (_joined(a, batch) for a in arrays)
         given = _joined_mask(None if mask is None else mask._array, batch, q.dtype)
         found = kernel.attention_gradient(
             wanted, q, k, v, given, out, logsum._array, causal, scale
         )
         return tuple([
-            wrap(g.reshape(a.shape)) for g, a in zip(found, arrays[2:], strict=True)
+            wrap(g.reshape(a.shape)).to(kind) for g, a in zip(found, arrays[2:], strict=True)
         ])
     weights = _weights(query, key, mask, causal, scale)
     for_weights = grad @ value.transpose(-2, -1)
     for_scores = weights * (for_weights - (for_weights * weights).sum(-1, True)) * scale
     return (
-        (for_scores @ key).sum_to_size(query.shape),
-        (for_scores.transpose(-2, -1) @ query).sum_to_size(key.shape),
-        (weights.transpose(-2, -1) @ grad).sum_to_size(value.shape),
+        (for_scores @ key).sum_to_size(query.shape).to(kind),
+        (for_scores.transpose(-2, -1) @ query).sum_to_size(key.shape).to(kind),
+        (weights.transpose(-2, -1) @ grad).sum_to_size(value.shape).to(kind),
     )
+
+
+def _widened(t: Tensor) -> Tensor:
+    """In float32 if it is in half precision, in which sums of products lose too many digits."""
+    return t.float() if t._array.dtype.itemsize == 2 else t
 
 
 def _weights(query: Tensor, key: Tensor, mask: Any, causal: bool, scale: float) -> Tensor:
@@ -158,10 +164,10 @@ def scaled_dot_product_attention(
         query._array.dtype.kind == "f" or query._array.dtype.itemsize == 2
     ):
         return attend(query, key, value, attn_mask, is_causal, scale)
-    weights = _weights(query, key, attn_mask, is_causal, scale)
+    weights = _weights(_widened(query), _widened(key), attn_mask, is_causal, scale)
     if dropout_p > 0:
         weights = find("nn.functional.dropout")(weights, dropout_p, True)
-    return weights @ value
+    return (weights @ _widened(value)).to(value.dtype)
 
 
 def _shared_heads(query: Tensor, shared: Tensor) -> Tensor:

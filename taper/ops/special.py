@@ -81,7 +81,8 @@ def erfinv(input: Tensor) -> Tensor:
 
 
 @erfinv.derivative("input")
-def _(grad, result):
+def _(grad, input):
+    result = erfinv.function(input)  # so that what was given away may be changed in place
     return grad * ((result * result).exp() * (math.sqrt(math.pi) / 2))
 
 

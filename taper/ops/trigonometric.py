@@ -313,8 +313,9 @@ def sinc(input: Tensor) -> Tensor:
 @sinc.derivative("input")
 def _(grad, input):
     angle = input * np.pi
-    slope = grad * conj((angle * cos.function(angle) - sin.function(angle)) / (angle * input))
-    return where.forward(input == 0, 0, slope)
+    divisor = angle * input  # which is 0 for small numbers, too
+    slope = grad * conj((angle * cos.function(angle) - sin.function(angle)) / divisor)
+    return where.forward(divisor == 0, 0, slope)
 
 
 def _refuse_complex(name: str) -> Any:
