@@ -14,9 +14,9 @@ from typing import Any
 from taper.version import __version__ as __version__
 
 _MODULES = frozenset("""
-    amp autograd backends compiler cpu cuda distributed distributions fft func hub jit library
-    linalg masked mps multiprocessing nn optim overrides profiler random serialization signal
-    sparse special testing types utils version
+    amp autograd backends compiler cpu cuda distributed distributions export fft func hub jit
+    library linalg masked mps multiprocessing nn optim overrides profiler random serialization signal
+    quasirandom sparse special testing types utils version
     """.split())
 
 # Where names that are not operators live. A module may list many: "module": "name name …".

@@ -40,6 +40,8 @@ FLOORS = (
      "optim", "utils"),
     ("autograd.profiler", "profiler"),
     ("benchmarks", "compilation", "serialization", "interop", "testing", "viewer", "cli"),
+    ("export",),
+    ("onnx",),
 )  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ROOT_FLOOR = FLOOR_OF[""]
