@@ -23,18 +23,19 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from taper.compilation.lowering.groups import Group, Grouping
-from taper.compilation.lowering.loops import Loops, loops_of
+from taper.compilation.lowering.launches import Address, Launch
+from taper.compilation.lowering.loops import loops_of
 from taper.compilation.lowering.memory import plan
 from taper.compilation.lowering.nodes import Lowering
 from taper.compilation.lowering.operations import Call, Join, Product, mapped
-from taper.compilation.lowering.products import Multiplication, multiplication_of
+from taper.compilation.lowering.products import has_tiles, launches_of
 from taper.compilation.lowering.schedule import Schedule
 from taper.compilation.lowering.values import Value, View, contiguous
 from taper.compiler import background
 from taper.compiler.graph import Graph
 from taper.compiler.program_driver import DRIVER, driver_text
-from taper.core.storage import address_of
 from taper.core.settings import settings
+from taper.core.storage import address_of
 from taper.core.threads import get_num_threads
 from taper.runtime import pool as pools
 from taper.runtime.blas import find_blas
@@ -56,28 +57,25 @@ def make_program(graph: Graph, updates: dict[str, int]) -> Program:
 
 
 class _Instruction:
-    """A kernel to run: how to get it, its argument block, and how much there is to do."""
+    """A launch whose argument block has its place in memory."""
 
-    __slots__ = ("address", "block", "build", "count", "grain", "key", "labels", "moved", "source")
+    __slots__ = ("address", "block", "launch", "moved")
 
-    def __init__(self, source: Any, labels: str, places: list[tuple[int, int]], before: list[int],
-                 after: list[int]) -> None:
-        self.source = source
-        self.labels = labels
-        self.key = source.key
-        self.build = source.build
-        self.count = source.count
-        self.grain = source.grain
+    def __init__(self, launch: Launch, place: Callable[[Address], tuple[int, int]]) -> None:
+        self.launch = launch
         self.address: int | None = None
-        words = [*before, *[offset for _, offset in places], *after]
-        self.block = (ctypes.c_int64 * len(words))(*words)
-        # (word, base, offset) of addresses
-        self.moved = [(len(before) + i, base, offset) for i, (base, offset) in enumerate(places)]
+        self.block = (ctypes.c_int64 * len(launch.words))()
+        self.moved: list[tuple[int, int, int]] = []  # (word, base, offset)
+        for i, word in enumerate(launch.words):
+            if isinstance(word, Address):
+                self.moved.append((i, *place(word)))
+            else:
+                self.block[i] = word
 
     def is_ready(self) -> bool:
         """Whether the kernel is there; asks for it otherwise."""
         if self.address is None:
-            self.address = background.request(self.key, self.build, exact=True)
+            self.address = background.request(self.launch.key, self.launch.build, exact=True)
         return self.address is not None
 
 
@@ -103,8 +101,9 @@ class _Segment:
         self.patches = (ctypes.c_int64 * max(1, len(patches)))(*patches)
         table = []
         for step in self.instructions:
-            piece, helpers = pools.division(step.count, step.grain) or (step.count, 0)
-            table += [step.address, ctypes.addressof(step.block), step.count, piece,
+            tasks, grain = step.launch.tasks, step.launch.grain
+            piece, helpers = pools.division(tasks, grain) or (tasks, 0)
+            table += [step.address, ctypes.addressof(step.block), tasks, piece,
                       helpers if run else 0]
         self.table = (ctypes.c_int64 * max(1, len(table)))(*table)
         at = ctypes.addressof
@@ -181,6 +180,7 @@ class Program:
         schedule = Schedule(grouping, targets)
         self.schedule = schedule
         base_of, lives = self._bases(schedule, outputs)
+        lives.update(self._make_launches(schedule))
         offsets, self.arena_bytes = plan(lives)
         self.places = {**base_of, **{v: (_ARENA, offset) for v, offset in offsets.items()}}
         self.arena = new_array((max(64, self.arena_bytes),), np.dtype(np.uint8), self.arena_bytes)
@@ -199,7 +199,6 @@ class Program:
             value = view.value
             is_own = (
                 value.maker is not None and value not in found.values() and view.is_whole
-                and view.shape == value.shape
                 and not (isinstance(value.maker, Call) and name in self.updates))
             found[name] = value if is_own else lowering.copied(view).value
         return found
@@ -211,13 +210,15 @@ class Program:
         count = 1 + len(self.graph.inputs)
         places: dict[Value, tuple[int, int]] = {
             v: (1 + place, 0) for v, place in schedule.in_place.items()}
-        self.fresh: list[tuple[int, Value]] = []
+        self.fresh: list[tuple[int, tuple[int, ...], Any, int]] = []
         self.result_bases: list[int] = []
         for name in self.returned:
             value = outputs[name]
             places[value] = count, 0
             if not isinstance(value.maker, Call):
-                self.fresh.append((len(self.result_bases), value))
+                shape = self.graph.outputs[name].node.results[
+                    self.graph.outputs[name].output or 0][0]
+                self.fresh.append((len(self.result_bases), shape, value.dtype, value.size))
             self.result_bases.append(count)
             count += 1
         for unit in schedule.order:
@@ -238,10 +239,27 @@ class Program:
                 self.last_reads[places[v][0]] = last
         return places, lives
 
-    def _place(self, view: View) -> tuple[int, int]:
+    def _make_launches(self, schedule: Schedule) -> dict[Value, tuple[int, int, int]]:
+        """Makes the launches of all units; returns what they need besides, with its life."""
+        self.launches: dict[int, list[Launch]] = {}
+        self.needs_blas = False
+        scratch: dict[Value, tuple[int, int, int]] = {}
+        for index, unit in enumerate(schedule.order):
+            if isinstance(unit, Group):
+                self.launches[id(unit)] = [loops_of(unit, schedule.place)]
+            elif isinstance(unit, Product):
+                self.needs_blas = self.needs_blas or not has_tiles(unit)
+                found = launches_of(unit)
+                if found is None:
+                    raise NotImplementedError("products without vectors and without BLAS")
+                self.launches[id(unit)], others = found
+                scratch.update({value: (value.bytes, index, index) for value in others})
+        return scratch
+
+    def _place(self, at: Address | View) -> tuple[int, int]:
         """The base and the offset in bytes of a view; constants' are negative addresses."""
-        value = view.value
-        offset = view.offset * value.dtype.itemsize
+        value = at.value
+        offset = at.offset * value.dtype.itemsize
         if value.constant is not None:
             return -address_of(value.constant), offset
         if value.input is not None:
@@ -258,7 +276,6 @@ class Program:
     def _make_steps(self, schedule: Schedule) -> None:
         self.steps: list[Any] = []
         self.instructions: list[_Instruction] = []
-        self.needs_blas = False
         results = set(self.result_bases)
         for index, unit in enumerate(schedule.order):
             if isinstance(unit, Join):
@@ -272,23 +289,10 @@ class Program:
                 continue
             if not self.steps or not isinstance(self.steps[-1], _Segment):
                 self.steps.append(_Segment(self.bases.buffer_info()[0]))
-            instruction = self._instruction(unit)
-            self.steps[-1].instructions.append(instruction)
-            self.instructions.append(instruction)
-
-    def _instruction(self, unit: Any) -> _Instruction:
-        if isinstance(unit, Group):
-            loops = loops_of(unit, self.schedule.place)
-            places = [self._place(View(a.value, a.offset, (), ())) for a in loops.accesses]
-            labels = " ".join([o.label for o in unit.operations])
-            return _Instruction(loops, labels, places, [], loops.words)
-        assert isinstance(unit, Product)
-        self.needs_blas = True
-        product = multiplication_of(unit)
-        if product is None:
-            raise NotImplementedError("products without BLAS")
-        places = [self._place(view) for view in product.accesses]
-        return _Instruction(product, unit.label, places, product.words[:2], product.words[5:])
+            for launch in self.launches[id(unit)]:
+                instruction = _Instruction(launch, self._place)
+                self.steps[-1].instructions.append(instruction)
+                self.instructions.append(instruction)
 
     def _getters(self, call: Call) -> Callable[[list[Any]], tuple[Any, Any]]:
         """A function that gives the arguments of a call."""
@@ -348,7 +352,7 @@ class Program:
         """Writes the tables of the driver, for the threads there are now."""
         self._threads = get_num_threads()
         run = state = 0
-        if self._threads > 1 and any(s.count > s.grain for s in self.instructions):
+        if self._threads > 1 and any(s.launch.tasks > s.launch.grain for s in self.instructions):
             pool = pools.shared_pool()
             if pool is not None:
                 pool.start(self._threads - 1)
@@ -391,10 +395,10 @@ class Program:
             bases[base] = address_of(a)
             base += 1
         results: list[Any] = [None] * len(self.result_bases)
-        for i, value in self.fresh:
+        for i, shape, dtype, size in self.fresh:
             given = None if into is None else into[i]
             if given is None or not given.flags.c_contiguous:
-                given = new_array(value.shape, value.dtype, value.size)
+                given = new_array(shape, dtype, size)
             results[i] = given
             base = self.result_bases[i]
             held[base] = given
@@ -454,8 +458,8 @@ class Program:
             for base, a in enumerate(arrays, 1):
                 held[base] = np.ascontiguousarray(a)
                 bases[base] = address_of(held[base])
-            for i, value in self.fresh:
-                held[self.result_bases[i]] = made = np.empty(value.shape, value.dtype)
+            for i, shape, dtype, _ in self.fresh:
+                held[self.result_bases[i]] = made = np.empty(shape, dtype)
                 bases[self.result_bases[i]] = address_of(made)
             taken: list[float] = []
             names = []
@@ -468,7 +472,7 @@ class Program:
                         start = time.perf_counter()
                         self._run_driver(step.block, 0, 0)
                         taken.append(time.perf_counter() - start)
-                        names.append(_line_of(instruction))
+                        names.append(instruction.launch.text)
                     step.words[3], step.words[4] = words[3], words[4]
                 else:
                     start = time.perf_counter()
@@ -486,10 +490,11 @@ class Program:
         for step in self.steps:
             if isinstance(step, _Segment):
                 for instruction in step.instructions:
-                    lines.append(_line_of(instruction))
-                    if isinstance(instruction.source, Loops):
+                    launch = instruction.launch
+                    lines.append(f"{launch.text}, {launch.tasks} tasks")
+                    if launch.source is not None:
                         lines += ["    " + line
-                                  for line in str(instruction.source.expression).split("\n")]
+                                  for line in str(launch.source.expression).split("\n")]
             else:
                 lines.append(f"call {step.label}")
         return "\n".join(lines)
@@ -503,17 +508,6 @@ class _Later:
     def __init__(self, base: int, view: View) -> None:
         self.base = base
         self.view = view
-
-
-def _line_of(instruction: _Instruction) -> str:
-    source = instruction.source
-    if isinstance(source, Multiplication):
-        a, b, c = source.accesses
-        return f"product {c.value} = {list(a.shape)} @ {list(b.shape)} in {source.count} tasks"
-    moved = sum(a.value.bytes for a in source.accesses)
-    results = ", ".join(str(a.value) for a in source.accesses[source.inputs :])
-    return (f"{source.form} {results}: {instruction.labels} "
-            f"({source.count} units, {moved} bytes at most)")
 
 
 def _strided(memory: Array, offset: int, view: View) -> Array:

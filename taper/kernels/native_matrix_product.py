@@ -25,7 +25,7 @@ from taper.kernels.native_twin import are_ready
 from taper.runtime.blas import NO_TRANSPOSE, TRANSPOSE, find_blas
 from taper.runtime.large_arrays import new_array
 
-__all__ = ["affine", "multiply", "multiply_batches"]
+__all__ = ["Cut", "affine", "cut", "kernel_of", "multiply", "multiply_batches"]
 
 Array = np.ndarray[Any, Any]
 Ints = tuple[int, ...]
@@ -43,7 +43,7 @@ _MOST_KEPT = 1 << 16  # words of a batch's table of places that is kept
 
 
 @cache
-def _kernel(name: str, *details: Any) -> Kernel:
+def kernel_of(name: str, *details: Any) -> Kernel:
     """A kernel of compiler/matrix_products.py; `details` are its arguments but the width."""
     words = {
         "multiply": MULTIPLY_WORDS, "panels": PANELS_WORDS, "products": PRODUCTS_WORDS,
@@ -64,8 +64,79 @@ class _Launch(NamedTuple):
     kernel: Kernel
     address: int
     words: tuple[int, ...]
-    count: int
+    tasks: int
     grain: int
+
+
+class Work(NamedTuple):
+    """The words of a launch after its addresses, its tasks and its grain."""
+
+    words: tuple[int, ...]
+    tasks: int
+    grain: int
+
+
+class CutPart(NamedTuple):
+    """Some of k. The first three words of `panels` follow the addresses of the first factor and its
+    panels, the others those of the second; those of `multiply` follow all four addresses."""
+
+    first_shift: int  # bytes from the beginning of each factor
+    second_shift: int
+    panels: Work | None
+    multiply: Work
+
+
+class Cut(NamedTuple):
+    """How a product is cut into launches: what the shapes and strides of its factors determine."""
+
+    kernels: tuple[tuple[Any, ...], ...]  # names and details: multiply, then panels if needed
+    sizes: tuple[int, int]  # elements of both factors' panels; 0 where it isn't packed
+    parts: list[CutPart]
+
+
+def cut(dtype: Any, first: tuple[Ints, Ints], second: tuple[Ints, Ints]) -> Cut | None:
+    """The launches of a product of factors with these shapes and strides (in bytes), one of which
+    is that of neighbours; None where there are no kernels."""
+    kind = _KINDS.get(dtype)
+    if kind is None or vector_bytes() < 32:
+        return None
+    ((rows, depth), a_strides), ((_, columns), b_strides) = first, second
+    item = dtype.itemsize
+    # Whether neighbours in memory are neighbours in k.
+    a_along, b_along = a_strides[1] == item, b_strides[0] == item and b_strides[1] != item
+    tile = matrix_tile_for(kind, vector_bytes(), rows, columns)
+    width = tile.lanes * tile.vectors
+    packs_first = not a_along and columns >= _WORTH_PACKING
+    packs_second = b_along or rows >= _WORTH_PACKING
+    kernels: tuple[tuple[Any, ...], ...] = (("multiply", tile),)
+    if packs_first or packs_second:
+        kernels = (*kernels, ("panels", tile, False, b_along))
+    down, across = -(-rows // tile.rows), -(-columns // width)
+    groups = -(-across // _AT_ONCE)
+    deepest = depth if not packs_second else -(-depth // -(-depth // _DEEPEST))
+    a_layout = (item, tile.rows * item) if packs_first else a_strides
+    parts = []
+    for k in range(0, depth, deepest):
+        deep = min(deepest, depth - k)
+        lines = -(-deep // _LINES)
+        panels = None
+        if packs_first or packs_second:
+            of_first = lines if packs_first else 0
+            of_second = (across if b_along else lines) if packs_second else 0
+            panels = Work(
+                (rows, a_strides[1], of_first, columns, b_strides[1 if b_along else 0], deep,
+                 _LINES),
+                of_first + of_second, max(1, _GRAIN_OF_COPIES // (deep * width)))
+        b_layout = (deep * width * item, width * item, 1) if packs_second else (
+            width * item, b_strides[0], 0)
+        parts.append(CutPart(k * a_strides[1], k * b_strides[0], panels, Work(
+            (_AT_ONE_MATRIX, deep, rows, columns, down, across, down, groups, 1, _AT_ONCE,
+             tile.rows * (deep if packs_first else 1) * a_layout[0], *a_layout, *b_layout,
+             columns * item, columns * item if k else 0),
+            down * groups,
+            max(1, _GRAIN // (tile.rows * width * min(across, _AT_ONCE) * deep)))))
+    sizes = (down * tile.rows * deepest * packs_first, across * width * deepest * packs_second)
+    return Cut(kernels, sizes, parts)
 
 
 class _Part(NamedTuple):
@@ -93,52 +164,22 @@ _AT_ONE_MATRIX = address_of(_ONE_MATRIX)
 
 def _made(a: Array, b: Array) -> _Plan | None:
     """A new plan, once there are kernels; kept under the factors' layouts."""
-    kind = _KINDS.get(a.dtype)
-    if kind is None or vector_bytes() < 32:
+    found = cut(a.dtype, (a.shape, a.strides), (b.shape, b.strides))
+    if found is None:
         return None
-    item, (rows, depth), columns = a.itemsize, a.shape, b.shape[1]
-    # Whether neighbours in memory are neighbours in k.
-    a_along, b_along = a.strides[1] == item, b.strides[0] == item and b.strides[1] != item
-    tile = matrix_tile_for(kind, vector_bytes(), rows, columns)
-    width = tile.lanes * tile.vectors
-    packs_first = not a_along and columns >= _WORTH_PACKING
-    packs_second = b_along or rows >= _WORTH_PACKING
-    kernels = [_kernel("multiply", tile)]
-    if packs_first or packs_second:
-        kernels.append(_kernel("panels", tile, False, b_along))
+    kernels = [kernel_of(*names) for names in found.kernels]
     if not are_ready(*kernels):
         return None
-    address, *others = (kernel.address() for kernel in kernels)
-    if address is None or None in others:
+    addresses = [kernel.address() for kernel in kernels]
+    if None in addresses:
         return None
-    down, across = -(-rows // tile.rows), -(-columns // width)
-    groups = -(-across // _AT_ONCE)
-    deepest = depth if not packs_second else -(-depth // -(-depth // _DEEPEST))
-    a_layout = (item, tile.rows * item) if packs_first else a.strides
-    parts = []
-    for k in range(0, depth, deepest):
-        deep = min(deepest, depth - k)
-        lines = -(-deep // _LINES)
-        panels = None
-        if packs_first or packs_second:
-            of_first = lines if packs_first else 0
-            of_second = (across if b_along else lines) if packs_second else 0
-            panels = _Launch(kernels[1], others[0] or 0, (
-                rows, a.strides[1], of_first, columns, b.strides[1 if b_along else 0], deep, _LINES,
-            ), of_first + of_second, max(1, _GRAIN_OF_COPIES // (deep * width)))
-        second = (deep * width * item, width * item, 1) if packs_second else (
-            width * item, b.strides[0], 0)
-        parts.append(_Part(k * a.strides[1], k * b.strides[0], panels, _Launch(
-            kernels[0], address, (
-                _AT_ONE_MATRIX, deep, rows, columns, down, across, down, groups, 1, _AT_ONCE,
-                tile.rows * (deep if packs_first else 1) * a_layout[0], *a_layout, *second,
-                columns * item, columns * item if k else 0,
-            ), down * groups,
-            max(1, _GRAIN // (tile.rows * width * min(across, _AT_ONCE) * deep)))))
-    plan = _Plan(
-        (down * tile.rows * deepest * packs_first, across * width * deepest * packs_second),
-        np.zeros(columns, a.dtype), parts,
-    )
+
+    def launch(which: int, work: Work) -> _Launch:
+        return _Launch(kernels[which], addresses[which] or 0, *work)
+
+    plan = _Plan(found.sizes, np.zeros(b.shape[1], a.dtype), [
+        _Part(p.first_shift, p.second_shift, p.panels and launch(1, p.panels),
+              launch(0, p.multiply)) for p in found.parts])
     if len(_plans) >= _MOST_PLANS:
         _plans.clear()
     _plans[(a.shape, a.strides, b.shape, b.strides, a.dtype)] = plan
@@ -266,7 +307,7 @@ def _made_for_batches(a: Array, b: Array) -> _BatchPlan | None:
     width = tile.lanes * tile.vectors
     across, down = -(-columns // width), -(-rows // tile.rows)
     packs = b.strides[-1] != item
-    kernels = [_kernel("multiply", tile), *([_kernel("batch_panels", tile)] if packs else [])]
+    kernels = [kernel_of("multiply", tile), *([kernel_of("batch_panels", tile)] if packs else [])]
     if not are_ready(*kernels):
         return None
     address, *others = (kernel.address() for kernel in kernels)
@@ -328,7 +369,7 @@ def _multiply_batches_by_blas(kind: str, a: Array, b: Array) -> Array | None:
     blas = find_blas()
     if blas is None:
         return None
-    kernel = _kernel("products", kind, blas.integer)
+    kernel = kernel_of("products", kind, blas.integer)
     address = kernel.address()
     if address is None:
         return None

@@ -233,8 +233,8 @@ class Grouping:
         joined: list[Group] = []
         left = list(readers)
         must_store = value in self.wanted or bool(outside)
-        is_cheap = self._is_cheap(operation) and (value.size == 1 or not must_store)
-        if len(readers) == 1 or is_cheap:
+        is_cheap = self._is_cheap(operation)
+        if (value.size == 1 and is_cheap) if must_store else (len(readers) == 1 or is_cheap):
             for group in readers:
                 if self._join(operation, group):
                     joined.append(group)

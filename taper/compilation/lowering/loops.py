@@ -21,6 +21,7 @@ from taper.compilation.lowering.groups import (
     reading_level,
     strides_at,
 )
+from taper.compilation.lowering.launches import Address, Launch
 from taper.compilation.lowering.operations import Map, Operation, Reduction
 from taper.compilation.lowering.values import Value, View
 from taper.compiler import machine
@@ -53,12 +54,22 @@ class Access(NamedTuple):
 class Loops:
     """A kernel that computes a group."""
 
-    __slots__ = ("accesses", "count", "expression", "form", "grain", "inputs", "key", "layouts",
+    __slots__ = ("accesses", "count", "expression", "form", "grain", "inputs", "labels", "layouts",
                  "outer", "tile", "words")
 
     accesses: list[Access]  # the operands, then the results
     inputs: int  # how many of them are operands
     words: list[int]  # of the argument block, behind the addresses
+
+    def launch(self) -> Launch:
+        """Its launch."""
+        key = ("fused", self.form, self.outer, self.tile, str(self.expression),
+               tuple(self.layouts))
+        moved = sum(a.value.bytes for a in self.accesses)
+        results = ", ".join(str(a.value) for a in self.accesses[self.inputs :])
+        text = f"{self.form} {results}: {self.labels} ({moved} bytes at most)"
+        words = [*[Address(a.value, a.offset) for a in self.accesses], *self.words]
+        return Launch(key, self.build, words, self.count, self.grain, text, self)
 
     def build(self) -> tuple[str, str]:
         """The text of its module, and the name of its function."""
@@ -72,9 +83,9 @@ class Loops:
             "fused_lanes", width, e, self.layouts, self.outer, self.tile), "fused_lanes"
 
 
-def loops_of(group: Group, place_of: Callable[[Value], View]) -> Loops:
+def loops_of(group: Group, place_of: Callable[[Value], View]) -> Launch:
     """The kernel of a group. `place_of` tells where a value that is stored goes."""
-    return _Writer(group, place_of).run()
+    return _Writer(group, place_of).run().launch()
 
 
 class _Writer:
@@ -101,6 +112,7 @@ class _Writer:
         sections, strides = self._merged()
         found = Loops()
         found.accesses, found.inputs = self.accesses, inputs
+        found.labels = " ".join([o.label for o in self.operations])
         kinds = [kind_of(a.value.dtype) for a in self.accesses]
         self._shape(found, sections, strides, kinds, stored)
         return found
@@ -160,7 +172,6 @@ class _Writer:
                              prod(sizes) == 1)
                 found.layouts = [_layout(kind, s[0] if s else 0)
                                  for kind, s in zip(kinds, strides, strict=True)]
-                self._set_key(found)
                 return
             walk, lane = self._directions(sizes, strides)
         elif inner:
@@ -195,7 +206,6 @@ class _Writer:
                 found.words += [*[s[d] * item for d in rest], s[walk] * item, s[lane] * item]
             found.count = prod(outer_sizes) * -(-sizes[lane] // found.tile)
             found.grain = max(1, grain // (sizes[walk] * found.tile))
-        self._set_key(found)
 
     def _directions(self, sizes: list[int], strides: list[list[int]]) -> tuple[int, int]:
         """Which dimension of a pointwise kernel is walked, and which has its lanes: that with the
@@ -250,10 +260,6 @@ class _Writer:
         assert isinstance(operation, Map)
         result: ElementArray = operation.function(*elements)
         return result
-
-    def _set_key(self, found: Loops) -> None:
-        found.key = ("fused", found.form, found.outer, found.tile, str(found.expression),
-                     tuple(found.layouts))
 
 
 def _number_of(view: View) -> Any:

@@ -20,6 +20,7 @@ from taper.compilation.lowering.operations import (
     mapped,
     traced,
 )
+from taper.compilation.lowering.products import has_tiles
 from taper.compilation.lowering.values import Value, View, contiguous
 from taper.compiler.graph import Graph, GraphNode, Reference, references
 
@@ -227,6 +228,10 @@ class Lowering:
         return found if found is not None and found.shape == node.results[0][0] else None
 
     def _map_of(self, node: GraphNode) -> View | None:
+        if node.function is np.add and not node.kwargs:
+            found = self._with_bias(node, *node.args)
+            if found is not None:
+                return found
         return self.map_call(node, node.function, node.args, node.kwargs)
 
     def map_call(
@@ -326,6 +331,26 @@ class Lowering:
         self.add(Product("product", [_for_blas(self, a), _for_blas(self, b)], [out]))
         found = View.of(out)
         return found.permuted((1, 0)) if is_turned else found
+
+    def _with_bias(self, node: GraphNode, first: Any, second: Any) -> View | None:
+        """A product plus a row, which the product begins with."""
+        if not isinstance(first, Reference) or not self.is_array(second):
+            return None
+        view, row = self.view(first), self.view(second)
+        product = view.value.maker
+        columns = view.shape[-1] if view.shape else 0
+        if (
+            not isinstance(product, Product) or len(product.views) > 2 or not view.is_whole
+            or len(view.value.shape) != 2 or view.value.shape[1] != columns
+            or row.shape != (columns,) or row.strides != (1,) or row.dtype != view.dtype
+            or len(self.consumers[first.node.number]) > 1
+            or any(r.node is first.node for r in self.graph.outputs.values())
+            or (row.value.constant is None and row.value.input is None)
+            or not has_tiles(product)
+        ):
+            return None
+        product.views.append(row)
+        return view
 
     def _is_turned(self, node: GraphNode) -> bool:
         """Whether all who read the product read its transpose."""

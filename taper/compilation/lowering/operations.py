@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-
 from taper.arrays.element import ElementArray, NotElementwise, kind_of
 from taper.compilation.lowering.values import Value, View
 from taper.compiler.expression import Expression

@@ -1,7 +1,6 @@
-"""Products of matrices: which kernel, and the words of its argument block.
+"""Products of matrices as launches: our own tiles, and BLAS for batches.
 
-BLAS multiplies, on one thread for each task. A product of many rows is cut into tasks of some rows
-each, so results don't depend on the number of threads.
+How a product is cut depends on its shapes, so results don't depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -13,70 +12,124 @@ from typing import Any
 
 import numpy as np
 
+from taper.compilation.lowering.launches import Address, Launch
 from taper.compilation.lowering.operations import Product
-from taper.compilation.lowering.values import View, contiguous
+from taper.compilation.lowering.values import Value, View, contiguous
 from taper.compiler import matrix_products
 from taper.compiler.machine import vector_bytes
-from taper.core.storage import address_of
+from taper.kernels.native_matrix_product import Cut, cut, kernel_of
 from taper.runtime.blas import NO_TRANSPOSE, TRANSPOSE, find_blas
 
-__all__ = ["Multiplication", "multiplication_of"]
+__all__ = ["has_tiles", "launches_of"]
 
-_GRAIN = 1 << 20  # multiplications that are worth a thread of their own
-_TASKS = 8
+_GRAIN = 1 << 20  # multiplications of BLAS that are worth a thread of their own
 _KINDS = {"float32": "f32", "float64": "f64"}
 
 
-class Multiplication:
-    """A launch of the kernel that calls BLAS."""
-
-    def __init__(self, product: Product) -> None:
-        first, second = product.views
-        out = product.out
-        kind = _KINDS[out.dtype.name]
-        blas = find_blas()
-        assert blas is not None
-        item = out.dtype.itemsize
-        rows, depth = first.shape[-2:]
-        columns = second.shape[-1]
-        batch = out.shape[:-2]
-        first_turn, first_lead = _turn_of(first)
-        second_turn, second_lead = _turn_of(second)
-        parts = _parts(rows, prod(batch) * rows * columns * depth) if not batch else 1
-        part = rows // parts
-        if batch:
-            table = _offsets(batch, item, first, second, contiguous(out.shape)[:-2])
-        else:
-            steps = np.arange(parts)[:, None] * np.array(
-                [part * first.strides[0] * item, 0, part * columns * item])
-            table = np.ascontiguousarray(steps, np.int64)
-        self.table = table  # kept alive: its address is in the words
-        self.key = "products", kind, blas.integer
-        self.build = _builder(kind, blas.integer)
-        self.accesses = [first, second, View.of(out)]
-        # The addresses of the operands stand at words 2 to 4.
-        self.words = [
-            blas.gemm[kind], address_of(table), 0, 0, 0, part, columns, depth, first_turn,
-            second_turn, first_lead, second_lead, columns,
-        ]
-        self.count = len(table)
-        self.grain = max(1, _GRAIN // (part * columns * depth))
+def has_tiles(product: Product) -> bool:
+    """Whether a product is done by our own tiles, which can begin with a row; else by BLAS."""
+    return _cut_of(product) is not None
 
 
-def multiplication_of(product: Product) -> Multiplication | None:
-    """The launch of a product; None where BLAS isn't found."""
-    return None if find_blas() is None else Multiplication(product)
+def launches_of(product: Product) -> tuple[list[Launch], list[Value]] | None:
+    """The launches of a product, and values that they need besides; None if nobody can do it."""
+    found = _cut_of(product)
+    if found is not None:
+        return _by_tiles(product, found)
+    return None if find_blas() is None else ([_by_blas(product)], [])
+
+
+def _text_of(product: Product) -> str:
+    a, b = product.views[:2]
+    bias = " + row" if len(product.views) > 2 else ""
+    return f"product {product.out} = {list(a.shape)} @ {list(b.shape)}{bias}"
+
+
+# -- tiles -------------------------------------------------------------------------------------
+
+
+def _cut_of(product: Product) -> Cut | None:
+    first, second = product.views[:2]
+    if len(first.shape) != 2 or len(second.shape) != 2:
+        return None
+    layouts = []
+    item = product.out.dtype.itemsize
+    for view in (first, second):
+        row, column = _usual_strides(view)
+        layouts.append((view.shape, (row * item, column * item)))
+    return cut(product.out.dtype, layouts[0], layouts[1])
+
+
+def _usual_strides(view: View) -> tuple[int, int]:
+    """Strides of which one is that of neighbours, also where a dimension has one element."""
+    (n, m), (row, column) = view.shape, view.strides
+    if column == 1 or row == 1:
+        return row, column
+    return (row, 1) if m == 1 else (1, column)
+
+
+def _by_tiles(product: Product, found: Cut) -> tuple[list[Launch], list[Value]]:
+    first, second, *start = product.views
+    out = product.out
+    item = out.dtype.itemsize
+    packed = [Value(f"{out}.panels", (size,), out.dtype) if size else None
+              for size in found.sizes]
+    if start:
+        begin = Address(start[0].value, start[0].offset)
+    else:
+        begin = Address(_constant("zeros", np.zeros(second.shape[1], out.dtype)))
+    kernels = [kernel_of(*names) for names in found.kernels]
+    launches = []
+    for part in found.parts:
+        sources = [Address(view.value, view.offset + shift // item) for view, shift in (
+            (first, part.first_shift), (second, part.second_shift))]
+        targets = [own if value is None else Address(value)
+                   for own, value in zip(sources, packed, strict=True)]
+        if part.panels is not None:
+            words = part.panels.words
+            launches.append(Launch(
+                (found.kernels[1], "product"), kernels[1].build,
+                [sources[0], targets[0], *words[:3], sources[1], targets[1], *words[3:]],
+                part.panels.tasks, part.panels.grain, f"panels of {out}"))
+        launches.append(Launch(
+            (found.kernels[0], "product"), kernels[0].build,
+            [*targets, Address(out), begin, *part.multiply.words],
+            part.multiply.tasks, part.multiply.grain, _text_of(product)))
+        begin = Address(out)
+    return launches, [value for value in packed if value is not None]
+
+
+# -- BLAS --------------------------------------------------------------------------------------
+
+
+def _by_blas(product: Product) -> Launch:
+    first, second = product.views
+    out = product.out
+    kind = _KINDS[out.dtype.name]
+    blas = find_blas()
+    assert blas is not None
+    rows, depth = first.shape[-2:]
+    columns = second.shape[-1]
+    first_turn, first_lead = _turn_of(first)
+    second_turn, second_lead = _turn_of(second)
+    table = _constant("places", _offsets(out.shape[:-2], out.dtype.itemsize, first, second))
+    return Launch(
+        ("products", kind, blas.integer), _builder(kind, blas.integer),
+        [blas.gemm[kind], Address(table), Address(first.value, first.offset),
+         Address(second.value, second.offset), Address(out), rows, columns, depth, first_turn,
+         second_turn, first_lead, second_lead, columns],
+        table.shape[0], max(1, _GRAIN // (rows * columns * depth)), _text_of(product))
+
+
+def _constant(name: str, array: Any) -> Value:
+    value = Value(name, array.shape, array.dtype)
+    value.constant = array
+    return value
 
 
 @cache
 def _builder(kind: str, integer: str) -> Callable[[], tuple[str, str]]:
     return lambda: (matrix_products.products("products", vector_bytes(), kind, integer), "products")
-
-
-def _parts(rows: int, work: int) -> int:
-    """Into how many tasks of equal rows a product is cut."""
-    goal = min(_TASKS, work // _GRAIN)
-    return next((p for p in range(goal, 1, -1) if rows % p == 0 and rows // p >= 8), 1)
 
 
 def _turn_of(view: View) -> tuple[int, int]:
@@ -87,11 +140,13 @@ def _turn_of(view: View) -> tuple[int, int]:
     return TRANSPOSE, max(column if m > 1 else n, n)
 
 
-def _offsets(batch: Any, item: int, first: View, second: View, result: Any) -> Any:
+def _offsets(batch: Any, item: int, first: View, second: View) -> Any:
+    """Where the matrices of a batch lie: a table of offsets in bytes."""
     index = np.indices(batch).reshape(len(batch), prod(batch))
     found = []
     for view in (first, second):
         wide = view.broadcast((*batch, *view.shape[-2:]))
         found.append(np.array(wide.strides[:-2], np.int64) @ index * item)
-    found.append(np.array(result, np.int64) @ index * item)
+    matrix = first.shape[-2] * second.shape[-1]
+    found.append(np.array([s * matrix for s in contiguous(batch)], np.int64) @ index * item)
     return np.ascontiguousarray(np.stack(found, 1), np.int64)

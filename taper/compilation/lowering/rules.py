@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from decimal import Context, Decimal
 from math import prod
 from typing import Any
 
@@ -21,6 +22,7 @@ from taper.compiler.graph import GraphNode, Reference
 
 __all__ = ["RULES"]
 
+_PRECISE = Context(prec=40)
 _MOST_CLASSES = 256  # picks from longer rows aren't worth comparing all
 
 Rule = Callable[[Lowering, GraphNode], Any]
@@ -114,22 +116,30 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
 
 @rule("power")
 def _(lowering: Lowering, node: GraphNode) -> Any:
-    """A positive number to the power of an array of float32, through float64."""
+    """A positive number to the power of an array, through float64."""
     if node.kwargs or not isinstance(node.function, np.ufunc):
         return None
     base, exponent = node.args
     number = None if isinstance(base, Reference) or np.ndim(base) else float(base)
-    if number is None or not number > 0 or node.results[0][1].name != "float32":
+    dtype = node.results[0][1]
+    if number is None or not 0 < number < math.inf or dtype.name not in ("float32", "float64"):
         return None
     view = lowering.view(exponent) if lowering.is_array(exponent) else None
-    if view is None or view.dtype.name != "float32" or np.asarray(base).dtype != np.float32:
+    if view is None or view.dtype != dtype:
         return None
-    logarithm = math.log(number)
+    # The logarithm in two parts: an error of it would be multiplied by the exponent.
+    high = math.log(number)
+    low = float(Decimal(number).ln(_PRECISE) - Decimal(high))
 
     def power(x: ElementArray) -> ElementArray:
         e = x.e
-        wide = e.mul(e.convert(x.node, "f64"), e.constant(logarithm, "f64"))
-        return x.like(e.convert(e.unary("exp", wide), "f32"), x.dtype)
+        wide = e.convert(x.node, "f64")
+        factor = e.constant(high, "f64")
+        whole = e.mul(wide, factor)
+        rest = e.fma(wide, e.constant(low, "f64"), e.fma(wide, factor, e.neg(whole)))
+        found = e.unary("exp", whole)
+        found = e.select(e.is_nan(rest), found, e.fma(found, rest, found))
+        return x.like(e.convert(found, x.node.type), x.dtype)
 
     return lowering.map(f"power {number}", power, view)
 
@@ -250,13 +260,10 @@ def _is_count(item: Any, count: int) -> bool:
             and bool((item == np.arange(count)).all()))
 
 
-def _picked_column(node: GraphNode, lowering: Lowering) -> View | None:
-    """The index i of `x[arange(n), i]`, where node.args[1] is such an index."""
-    index = node.args[1]
-    source = node.args[0]
-    if not (type(index) is tuple and len(index) == 2 and isinstance(source, Reference)):
+def _picked_column(lowering: Lowering, shape: tuple[int, ...], index: Any) -> View | None:
+    """The index i of `x[arange(n), i]`, for such an index."""
+    if not (type(index) is tuple and len(index) == 2):
         return None
-    shape = lowering.view(source).shape
     if len(shape) != 2 or not _is_count(index[0], shape[0]) or shape[1] > _MOST_CLASSES:
         return None
     if not isinstance(index[1], Reference):
@@ -322,8 +329,9 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
 
     if _is_plain_index(index):
         return lowering.view(source).through(node.function, index)
-    column = _picked_column(node, lowering)
-    return None if column is None else _pick(lowering, lowering.view(source), column)
+    x = lowering.view(source)
+    column = _picked_column(lowering, x.shape, index)
+    return None if column is None else _pick(lowering, x, column)
 
 
 @rule("take_along_axis")
@@ -353,58 +361,85 @@ def _pick(lowering: Lowering, x: View, column: View) -> View | None:
 @rule("setitem")
 def _(lowering: Lowering, node: GraphNode) -> Any:
     """x[arange(n), i] = value"""
-    column = _picked_column(node, lowering)
-    if column is None:
+    array, index, value = node.args
+    if not lowering.is_array(array):
         return None
-    x, value = lowering.view(node.args[0]), node.args[2]
+    return _with_columns(lowering, lowering.view(array), index, value)
+
+
+@rule("scatter")
+def _(lowering: Lowering, node: GraphNode) -> Any:
+    shape, number, index, value = node.args
+    dtype = node.results[0][1]
+    return _with_columns(lowering, filled(lowering, number, shape, dtype), index, value)
+
+
+def _with_columns(lowering: Lowering, x: View, index: Any, value: Any) -> View | None:
+    """x with values at one column of each row."""
+    column = _picked_column(lowering, x.shape, index)
+    if column is None or (isinstance(value, np.ndarray) and value.size == 0):
+        return None
+    given = _as_column(lowering, value, x.shape[0], x.dtype)
+    if given is None:
+        return None
     is_chosen = _is_chosen(lowering, column, x.shape[1])
-    dtype = x.dtype
+    return lowering.map("scatter", np.where, is_chosen, given, x)
+
+
+def _as_column(lowering: Lowering, value: Any, rows: int, dtype: Any) -> View | None:
+    """A value for each of the rows, as a column; None where it is something else."""
     if not lowering.is_array(value):
-        if np.ndim(value):
-            return None
-        given = filled(lowering, value, (1,), dtype)
-    else:
-        given = lowering.view(value)
-        if given.dtype != dtype:
-            return None
-    given = given.broadcast((x.shape[0],))
-    spread = View(given.value, given.offset, (x.shape[0], 1), (given.strides[0], 0))
-    return lowering.map("setitem", np.where, is_chosen, spread, x)
+        return filled(lowering, value, (rows, 1), dtype) if np.ndim(value) == 0 else None
+    view = lowering.view(value)
+    if view.dtype != dtype or len(view.shape) > 1:
+        return None
+    view = view.broadcast((rows,))
+    return View(view.value, view.offset, (rows, 1), (view.strides[0], 0))
 
 
-@rule("at")
+@rule("at", "scatter_add")
 def _(lowering: Lowering, node: GraphNode) -> Any:
     """add.at(x, i + arange(n) * width, value), of an x that holds `n` rows."""
-    function = getattr(node.function, "function", None)
-    if function is None or getattr(function, "__self__", None) is not np.add:
+    if node.function.__name__ == "scatter_add":  # type: ignore[union-attr]
+        shape, number, index, value = node.args
+        x = filled(lowering, number, shape, node.results[0][1])
+    else:
+        function = getattr(node.function, "function", None)
+        if getattr(function, "__self__", None) is not np.add or len(node.args) != 3:
+            return None
+        array, index, value = node.args
+        if not lowering.is_array(array):
+            return None
+        x = lowering.view(array)
+    if not lowering.is_array(index) or len(x.shape) != 1:
         return None
-    if not all(map(lowering.is_array, node.args)) or len(node.args) != 3:
+    found = _column_and_width(lowering.view(index), x.shape[0])
+    if found is None:
         return None
-    x, index, value = map(lowering.view, node.args)
+    column, width = found
+    rows = column.shape[0]
+    given = _as_column(lowering, value, rows, x.dtype)
+    table = x.through(lambda a: np.reshape(a, (rows, width), copy=False))
+    if given is None or table is None:
+        return None
+    is_chosen = _is_chosen(lowering, column, width)
+    result = lowering.map(
+        "add.at", lambda c, a, v: np.where(c, np.add(a, v), a), is_chosen, table, given)
+    return None if result is None else View(result.value, 0, x.shape, (1,))
+
+
+def _column_and_width(index: View, size: int) -> tuple[View, int] | None:
+    """What was added to the beginnings of rows, and how long these are."""
     maker = index.value.maker
-    if len(x.shape) != 1 or not isinstance(maker, Map) or not maker.label.startswith("add"):
+    if not isinstance(maker, Map) or not maker.label.startswith("add") or len(maker.views) != 2:
         return None
-    if len(maker.views) != 2 or not index.is_whole or value.dtype != x.dtype:
+    n = index.size
+    if not index.is_whole or size % n:
         return None
+    width = size // n
     for base, other in (maker.views, maker.views[::-1]):
         starts = other.value.constant
-        n = index.size
-        if starts is None or base.size != n or starts.size != n or x.size % n:
-            continue
-        width = x.size // n
-        lies = base.value.size == n and base.is_whole and other.is_whole
-        if not lies or width > _MOST_CLASSES or (starts.reshape(-1) != np.arange(n) * width).any():
-            continue
-        column = View(base.value, 0, (n,), (1,))
-        is_chosen = _is_chosen(lowering, column, width)
-        rows = x.through(lambda a, n=n: np.reshape(a, (n, width), copy=False))
-        given = value.broadcast((n,))
-        spread = View(given.value, given.offset, (n, 1), (given.strides[0], 0))
-        if rows is None:
-            return None
-        found = lowering.map(
-            "add.at", lambda c, a, v: np.where(c, np.add(a, v), a), is_chosen, rows, spread)
-        return None if found is None else View(found.value, 0, (x.size,), (1,))
+        if (starts is not None and base.is_whole and other.is_whole and width <= _MOST_CLASSES
+                and (starts.reshape(-1) == np.arange(n) * width).all()):
+            return View(base.value, 0, (n,), (1,)), width
     return None
-
-
