@@ -121,7 +121,7 @@ def compiled_function(function: Callable[..., Any], fullgraph: bool) -> Callable
 
     functools.update_wrapper(compiled, function)
     compiled._torchdynamo_orig_callable = function  # type: ignore[attr-defined]
-    compiled.explain = lambda: captured.explanation  # type: ignore[attr-defined]
+    compiled.explain = captured.explain_calls  # type: ignore[attr-defined]
     return compiled
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 from taper.arrays.levels import running
 from taper.autograd.engine import anomaly, observed
 from taper.compilation.explanations import Explanation, Unsupported, log
-from taper.compilation.programs import choose_program
+from taper.compilation.call_source import EAGER, MISSED
 from taper.compilation.recording import NotCaptured, NumberPinned, record_call
 from taper.compilation.snapshot import Snapshot, take
-from taper.compilation.variant import ArgumentGuard, EagerVariant, Variant
+from taper.compilation.variant import EagerVariant, Variant
 from taper.core.dtype import get_default_dtype
 from taper.core.state import active, is_recording
 from taper.core.tensor import Tensor
@@ -32,6 +31,7 @@ class CapturedFunction:
         self.fullgraph = fullgraph
         self.explanation = Explanation(getattr(function, "__qualname__", repr(function)))
         self.lock = threading.Lock()
+        self.calls_compiled = self.calls_eager = 0
         self.reset()
 
     def reset(self) -> None:
@@ -47,55 +47,47 @@ class CapturedFunction:
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if active.modes or running.vmaps or self.refusal is not None or is_unusual():
             return self.function(*args, **kwargs)
-        if not self.lock.acquire(False):  # another thread, or a call within the call
-            return self.function(*args, **kwargs)
-        try:
-            variant, tensors = self.find(args, kwargs)
-            if type(variant) is Variant:
-                self.explanation.calls["compiled"] += 1
-                return variant.run(tensors)
-            if variant is None:
-                outcome = self.consider(args, kwargs)
-                if outcome is not None:
-                    return outcome[0]
-        finally:
-            self.lock.release()
-        self.explanation.calls["eager"] += 1
+        found = self.attempt(args, kwargs)
+        if found is MISSED and self.lock.acquire(False):  # else a call within the call
+            try:
+                found = self.consider(args, kwargs)
+            finally:
+                self.lock.release()
+        if found is not MISSED and found is not EAGER:
+            self.calls_compiled += 1
+            self.changes = 0
+            return found
+        self.calls_eager += 1
         return self.function(*args, **kwargs)
 
-    def find(self, args: Any, kwargs: Any) -> tuple[EagerVariant | None, Any]:
-        """The variant that fits, and the tensors among the arguments."""
-        mode = context()
+    def attempt(self, args: Any, kwargs: Any) -> Any:
+        """Tries the variants; the result of one, EAGER or MISSED."""
         for i, variant in enumerate(self.variants):
-            if variant.key[0] != mode:
-                continue
-            arguments = variant.arguments
-            if arguments.is_plain and arguments.holds(args, kwargs) and variant.state.holds():
-                if i:
-                    self.variants.insert(0, self.variants.pop(i))
-                self.changes = 0
-                return variant, [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
-        return None, None
+            attempt = variant.attempt
+            if attempt is not None:
+                found = attempt(args, kwargs)
+                if found is not MISSED:
+                    if i:
+                        self.variants.insert(0, self.variants.pop(i))
+                    return found
+        return MISSED
 
-    def consider(self, args: Any, kwargs: Any) -> tuple[Any] | None:
-        """Looks at everything: finds a variant by value, or records one and runs it.
+    def consider(self, args: Any, kwargs: Any) -> Any:
+        """Looks at everything: finds a variant by value, or records one, and runs it.
 
-        Returns the result in a tuple, or None if the call is to run as it is.
+        Returns the result, or EAGER if the call is to run as it is.
         """
         snapshot = take(self.function, args, kwargs, self.last, self.free)
         if snapshot.refusal is not None:
             self.refuse(snapshot.refusal)
-            return None
+            return EAGER
         key = (context(), snapshot.key)
         for variant in self.variants:
             if variant.key == key and variant.rebind(snapshot):
                 self.changes = 0
                 self.variants.remove(variant)
                 self.variants.insert(0, variant)
-                if type(variant) is Variant:
-                    self.explanation.calls["compiled"] += 1
-                    return (variant.run([f.tensor for f in snapshot.arguments]),)
-                return None
+                return self.run(variant, snapshot)
         count = self.seen.get(key, (0, None))[0] + 1
         previous, self.last = self.last, snapshot
         self.keys += count == 1
@@ -108,15 +100,19 @@ class CapturedFunction:
             self.changes += 1
             if self.changes > MOST_CHANGES:
                 self.refuse(f"something is different at every call: {_what(previous, snapshot)}")
-            return None
+            return EAGER
         self.seen[key] = count, snapshot
         return self.record(key, snapshot, args, kwargs, count)
 
-    def record(
-        self, key: Any, snapshot: Snapshot, args: Any, kwargs: Any, count: int
-    ) -> tuple[Any] | None:
+    def run(self, variant: EagerVariant, snapshot: Snapshot) -> Any:
+        """Runs a program on the arguments that the snapshot has."""
+        if not isinstance(variant, Variant):
+            return EAGER
+        variant.take_numbers()
+        return variant.run([f.tensor for f in snapshot.arguments])
+
+    def record(self, key: Any, snapshot: Snapshot, args: Any, kwargs: Any, count: int) -> Any:
         """Records the call as a new variant, and runs it."""
-        arguments = ArgumentGuard(args, kwargs)
         variant: EagerVariant
         try:
             recorded = record_call(self.function, args, kwargs, snapshot)
@@ -126,15 +122,14 @@ class CapturedFunction:
             return self.consider(args, kwargs)
         except NotCaptured as reason:
             if reason.again and count < 4:
-                return None
+                return EAGER
             self.explain(str(reason), reason.line)
             if reason.is_lasting:
                 self.refusal = str(reason)
-                return None
-            variant = EagerVariant(key, snapshot, arguments)
+                return EAGER
+            variant = EagerVariant(key, snapshot, args, kwargs, self.lock)
         else:
-            program = choose_program(recorded.graph, recorded.updates)
-            variant = Variant(key, snapshot, arguments, recorded, program)
+            variant = Variant(key, snapshot, args, kwargs, self.lock, recorded)
             self.explanation.programs.append({
                 "arguments": [_type_text(f.tensor) for f in snapshot.arguments],
                 "nodes": len(recorded.graph.nodes),
@@ -147,10 +142,12 @@ class CapturedFunction:
         self.seen.pop(key, None)
         self.variants.insert(0, variant)
         del self.variants[MOST_VARIANTS:]
-        if type(variant) is not Variant:
-            return None
-        self.explanation.calls["compiled"] += 1
-        return (variant.run([f.tensor for f in snapshot.arguments]),)
+        return self.run(variant, snapshot)
+
+    def explain_calls(self) -> Explanation:
+        """What happened to the calls so far; `print` it."""
+        self.explanation.calls = {"compiled": self.calls_compiled, "eager": self.calls_eager}
+        return self.explanation
 
     def refuse(self, reason: str) -> None:
         """From now on, calls run as they are."""
@@ -188,5 +185,3 @@ def _what(previous: Snapshot | None, snapshot: Snapshot) -> str:
     watch = previous.first_change()
     return "its arguments" if watch is None else watch.change()
 
-
-_ = functools

@@ -8,7 +8,6 @@ or, where it is an input or a view of one, taken from the tensor itself, as oper
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,8 @@ from taper.compiler.graph import Graph, GraphNode, Reference, replaced
 from taper.core.state import is_differentiated
 from taper.core.tensor import Tensor, wrap
 
-__all__ = ["Backward", "CompiledFunctionBackward", "record_backward"]
+__all__ = ["Backward", "CompiledFunctionBackward", "new_node", "record_backward",
+           "split"]
 
 _VIEWS = frozenset([
     "transpose", "swapaxes", "reshape", "squeeze", "expand_dims", "broadcast_to", "moveaxis",
@@ -100,8 +100,6 @@ def split(backward: Backward, grads: list[Any], written: set[int]) -> None:
     made: dict[int, GraphNode] = {}
     inputs: dict[int, Reference] = {}
     saved: dict[tuple[int, int | None], Reference] = {}
-    waiting: list[tuple[str, Any]] = []
-
     def translated(reference: Reference) -> Any:
         node = reference.node
         number = node.number
@@ -151,7 +149,6 @@ def split(backward: Backward, grads: list[Any], written: set[int]) -> None:
         *[inputs[n].node for n in of_tensors], *[r.node for r in saved.values()], *seeds,
     ]
     graph.next_number = whole.number()
-    del waiting
 
 
 def _rests_on_input(node: GraphNode, known: dict[int, int], written: set[int]) -> bool:
@@ -208,19 +205,14 @@ def _plain(grad: Tensor, metadata: Any) -> np.ndarray:
 
 
 def new_node(
-    record: Backward, holders: list[Tensor], values: list[np.ndarray], where: Any
+    record: Backward, leaves: tuple[Tensor, ...], tensors: list[Tensor], values: list[np.ndarray]
 ) -> CompiledFunctionBackward:
-    """The node of one call."""
+    """The node of one call, which read these tensors and saved these values."""
     node = object.__new__(CompiledFunctionBackward)
-    tensors = [holders[i] for i in record.inputs]
-    node.edges = tuple([edge_of(holders[i]) for i in record.leaves])
-    node.adjust = node.extras = None
+    node.edges = tuple([edge_of(t) for t in leaves])
+    node.adjust = node.extras = node.where = None
     node.saved = (tensors, [version_of(t) for t in tensors], values)
     node.sequence = next_sequence()
-    node.where = where
     node.record = record
     node.outputs = len(record.metadata)
     return node
-
-
-_ = Callable

@@ -158,6 +158,8 @@ class Recorded:
         self.updates: dict[str, int] = {}
         self.tensors: list[Any] = []
         self.output_count = 0
+        self.uses: dict[int, int] = {}  # how often each of `tensors` is used
+        self.only: int | None = None  # the one that is the result, if it is one
         self.result: Any = None
         self.backward: Backward | None = None
         self.differentiable: list[int] = []  # places of tensors whose history is `backward`
@@ -416,6 +418,8 @@ class _Reading:
         for item in self.known:
             self.read_known(item)
         self.recorded.result = self.template(result, "the result")
+        if isinstance(result, Tensor):
+            self.recorded.only = self.places[id(result)]
         overlap = self.recorded.overlap()
         if overlap is not None:
             raise NotCaptured(overlap)
@@ -472,6 +476,7 @@ class _Reading:
             place = self.places[id(t)] = len(self.recorded.tensors)
             self.recorded.tensors.append(made)
             self.made.append(t)
+        self.recorded.uses[place] = self.recorded.uses.get(place, 0) + 1
         return place
 
     def source_of(self, t: Tensor, where: str) -> Any:

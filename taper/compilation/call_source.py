@@ -1,0 +1,325 @@
+"""Writes what a compiled call does around its program, as straight-line Python.
+
+Two functions for each variant: `attempt(args, kwargs)` checks everything that the program depends
+on and answers MISSED if something differs; `run(tensors)` collects arrays, runs the program, and
+makes tensors of its results. Every line is paid at every call.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from taper.arrays.levels import running
+from taper.autograd.engine import anomaly, observed
+from taper.compilation.differentiable import new_node
+from taper.compilation.recording import UNCHANGED, Alias, Constant, Fresh, Given, Recorded
+from taper.compilation.results import freed_node, view_of
+from taper.core.dtype import get_default_dtype
+from taper.core.state import active, is_recording
+from taper.core.storage import new_storage
+from taper.core.tensor import LEAF, Tensor, wrap
+
+__all__ = ["EAGER", "MISSED", "attempt_function", "run_function"]
+
+MISSED = object()  # the program isn't for this call
+EAGER = object()  # the call is to run as it is
+_getrefcount = sys.getrefcount
+
+
+def _count_of_unshared() -> tuple[int, int]:
+    """What getrefcount says of a gradient that only its leaf and a local variable hold, and of its
+    array; asked as the generated code asks."""
+    leaf = wrap(np.empty(1))
+    leaf._grad = wrap(np.empty(1))
+    grad = leaf._grad
+    count = _getrefcount(grad)
+    array = grad._array
+    return count, _getrefcount(array)
+
+
+UNSHARED_GRAD, UNSHARED_ARRAY = _count_of_unshared()
+
+
+class _Source:
+    def __init__(self, head: str) -> None:
+        self.lines = [head]
+        self.scope: dict[str, Any] = {}
+
+    def add(self, *lines: str) -> None:
+        self.lines += ["    " + line for line in lines]
+
+    def name(self, prefix: str, value: Any) -> str:
+        """A global of the function that stands for `value`."""
+        name = f"{prefix}{len(self.scope)}"
+        self.scope[name] = value
+        return name
+
+    def function(self) -> Callable[..., Any]:
+        text = "\n".join(self.lines)
+        name = self.lines[0].split("(")[0].removeprefix("def ")
+        exec(compile(text, f"<taper compiled call: {name}>", "exec"), self.scope)
+        made: Callable[..., Any] = self.scope[name]
+        made.source = text  # type: ignore[attr-defined]
+        return made
+
+
+def run_function(recorded: Recorded, program: Any, static: list[Any]) -> Callable[..., Any]:
+    """`run(tensors)`: what a call does once it is known that the program fits.
+
+    Args:
+        static: for each input of the program, its array where that doesn't depend on the call.
+    """
+    source = _Source("def run(tensors):")
+    add, scope = source.add, source.scope
+    scope.update(
+        new=object.__new__, Tensor=Tensor, program=program, static=static, new_node=new_node,
+        getrefcount=_getrefcount, ndarray=np.ndarray, view_of=view_of, freed_node=freed_node, wrap=wrap, LEAF=LEAF,
+    )
+    known = recorded.known
+    holder: dict[int, str] = {}
+
+    def held(i: int) -> str:
+        """The known tensor number i."""
+        item = known[i]
+        if i not in holder:
+            if item.role == "argument":
+                holder[i] = f"x{item.place}"
+                add(f"x{item.place} = tensors[{item.place}]")
+            elif item.role == "gradient":
+                parent = held(item.place)
+                holder[i] = f"g{i}"
+                add(f"g{i} = {parent}._grad")
+            else:
+                holder[i] = source.name("t", item.tensor)
+        return holder[i]
+
+    add("arrays = static.copy()")
+    for i, item in enumerate(known):
+        if item.input >= 0 and item.role != "state":
+            add(f"arrays[{item.input}] = {held(i)}._array")
+    into = ["None"] * recorded.output_count
+    kept: dict[int, str] = {}  # by place of a new gradient, the array it stays in, if it does
+    read = {item.place for item in known if item.role == "gradient" and item.input >= 0}
+    for i, item in enumerate(known):
+        if item.grad is UNCHANGED or item.grad is None or i in read:
+            continue
+        made = recorded.tensors[item.grad]
+        if type(made) is not Fresh or made.steps or made.edge is not None or (
+            _is_used_twice(recorded, made, item.grad)
+        ):
+            continue
+        t, a = held(i), f"a{made.output}"
+        add(f"g = {t}._grad", f"{a} = None",
+            f"if g is not None and getrefcount(g) == {UNSHARED_GRAD} and g._storage is None:",
+            f"    {a} = g._array",
+            f"    if (getrefcount({a}) != {UNSHARED_ARRAY} or type({a}.base) is ndarray"
+            f" or {a}.dtype is not {source.name('d', item.array.dtype)}"
+            f" or {a}.shape != {item.array.shape!r}): {a} = None")
+        into[made.output] = a
+        kept[item.grad] = a
+    if kept:
+        add("del g")
+    add(f"out = program(arrays, [{', '.join(into)}])")
+    for i, item in enumerate(known):
+        if item.bumps:
+            t = held(i)
+            if item.role == "state":
+                if item.tensor._storage is None:
+                    item.tensor._storage = new_storage(item.tensor._array)
+                s = source.name("s", item.tensor._storage)
+            else:
+                s = "s"
+                scope["new_storage"] = new_storage
+                add(f"s = {t}._storage", f"if s is None: s = {t}._storage = new_storage({t}._array)")
+            add(f"{s}.version += {item.bumps}",
+                f"{s}.changed_at = {source.name('c', item.changed_at)}")
+    for place, made in enumerate(recorded.tensors):
+        if place in kept:
+            i = next(i for i, item in enumerate(known) if item.grad == place)
+            add(f"if {kept[place]} is None: {held(i)}._grad = wrap(out[{made.output}])")
+            continue
+        _write_tensor(source, recorded, place, made, held)
+    for i, item in enumerate(known):
+        if item.grad is not UNCHANGED and item.grad not in kept:
+            add(f"{held(i)}._grad = {'None' if item.grad is None else f'r{item.grad}'}")
+    backward = recorded.backward
+    if backward is not None:
+        _write_node(source, recorded, held)
+    tensors = ", ".join("None" if i in kept else f"r{i}" for i in range(len(recorded.tensors)))
+    if recorded.only is not None:
+        add(f"return r{recorded.only}")
+    else:
+        scope["result"] = recorded.result
+        add(f"return result([{tensors}])")
+    return source.function()
+
+
+def _is_used_twice(recorded: Recorded, made: Fresh, place: int) -> bool:
+    """Whether another tensor needs the same output or the tensor itself."""
+    if recorded.uses.get(place, 0) > 1:
+        return True
+    return sum(type(m) is Fresh and m.output == made.output for m in recorded.tensors) > 1
+
+
+def _write_tensor(
+    source: _Source, recorded: Recorded, place: int, made: Any, held: Callable[[int], str]
+) -> None:
+    add = source.add
+    r = f"r{place}"
+    if type(made) is Given:
+        add(f"{r} = {held(made.known)}")
+        return
+    if type(made) is Constant:
+        add(f"{r} = wrap({source.name('k', made.array)}.copy('K'))")
+    elif type(made) is Alias:
+        add(f"{r} = view_of({held(made.known)}, {source.name('v', made.steps)})")
+    else:
+        shared = [i for i, m in enumerate(recorded.tensors)
+                  if type(m) is Fresh and m.output == made.output]
+        base = f"b{made.output}"
+        if len(shared) == 1 and not made.steps:
+            add(f"{r} = new(Tensor)", f"{r}._array = out[{made.output}]", f"{r}._storage = None",
+                f"{r}._base = None", f"{r}._grad = None")
+        else:
+            if shared[0] == place:
+                add(f"{base} = wrap(out[{made.output}])")
+            add(f"{r} = view_of({base}, {source.name('v', made.steps)})" if made.steps
+                else f"{r} = {base}")
+    if made.edge is None or made.edge is LEAF:
+        add(f"{r}._edge = {'LEAF' if made.edge is LEAF else 'None'}")
+    else:
+        add(f"{r}._edge = freed_node({source.name('e', made.edge)})")
+
+
+def _write_node(source: _Source, recorded: Recorded, held: Callable[[int], str]) -> None:
+    """The node behind results that require grad."""
+    backward = recorded.backward
+    assert backward is not None
+    source.scope.update(backward=backward, NodeOutput=_node_output())
+    edges = [held(i) for i in backward.leaves]
+    inputs = [held(i) for i in backward.inputs]
+    first = recorded.output_count - len(backward.saved)
+    source.add(
+        f"node = new_node(backward, ({''.join(e + ', ' for e in edges)}), "
+        f"[{', '.join(inputs)}], out[{first}:])"
+    )
+    for i, place in enumerate(recorded.differentiable):
+        source.add(f"r{place}._base = None")
+        many = len(recorded.differentiable) > 1
+        source.add(f"r{place}._edge = " + (f"NodeOutput(node, {i})" if many else "node"))
+
+
+def _node_output() -> Any:
+    from taper.autograd.node import NodeOutput
+
+    return NodeOutput
+
+
+# -- guards ----------------------------------------------------------------------------------------
+
+
+def attempt_function(
+    args: tuple[Any, ...], kwargs: dict[str, Any], context: tuple[Any, ...], lock: Any,
+    holds: Callable[[], bool], run: Callable[..., Any] | None,
+    apart: Callable[[tuple[Any, ...]], bool] | None,
+) -> Callable[..., Any] | None:
+    """`attempt(args, kwargs)`; None if the arguments are of a kind that has to be walked through.
+
+    The state is asked of `differs(table, 0, count)`, which says yes until somebody puts a quicker
+    function there (words.py); then of `holds`.
+
+    Args:
+        args, kwargs: examples of the arguments.
+        run: what to do where everything holds; None for a call that runs as it is: then the answer
+            is EAGER.
+        apart: whether these arrays of arguments lie apart from what the program writes to.
+    """
+    source = _Source("def attempt(args, kwargs):")
+    add, scope = source.add, source.scope
+    scope.update(
+        active=active, running=running, is_recording=is_recording, MISSED=MISSED, Tensor=Tensor,
+        get_default_dtype=get_default_dtype, anomaly=anomaly, observed=observed, lock=lock,
+        holds=holds, run=run, ndarray=np.ndarray, LEAF=LEAF, apart=apart, EAGER=EAGER,
+        default_dtype=context[1], differs=_always, table=0, count=0,
+    )
+    names = tuple(kwargs)
+    add("if (active.modes or running.vmaps or "
+        f"is_recording() is not {context[0]} or get_default_dtype() is not default_dtype",
+        "    or anomaly.enabled or observed.around is not None",
+        f"    or len(args) != {len(args)} or "
+        + (f"tuple(kwargs) != {names!r}" if names else "kwargs") + "): return MISSED")
+    values = [f"p{i}" for i in range(len(args))] + [f"q{i}" for i in range(len(names))]
+    if args:
+        add(f"{', '.join(values[:len(args)])}, = args")
+    if names:
+        add(f"{', '.join(values[len(args):])}, = kwargs.values()")
+    tensors = []
+    for name, value in zip(values, (*args, *kwargs.values()), strict=True):
+        if isinstance(value, Tensor):
+            if not _write_tensor_check(source, name, value):
+                return None
+            tensors.append(name)
+        elif not _write_value_check(source, name, value):
+            return None
+    if apart is not None and tensors:
+        add(f"if not apart(({''.join(f'a_{t}, ' for t in tensors)})): return MISSED")
+    returned = "EAGER" if run is None else f"run([{', '.join(tensors)}])"
+    add("if not lock.acquire(False): return EAGER",
+        "try:",
+        "    if differs(table, 0, count) >= 0 and not holds(): return MISSED",
+        f"    return {returned}",
+        "finally:",
+        "    lock.release()")
+    return source.function()
+
+
+def _always(table: int, start: int, end: int) -> int:
+    return start
+
+
+def _write_tensor_check(source: _Source, x: str, value: Tensor) -> bool:
+    array, edge = value._array, value._edge
+    if value.__dict__ or value._created_as is not None or value._inference:
+        return False
+    n = source.name
+    kind = n("c", type(value))
+    if edge is None or edge is LEAF:
+        history = f"{x}._edge is not {'LEAF' if edge is LEAF else 'None'}"
+    else:
+        history = f"{x}._edge is None or {x}._edge is LEAF"
+    grad = f"{x}._grad is not None"
+    if value._grad is not None:
+        g = value._grad
+        grad = (f"{x}._grad is None or type({x}._grad._array) is not ndarray"
+                f" or {x}._grad._array.strides != {g._array.strides!r}"
+                f" or {x}._grad._array.dtype is not {n('d', g._array.dtype)}"
+                f" or {x}._grad._array.shape != {g._array.shape!r}"
+                f" or {x}._grad._edge is not None or type({x}._grad) is not Tensor")
+        if g._edge is not None:
+            return False
+    source.add(
+        f"if type({x}) is not {kind} or {history} or {grad}: return MISSED",
+        f"a_{x} = a = {x}._array",
+        f"if (type(a) is not ndarray or a.shape != {array.shape!r}"
+        f" or a.dtype is not {n('d', array.dtype)} or a.strides != {array.strides!r}"
+        f" or {x}.__dict__): return MISSED",
+    )
+    return True
+
+
+def _write_value_check(source: _Source, x: str, value: Any) -> bool:
+    kind = type(value)
+    if value is None or kind is bool:
+        source.add(f"if {x} is not {value}: return MISSED")
+    elif kind is float:
+        source.add(f"if type({x}) is not float or {x}.hex() != {value.hex()!r}: return MISSED")
+    elif kind in (int, str, bytes):
+        source.add(f"if type({x}) is not {kind.__name__} or {x} != "
+                   f"{source.name('v', value)}: return MISSED")
+    else:
+        return False
+    return True
