@@ -142,7 +142,7 @@ class DataLoader(Generic[_T_co]):
         self.persistent_workers = persistent_workers
         self.__initialized = True
         self._iterator = None
-        self._IterableDataset_len_called: int | None = None
+        self._reported = _ReportedLength(dataset, num_workers)
         self.check_worker_number_rationality()
 
     @property
@@ -195,7 +195,7 @@ class DataLoader(Generic[_T_co]):
         if self._iterator is None or self._iterator.has_failed:
             self._iterator = WorkersIterator(self)
         else:
-            self._iterator.restart()
+            self._iterator.restart(self)
         return self._iterator
 
     @property
@@ -210,7 +210,7 @@ class DataLoader(Generic[_T_co]):
         if not self._is_iterable:
             return len(self._index_sampler)
         length = len(self.dataset)  # type: ignore[arg-type]
-        self._IterableDataset_len_called = length
+        self._reported.length = length
         if self.batch_size is None:
             return length
         return length // self.batch_size if self.drop_last else -(-length // self.batch_size)
@@ -231,24 +231,6 @@ class DataLoader(Generic[_T_co]):
                 "worker number to avoid potential slowness/freeze if necessary.",
                 stacklevel=3,
             )
-
-    def _warn_if_longer(self, yielded: int) -> None:
-        """Warns when an iterable data set yields more than `len` said."""
-        expected = self._IterableDataset_len_called
-        if expected is None or yielded <= expected:
-            return
-        text = (
-            f"Length of IterableDataset {self.dataset} was reported to be {expected}"
-            f"(when accessing len(dataloader)), but {yielded} samples have been fetched. "
-        )
-        if self.num_workers > 1:
-            text += (
-                "For multiprocessing data-loading, this could be caused by not properly "
-                "configuring the IterableDataset replica at each worker. Please see "
-                "https://pytorch.org/docs/stable/data.html#torch.utils.data.IterableDataset for "
-                "examples."
-            )
-        warnings.warn(text, stacklevel=3)
 
     def _fetcher_arguments(self) -> tuple[Any, ...]:
         return self._is_iterable, self._auto_collation, self.collate_fn, self.drop_last
@@ -277,6 +259,32 @@ def _check_worker_options(
     return 2 if num_workers > 0 and prefetch_factor is None else prefetch_factor
 
 
+class _ReportedLength:
+    """What `len` said of a loader of an iterable data set, which may yield more than that."""
+
+    def __init__(self, dataset: Any, num_workers: int) -> None:
+        self.dataset = dataset
+        self.num_workers = num_workers
+        self.length: int | None = None
+
+    def warn_if_less_than(self, yielded: int) -> None:
+        """Called by an iterator's `__next__`, whose caller is warned."""
+        if self.length is None or yielded <= self.length:
+            return
+        text = (
+            f"Length of IterableDataset {self.dataset} was reported to be {self.length}"
+            f"(when accessing len(dataloader)), but {yielded} samples have been fetched. "
+        )
+        if self.num_workers > 1:
+            text += (
+                "For multiprocessing data-loading, this could be caused by not properly "
+                "configuring the IterableDataset replica at each worker. Please see "
+                "https://pytorch.org/docs/stable/data.html#torch.utils.data.IterableDataset for "
+                "examples."
+            )
+        warnings.warn(text, stacklevel=3)
+
+
 class _PlainIterator:
     """One epoch, loaded in this process."""
 
@@ -294,7 +302,7 @@ class _PlainIterator:
     def __next__(self) -> Any:
         batch = self._fetch(next(self._indices))
         self._yielded += 1
-        self._loader._warn_if_longer(self._yielded)
+        self._loader._reported.warn_if_less_than(self._yielded)
         return batch
 
     def __len__(self) -> int:

@@ -14,7 +14,7 @@ import pickle
 import queue
 import traceback
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from taper.utils.data.fetch import Fetch, fetcher
 
@@ -47,15 +47,17 @@ class Failure:
             state["type"] = RuntimeError
         return state
 
-    def reraise(self) -> None:
+    def reraise(self) -> NoReturn:
         """Raises the same kind of exception, with the worker's traceback in its message."""
+        raise self._as_error()  # a name for it here would be a cycle
+
+    def _as_error(self) -> BaseException:
         if self.type is KeyError:
-            raise KeyError(_Verbatim(self.message))
+            return KeyError(_Verbatim(self.message))
         try:
-            error = self.type(self.message)
+            return self.type(self.message)
         except Exception:  # a type whose constructor wants something else
-            raise RuntimeError(self.message) from None
-        raise error
+            return RuntimeError(self.message)
 
 
 class _Verbatim(str):
@@ -82,11 +84,19 @@ class Assignment(NamedTuple):
         """The worker's own seed."""
         return self.base_seed + self.worker_id
 
-    def new_fetch(self, where: str, is_first: bool = False) -> Fetch:
+    def begin(self, where: str) -> Failure | None:
+        """Calls the function that the user gave for the start of a worker."""
+        if self.init_fn is None:
+            return None
+        try:
+            self.init_fn(self.worker_id)
+        except Exception as error:
+            return Failure(error, where)
+        return None
+
+    def new_fetch(self, where: str) -> Fetch:
         """What loads the batches of an epoch; if it can't be had, it fails for each of them."""
         try:
-            if is_first and self.init_fn is not None:
-                self.init_fn(self.worker_id)
             return fetcher(self.dataset, *self.fetcher_arguments)
         except Exception as error:
             failure = Failure(error, where)
@@ -99,12 +109,17 @@ def work(
 ) -> None:
     """Answers tasks until there is None instead of one."""
     is_iterable = assignment.fetcher_arguments[0]
-    fetch = assignment.new_fetch(where, is_first=True)
+    failed_begin = assignment.begin(where)
+    fetch: Fetch | None = None
     while (task := next_task()) is not None:
         number, indices = task
         if number == NEW_EPOCH:
-            fetch = assignment.new_fetch(where)
+            fetch = None
             continue
+        if failed_begin is not None:
+            answer(number, FAILED, failed_begin)
+            continue
+        fetch = fetch or assignment.new_fetch(where)
         try:
             value = fetch(indices)
             kind = FAILED if isinstance(value, Failure) else READY

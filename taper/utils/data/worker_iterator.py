@@ -19,12 +19,15 @@ __all__ = ["WorkersIterator"]
 
 
 class WorkersIterator:
-    """One epoch (or, with persistent workers, many), loaded by workers."""
+    """One epoch (or, with persistent workers, many), loaded by workers.
+
+    It does not hold the loader, which holds it while workers are persistent: such a cycle would
+    keep the workers until the garbage collector comes by.
+    """
 
     def __init__(self, loader: Any) -> None:
-        self._loader = loader
         self._numbers = itertools.count()  # of tasks, not counted anew for each epoch
-        self._begin()
+        self._begin(loader)
         self._base_seed = draw_seed(loader.generator)
         self._crew = _start_workers(loader, self._base_seed)
         self._send_ahead()
@@ -38,10 +41,15 @@ class WorkersIterator:
         """Whether no more batches can come, because the workers had to be ended."""
         return self._crew.has_failed
 
-    def _begin(self) -> None:
-        """Starts an epoch: the order of indices and all counters."""
-        loader = self._loader
-        self._indices = iter(loader._index_sampler)
+    def _begin(self, loader: Any) -> None:
+        """Starts an epoch: options, the order of indices and all counters."""
+        self._sampler = loader._index_sampler
+        self._in_order = loader.in_order
+        self._timeout = loader.timeout
+        self._ends_workers = not loader.persistent_workers
+        self._most_sent = max(1, (loader.prefetch_factor or 0) * loader.num_workers)
+        self._reported = loader._reported
+        self._indices = iter(self._sampler)
         self._active = deque(range(loader.num_workers))  # workers that still have data
         self._sent: deque[int] = deque()  # tasks whose batch has not been yielded
         self._owner: dict[int, int] = {}  # task → worker, of unanswered tasks
@@ -49,9 +57,9 @@ class WorkersIterator:
         self._exhausted = False
         self._yielded = 0
 
-    def restart(self) -> None:
+    def restart(self, loader: Any) -> None:
         """Starts another epoch with the same workers; what is left of the last one is dropped."""
-        self._begin()
+        self._begin(loader)
         self._crew.begin_epoch()
         self._send_ahead()
 
@@ -59,16 +67,15 @@ class WorkersIterator:
         return self
 
     def __len__(self) -> int:
-        return len(self._loader._index_sampler)
+        return len(self._sampler)
 
     def __next__(self) -> Any:
-        loader = self._loader
-        deadline = time.monotonic() + loader.timeout if loader.timeout else None
+        deadline = time.monotonic() + self._timeout if self._timeout else None
         kind = ENDED
         while kind == ENDED:
             self._send_ahead()
             if not self._sent:
-                if not loader.persistent_workers:
+                if self._ends_workers:
                     self._crew.close()
                 raise StopIteration
             kind, value = self._next_answer(deadline)
@@ -77,13 +84,12 @@ class WorkersIterator:
             del self  # or the traceback would keep the workers
             value.reraise()
         self._yielded += 1
-        loader._warn_if_longer(self._yielded)
+        self._reported.warn_if_less_than(self._yielded)
         return value
 
     def _send_ahead(self) -> None:
         """Keeps every worker supplied with tasks."""
-        most = max(1, (self._loader.prefetch_factor or 0) * self._loader.num_workers)
-        while not self._exhausted and self._active and len(self._sent) < most:
+        while not self._exhausted and self._active and len(self._sent) < self._most_sent:
             try:
                 indices = next(self._indices)
             except StopIteration:
@@ -98,10 +104,9 @@ class WorkersIterator:
 
     def _next_answer(self, deadline: float | None) -> tuple[str, Any]:
         """The answer that comes next: to the first of the tasks sent, or to any."""
-        in_order = self._loader.in_order
-        while (self._sent[0] not in self._ready) if in_order else (not self._ready):
+        while (self._sent[0] not in self._ready) if self._in_order else (not self._ready):
             self._receive(deadline)
-        number = self._sent[0] if in_order else next(iter(self._ready))
+        number = self._sent[0] if self._in_order else next(iter(self._ready))
         self._sent.remove(number)
         return self._ready.pop(number)
 
