@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 import pytest
+from worker_faults import faults_of, state
 
 import taper
-from tests.utils_data.worker_faults import faults_of, state
 
 IS_FULL = os.environ.get("TAPER_TRIALS") == "full"
 PROGRAM = Path(__file__).with_name("worker_faults.py")
