@@ -237,9 +237,9 @@ class _ArchiveStorages:
         if self._mapped is None:
             return self._archive.read(record)
         begin = self._archive.offset(record)
-        data = np.frombuffer(self._mapped, np.uint8, self._archive.size(record), begin)
-        # Our files and PyTorch's are aligned; others are read as if they hadn't been mapped.
-        return data if begin % _ALIGNMENT == 0 else data.copy()
+        if begin % _ALIGNMENT:  # our files and PyTorch's are aligned, others needn't be
+            return self._archive.read(record)
+        return np.frombuffer(self._mapped, np.uint8, self._archive.size(record), begin)
 
 
 def _swapped(data: np.ndarray[Any, Any], dtype: dtype_class) -> np.ndarray[Any, Any]:

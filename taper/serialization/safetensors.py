@@ -25,6 +25,7 @@ __all__ = ["load_file", "read_metadata", "save_file"]
 _LENGTH_BYTES = 8
 _LONGEST_HEADER = 100_000_000  # that of the format's own reader
 _ALIGNMENT = 8
+_ADDRESSES = 2**63
 
 _DTYPES = {
     "BOOL": taper.bool, "U8": taper.uint8, "I8": taper.int8, "I16": taper.int16,
@@ -173,13 +174,16 @@ def _entry(name: str, told: Any) -> Entry:
         raise _invalid(f"{name!r} isn't described by dtype, shape and data_offsets")
     dtype = _DTYPES.get(told["dtype"]) if isinstance(told["dtype"], str) else None
     if dtype is None:
-        raise _invalid(f"{name!r} has the unknown dtype {str(told['dtype'])[:40]!r}")
+        shown = told["dtype"] if isinstance(told["dtype"], str) else type(told["dtype"])
+        raise _invalid(f"{name!r} has the unknown dtype {shown!r:.40}")
     shape, offsets = told["shape"], told["data_offsets"]
     if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2 or len(shape) > 64:
         raise _invalid(f"shape or data_offsets of {name!r} aren't lists of sizes")
     begin, end = offsets
     if end - begin != math.prod(shape) * dtype.itemsize:
         raise _invalid(f"{name!r} of shape {shape} can't have {end - begin} bytes")
+    if math.prod(n for n in shape if n) * dtype.itemsize >= _ADDRESSES:
+        raise _invalid(f"{name!r} of shape {shape} is too large, empty as it is")
     return Entry(name, dtype, tuple(shape), begin, end)
 
 

@@ -8,6 +8,6 @@ __all__ = ["trials"]
 
 
 def trials(quick: int, full: int | None) -> int | None:
-    """The number that TAPER_TRIALS says: `quick` if it says nothing, `full` (None: all) for full."""
+    """The number in TAPER_TRIALS; `full` (None: all) if it says "full", `quick` if nothing."""
     word = os.environ.get("TAPER_TRIALS", "")
     return int(word) if word.isdigit() else full if word == "full" else quick
