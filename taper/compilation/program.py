@@ -88,7 +88,7 @@ class _Segment:
 
     def link(self, arena: int, run: int, pool: int) -> None:
         """Writes what the driver reads."""
-        patches = []
+        patches: list[int] = []
         for step in self.instructions:
             start = ctypes.addressof(step.block)
             for word, base, offset in step.moved:
@@ -99,10 +99,11 @@ class _Segment:
                 else:
                     patches += [start + 8 * word, base, offset]
         self.patches = (ctypes.c_int64 * max(1, len(patches)))(*patches)
-        table = []
+        table: list[int] = []
         for step in self.instructions:
             tasks, grain = step.launch.tasks, step.launch.grain
             piece, helpers = pools.division(tasks, grain) or (tasks, 0)
+            assert step.address is not None
             table += [step.address, ctypes.addressof(step.block), tasks, piece,
                       helpers if run else 0]
         self.table = (ctypes.c_int64 * max(1, len(table)))(*table)
@@ -199,7 +200,8 @@ class Program:
             value = view.value
             is_own = (
                 value.maker is not None and value not in found.values() and view.is_whole
-                and not (isinstance(value.maker, Call) and name in self.updates))
+                and not (isinstance(value.maker, Call) and (
+                    name in self.updates or view.shape != value.shape)))
             found[name] = value if is_own else lowering.copied(view).value
         return found
 
@@ -326,8 +328,7 @@ class Program:
 
     def _ask(self) -> None:
         """Asks for all kernels, in the background."""
-        self._driver = background.request(("taper.runtime", DRIVER), lambda: (driver_text(), DRIVER),
-                                          exact=True)
+        self._driver = _driver()
         for step in self.instructions:
             step.is_ready()
 
@@ -338,8 +339,7 @@ class Program:
         if self._is_ready:
             return True
         if self._driver is None:
-            self._driver = background.request(
-                ("taper.runtime", DRIVER), lambda: (driver_text(), DRIVER), exact=True)
+            self._driver = _driver()
             if self._driver is None:
                 return False
         if not all(step.is_ready() for step in self.instructions):
@@ -419,8 +419,10 @@ class Program:
             if results[i] is None:
                 results[i] = held[base]
             if into is not None and into[i] is not None and results[i] is not into[i]:
-                np.copyto(into[i], results[i])
-                results[i] = into[i]
+                target = into[i]
+                assert target is not None
+                np.copyto(target, results[i])
+                results[i] = target
         for source, place in self.late:
             np.copyto(arrays[place], source)
         if copies is not None:
@@ -498,6 +500,11 @@ class Program:
             else:
                 lines.append(f"call {step.label}")
         return "\n".join(lines)
+
+
+def _driver() -> int | None:
+    return background.request(
+        ("taper.runtime", DRIVER), lambda: (driver_text(), DRIVER), exact=True)
 
 
 class _Later:

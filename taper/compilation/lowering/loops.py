@@ -57,9 +57,17 @@ class Loops:
     __slots__ = ("accesses", "count", "expression", "form", "grain", "inputs", "labels", "layouts",
                  "outer", "tile", "words")
 
+    form: str
+    expression: Expression
     accesses: list[Access]  # the operands, then the results
+    layouts: list[Operand]
     inputs: int  # how many of them are operands
+    outer: int  # how many dimensions there are beside the loops
+    tile: int  # lanes of a unit
     words: list[int]  # of the argument block, behind the addresses
+    count: int
+    grain: int
+    labels: str
 
     def launch(self) -> Launch:
         """Its launch."""
@@ -68,7 +76,8 @@ class Loops:
         moved = sum(a.value.bytes for a in self.accesses)
         results = ", ".join(str(a.value) for a in self.accesses[self.inputs :])
         text = f"{self.form} {results}: {self.labels} ({moved} bytes at most)"
-        words = [*[Address(a.value, a.offset) for a in self.accesses], *self.words]
+        words: list[int | Address] = [Address(a.value, a.offset) for a in self.accesses]
+        words += self.words
         return Launch(key, self.build, words, self.count, self.grain, text, self)
 
     def build(self) -> tuple[str, str]:
@@ -106,9 +115,9 @@ class _Writer:
         for o in stored:
             place = self.place_of(o.out)
             level = self.group.levels[o]
-            strides = strides_at(View(place.value, place.offset, o.out.shape, place.strides),
-                                 self.group.dims, level)
-            self.accesses.append(Access(place.value, place.offset, strides, level))
+            across = strides_at(View(place.value, place.offset, o.out.shape, place.strides),
+                                self.group.dims, level)
+            self.accesses.append(Access(place.value, place.offset, across, level))
         sections, strides = self._merged()
         found = Loops()
         found.accesses, found.inputs = self.accesses, inputs

@@ -4,20 +4,22 @@ memory."""
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from typing import TypeVar
 
 __all__ = ["plan"]
 
 _LINE = 64
+Key = TypeVar("Key", bound=Hashable)
 
 
-def plan(lives: Mapping[Hashable, tuple[int, int, int]]) -> tuple[dict[Hashable, int], int]:
+def plan(lives: Mapping[Key, tuple[int, int, int]]) -> tuple[dict[Key, int], int]:
     """Offsets for values given as (bytes, first use, last use), and the bytes of it all.
 
     Large ones are placed first, each in the smallest gap among those that live at the same time.
     """
     order = sorted(lives, key=lambda k: (-lives[k][0], lives[k][1]))
     placed: list[tuple[int, int, int, int]] = []  # begin, end, first, last
-    offsets: dict[Hashable, int] = {}
+    offsets: dict[Key, int] = {}
     total = 0
     for key in order:
         size, first, last = lives[key]

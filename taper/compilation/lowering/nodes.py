@@ -130,7 +130,10 @@ class Lowering:
     def copied(self, view: View) -> View:
         """The same elements as a value of their own, in C order."""
         out = self.new_value(view.shape, view.dtype)
-        self.add(Map("copy", lambda x: x, [view], out, 0))
+        if view.size:
+            self.add(Map("copy", lambda x: x, [view], out, 0))
+        else:
+            self.add(Call("copy", np.array, (view,), {}, [out], False, False))
         return View.of(out)
 
     def reduce(self, op: str, view: View, axes: Sequence[int], keepdims: bool = False) -> View:
@@ -260,7 +263,7 @@ class Lowering:
         options = dict(node.kwargs)
         names = ("axis", "dtype", "out", "keepdims")
         options.update(zip(names, node.args[1:], strict=False))
-        shape, dtype = node.results[0]
+        dtype = node.results[0][1]
         source = node.args[0]
         if op is None or not self.is_array(source) or set(options) - set(names) or options.get(
                 "out") is not None:

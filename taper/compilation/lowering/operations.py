@@ -43,7 +43,8 @@ class Operation:
         return self.outs[0]
 
     def __repr__(self) -> str:
-        return f"{', '.join(map(repr, self.outs))} = {self.label}({', '.join(map(repr, self.views))})"
+        results, operands = (", ".join(map(repr, some)) for some in (self.outs, self.views))
+        return f"{results} = {self.label}({operands})"
 
 
 class Map(Operation):

@@ -62,10 +62,10 @@ def _cut_of(product: Product) -> Cut | None:
 
 def _usual_strides(view: View) -> tuple[int, int]:
     """Strides of which one is that of neighbours, also where a dimension has one element."""
-    (n, m), (row, column) = view.shape, view.strides
+    row, column = view.strides
     if column == 1 or row == 1:
         return row, column
-    return (row, 1) if m == 1 else (1, column)
+    return (row, 1) if view.shape[1] == 1 else (1, column)
 
 
 def _by_tiles(product: Product, found: Cut) -> tuple[list[Launch], list[Value]]:

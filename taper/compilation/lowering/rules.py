@@ -52,7 +52,7 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
 
 @rule("astype")
 def _(lowering: Lowering, node: GraphNode) -> Any:
-    source, (shape, dtype) = node.args[0], node.results[0]
+    source, dtype = node.args[0], node.results[0][1]
     if not lowering.is_array(source):
         return None
     view = lowering.view(source)
@@ -166,7 +166,9 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
 
 
 def _zero_where_infinite(x: ElementArray) -> Any:
-    return np.where(np.isinf(x), np.float32(0) if x.dtype.itemsize == 4 else 0.0, x)
+    e, kind = x.e, x.node.type
+    is_infinite = e.compare("eq", e.unary("abs", x.node), e.constant(math.inf, kind))
+    return x.like(e.select(is_infinite, e.constant(0, kind), x.node), x.dtype)
 
 
 @rule("normalize_rows")
@@ -227,19 +229,20 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
 @rule("write")
 def _(lowering: Lowering, node: GraphNode) -> Any:
     """A write into a view that is the whole array, in another order: the value, so ordered."""
-    array, steps, value = node.args
+    _, steps, value = node.args
     shape, dtype = node.results[0]
     if not lowering.is_array(value):
         return None
     whole = View.of(lowering.new_value(shape, dtype))
-    seen: View | None = whole
+    seen = whole
     for step in steps:
         if step.__name__.startswith(".reshape"):
-            seen = seen.through(lambda a, s=step: np.reshape(a, *s.args, copy=False))
+            found = seen.through(lambda a, s=step: np.reshape(a, *s.args, copy=False))
         else:
-            seen = seen.through(step)
-        if seen is None:
+            found = seen.through(step)
+        if found is None:
             return None
+        seen = found
     source = lowering.view(value)
     if source.dtype != dtype or seen.offset or seen.size != whole.size:
         return None
@@ -328,6 +331,7 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
     from taper.arrays.traced import _is_plain_index
 
     if _is_plain_index(index):
+        assert node.function is not None
         return lowering.view(source).through(node.function, index)
     x = lowering.view(source)
     column = _picked_column(lowering, x.shape, index)

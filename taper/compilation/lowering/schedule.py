@@ -11,6 +11,7 @@ before. The unit that writes may read it too, if each element is read where it i
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -82,7 +83,7 @@ class Schedule:
                     self.after[id(maker)].add(id(unit))
         effects = [u for u in self.units if isinstance(u, Call) and u.has_effect]
         effects.sort(key=_number)
-        for first, second in zip(effects, effects[1:], strict=False):
+        for first, second in itertools.pairwise(effects):
             self.after[id(first)].add(id(second))
         self.in_place: dict[Value, int] = {}
         for value, target in updates.items():
@@ -137,10 +138,10 @@ class Schedule:
         while ready:
             _, unit = heapq.heappop(ready)
             order.append(self.by_id[unit])
-            for following in self.after[unit]:
-                before[following] -= 1
-                if not before[following]:
-                    heapq.heappush(ready, (_number(self.by_id[following]), following))
+            for later in self.after[unit]:
+                before[later] -= 1
+                if not before[later]:
+                    heapq.heappush(ready, (_number(self.by_id[later]), later))
         assert len(order) == len(self.units), "units wait for each other"
         return order
 

@@ -79,9 +79,11 @@ class View:
     @property
     def is_whole(self) -> bool:
         """Whether it is the value itself, up to the value's shape."""
-        return (self.offset == 0 and self.size == self.value.size
-                and self.strides_over(tuple([n for n in self.shape if n != 1]))
-                == contiguous([n for n in self.shape if n != 1]))
+        if self.offset or self.size != self.value.size:
+            return False
+        return not self.size or (
+            self.strides_over(tuple([n for n in self.shape if n != 1]))
+            == contiguous([n for n in self.shape if n != 1]))
 
     def through(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> View | None:
         """The view of this that a NumPy function makes; None if it would copy."""

@@ -1,0 +1,377 @@
+"""Programs give what their graphs give when NumPy runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from recorded_programs import random_graph
+
+import taper as torch
+from taper.capture import record
+from taper.capture.record import named_state
+from taper.compilation.passes import simplified
+from taper.compilation.program import Program, make_program
+from taper.compiler import background, machine
+from taper.compiler.graph import Graph, Reference
+
+pytestmark = pytest.mark.skipif(not machine.is_available(), reason="needs llvmlite")
+
+F = torch.nn.functional
+
+
+def made(graph: Graph, updates: dict[str, int] | None = None) -> Program:
+    """The program of a graph, when all of its kernels are there."""
+    program = make_program(simplified(graph), updates or {})
+    background.wait_until_idle(60)
+    assert program.is_ready()
+    return program
+
+
+def compare(found: Any, wanted: Any, ulps: float) -> None:
+    wanted = np.asarray(wanted)
+    assert found.shape == wanted.shape
+    assert found.dtype == wanted.dtype
+    is_exact = wanted.dtype.kind not in "fc" and wanted.dtype.name != "bfloat16"
+    if is_exact or not ulps:
+        np.testing.assert_array_equal(found, wanted)
+        return
+    wide = np.result_type(wanted.dtype, np.float32)
+    step = float(np.finfo(wide).eps)
+    np.testing.assert_allclose(
+        found.astype(wide), wanted.astype(wide), rtol=ulps * step,
+        atol=ulps * step * float(np.abs(wanted.astype(wide)).max(initial=0.0)))
+
+
+def check(
+    function: Callable[..., Any], *tensors: torch.Tensor, ulps: float = 0, calls: int = 2,
+    all_native: bool = True,
+) -> Program:
+    """Compares the program of a recorded function with its graph, over several calls."""
+    graph = record(function, *tensors)
+    program = made(graph)
+    arrays = [t.detach()._array for t in tensors]
+    wanted = graph.run(*arrays)
+    for _ in range(calls):
+        found = program(arrays)
+        for name, value in zip(program.returned, found, strict=True):
+            compare(value, wanted[name], ulps)
+    if all_native:
+        assert "call" not in program.describe().replace("called", ""), program.describe()
+    return program
+
+
+def numbers(*shape: int, dtype: Any = torch.float32, seed: int = 0) -> torch.Tensor:
+    generator = np.random.default_rng(seed)
+    values = generator.standard_normal(shape)
+    if not dtype.is_floating_point:
+        values = values * 10
+    return torch.tensor(values).to(dtype)
+
+
+SIZES = [1, 7, 64, 1000]
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_chain(n: int, dtype: Any) -> None:
+    def chain(x: Any, y: Any) -> Any:
+        z = x * y + 1.0
+        z = torch.where(z > x, z, y) - y * 0.5
+        return torch.maximum(z.abs(), x), z / (x * x + 1)
+
+    check(chain, numbers(n, dtype=dtype), numbers(n, dtype=dtype, seed=1))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool])
+def test_integers(dtype: Any) -> None:
+    x, y = numbers(13, 5, dtype=dtype), numbers(13, 5, dtype=dtype, seed=1)
+    check(lambda x, y: (x & y, x | y, x == y, torch.maximum(x, y)), x, y)
+    if dtype is not torch.bool:
+        check(lambda x, y: (x + y * 2 - y, (x < y).float() * 2), x, y)
+
+
+def test_bfloat16() -> None:
+    x, y = numbers(33, dtype=torch.bfloat16), numbers(33, dtype=torch.bfloat16, seed=1)
+    check(lambda x, y: (x * y + x, (x + 1.5).float()), x, y, all_native=False)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_functions(n: int) -> None:
+    check(lambda x: (torch.exp(x), torch.tanh(x), torch.sigmoid(x), F.gelu(x), torch.erf(x)),
+          numbers(n), ulps=8)
+
+
+def test_functions_without_a_native_form_are_called() -> None:
+    program = check(lambda x: torch.sin(x * 2) + 1, numbers(20), ulps=2, all_native=False)
+    assert "call sin" in program.describe()
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (40, 7), (5, 1), (1, 9), (64, 65), (100, 33)])
+def test_broadcasting(shape: tuple[int, int]) -> None:
+    n, m = shape
+    check(lambda x, row, column, one: ((x + row) * column - one, row * column + one),
+          numbers(n, m), numbers(m, seed=1), numbers(n, 1, seed=2), numbers(seed=3))
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (40, 7), (64, 65), (33, 100)])
+def test_views(shape: tuple[int, int]) -> None:
+    def views(x: Any) -> Any:
+        y = x.t() * 2
+        z = x[1:, ::2] + 1
+        return y.reshape(-1) + 1, z, y[::2].t() * z.sum() * 0 + 1, x.flip(0) * 2
+
+    check(views, numbers(*shape), ulps=64, all_native=False)
+
+
+def test_strided_inputs() -> None:
+    x = numbers(20, 30)
+    check(lambda a, b: (a * b, a.sum(1)), x.t(), numbers(30, 20, seed=1), ulps=8)
+    check(lambda a: a.exp() + 1, x[::2, 1::3], ulps=4)
+
+
+def test_empty_arrays() -> None:
+    check(lambda x: (x * 2, x.sum(), x.t() + 1), numbers(0, 3), all_native=False)
+
+
+SHAPES = [(1, 5), (7, 1), (3, 2), (40, 10), (64, 16), (20, 33), (9, 300), (2000, 3), (300, 257)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rows(shape: tuple[int, int], dtype: Any) -> None:
+    x = numbers(*shape, dtype=dtype)
+    check(lambda x: (torch.softmax(x, 1), torch.log_softmax(x, 1), torch.logsumexp(x, 1)), x,
+          ulps=32, all_native=False)
+    check(lambda x: (x.sum(1), x.amax(1), (x * x).mean(1, keepdim=True) * x), x, ulps=64)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_columns(shape: tuple[int, int]) -> None:
+    x = numbers(*shape)
+    check(lambda x: (x.sum(0), (x * 2).amax(0), x - x.mean(0)), x, ulps=256)
+    check(lambda x: (torch.softmax(x, 0), x.sum(), (x * x).sum()), x, ulps=512, all_native=False)
+
+
+def test_sums_over_several_dimensions() -> None:
+    x = numbers(4, 5, 6, 7)
+    check(lambda x: (x.sum((0, 2, 3)), x.sum((1, 3)), x.sum((2, 3)), x.mean((0, 1))), x, ulps=256)
+
+
+def test_long_sums() -> None:
+    x, y = numbers(200, 1000), numbers(8192, 32)
+    check(lambda x, y: (x.sum(), (y * y).sum(0), (x + 1).amax()), x, y, ulps=4096)
+
+
+@pytest.mark.parametrize("shape", [
+    (1, 1, 1), (5, 3, 2), (64, 64, 128), (8, 1, 9), (1, 40, 7), (40, 7, 1), (2000, 3, 1),
+    (3, 2000, 1), (3, 700, 32), (33, 17, 65), (128, 600, 20),
+])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_products(shape: tuple[int, int, int], dtype: Any) -> None:
+    m, k, n = shape
+    a, b = numbers(m, k, dtype=dtype), numbers(k, n, dtype=dtype, seed=1)
+    check(lambda a, b: a @ b, a, b, ulps=4 * k)
+    check(lambda a, b: a.t() @ b, numbers(k, m, dtype=dtype), b, ulps=4 * k)
+    check(lambda a, b: a @ b.t(), a, numbers(n, k, dtype=dtype), ulps=4 * k)
+    check(lambda a, b, c: torch.relu(F.linear(a, b, c)), a, numbers(n, k, dtype=dtype),
+          numbers(n, dtype=dtype), ulps=4 * k)
+
+
+def test_batches_of_products() -> None:
+    check(lambda a, b: a @ b, numbers(3, 4, 5), numbers(3, 5, 6), ulps=64)
+    check(lambda a, b: a @ b.transpose(1, 2), numbers(3, 4, 5), numbers(1, 6, 5), ulps=64)
+
+
+def test_layer_norm_and_its_gradient() -> None:
+    def step(x: Any, w: Any, b: Any, g: Any) -> Any:
+        x, w, b = (t.clone().requires_grad_() for t in (x, w, b))
+        y = F.layer_norm(x, (33,), w, b)
+        y.backward(g)
+        return y.detach(), x.grad, w.grad, b.grad
+
+    check(step, numbers(20, 33), numbers(33, seed=1), numbers(33, seed=2), numbers(20, 33, seed=3),
+          ulps=512)
+
+
+@pytest.mark.parametrize("shape", [(64, 10), (7, 300), (300, 2)])
+def test_cross_entropy_and_its_gradient(shape: tuple[int, int]) -> None:
+    n, classes = shape
+
+    def step(x: Any, y: Any) -> Any:
+        x = x.clone().requires_grad_()
+        loss = F.cross_entropy(x, y)
+        loss.backward()
+        return loss.detach(), x.grad
+
+    y = torch.tensor(np.random.default_rng(0).integers(0, classes, n))
+    check(step, numbers(n, classes), y, ulps=64, all_native=False)
+
+
+def test_gather_and_its_gradient() -> None:
+    def step(x: Any, i: Any) -> Any:
+        x = x.clone().requires_grad_()
+        y = x.gather(1, i)
+        (y * y).sum().backward()
+        return y.detach(), x.grad
+
+    check(step, numbers(50, 4), torch.tensor(np.random.default_rng(0).integers(0, 4, (50, 1))),
+          ulps=4, all_native=False)
+
+
+def test_an_index_out_of_range_is_told_before_anything_changes() -> None:
+    w = torch.ones(3, 4, requires_grad=True)
+    y = torch.tensor([0, 1, 3])
+
+    def step() -> Any:
+        loss = F.cross_entropy(w * 1.0, y)
+        loss.backward()
+        with torch.no_grad():
+            w.sub_(w.grad)
+        w.grad = None
+        return loss.detach()
+
+    graph = record(step, state=[w, y])
+    names = [n.label for n in graph.inputs]
+    updates = {name: names.index(name) for name in graph.outputs if name in names}
+    program = made(graph, updates)
+    arrays = [np.ones((3, 4), np.float32), np.array([0, 1, 3])]
+    program(arrays)
+    assert (arrays[0] != 1).any()
+    arrays = [np.ones((3, 4), np.float32), np.array([0, 1, 4])]
+    with pytest.raises(IndexError, match="index 4 is out of bounds for axis 1 with size 4"):
+        program(arrays)
+    assert (arrays[0] == 1).all()
+    assert program([np.ones((3, 4), np.float32), np.array([0, 1, 3])])
+
+
+def training(optimizer: Callable[..., Any]) -> None:
+    """Ten steps by a program, and the same by its graph."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(5, 17), torch.nn.ReLU(), torch.nn.Linear(17, 3))
+    x, y = numbers(20, 5), torch.tensor(np.arange(20) % 3)
+    opt = optimizer(net.parameters())
+
+    def step() -> Any:
+        opt.zero_grad()
+        loss = F.cross_entropy(net(x), y)
+        loss.backward()
+        opt.step()
+        return loss
+
+    step()
+    graph = record(step, state=[net, opt, x, y])
+    names = [n.label for n in graph.inputs]
+    updates = {name: names.index(name) for name in graph.outputs if name in names}
+    state = [t.detach()._array.copy() for t in named_state((net, opt, x, y)).values()]
+    mine, theirs = [a.copy() for a in state], [a.copy() for a in state]
+    program = made(graph, updates)
+    for _ in range(10):
+        results = dict(zip(program.returned, program(mine), strict=True))
+        wanted = graph.run(*theirs)
+        for name, place in updates.items():
+            theirs[place] = np.array(wanted[name])
+        for name, found in results.items():
+            compare(found, wanted[name], 4096)
+    for found, value in zip(mine, theirs, strict=True):
+        compare(found, value, 4096)
+
+
+@pytest.mark.parametrize("optimizer", [
+    lambda p: torch.optim.SGD(p, lr=0.1), lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
+    lambda p: torch.optim.Adam(p, lr=0.01), lambda p: torch.optim.AdamW(p, lr=0.01),
+    lambda p: torch.optim.RMSprop(p, lr=0.01), lambda p: torch.optim.Adagrad(p, lr=0.01),
+])
+def test_training(optimizer: Callable[..., Any]) -> None:
+    training(optimizer)
+
+
+def swap_graph() -> Graph:
+    graph = Graph()
+    a, b = (graph.add_input(name, (4,), np.dtype(np.float32)) for name in "ab")
+    c = graph.add("add", np.add, (Reference(b), np.float32(1)), {}, [((4,), np.dtype(np.float32))])
+    d = graph.add("add", np.add, (Reference(a), np.float32(2)), {}, [((4,), np.dtype(np.float32))])
+    graph.outputs = {"a": Reference(c), "b": Reference(d)}
+    return graph
+
+
+def test_updates_that_read_each_other() -> None:
+    program = made(swap_graph(), {"a": 0, "b": 1})
+    a, b = np.zeros(4, np.float32), np.full(4, 10, np.float32)
+    program([a, b])
+    assert a.tolist() == [11] * 4
+    assert b.tolist() == [2] * 4
+
+
+def test_updates_of_strided_arrays() -> None:
+    program = made(swap_graph(), {"a": 0, "b": 1})
+    a, b = np.zeros(8, np.float32)[::2], np.full(4, 10, np.float32)
+    program([a, b])
+    assert a.tolist() == [11] * 4
+    assert b.tolist() == [2] * 4
+
+
+def test_results_go_where_they_are_wanted() -> None:
+    graph = record(lambda x: (x + 1, x * 2), numbers(6))
+    program = made(graph)
+    x, into = np.ones(6, np.float32), np.zeros(6, np.float32)
+    first, second = program([x], [into, None])
+    assert first is into
+    assert into.tolist() == [2] * 6
+    assert second.tolist() == [2] * 6
+    again = program([x], [np.zeros(12, np.float32)[::2], None])[0]
+    assert again.tolist() == [2] * 6
+
+
+def test_results_are_apart_from_inputs_and_from_each_other() -> None:
+    graph = record(lambda x: (x, x.t(), x + 1, (x + 1).t()), numbers(3, 4))
+    program = made(graph)
+    x = np.ones((3, 4), np.float32)
+    found = program([x])
+    for i, a in enumerate(found):
+        assert not np.shares_memory(a, x)
+        assert not any(np.shares_memory(a, b) for b in found[:i])
+    before = [a.copy() for a in found]
+    program([x * 2])
+    for a, b in zip(found, before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_threads_give_the_same_bits() -> None:
+    x = numbers(700, 300)
+    graph = record(lambda x: (torch.softmax(x, 1), (x * 2).sum(0), x @ x.t(), x.exp().sum()), x)
+    program = made(graph)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = program([x._array])
+        torch.set_num_threads(2)
+        two = program([x._array])
+    finally:
+        torch.set_num_threads(before)
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_measurements_name_all_steps() -> None:
+    x = numbers(30, 40)
+    program = made(record(lambda x: torch.relu(x @ x.t()).sum(), x))
+    steps = program.measure([x._array], 2)
+    assert all(seconds > 0 for seconds, _ in steps)
+    assert any("product" in text for _, text in steps)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_graphs(seed: int) -> None:
+    graph, arrays = random_graph(seed)
+    with np.errstate(all="ignore"):
+        wanted = graph.run(*[a.copy() for a in arrays])
+        for given in (graph.without_dead_code(), simplified(graph)):
+            program = make_program(given, {})
+            background.wait_until_idle(60)
+            assert program.is_ready()
+            for _ in range(2):
+                for name, found in zip(program.returned, program(arrays), strict=True):
+                    compare(found, np.asarray(wanted[name]), 2048)
