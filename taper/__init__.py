@@ -14,7 +14,7 @@ from typing import Any
 from taper.version import __version__ as __version__
 
 _MODULES = frozenset("""
-    amp autograd backends compiler cpu cuda distributed distributions export fft func hub jit
+    _dynamo amp autograd backends compiler cpu cuda distributed distributions export fft func hub jit
     library linalg masked mps multiprocessing nn optim overrides profiler random serialization signal
     quasirandom sparse special testing types utils version
     """.split())
@@ -59,6 +59,14 @@ _HOMES = {
     "taper.serialization": "save load",
     "taper.func.vectorization": "vmap",
     "taper.interop.torch_alias": "as_torch",
+    "taper.futures": "Future",
+    "taper.checks": """_assert _check _check_index _check_is_size _check_not_implemented
+        _check_tensor_all _check_tensor_all_with _check_type _check_value _check_with""",
+    "taper.symbolic_numbers": """SymBool SymFloat SymInt sym_float sym_int sym_ite sym_max sym_min
+        sym_not sym_sqrt sym_sum""",
+    "taper.private_functions": """_convert_indices_from_coo_to_csr
+        _convert_indices_from_csr_to_coo _log_softmax_backward_data _softmax_backward_data
+        Event OutOfMemoryError Stream get_device_module""",
     "taper.compilation": "compile",
     "taper.viewer": "graph",
 }

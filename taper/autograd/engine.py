@@ -376,7 +376,9 @@ class Walk:
                     leaf._grad = grad
                 else:
                     leaf._grad = owned_copy(grad, leaf)
-            elif create_graph or type(present._array) is not ndarray:
+            elif create_graph or not (
+                type(present._array) is ndarray or hasattr(present._array, "graph")  # recorded
+            ):
                 leaf._grad = add(present, grad)
             else:
                 present.add_(grad)

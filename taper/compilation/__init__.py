@@ -1,9 +1,9 @@
-"""`taper.compile`: takes what `torch.compile` takes, and runs it as it is.
+"""`taper.compile`: records a call of a function once, and runs it as one native program.
 
-Programs that compile their model or step run unchanged and give the same results. They are not
-quicker for it: what is quick here, is so without asking (docs/performance.md). Recording a step
-once and running it as one program is what this is the place for; `taper.capture.record` does the
-first half.
+What a call does is recorded as a graph (recording.py): the forward, and whatever of `backward()`,
+the optimizer's step and `zero_grad()` the function contains. Before each call, all that the
+function can reach is compared with what was recorded (snapshot.py, watches.py, words.py); what
+differs is recorded anew, and what can't be captured runs as it is, with an explanation.
 """
 
 from __future__ import annotations
@@ -37,14 +37,28 @@ class OptimizedModule(Module):
 
     _orig_mod: Module
 
-    def __init__(self, module: Module) -> None:
+    def __init__(
+        self, module: Module, fullgraph: bool = False, backend: str | None = None
+    ) -> None:
         super().__init__()
         self._orig_mod = module
         self.training = module.training
+        self.__dict__["_compiled"] = compiled_function(module.__call__, fullgraph, backend)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the module."""
-        return self._orig_mod(*args, **kwargs)
+        return self._compiled(*args, **kwargs)
+
+    def explain(self) -> Any:
+        """What was captured, and what ran as it is; `print` it."""
+        return self._compiled.explain()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_compiled": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.__dict__["_compiled"] = compiled_function(self._modules["_orig_mod"].__call__)
 
     def __getattr__(self, name: str) -> Any:
         if name == "_orig_mod":
@@ -65,12 +79,17 @@ def compile(
     mode: str | None = None, options: dict[str, Any] | None = None, name: str | None = None,
     disable: bool = False, **others: Any,
 ) -> Any:
-    """Returns a function or module that computes the same; nothing is compiled yet.
+    """Returns a function or module that computes the same, by programs recorded from its calls.
+
+    The first call runs as it is, the second is recorded; ``explain()`` of what is returned tells
+    what became of them. Learning rates, numbers of tensors and random numbers may change from call
+    to call; whatever else the function depends on is compared, and recorded anew if it changed.
 
     Args:
         model: a function or module; without it, a decorator is returned.
-        fullgraph, dynamic, mode, options, name: accepted, and without effect.
-        backend: one of `torch.compiler.list_backends()`; all mean the same.
+        fullgraph: raise, naming the line, if a call can't be captured.
+        dynamic, mode, options, name: accepted, and without effect.
+        backend: one of `torch.compiler.list_backends()`; "eager" runs everything as it is.
         disable: returns `model` itself.
     Raises:
         RuntimeError: for `mode` and `options` together, and for modes that don't exist.
@@ -105,16 +124,20 @@ def compile(
         return model
     _check_backend(backend)
     if isinstance(model, Module):
-        return OptimizedModule(model)
+        return OptimizedModule(model, fullgraph, backend)
+    return compiled_function(model, fullgraph, backend)
 
-    return compiled_function(model, fullgraph)
 
-
-def compiled_function(function: Callable[..., Any], fullgraph: bool) -> Callable[..., Any]:
+def compiled_function(
+    function: Callable[..., Any], fullgraph: bool = False, backend: str | None = None
+) -> Callable[..., Any]:
     """A function that runs programs recorded from calls of `function`."""
     from taper.compilation.captured_function import CapturedFunction
 
-    captured = CapturedFunction(function, fullgraph=fullgraph)
+    captured = CapturedFunction(
+        function, fullgraph=fullgraph,
+        as_it_is="backend='eager'" if backend == "eager" else None,
+    )
 
     def compiled(*args: Any, **kwargs: Any) -> Any:
         return captured(args, kwargs)

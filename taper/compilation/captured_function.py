@@ -13,6 +13,7 @@ from taper.compilation.call_source import EAGER, MISSED
 from taper.compilation.recording import NotCaptured, NumberPinned, record_call
 from taper.compilation.snapshot import Snapshot, take
 from taper.compilation.variant import EagerVariant, Variant
+from taper.compiler.directives import forgetful
 from taper.core.dtype import get_default_dtype
 from taper.core.state import active, is_recording
 from taper.core.tensor import Tensor
@@ -26,19 +27,23 @@ MOST_CHANGES = 32  # calls in a row that find nothing that fits; then nobody loo
 class CapturedFunction:
     """Carries out the calls of one function."""
 
-    def __init__(self, function: Callable[..., Any], *, fullgraph: bool = False) -> None:
+    def __init__(
+        self, function: Callable[..., Any], *, fullgraph: bool = False, as_it_is: str | None = None
+    ) -> None:
         self.function = function
         self.fullgraph = fullgraph
+        self.as_it_is = as_it_is  # why nothing is captured, if so
         self.explanation = Explanation(getattr(function, "__qualname__", repr(function)))
         self.lock = threading.Lock()
         self.calls_compiled = self.calls_eager = 0
         self.reset()
+        forgetful.add(self)
 
     def reset(self) -> None:
         """Forgets what was captured."""
         self.variants: list[EagerVariant] = []  # the last used first
         self.seen: dict[Any, tuple[int, Snapshot]] = {}  # calls by key, before they are recorded
-        self.refusal: str | None = None
+        self.refusal: str | None = self.as_it_is
         self.last: Snapshot | None = None
         self.changes = 0
         self.keys = 0

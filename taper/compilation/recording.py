@@ -24,6 +24,7 @@ from taper.autograd.node import Node
 from taper.compilation.differentiable import Backward, record_backward, split
 from taper.compilation.snapshot import Snapshot
 from taper.compilation.watches import GroupWatch, path_text
+from taper.compiler.directives import compiling
 from taper.compiler.graph import Graph
 from taper.core.generator import default_generator
 from taper.core.state import active, around_forwards, grad_mode
@@ -205,7 +206,7 @@ def record_call(
     try:
         with _as_inputs(graph, known), recording_into(graph) as recording:
             preexisting = _tensors_alive()
-            with _watching(preexisting), _numbers_as_inputs(graph, numbers):
+            with compiling(), _watching(preexisting), _numbers_as_inputs(graph, numbers):
                 result = function(*args, **kwargs)
             reading = _Reading(graph, known, numbers)
             reading.read(result)
@@ -466,20 +467,25 @@ class _Reading:
                 raise NotCaptured(
                     f"backward() reaches {where}, whose history began before the call"
                 )
-            item.grad = None if t._grad is None else self.place_of(t._grad, f"{where}.grad")
+            item.grad = None if t._grad is None else self.place_of(
+                t._grad, f"{where}.grad", by_value=array.flags.c_contiguous
+            )
 
-    def place_of(self, t: Tensor, where: str) -> int:
-        """The place of a tensor among those to make."""
+    def place_of(self, t: Tensor, where: str, *, by_value: bool = False) -> int:
+        """The place of a tensor among those to make.
+
+        `by_value`: it may be contiguous, however the recorded one lies in memory.
+        """
         place = self.places.get(id(t))
         if place is None:
-            made = self.source_of(t, where)
+            made = self.source_of(t, where, by_value)
             place = self.places[id(t)] = len(self.recorded.tensors)
             self.recorded.tensors.append(made)
             self.made.append(t)
         self.recorded.uses[place] = self.recorded.uses.get(place, 0) + 1
         return place
 
-    def source_of(self, t: Tensor, where: str) -> Any:
+    def source_of(self, t: Tensor, where: str, by_value: bool) -> Any:
         number = self.numbers.get(id(t))
         if number is not None:
             return Given(number)
@@ -499,12 +505,18 @@ class _Reading:
         known = self.owners.get(id(owner))
         if known is not None:
             return Alias(known, array.steps, edge)
-        output = self.outputs.get(id(owner))
+        if by_value and t._base is None:
+            return Fresh(self.output_of(array), (), edge)
+        return Fresh(self.output_of(owner), array.steps, edge)
+
+    def output_of(self, array: TracedArray) -> int:
+        """The number of the output that has the values of an array."""
+        output = self.outputs.get(id(array))
         if output is None:
-            output = self.outputs[id(owner)] = len(self.names)
+            output = self.outputs[id(array)] = len(self.names)
             self.names.append(f"output.{output}")
-            self.graph.outputs[self.names[-1]] = owner.reference
-        return Fresh(output, array.steps, edge)
+            self.graph.outputs[self.names[-1]] = array.reference
+        return output
 
     def edge_of(self, t: Tensor, where: str) -> Any:
         """None, LEAF, or the freed node of a result's history."""

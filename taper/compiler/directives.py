@@ -1,14 +1,16 @@
 """What programs say to and ask of `torch.compile`, under PyTorch's names in `torch.compiler`.
 
-Nothing is captured while a program runs here, so these have little to do: they keep programs
-running that mark functions for PyTorch's compiler.
+Compiled functions (taper/compilation) tell here that they record; what they have captured is
+forgotten through `reset`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any
+from weakref import WeakSet
 
 __all__ = [
     "BACKENDS", "allow_in_graph", "assume_constant_result", "cudagraph_mark_step_begin", "disable",
@@ -18,12 +20,32 @@ __all__ = [
 BACKENDS = ("aot_eager", "eager", "inductor")
 
 
+_is_recording: ContextVar[bool] = ContextVar("is_recording_for_compile", default=False)
+forgetful: WeakSet[Any] = WeakSet()
+"""What has a `reset()` that `reset` calls."""
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Within: code is being captured."""
+    token = _is_recording.set(True)
+    try:
+        yield
+    finally:
+        _is_recording.reset(token)
+
+
 def is_compiling() -> bool:
-    """Whether the code that asks is being captured: never."""
+    """Whether the code that asks is being captured for a compiled function."""
+    return _is_recording.get()
+
+
+is_dynamo_compiling = is_compiling
+
+
+def is_exporting() -> bool:
+    """Whether the code that asks is being exported: never."""
     return False
-
-
-is_dynamo_compiling = is_exporting = is_compiling
 
 
 def list_backends(exclude_tags: Any = ("debug", "experimental")) -> list[str]:
@@ -47,7 +69,9 @@ def assume_constant_result(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def reset() -> None:
-    """Forgets what was compiled: nothing was."""
+    """Forgets what compiled functions have captured."""
+    for each in list(forgetful):
+        each.reset()
 
 
 def cudagraph_mark_step_begin() -> None:

@@ -153,12 +153,19 @@ class HookedCall:
         return self.forward(*args)
 
     def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls `forward` with every hook around it, or what `compile()` made of that."""
+        compiled = self.__dict__.get("_compiled_call_impl")
+        if compiled is not None:
+            return compiled(*args, **kwargs)
+        return self._call_hooked(*args, **kwargs)
+
+    def _call_hooked(self, *args: Any, **kwargs: Any) -> Any:
         """Calls `forward` with every hook around it, in PyTorch's order."""
         if not (
             self._forward_hooks or self._forward_pre_hooks or self._backward_hooks
             or self._backward_pre_hooks
         ):
-            self.__dict__["_hooked"] = False
+            self.__dict__["_hooked"] = "_compiled_call_impl" in self.__dict__
             if not everywhere.concern_calls():
                 return self.forward(*args, **kwargs)
         called: set[int] = set()

@@ -500,9 +500,11 @@ class Module(HookedCall, Conversion, StateDict):
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compiles this module's calls in place, as `taper.compile` does."""
-        import taper  # what it returns isn't needed: calls of this module compute the same
+        import taper
 
-        taper.compile(self, *args, **kwargs)
+        own = self.__dict__
+        own["_compiled_call_impl"] = taper.compile(self._call_hooked, *args, **kwargs)
+        own["_hooked"] = True  # so that calls ask for it
 
     # -- printing ------------------------------------------------------------------------------
 
