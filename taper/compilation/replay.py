@@ -79,7 +79,7 @@ class Replay:
             result = node.function(*replaced(node.args, value_of),
                                    **replaced(node.kwargs, value_of))
             operands = [((r.node.number, r.output), value_of(r)) for r in node.read]
-            several = type(result) is tuple
+            several = isinstance(result, tuple)  # LAPACK's are named
             for output, part in enumerate(result if several else (result,)):
                 key = (node.number, output if several else None)
                 values[key] = np.asarray(part)

@@ -113,7 +113,7 @@ def text_of(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         inner = ", ".join(text_of(v) for v in value)
         return f"({inner})" if isinstance(value, tuple) else f"[{inner}]"
-    if hasattr(value, "dtype") and hasattr(value, "shape"):
+    if isinstance(value, (np.ndarray, np.generic)):
         if value.size == 1:
             return f"{value.dtype}({value.reshape(-1)[0]})"
         return f"constant {value.dtype}{list(value.shape)}"

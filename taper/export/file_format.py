@@ -16,7 +16,7 @@ import numpy as np
 
 from taper.arrays.traced import Step
 from taper.compiler.graph import Graph, GraphNode, Reference
-from taper.core.dtype import ALL_DTYPES
+from taper.core.dtype import ALL_DTYPES, dtype, from_numpy_dtype
 from taper.core.generator import Generator, default_generator
 from taper.export.capture import TENSOR
 from taper.export.functions import (
@@ -71,7 +71,7 @@ class Writer:
         }
 
     def _results(self, node: GraphNode) -> Any:
-        return [[self.value(shape), _dtype_name(np.dtype(dtype))] for shape, dtype in node.results]
+        return [[self.value(shape), _dtype_name(kind)] for shape, kind in node.results]
 
     def value(self, value: Any) -> Any:
         """An argument."""
@@ -101,6 +101,8 @@ class Writer:
             return self.array(np.asarray(value))
         if isinstance(value, np.dtype) or (cls is type and issubclass(value, np.generic)):
             return ["dtype", _dtype_name(np.dtype(value))]
+        if cls is dtype:
+            return ["torch.dtype", value.name]
         if cls is Step:
             return ["step", name_of(value.function, value.__name__), self.value(value.args),
                     [[k, self.value(v)] for k, v in value.kwargs.items()]]
@@ -146,9 +148,9 @@ class Reader:
 
     def array(self, entry: Any) -> np.ndarray:
         """An array, writable."""
-        _, number, dtype, shape = entry
+        _, number, name, shape = entry
         if number not in self._arrays:
-            flat = np.frombuffer(bytearray(self._bytes[number]), _DTYPES[dtype])
+            flat = np.frombuffer(bytearray(self._bytes[number]), _DTYPES[name])
             self._arrays[number] = flat.reshape(shape)
         return self._arrays[number]
 
@@ -157,8 +159,7 @@ class Reader:
         graph = Graph()
         self._nodes = {}
         for number, label, results in entry["inputs"]:
-            shape, dtype = self._results(results)[0]
-            self._nodes[number] = graph.add_input(str(label), shape, dtype)
+            self._nodes[number] = graph.add_input(str(label), *self._results(results)[0])
         for number, label, function, args, kwargs, results, effect in entry["nodes"]:
             self._nodes[number] = graph.add(
                 str(label), find_function(function), self.value(args),
@@ -169,7 +170,7 @@ class Reader:
         return graph
 
     def _results(self, entry: Any) -> list[tuple[tuple[int, ...], Any]]:
-        return [(self.value(shape), _DTYPES[dtype]) for shape, dtype in entry]
+        return [(self.value(shape), _DTYPES[name]) for shape, name in entry]
 
     def value(self, entry: Any) -> Any:
         """An argument."""
@@ -195,12 +196,14 @@ class Reader:
         if kind == "size":
             return Size(*rest)
         if kind == "counting":
-            shape, dtype, start, step = rest
-            return Counting(self.value(shape), _DTYPES[dtype], self.value(start), self.value(step))
+            shape, name, start, step = rest
+            return Counting(self.value(shape), _DTYPES[name], self.value(start), self.value(step))
         if kind == "array":
             return self.array(entry)
         if kind == "dtype":
             return _DTYPES[rest[0]]
+        if kind == "torch.dtype":
+            return from_numpy_dtype(_DTYPES[rest[0]])
         if kind == "step":
             function, args, kwargs = rest
             return Step(find_function(function), self.value(args),
@@ -217,8 +220,8 @@ class Reader:
         return Structure(_CONTAINERS[kind], context, [self.structure(p) for p in parts])
 
 
-def _dtype_name(dtype: Any) -> str:
-    name = np.dtype(dtype).name
+def _dtype_name(kind: Any) -> str:
+    name = np.dtype(kind).name
     if name not in _DTYPES:
         raise NotImplementedError(f"export of the dtype {name} is not supported")
     return str(name)

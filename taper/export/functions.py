@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import operator
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,9 @@ import numpy as np
 from taper.arrays.primitive import Primitive
 from taper.arrays.traced import Changed, MethodCaller, method_caller, window, write
 from taper.compilation.array_functions import scatter, scatter_add
+from taper.ops.declare import OPERATORS, Operator
+from taper.ops.other_arrays import WholeForward
+from taper.ops.slow import call_by_signature, signature_of
 
 __all__ = ["find_function", "find_settings", "name_of", "settings_name_of"]
 
@@ -26,6 +30,10 @@ _NUMPY = frozenset("""
     nonzero ones_like outer pad partition put_along_axis putmask repeat reshape roll searchsorted
     sort squeeze stack swapaxes take take_along_axis tensordot tile trace transpose tril triu vstack
     where zeros_like
+    """.split())
+_LINALG = frozenset("""
+    cholesky cond det eig eigh eigvals eigvalsh inv lstsq matrix_power norm pinv qr slogdet solve
+    svd svdvals
     """.split())
 _METHODS = frozenset("""
     __getitem__ all any argmax argmin argsort astype conj conjugate copy diagonal dot flatten max
@@ -57,6 +65,9 @@ def _name(function: Any) -> str | None:
     name = getattr(function, "__name__", "")
     if isinstance(function, np.ufunc):
         return _ufunc_name(function)
+    if type(function) is WholeForward:
+        results = "view" if function.count is None else str(function.count)
+        return f"operator({results}).{function.op.path}"
     if type(function) is MethodCaller:
         return f"method.{name}" if name in _METHODS else None
     if type(function) is Changed:
@@ -68,6 +79,8 @@ def _name(function: Any) -> str | None:
     if isinstance(getattr(function, "__self__", None), np.ufunc):
         ufunc = _ufunc_name(function.__self__)
         return f"{ufunc}.{name}" if ufunc and name in _UFUNC_METHODS else None
+    if name in _LINALG and getattr(np.linalg, name) is function:
+        return f"linalg.{name}"
     if _OURS.get(name) is function:
         return f"ours.{name}"
     module = getattr(function, "__module__", None) or ""
@@ -93,15 +106,27 @@ def find_function(name: str) -> Callable[..., Any]:
     Raises:
         ValueError: for names that `name_of` doesn't give.
     """
+    whole = re.fullmatch(r"operator\((view|\d+)\)\.([\w.]+)", name)
+    if whole is not None and whole[2] in OPERATORS:
+        return _whole_forward(OPERATORS[whole[2]], whole[1])
     found = _find(*name.split("."))
     if found is None:
         raise ValueError(f"an exported program can't call {name!r}")
     return found
 
 
+def _whole_forward(op: Operator, results: str) -> WholeForward:
+    """An operator's forward, which was recorded as one call."""
+    signature = signature_of(op)
+    return WholeForward(op, lambda values: call_by_signature(op.forward, signature, values),
+                        None if results == "view" else int(results))
+
+
 def _find(room: str = "", name: str = "", *rest: str) -> Callable[..., Any] | None:
     if room in ("numpy", "scipy"):
         return _find_library_function(room, name, *rest)
+    if room == "linalg" and name in _LINALG and not rest:
+        return getattr(np.linalg, name)  # type: ignore[no-any-return]
     if room == "method" and name in _METHODS and not rest:
         return method_caller(name)
     if room == "changed" and not rest and name in _WRITERS:

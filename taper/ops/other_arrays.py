@@ -17,7 +17,7 @@ from taper.ops.declare import Operator
 from taper.ops.over_samples import forward_over_samples
 from taper.ops.without_data import UNSUITED, forward_without_data
 
-__all__ = ["prepare_draws", "prepare_write", "run_forward"]
+__all__ = ["WholeForward", "prepare_draws", "prepare_write", "run_forward"]
 
 Call = Callable[[Any], Any]
 
@@ -89,19 +89,20 @@ def _recorded_whole(op: Operator, call: Call, values: tuple[Any, ...]) -> Any:
     source = next(v for v in _leaves(values) if isinstance(v, TracedArray))
     found = [leaf for leaf in _leaves(shapes) if isinstance(leaf, ShapeArray)]
     if op.view and found == [shapes]:
-        step = Step(_Whole(op, call, None), values[1:], {})
+        step = Step(WholeForward(op, call, None), values[1:], {})
         result = source.result_of(op.name, step.function, values, {}, shapes)
         return values[0].connected(result, step)
-    flat = source.result_of(op.name, _Whole(op, call, len(found)), values, {}, tuple(found))
+    flat = source.result_of(op.name, WholeForward(op, call, len(found)), values, {}, tuple(found))
     made = iter(flat)
     return _mapped(lambda leaf: next(made) if isinstance(leaf, ShapeArray) else leaf, shapes)
 
 
-class _Whole:
+class WholeForward:
     """A forward as the function of a node: its arrays as a tuple of `count`, or the one it has."""
 
     def __init__(self, op: Operator, call: Call, count: int | None) -> None:
         self.__name__ = op.name
+        self.op = op
         self.call = call
         self.count = count
 

@@ -50,14 +50,14 @@ from taper.ops.forward_mode import (
     pass_tangents,
     rewrite_tangents,
 )
-from taper.ops.native_forward import LARGE, computed_into
+from taper.ops.native_forward import LARGE, computed_into, quickly_into
 from taper.ops.promoted_call import promoted_call
 from taper.ops.recorded_call import record
 from taper.ops.signature import LIST, NUMBER, TENSOR, Signature
 
 __all__ = [
-    "call", "call_composite", "call_dunder", "call_inplace", "collect_variadic",
-    "renamed_arguments",
+    "call", "call_by_signature", "call_composite", "call_dunder", "call_inplace",
+    "collect_variadic", "renamed_arguments",
 ]
 
 ndarray = np.ndarray
@@ -98,7 +98,7 @@ def collect_variadic(op: Operator, args: tuple[Any, ...], keyword: Any) -> Any:
 def call_composite(op: Operator, args: tuple[Any, ...]) -> Any:
     """Calls a composite that autocast lists, while it is on."""
     return run_autocast(
-        op.path, args, lambda cast: _call_by_signature(op.forward, signature_of(op), cast)
+        op.path, args, lambda cast: call_by_signature(op.forward, signature_of(op), cast)
     )
 
 
@@ -109,6 +109,9 @@ def call(op: Operator, args: tuple[Any, ...], out: Any = None) -> Any:
         quick = promoted_call(op, signature, args)
         if quick is not None:
             return quick
+    elif quickly_into(op, signature, args, out):
+        _bump(out, op.name)
+        return out
     return _call_in_full(op, signature, args, out, sys._getframe(2))
 
 
@@ -134,7 +137,7 @@ def _carry_out(
         if p.role is NUMBER and isinstance(args[i], np.generic):
             args = (*args[:i], python_number(args[i]), *args[i + 1:])
     if op.is_composite:
-        result = _call_by_signature(op.forward, signature, args)
+        result = call_by_signature(op.forward, signature, args)
         return result if out is None else write_out(op, result, out)
     return execute(op, signature, args, out, where)
 
@@ -159,7 +162,7 @@ def call_dunder(op: Operator, args: tuple[Any, ...], out: Any = None) -> Any:
     return _call_in_full(op, signature, args, out, sys._getframe(2))
 
 
-def _call_by_signature(function: Callable[..., Any], signature: Signature, args: Any) -> Any:
+def call_by_signature(function: Callable[..., Any], signature: Signature, args: Any) -> Any:
     positional = [v for p, v in zip(signature.parameters, args, strict=True) if not p.keyword_only]
     keywords = {
         p.name: v for p, v in zip(signature.parameters, args, strict=True) if p.keyword_only
@@ -248,10 +251,10 @@ def _run(
     others = {type(t._array) for t in tensors} - _PLAIN
     if not others:
         is_large = op.has_native and any(t._array.size > LARGE for t in tensors)
-        return _call_by_signature(op.native if is_large else op.forward, signature, values)
+        return call_by_signature(op.native if is_large else op.forward, signature, values)
     from taper.ops.other_arrays import run_forward
 
-    return run_forward(op, others, lambda v: _call_by_signature(op.forward, signature, v), values)
+    return run_forward(op, others, lambda v: call_by_signature(op.forward, signature, v), values)
 
 
 def as_array(result: Any) -> Any:
@@ -461,7 +464,7 @@ def call_inplace(op: Operator, args: tuple[Any, ...]) -> Any:
     original = alias_with_history(target)
     args = (original, *args[1:])
     if op.is_composite:
-        result = _call_by_signature(op.forward, signature, args)
+        result = call_by_signature(op.forward, signature, args)
     else:
         result = execute(op, signature, args, None, where)
         rename_in_place(result._edge)

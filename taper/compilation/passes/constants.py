@@ -23,7 +23,7 @@ from taper.compilation.passes.rewriting import (
     rewritten,
     shape_of,
 )
-from taper.compiler.graph import Graph, GraphNode, Reference
+from taper.compiler.graph import Graph, GraphNode, Reference, replaced
 
 __all__ = ["RULES", "filled", "fold_constants", "number_of"]
 
@@ -133,7 +133,9 @@ def _with_numbers(node: GraphNode, walk: Rewriting, numbers: list[Any]) -> Value
 
 def _known_results(node: GraphNode, walk: Rewriting) -> Value | None:
     """A call of NumPy's whose operands are all known."""
-    if node.read or node.effect or len(node.results) != 1:
+    if node.effect or len(node.results) != 1 or any([
+        r.node.function is not np.full or math.prod(shape_of(r)) > _LARGEST for r in node.read
+    ]):
         return None
     kind = kind_of(node)
     if not kind or kind in _NOT_FOLDED or math.prod(node.results[0][0]) > _LARGEST:
@@ -143,9 +145,15 @@ def _known_results(node: GraphNode, walk: Rewriting) -> Value | None:
         return node.args[0]
     with np.errstate(all="ignore"):
         try:
-            return np.asarray(node.function(*node.args, **node.kwargs))
+            return np.asarray(node.function(*replaced(node.args, _array_of),
+                                            **replaced(node.kwargs, _array_of)))
         except (ArithmeticError, TypeError, ValueError):
             return None  # raised when the graph runs, as it would have been
+
+
+def _array_of(reference: Reference) -> np.ndarray:
+    """The array of a `full` node."""
+    return np.full(*reference.node.args)
 
 
 _REARRANGEMENTS = (

@@ -117,7 +117,18 @@ def _copies(node: GraphNode, walk: Rewriting) -> Value | None:
     return x if same else None
 
 
+def _joins_of_one(node: GraphNode, walk: Rewriting) -> Value | None:
+    """concatenate([x], axis)"""
+    parts = node.args[0]
+    if isinstance(parts, (tuple, list)) and len(parts) == 1 and (
+        (shape_of(parts[0]), dtype_of(parts[0])) == node.results[0]
+    ):
+        return parts[0]
+    return None
+
+
 RULES = {
+    "concatenate": (_joins_of_one,),
     "multiply": (_products_with_one,),
     "divide": (_products_with_one,),
     "power": (_products_with_one,),
