@@ -27,7 +27,7 @@ from taper.compiler.tile_kernels import strip_rows, tile_kernel
 from taper.core.storage import address_of
 from taper.kernels.strided_walks import Walk, result_like, walk_of
 from taper.runtime.large_arrays import new_array
-from taper.runtime.planned_calls import Launch, constant, recording
+from taper.runtime.planned_calls import Launch, constant, recording, replayed
 from taper.runtime.pool import launch
 
 __all__ = ["GRAIN", "Elementwise", "Kernel"]
@@ -98,6 +98,7 @@ class Elementwise:
         self.stores_half = stores_half
         self._flat: dict[Any, Kernel | None] = {}
         self._rows: dict[Any, Kernel | None] = {}
+        self._into = replayed(self._compute_into)
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         result = self.compute(args, named)
@@ -110,7 +111,12 @@ class Elementwise:
         for a in args:
             if a is not out and type(a) is ndarray and np.may_share_memory(a, out):
                 return False
-        return self.compute(args, named, out) is not None
+        if named:
+            return self.compute(args, named, out) is not None
+        return self._into(out, *args) is not None
+
+    def _compute_into(self, out: Any, *args: Any) -> Any:
+        return None if self.compute(args, {}, out) is None else True
 
     def compute(
         self, args: Sequence[Any], named: dict[str, Any], out: Any = None
@@ -208,7 +214,7 @@ class Elementwise:
         if layouts is None:
             levels = [ELEMENT if a.ndim else ROW for a in arrays]
         else:
-            levels = [ROW if name == "same" else ELEMENT for name in layouts[:-2]]
+            levels = [ROW if name == "same" else ELEMENT for name in layouts[:-3]]
         expression, dtype = self.trace(args, named, levels)
         kinds = [*[kind_of(a.dtype) for a in arrays], kind_of(dtype)]
         count = len(kinds)
@@ -216,10 +222,12 @@ class Elementwise:
             shown = ["contiguous" if level == ELEMENT else "same" for level in levels]
             return Kernel(lambda: _flat_text(expression, kinds, [*shown, "contiguous"]), count,
                           (dtype,)), expression
-        *shown, is_crosswise, outer = layouts
+        *shown, is_crosswise, is_cut, outer = layouts
         if not is_crosswise:
-            return Kernel(lambda: _row_text(expression, kinds, [*shown, "contiguous"], outer),
-                          count + 1 + outer + count * (outer + 1), (dtype,)), expression
+            words = count + 1 + is_cut + outer + count * (outer + 1)
+            return Kernel(
+                lambda: _row_text(expression, kinds, [*shown, "contiguous"], outer, is_cut),
+                words, (dtype,)), expression
         if "strided" in shown or "every second" in shown:
             raise NotElementwise("too many directions")
         kernel = Kernel(
@@ -282,7 +290,7 @@ class Elementwise:
         walk = walk_of(arrays, like, 1 if out is None else out.itemsize)
         if walk is None:
             return None
-        layouts = (*walk.layouts, walk.crosswise, len(walk.sizes) - 1)
+        layouts = (*walk.layouts, walk.crosswise, walk.line is not None, len(walk.sizes) - 1)
         key = (*[a.dtype for a in arrays], layouts, self._values(args, named),
                *[args[p] is None for p in self.positions])
         try:
@@ -312,8 +320,6 @@ class Elementwise:
         else:
             rows, units = 1, prod(walk.sizes[:-1])
         kernel.launch(address, arrays, words, units, max(1, GRAIN // (walk.sizes[-1] * rows)))
-        if walk.rest:
-            kernel.run(address, walk.words_of_rest([*map(address_of, arrays), *words]), 1, 1)
 
 
 def _flat_text(expression: Expression, kinds: Any, layouts: Any) -> tuple[str, str]:
@@ -322,10 +328,12 @@ def _flat_text(expression: Expression, kinds: Any, layouts: Any) -> tuple[str, s
     return flat_kernel("elementwise", width, lowered(expression, width), operands), "elementwise"
 
 
-def _row_text(expression: Expression, kinds: Any, layouts: Any, outer: int) -> tuple[str, str]:
+def _row_text(
+    expression: Expression, kinds: Any, layouts: Any, outer: int, is_cut: bool
+) -> tuple[str, str]:
     operands = [Operand(k, name) for k, name in zip(kinds, layouts, strict=True)]
     width = machine.host().vector_bytes
-    return row_kernel("rows", width, lowered(expression, width), operands, outer), "rows"
+    return row_kernel("rows", width, lowered(expression, width), operands, outer, is_cut), "rows"
 
 
 def _tile_text(

@@ -28,8 +28,9 @@ from taper.kernels.summation import as_divisor
 from taper.runtime.planned_calls import replayed, scratch
 
 __all__ = [
-    "PRECISE_TOTAL", "amax", "amin", "argmax", "argmin", "as_rows", "logsumexp", "max_along", "max_of_all",
-    "min_along", "min_of_all", "square_many", "squared_error", "std", "sum_many", "var",
+    "PRECISE_TOTAL", "amax", "amin", "argmax", "argmin", "as_rows", "logsumexp", "max_along",
+    "max_of_all", "min_along", "min_of_all", "square_many", "squared_error", "std", "sum_many",
+    "var",
 ]
 
 ndarray = np.ndarray

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["stand_in"]
 
 LARGEST = 16384  # elements; the GIL is held meanwhile
+_LARGE = 32767  # elements of a result, from which on kernels on all cores are quicker
 
 _ARITHMETIC = {np.add: "add", np.subtract: "sub", np.multiply: "mul", np.divide: "div"}
 _EXTREMA = {np.maximum: "larger", np.minimum: "smaller"}
@@ -64,12 +65,22 @@ def _forms_of(ufunc: Any, inplace: bool) -> tuple[tuple[str, ...], ...]:
 @cache
 def made(ufunc: Any, inplace: bool) -> Callable[..., Any]:
     """The stand-in: it tries each form in turn."""
-    first: Callable[..., Any] = ufunc
+    rest = ufunc if inplace or getattr(ufunc, "nin", 0) != 2 else _with_large_results(ufunc)
+    first: Callable[..., Any] = rest
     for kind in ("f64", "f32"):
-        of_other_dtype, first = first, ufunc
+        of_other_dtype, first = first, rest
         for operands in reversed(_forms_of(ufunc, inplace)):
             first = _form(ufunc, kind, operands, inplace, first, of_other_dtype)
     return first
+
+
+def _with_large_results(ufunc: Any) -> Callable[..., Any]:
+    """The ufunc; where small operands give a large result, as outer sums do, by a kernel."""
+    from taper.kernels.native import Elementwise
+    from taper.runtime.direct_call import by_size
+    from taper.runtime.planned_calls import replayed
+
+    return by_size(ufunc, replayed(Elementwise(ufunc, (0, 1))), _LARGE)
 
 
 def _form(

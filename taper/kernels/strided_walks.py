@@ -24,25 +24,26 @@ class Walk:
             compiler/tile_kernels.py say.
         crosswise: whether the dimension before the innermost one is that of operands that lie
             crosswise.
-        rest: how many elements of one long line its pieces leave over.
+        line: the length of one line that was cut into pieces for the threads, of which the last
+            one may be shorter; else None.
     """
 
-    __slots__ = ("crosswise", "layouts", "rest", "sizes", "strides")
+    __slots__ = ("crosswise", "layouts", "line", "sizes", "strides")
 
     def __init__(
         self, sizes: list[int], strides: list[list[int]], items: Sequence[int]
     ) -> None:
         self.sizes, self.strides = sizes, strides
-        self.rest = 0
+        self.line: int | None = None
         d = _crosswise(sizes, strides, items)
         self.crosswise = d is not None
         if d is not None:
             self.sizes = _moved(sizes, d)
             self.strides = [_moved(s, d) for s in strides]
-        elif len(sizes) == 1:  # one line, cut for the threads
-            self.rest = sizes[0] % _ROW
+        elif len(sizes) == 1:
+            self.line = sizes[0]
             self.strides = [[s[0] * _ROW, s[0]] for s in strides]
-            self.sizes = [sizes[0] // _ROW, _ROW]
+            self.sizes = [-(-sizes[0] // _ROW), _ROW]
         self.layouts = tuple([
             _layout(s, item, self.crosswise)
             for s, item in zip(self.strides, items, strict=False)
@@ -52,16 +53,11 @@ class Walk:
         """What comes after the addresses in the argument block of a row kernel or, where operands
         lie crosswise, a tile kernel."""
         inner = 2 if self.crosswise else 1
-        words = [*self.sizes[-inner:], *self.sizes[:-inner]]
+        line = [] if self.line is None else [self.line]
+        words = [*self.sizes[-inner:], *line, *self.sizes[:-inner]]
         for own in self.strides:
             words.extend(own)
         return words
-
-    def words_of_rest(self, words: Sequence[int]) -> list[int]:
-        """The block for what the pieces of one line leave over, from that of the pieces."""
-        count = len(self.strides)
-        starts = [w + self.sizes[0] * s[0] for w, s in zip(words, self.strides, strict=False)]
-        return [*starts, self.rest, *words[count + 1 :]]
 
 
 def walk_of(arrays: Sequence[Any], result: Any, item: int) -> Walk | None:
@@ -75,7 +71,7 @@ def walk_of(arrays: Sequence[Any], result: Any, item: int) -> Walk | None:
     if not sizes or merged[-1][-1] != item:
         return None
     walk = Walk(sizes, merged, [a.itemsize for a in arrays])
-    return None if walk.sizes[-1] < _SHORTEST_ROW else walk
+    return None if (walk.line or walk.sizes[-1]) < _SHORTEST_ROW else walk
 
 
 def merged_dims(

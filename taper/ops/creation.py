@@ -22,9 +22,11 @@ from taper.core.tensor import Tensor, wrap
 from taper.ops import slow
 from taper.ops.declare import composite
 from taper.ops.options import (
+    LARGE_BYTES,
     check_out_dtype,
     dense_like,
     finish,
+    in_large_memory,
     order_of_format,
     read_options,
     uninitialized,
@@ -146,7 +148,8 @@ def empty(
         type(sizes[0]) is not bool and not requires_grad and not active.modes
     ):
         try:
-            return wrap(_empty(sizes, (_default[0] if dtype is None else dtype).numpy_dtype))
+            made = _empty(sizes, (_default[0] if dtype is None else dtype).numpy_dtype)
+            return wrap(made if made.nbytes < LARGE_BYTES else in_large_memory(made))
         except Exception:
             pass
     shape = size_arguments("empty", sizes, size)

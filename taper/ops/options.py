@@ -19,8 +19,8 @@ from taper.ops.native_forward import LARGE
 from taper.ops.slow import resize_out
 
 __all__ = [
-    "check_out_dtype", "copy_in_format", "copy_in_order", "finish", "preserved_copy",
-    "read_options", "uninitialized", "write_out",
+    "LARGE_BYTES", "check_out_dtype", "copy_in_format", "copy_in_order", "finish",
+    "in_large_memory", "preserved_copy", "read_options", "uninitialized", "write_out",
 ]
 
 ndarray = np.ndarray
@@ -92,7 +92,8 @@ def uninitialized(shape: tuple[int, ...], dtype: dtype, device: Any) -> Any:
     """An array of that shape on that device, its values left as they are in memory."""
     if device is devices.CPU or device.type == "cpu":
         try:
-            return np.empty(shape, dtype.numpy_dtype)
+            array = np.empty(shape, dtype.numpy_dtype)
+            return array if array.nbytes < LARGE_BYTES else in_large_memory(array)
         except (MemoryError, ValueError) as error:
             raise RuntimeError(
                 f"[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you "
@@ -101,6 +102,16 @@ def uninitialized(shape: tuple[int, ...], dtype: dtype, device: Any) -> Any:
     from taper.arrays.shape import ShapeArray
 
     return ShapeArray(shape, dtype.numpy_dtype)
+
+
+LARGE_BYTES = 1 << 18  # from which on it matters how an array lies in memory
+
+
+def in_large_memory(array: Any) -> Any:
+    """An array like this one, whose memory nobody has touched, as large results have it."""
+    from taper.runtime.large_arrays import new_array
+
+    return new_array(array.shape, array.dtype, array.size)
 
 
 # -- memory formats --------------------------------------------------------------------------------

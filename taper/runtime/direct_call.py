@@ -34,7 +34,7 @@ from taper.core.storage import HEADER_WORDS, memory_words
 
 __all__ = [
     "DATA", "Address", "Array", "DirectCall", "Elements", "Pointer", "Result", "Size", "Status",
-    "built_in_function", "is_possible", "new_array_address",
+    "built_in_function", "by_size", "is_possible", "new_array_address",
 ]
 
 
@@ -307,6 +307,103 @@ end:
   ret i64 %product
 }}
 """
+
+
+_BROADCAST = f"""
+; How many elements two arrays have that are broadcast together; 0 if they are no arrays.
+define internal i64 @together(ptr %a, ptr %b, ptr %ndarray) {{
+begin:
+  %a.type.at = getelementptr i8, ptr %a, i64 {_TYPE}
+  %a.type = load ptr, ptr %a.type.at
+  %b.type.at = getelementptr i8, ptr %b, i64 {_TYPE}
+  %b.type = load ptr, ptr %b.type.at
+  %a.is = icmp eq ptr %a.type, %ndarray
+  %b.is = icmp eq ptr %b.type, %ndarray
+  %both = and i1 %a.is, %b.is
+  br i1 %both, label %look, label %no
+no:
+  ret i64 0
+look:
+  %a.ndim.at = getelementptr i8, ptr %a, i64 {_NDIM}
+  %a.ndim = load i32, ptr %a.ndim.at
+  %b.ndim.at = getelementptr i8, ptr %b, i64 {_NDIM}
+  %b.ndim = load i32, ptr %b.ndim.at
+  %a.sizes.at = getelementptr i8, ptr %a, i64 {_SIZES}
+  %a.sizes = load ptr, ptr %a.sizes.at
+  %b.sizes.at = getelementptr i8, ptr %b, i64 {_SIZES}
+  %b.sizes = load ptr, ptr %b.sizes.at
+  br label %more
+more:
+  %a.left = phi i32 [%a.ndim, %look], [%a.next, %step]
+  %b.left = phi i32 [%b.ndim, %look], [%b.next, %step]
+  %product = phi i64 [1, %look], [%larger, %step]
+  %a.has = icmp sgt i32 %a.left, 0
+  %b.has = icmp sgt i32 %b.left, 0
+  %has = or i1 %a.has, %b.has
+  br i1 %has, label %first, label %end
+first:
+  %a.next = sub i32 %a.left, 1
+  %b.next = sub i32 %b.left, 1
+  br i1 %a.has, label %of.a, label %second
+of.a:
+  %a.at = getelementptr i64, ptr %a.sizes, i32 %a.next
+  %a.size = load i64, ptr %a.at
+  br label %second
+second:
+  %a.one = phi i64 [1, %first], [%a.size, %of.a]
+  br i1 %b.has, label %of.b, label %step
+of.b:
+  %b.at = getelementptr i64, ptr %b.sizes, i32 %b.next
+  %b.size = load i64, ptr %b.at
+  br label %step
+step:
+  %b.one = phi i64 [1, %second], [%b.size, %of.b]
+  %is.more = icmp sgt i64 %a.one, %b.one
+  %size = select i1 %is.more, i64 %a.one, i64 %b.one
+  %larger = mul i64 %product, %size
+  br label %more
+end:
+  ret i64 %product
+}}
+"""
+
+
+def by_size(
+    few: Callable[..., Any], many: Callable[..., Any], limit: int
+) -> Callable[..., Any]:
+    """A built-in function of two operands: `many` if they are arrays that give more than `limit`
+    elements when they are broadcast together, else `few`.
+
+    Raises: NoNativeCode: where it can't be made; ask `is_possible` first.
+    """
+    table = np.array([
+        0, id(np.ndarray), 0, 0,
+        ctypes.cast(ctypes.pythonapi.PyObject_Vectorcall, ctypes.c_void_p).value or 0,
+        id(few), id(many), limit,
+    ], np.uint64)
+    name = "taper_by_size"
+    code = machine.compile_ir(_BROADCAST + "\n".join([
+        f"define ptr @{name}(ptr %self, ptr %args, i64 %given) {{",
+        "begin:",
+        "  %two = icmp eq i64 %given, 2",
+        "  br i1 %two, label %look, label %few",
+        "look:",
+        f"  %table.at = getelementptr i8, ptr %self, i64 {DATA}",
+        "  %table = load ptr, ptr %table.at",
+        f"  %ndarray.at = getelementptr ptr, ptr %table, i64 {_NDARRAY}",
+        "  %ndarray = load ptr, ptr %ndarray.at",
+        "  %limit.at = getelementptr i64, ptr %table, i64 7",
+        "  %limit = load i64, ptr %limit.at",
+        "  %a = load ptr, ptr %args",
+        "  %b.at = getelementptr ptr, ptr %args, i64 1",
+        "  %b = load ptr, ptr %b.at",
+        "  %count = call i64 @together(ptr %a, ptr %b, ptr %ndarray)",
+        "  %are.many = icmp sgt i64 %count, %limit",
+        "  br i1 %are.many, label %many, label %few",
+        *_handed_on("few", _OTHERWISE), *_handed_on("many", _OF_OTHER_DTYPE),
+        "}\n",
+    ]), name)
+    return built_in_function(code, table, few, many)
 
 
 def _handed_on(label: str, word: int) -> list[str]:

@@ -10,32 +10,43 @@ double.
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
+import mmap
 from typing import Any
 
 import numpy as np
 
 from taper.compiler import background
 from taper.core.storage import address_of
-from taper.runtime.planned_calls import memory_maker
-from taper.runtime.waiting_memory import Word, find_functions
 
 __all__ = ["clear", "copied", "new_array", "waiting_bytes"]
 
 _SMALL = 1 << 15  # bytes; NumPy keeps what is smaller at hand
 _LINE = 64
+_PAGE = 1 << 21  # bytes of a large page
+_HUGE = 3 << 20  # bytes that are worth large pages
 
 _ndarray = np.ndarray
 _byte = np.dtype(np.uint8)
 
 
-def _make(count: int) -> Any:
-    """Memory of so many bytes as an array that begins at a cache line; None while NumPy shall."""
-    maker = memory_maker() if background.is_loaded() else None
-    if maker is None:
-        return None
-    globals()["_make"] = maker
-    return maker(count)
+def _make(size: int, dtype: Any, count: int) -> Any:
+    """A vector that begins at a cache line, of so many elements and bytes."""
+    if background.is_loaded():
+        from taper.runtime.planned_calls import memory_maker
+
+        maker = memory_maker()
+        if maker is not None:
+            globals()["_make"] = maker
+            return maker(size, dtype, count)
+    if count >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        pages = mmap.mmap(-1, count + 2 * _PAGE)
+        with contextlib.suppress(OSError):  # a system without large pages
+            pages.madvise(mmap.MADV_HUGEPAGE)
+        memory = np.frombuffer(pages, _byte)
+        return _ndarray((size,), dtype, memory, -address_of(memory) % _PAGE)
+    memory = np.empty(count + _LINE, _byte)
+    return _ndarray((size,), dtype, memory, -address_of(memory) % _LINE)
 
 
 def new_array(shape: Any, dtype: Any, size: int, strides: Any = None) -> Any:
@@ -48,10 +59,9 @@ def new_array(shape: Any, dtype: Any, size: int, strides: Any = None) -> Any:
         if strides is None:
             return np.empty(shape, dtype)
         return _ndarray(shape, dtype, np.empty(count, _byte), 0, strides)
-    memory = _make(count)
-    if memory is None:
-        memory = np.empty(count + _LINE, _byte)
-        return _ndarray(shape, dtype, memory, -address_of(memory) % _LINE, strides)
+    memory = _make(size, dtype, count)
+    if len(shape) == 1 and strides is None:
+        return memory
     return _ndarray(shape, dtype, memory, 0, strides)
 
 
@@ -62,14 +72,22 @@ def copied(array: Any) -> Any:
     return made
 
 
+def _functions() -> Any:
+    if not background.is_loaded():
+        return None
+    from taper.runtime.waiting_memory import find_functions
+
+    return find_functions()
+
+
 def clear() -> None:
     """Gives all waiting memory back to the system."""
-    found = find_functions() if background.is_loaded() else None
+    found = _functions()
     if found is not None:
-        ctypes.PYFUNCTYPE(None, ctypes.c_int64)(found.clear)(found.state)
+        found.give_all_back()
 
 
 def waiting_bytes() -> int:
     """How much memory waits to be used again."""
-    found = find_functions() if background.is_loaded() else None
-    return 0 if found is None else int(found.words[Word.BYTES])
+    found = _functions()
+    return 0 if found is None else found.waiting_bytes()

@@ -210,11 +210,11 @@ class _Writer:
     def plan(self) -> Any:
         """A plan's words and what must live as long; None if this can't be planned."""
         args, results, mine = self.args, self.results, self.mine
-        if len(args) > _MOST_ARGUMENTS or not 0 < len(results) <= _MOST_RESULTS or (
+        if len(args) > _MOST_ARGUMENTS or len(results) > _MOST_RESULTS or (
             len(mine.scratch) > _MOST_SCRATCH
         ) or not all(_can_be_argument(a) for a in args) or not self._number():
             return None
-        returned = self.result if type(self.result) is tuple else ()
+        returned = self.result if type(self.result) is tuple else (self.result,)
         counts = (len(args), len(results), len(mine.scratch), len(mine.launches),
                   len(returned) if type(self.result) is tuple else -1)
         places = [Plan.ARGUMENT_PLACE + Plan.ARGUMENT * len(args)]
@@ -349,8 +349,7 @@ def _static_environment() -> Any:
         (Environment.NEW_TUPLE, "PyTuple_New"), (Environment.SET_ITEM, "PyTuple_SetItem"),
     ):
         words[word] = ctypes.cast(getattr(api, name), ctypes.c_void_p).value or 0
-    words[Environment.NDARRAY], words[Environment.BYTE] = id(ndarray), id(np.dtype(np.uint8))
-    words[Environment.NEW] = _new_array_of_dtype()
+    words[Environment.NDARRAY], words[Environment.NEW] = id(ndarray), _new_array_of_dtype()
     return words
 
 
@@ -378,9 +377,9 @@ def _environment() -> Any:
     return words
 
 
-def memory_maker() -> Callable[[int], Any] | None:
-    """A built-in function that gives an array of so many bytes, in memory that is used again; None
-    while there can't be one."""
+def memory_maker() -> Callable[[int, Any, int], Any] | None:
+    """A built-in function that makes a vector, uninitialized and in memory that is used again, of
+    so many elements, of a dtype, which take so many bytes; None while there can't be one."""
     environment = _environment()
     code = None if environment is None else background.request(
         ("taper.runtime", "new memory"), lambda: (text("new_memory"), "new_memory"), exact=True)
@@ -388,11 +387,12 @@ def memory_maker() -> Callable[[int], Any] | None:
 
 
 @cache
-def _checked_maker(code: int) -> Callable[[int], Any] | None:
+def _checked_maker(code: int) -> Callable[[int, Any, int], Any] | None:
     """The function, if NumPy takes the arrays for what they shall be."""
     environment = _static_environment()
     made = built_in_function(code, environment, environment, takes_names=True)
-    probe = made(1 << 16)
+    dtype = np.dtype(np.float64)
+    probe = made(1 << 16, dtype, 1 << 19)
     name = import_module("numpy._core.multiarray").get_handler_name(probe)
     is_right = name == "taper" and probe.flags.owndata and probe.shape == (1 << 16,)
-    return made if is_right and probe.dtype is np.dtype(np.uint8) else None
+    return made if is_right and probe.dtype is dtype else None

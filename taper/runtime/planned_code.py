@@ -6,7 +6,7 @@ object or dtype, number of dimensions, and where its sizes and strides are), eac
 words: dtype, dimensions, where its sizes and its strides are, or -1 for C order, bytes), each piece
 of scratch memory (its bytes), each launch (STEP words: kernel, units, units of a piece, helpers,
 how many words its block has and where they are, how many of these are addresses and where it says
-which and of what), and each part of the tuple that is returned (RETURNED words). Arguments, results
+which and of what), and each part of what is returned (RETURN words). Arguments, results
 and scratch memory are numbered in this order. Behind the records is what they point to.
 """
 
@@ -27,7 +27,7 @@ class Environment:
     """Words that all functions share, as indices."""
 
     (EPOCH, RUN, POOL, TAKE, GIVE, MEMORY, HANDLER, NDARRAY, NEW, RETAIN, RELEASE, CALL, SAVE,
-     RESTORE, NEW_TUPLE, SET_ITEM, TO_INT, BYTE, WORDS) = range(19)
+     RESTORE, NEW_TUPLE, SET_ITEM, TO_INT, WORDS) = range(18)
 
 
 class Table:
@@ -128,12 +128,15 @@ entry:
   %env = load ptr, ptr %table.at
   %to.int.at = getelementptr ptr, ptr %env, i64 $TO_INT
   %to.int = load ptr, ptr %to.int.at
-  %byte.at = getelementptr ptr, ptr %env, i64 $BYTE
-  %byte = load ptr, ptr %byte.at
   %number = load ptr, ptr %args
-  %bytes = call i64 %to.int(ptr %number)
-  store i64 %bytes, ptr %size
-  %array = call ptr @owned_array(ptr %env, ptr %byte, i32 1, ptr %size, ptr null, i64 %bytes)
+  %count = call i64 %to.int(ptr %number)
+  store i64 %count, ptr %size
+  %dtype.at = getelementptr ptr, ptr %args, i64 1
+  %dtype = load ptr, ptr %dtype.at
+  %bytes.at = getelementptr ptr, ptr %args, i64 2
+  %bytes.number = load ptr, ptr %bytes.at
+  %bytes = call i64 %to.int(ptr %bytes.number)
+  %array = call ptr @owned_array(ptr %env, ptr %dtype, i32 1, ptr %size, ptr null, i64 %bytes)
   ret ptr %array
 }
 """
@@ -525,7 +528,19 @@ give.one:
   br label %give.more
 answer:
   %is.one = icmp slt i64 %returned, 0
-  br i1 %is.one, label %one, label %several
+  br i1 %is.one, label %single, label %several
+single:
+  %is.array = icmp eq i64 %results, 1
+  br i1 %is.array, label %one, label %known
+known:
+  %object.place.at = getelementptr i64, ptr %plan, i64 $RETURN_PLACE
+  %object.place = load i64, ptr %object.place.at
+  %object.value = add i64 %object.place, 1
+  %object.known.at = getelementptr ptr, ptr %plan, i64 %object.value
+  %object.known = load ptr, ptr %object.known.at
+  call void %retain(ptr %object.known)
+  call void %release(ptr %owner)
+  ret ptr %object.known
 one:
   %only = load ptr, ptr %objects
   call void %release(ptr %owner)

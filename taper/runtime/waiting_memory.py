@@ -67,6 +67,13 @@ class MemoryFunctions(NamedTuple):
     handler: Any
     words: Any
 
+    def give_all_back(self) -> None:
+        """Gives the memory that waits back to the system."""
+        ctypes.PYFUNCTYPE(None, ctypes.c_int64)(self.clear)(self.state)
+
+    def waiting_bytes(self) -> int:
+        return int(self.words[Word.BYTES])
+
 
 _kept: list[Any] = []  # for ever: arrays that live longer than this module call these functions
 

@@ -17,6 +17,7 @@ from taper.runtime.direct_call import (
     Result,
     Size,
     Status,
+    by_size,
     is_possible,
 )
 
@@ -193,3 +194,18 @@ def test_references_are_counted() -> None:
         function(None)
     after = [sys.getrefcount(o) for o in (x, np.ndarray, None, x.dtype)]
     assert all(abs(a - b) < 50 for a, b in zip(before, after, strict=True))
+
+
+def test_by_size_chooses_by_what_is_broadcast_together() -> None:
+    if not is_possible() or not machine.is_available():
+        pytest.skip("no machine code here")
+    choose = by_size(lambda *args: "few", lambda *args: "many", 100)
+    shapes = [(), (1,), (10,), (11,), (10, 1), (1, 11), (101,), (100,), (0,), (5, 1, 4), (5, 6, 1)]
+    for a in shapes:
+        for b in shapes:
+            try:
+                size = np.broadcast(np.empty(a), np.empty(b)).size
+            except ValueError:
+                continue
+            assert choose(np.empty(a), np.empty(b)) == ("many" if size > 100 else "few"), (a, b)
+    assert choose(np.empty(1000), 2.0) == choose(np.empty(1000)) == "few"
