@@ -18,6 +18,7 @@ from taper.autograd.engine import anomaly, observed
 from taper.compilation.differentiable import new_node
 from taper.compilation.recording import UNCHANGED, Alias, Constant, Fresh, Given, Recorded
 from taper.compilation.results import freed_node, view_of
+from taper.compilation.snapshot import Snapshot
 from taper.core.dtype import get_default_dtype
 from taper.core.state import active, is_recording
 from taper.core.storage import new_storage
@@ -224,8 +225,8 @@ def _node_output() -> Any:
 
 def attempt_function(
     args: tuple[Any, ...], kwargs: dict[str, Any], context: tuple[Any, ...], lock: Any,
-    holds: Callable[[], bool], run: Callable[..., Any] | None,
-    apart: Callable[[tuple[Any, ...]], bool] | None,
+    holds: Callable[[], bool], snapshot: Snapshot, run: Callable[..., Any] | None = None,
+    apart: Callable[[tuple[Any, ...]], bool] | None = None,
 ) -> Callable[..., Any] | None:
     """`attempt(args, kwargs)`; None if the arguments are of a kind that has to be walked through.
 
@@ -233,7 +234,7 @@ def attempt_function(
     function there (words.py); then of `holds`.
 
     Args:
-        args, kwargs: examples of the arguments.
+        args, kwargs: examples of the arguments, which `snapshot` has.
         run: what to do where everything holds; None for a call that runs as it is: then the answer
             is EAGER.
         apart: whether these arrays of arguments lie apart from what the program writes to.
@@ -257,11 +258,22 @@ def attempt_function(
         add(f"{', '.join(values[:len(args)])}, = args")
     if names:
         add(f"{', '.join(values[len(args):])}, = kwargs.values()")
-    tensors = []
+    tensors: list[str] = []
+    own = [found.tensor for found in snapshot.arguments]
+    scope["states"] = frozenset([id(found.tensor) for found in snapshot.tensors])
     for name, value in zip(values, (*args, *kwargs.values()), strict=True):
         if isinstance(value, Tensor):
+            same = [i for i, t in enumerate(own[:len(tensors)]) if t is value]
+            if same:  # the same tensor twice
+                add(f"if {name} is not {tensors[same[0]]}: return MISSED")
+                continue
+            if len(tensors) == len(own) or own[len(tensors)] is not value:  # one of the state
+                add(f"if {name} is not {source.name('t', value)}: return MISSED")
+                continue
             if not _write_tensor_check(source, name, value):
                 return None
+            others = "".join(f" or {name} is {other}" for other in tensors)
+            add(f"if id({name}) in states{others}: return MISSED")
             tensors.append(name)
         elif not _write_value_check(source, name, value):
             return None

@@ -157,7 +157,7 @@ class EagerVariant:
         self.key = key
         self.state = StateGuard(snapshot)
         self.attempt = self.state.attempt = attempt_function(
-            args, kwargs, key[0], lock, self.state.holds, None, None,
+            args, kwargs, key[0], lock, self.state.holds, snapshot
         )
 
     def rebind(self, snapshot: Snapshot) -> bool:
@@ -224,7 +224,8 @@ class Variant(EagerVariant):
         args, kwargs, lock = self.example
         self.run = run_function(recorded, self.program, static)
         self.attempt = self.state.attempt = attempt_function(
-            args, kwargs, self.key[0], lock, self.state.holds, self.run, Apart.of(recorded.known),
+            args, kwargs, self.key[0], lock, self.state.holds, self.state.snapshot, self.run,
+            Apart.of(recorded.known),
         )
 
     def take_numbers(self) -> None:

@@ -1,0 +1,403 @@
+"""Whatever a compiled function depends on may change between calls: results are always right."""
+
+from __future__ import annotations
+
+import copy
+import types
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import taper as torch
+from taper import nn
+from taper.nn import functional as F
+
+
+class Pair:
+    """The same training step twice: one compiled, one not; whatever is done is done to both."""
+
+    def __init__(
+        self, optimizer: Callable[..., Any] = torch.optim.SGD, *, model: Any = None, **options: Any
+    ) -> None:
+        self.sides = []
+        for compiled in (False, True):
+            torch.manual_seed(0)
+            net = nn.Sequential(
+                nn.Linear(4, 8, bias=False), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, 3)
+            ) if model is None else model()
+            side = types.SimpleNamespace(net=net, opt=optimizer(net.parameters(), **options))
+            side.step = make_step(side.net, side.opt)
+            if compiled:
+                side.step = torch.compile(side.step)
+            self.sides.append(side)
+        self.step = self.sides[1].step
+        torch.manual_seed(1)
+        self.x, self.y = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+
+    def both(self, change: Callable[[Any], Any]) -> None:
+        for side in self.sides:
+            change(side)
+
+    def run(self, times: int = 3, x: Any = None, y: Any = None) -> None:
+        """Runs both sides and compares all there is."""
+        x, y = self.x if x is None else x, self.y if y is None else y
+        for _ in range(times):
+            results = []
+            state = torch.get_rng_state()
+            for side in self.sides:
+                torch.set_rng_state(state)
+                loss = side.step(x, y)
+                results.append((loss.detach(), torch.get_rng_state()))
+            assert torch.equal(results[0][1], results[1][1])
+            close(results[0][0], results[1][0])
+        eager, compiled = (s.net.state_dict() for s in self.sides)
+        for name in eager:
+            close(compiled[name], eager[name])
+        for p, q in zip(*[s.net.parameters() for s in self.sides], strict=True):
+            assert (p.grad is None) == (q.grad is None)
+            if p.grad is not None:
+                close(q.grad, p.grad)
+            assert p._version == q._version and p.requires_grad == q.requires_grad
+        states = [s.opt.state_dict()["state"] for s in self.sides]
+        assert states[0].keys() == states[1].keys()
+        for key, entry in states[0].items():
+            for name, value in entry.items():
+                if isinstance(value, torch.Tensor):
+                    close(states[1][key][name], value)
+
+    def programs(self) -> int:
+        return self.step.explain().graph_count
+
+    def compiled_calls(self) -> int:
+        return self.step.explain().calls["compiled"]
+
+
+def close(a: Any, b: Any) -> None:
+    assert a.dtype == b.dtype and a.shape == b.shape
+    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+def make_step(net: Any, opt: Any) -> Callable[..., Any]:
+    def step(x: Any, y: Any) -> Any:
+        opt.zero_grad()
+        loss = F.cross_entropy(net(x), y)
+        loss.backward()
+        opt.step()
+        return loss
+
+    return step
+
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
+    "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
+    "adam": lambda p: torch.optim.Adam(p, lr=0.01),
+    "amsgrad": lambda p: torch.optim.Adam(p, lr=0.01, amsgrad=True, weight_decay=0.01),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.01),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.01, momentum=0.5, centered=True),
+    "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.01, lr_decay=0.1),
+    "adadelta": lambda p: torch.optim.Adadelta(p),
+    "adamax": lambda p: torch.optim.Adamax(p),
+    "nadam": lambda p: torch.optim.NAdam(p),
+    "radam": lambda p: torch.optim.RAdam(p),
+    "rprop": lambda p: torch.optim.Rprop(p),
+    "asgd": lambda p: torch.optim.ASGD(p),
+}
+ASK_FOR_VALUES = ("radam", "asgd")
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers(name: str) -> None:
+    pair = Pair(OPTIMIZERS[name])
+    pair.run(8)
+    if name not in ASK_FOR_VALUES:
+        assert pair.compiled_calls() >= 5, pair.step.explain()
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "rmsprop", "adagrad", "adadelta", "momentum"])
+def test_learning_rates_are_inputs(name: str) -> None:
+    """A scheduler changes them at every step; nothing is recorded again."""
+    pair = Pair(OPTIMIZERS[name])
+    schedulers = [torch.optim.lr_scheduler.ExponentialLR(s.opt, 0.7) for s in pair.sides]
+    pair.run(4)
+    programs = pair.programs()
+    for _ in range(6):
+        for scheduler in schedulers:
+            scheduler.step()
+        pair.run(1)
+    assert pair.programs() == programs and pair.compiled_calls() >= 8
+
+
+def test_other_settings_of_an_optimizer() -> None:
+    pair = Pair(OPTIMIZERS["adamw"])
+    pair.run(4)
+    for change in ({"weight_decay": 0.5}, {"betas": (0.5, 0.9)}, {"maximize": True}, {"eps": 1e-2}):
+        pair.both(lambda side, change=change: side.opt.param_groups[0].update(change))
+        pair.run(3)
+
+
+def test_training_and_evaluation() -> None:
+    pair = Pair()
+    for _ in range(3):
+        for mode in (True, False):
+            pair.both(lambda side, mode=mode: side.net.train(mode))
+            pair.run(3)
+    assert pair.programs() == 2 and pair.compiled_calls() >= 14
+    pair.both(lambda side: side.net[1].eval())  # one layer only
+    pair.run(3)
+
+
+def test_freezing_a_layer() -> None:
+    pair = Pair(OPTIMIZERS["momentum"])
+    pair.run(4)
+    pair.both(lambda side: side.net[0].requires_grad_(False))
+    pair.run(4)
+    pair.both(lambda side: side.net[0].requires_grad_(True))
+    pair.run(4)
+
+
+def test_batch_sizes_and_dtypes() -> None:
+    pair = Pair(OPTIMIZERS["adam"])
+    for size in (6, 2, 6, 3, 2, 6, 5):
+        pair.run(3, pair.x[:size], pair.y[:size])
+    pair.both(lambda side: side.net.double())
+    pair.run(3, pair.x.double())
+    spread = torch.randn(4, 6).t()
+    pair.both(lambda side: side.net.float())
+    pair.run(3, spread)  # other strides
+
+
+def test_replaced_parameters_and_loaded_states() -> None:
+    pair = Pair(OPTIMIZERS["adam"])
+    pair.run(4)
+    kept = copy.deepcopy(pair.sides[0].net.state_dict())
+    states = [copy.deepcopy(s.opt.state_dict()) for s in pair.sides]
+    pair.run(2)
+    for side, state in zip(pair.sides, states, strict=True):
+        side.net.load_state_dict(kept)
+        side.opt.load_state_dict(state)
+    pair.run(4)
+
+    def replace(side: Any) -> None:
+        torch.manual_seed(5)
+        for p in side.net[4].parameters():
+            del side.opt.state[p]
+        side.net[4] = nn.Linear(8, 3)
+        side.opt.param_groups[0]["params"] = list(side.net.parameters())
+
+    pair.both(replace)
+    pair.run(4)
+    pair.both(lambda side: setattr(side.net[4].bias, "data", torch.ones(3)))
+    pair.run(4)
+    pair.both(lambda side: side.net.append(nn.Tanh()))
+    pair.run(4)
+    pair.both(lambda side: side.opt.add_param_group({"params": [nn.Parameter(torch.ones(2))]}))
+    pair.run(3)
+
+
+def test_hooks() -> None:
+    pair = Pair()
+    pair.run(4)
+    handles = []
+    pair.both(lambda side: handles.append(
+        side.net[0].register_forward_hook(lambda module, args, result: result * 2)))
+    pair.run(4)
+    for handle in handles:
+        handle.remove()
+    pair.run(4)
+    pair.both(lambda side: handles.append(side.net[0].weight.register_hook(lambda g: g * 3)))
+    pair.run(4)
+    pair.both(lambda side: side.net[4].register_full_backward_hook(
+        lambda module, given, taken: (given[0] * 0.5,)))
+    pair.run(4)
+    seen: list[Any] = []
+    pair.both(lambda side: side.net.register_forward_pre_hook(lambda module, args: seen.append(1)))
+    pair.run(4)
+    assert len(seen) == 8  # an effect: every call runs as it is
+
+
+def test_gradients_between_calls() -> None:
+    pair = Pair()
+    pair.run(4)
+    kept = [p.grad for p in pair.sides[1].net.parameters()]
+    values = [g.clone() for g in kept]
+    pair.run(2)
+    for grad, value in zip(kept, values, strict=True):
+        assert torch.equal(grad, value)  # a gradient that somebody holds isn't written to
+    pair.both(lambda side: side.opt.zero_grad())
+    pair.run(2)
+    pair.both(lambda side: side.net[0].weight.grad.mul_(5))
+    pair.run(2)
+
+
+def accumulate(net: Any, opt: Any) -> Callable[..., Any]:
+    def step(x: Any, y: Any) -> Any:
+        loss = F.cross_entropy(net(x), y)
+        loss.backward()
+        return loss
+
+    return step
+
+
+def test_accumulation() -> None:
+    pair = Pair()
+    for side in pair.sides:
+        side.step = accumulate(side.net, side.opt)
+    pair.sides[1].step = pair.step = torch.compile(pair.sides[1].step)
+    pair.run(5)
+    pair.both(lambda side: side.opt.step())
+    pair.both(lambda side: side.opt.zero_grad())
+    pair.run(5)
+    pair.both(lambda side: side.opt.zero_grad(set_to_none=False))
+    pair.run(5)
+    grads = [p.grad for p in pair.sides[1].net.parameters()]
+    pair.run(2)
+    for p, g in zip(pair.sides[1].net.parameters(), grads, strict=True):
+        assert p.grad is g
+    assert pair.compiled_calls() > 10
+
+
+SCALE = 2.0
+
+
+class Settings:
+    power = 2
+
+
+def test_what_functions_read() -> None:
+    """Closures, globals, defaults, attributes of objects, classes and modules, containers."""
+    global SCALE
+    factor, table, numbers = 3.0, {"a": [1.0, 2.0]}, torch.tensor([1.0, 2.0])
+    settings = Settings()
+    module = types.ModuleType("users_module")
+    module.offset = 1.0  # type: ignore[attr-defined]
+
+    def helper(x: Any, shift: float = 0.5) -> Any:
+        return x * SCALE + shift
+
+    def function(x: Any) -> Any:
+        return (helper(x) * factor + table["a"][1] * numbers).abs() ** settings.power + module.offset
+
+    compiled = torch.compile(function)
+    x = torch.tensor([1.0, -2.0])
+
+    def check() -> None:
+        for _ in range(4):
+            assert torch.equal(compiled(x), function(x))
+
+    check()
+    assert compiled.explain().calls["compiled"] == 3
+    factor = 4.0
+    check()
+    SCALE = 5.0
+    check()
+    table["a"][1] = 7.0
+    check()
+    table["a"] = [0.0, 9.0]
+    check()
+    settings.power = 3
+    check()
+    Settings.power = 1
+    del settings.power
+    check()
+    module.offset = 4.0  # type: ignore[attr-defined]
+    check()
+    helper.__defaults__ = (0.75,)
+    check()
+    numbers += 1
+    check()
+    numbers = torch.tensor([5.0, 5.0])
+    check()
+    helper = lambda x: x - 1  # noqa: E731
+    check()
+    Settings.power, SCALE = 2, 2.0
+    check()
+    with torch.no_grad():
+        check()
+    torch.set_default_dtype(torch.float64)
+    try:
+        check()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert compiled.explain().break_reasons == []
+
+
+def test_arguments() -> None:
+    def function(x: Any, n: Any = 2, *, mode: str = "add", more: Any = ()) -> Any:
+        for t in more:
+            x = x + t
+        return x + n if mode == "add" else x * n
+
+    compiled = torch.compile(function)
+    x = torch.ones(3)
+    calls = [
+        ((x,), {}), ((x, 3), {}), ((x, 3.0), {}), ((x, True), {}), ((x, x), {}), ((x, x * 2), {}),
+        ((x,), {"mode": "mul"}), ((x, 4), {"mode": "mul", "more": [x, x * 3]}),
+        ((x.double(),), {}), ((x[::2],), {}), ((x.int(), 2.5), {}), ((x, 1), {"more": (x,)}),
+        ((x.expand(2, 3),), {}), ((torch.tensor(2.0),), {}),
+    ]
+    for _ in range(4):
+        for args, kwargs in calls:
+            found, expected = compiled(*args, **kwargs), function(*args, **kwargs)
+            assert torch.equal(found, expected) and found.dtype is expected.dtype
+
+
+def test_a_deep_copy_has_its_own_state() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+
+        def forward(self, x: Any) -> Any:
+            return self.layer(x)
+
+    model = Model()
+    model.compile()
+    x = torch.ones(1, 2)
+    for _ in range(3):
+        model(x)
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        twin.layer.weight.zero_()
+        twin.layer.bias.zero_()
+    assert twin(x).abs().sum() == 0 and model(x).abs().sum() != 0
+    compiled = torch.compile(twin)
+    for value in (0.0, 1.0, 2.0):
+        with torch.no_grad():
+            twin.layer.weight.fill_(value)
+        for _ in range(3):
+            assert torch.equal(compiled(x), torch.full((1, 2), 2 * value))
+
+
+def test_an_object_that_is_passed() -> None:
+    class Trainer:
+        def __init__(self, scale: float) -> None:
+            self.net, self.scale = nn.Linear(2, 1), scale
+            self.unused: list[int] = []
+
+        @torch.compile
+        def step(self, x: Any) -> Any:
+            return self.net(x) * self.scale
+
+    first, second = Trainer(1.0), Trainer(2.0)
+    x = torch.ones(3, 2)
+    for _ in range(4):
+        for trainer in (first, second):
+            trainer.unused.append(1)
+            assert torch.equal(trainer.step(x), trainer.net(x) * trainer.scale)
+        first.scale += 1
+
+
+def test_what_changes_at_every_call_is_given_up() -> None:
+    count = 0.0
+    compiled = torch.compile(lambda x: x + count)
+    x = torch.zeros(2)
+    for _ in range(50):
+        count += 1
+        assert compiled(x).tolist() == [count, count]
+    assert "count" in compiled.explain().break_reasons[0]
+    before = compiled.explain().calls["compiled"]
+    torch.compiler.reset()
+    compiled(x), compiled(x)
+    assert compiled.explain().calls["compiled"] == before + 1
