@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ _KINDS = {
 _NUMBERS = (bool, int, float, np.bool_, np.number)
 
 
+@cache
 def kind_of(dtype: Any) -> str:
     """The compiler's name of a dtype; NotElementwise for those it doesn't have."""
     found = _KINDS.get(dtype.name)

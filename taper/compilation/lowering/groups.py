@@ -82,8 +82,11 @@ def own_strides(dims: Dims, level: int) -> Ints:
 
 def is_inside(view: View, dims: Dims, level: int, own_level: int) -> bool:
     """Whether an operation at `level` meets a value of `own_level` at its own place."""
-    return (own_level <= level and view.offset == 0
-            and strides_at(view, dims, level) == own_strides(dims, own_level))
+    if own_level >= level:  # on one level, all of a value is met in its order
+        return own_level == level and view.is_whole
+    if own_level == SINGLE:
+        return view.offset == 0
+    return view.offset == 0 and strides_at(view, dims, level) == own_strides(dims, own_level)
 
 
 def reading_level(operation: Operation, level: int) -> int:

@@ -37,7 +37,9 @@ __all__ = ["Access", "Loops", "loops_of"]
 Ints = tuple[int, ...]
 
 _GRAIN = 16384  # elements that are worth a thread of their own
-_SHORT = 32  # rows up to this length are walked side by side
+_SHORT, _SHORT_APART = 12, 32  # rows up to this length are walked side by side
+_NARROW = 128  # rows up to this length are walked downward, lanes across
+_STEPS = 64  # rows of a task at least
 _HEAVY_GRAIN = 4096  # of expressions with functions such as exp
 _HEAVY = 40  # operations
 
@@ -183,9 +185,18 @@ class _Writer:
                                  for kind, s in zip(kinds, strides, strict=True)]
                 return
             walk, lane = self._directions(sizes, strides)
+            if walk == lane == len(sizes) - 1 and 8 <= sizes[-1] <= _NARROW and len(sizes) > 1 and (
+                    sizes[-2] >= _STEPS):
+                walk = len(sizes) - 2
+                part = self._part_of(sizes[walk])
+                if part != sizes[walk]:  # tasks of some rows each
+                    sizes[walk : walk + 1] = [sizes[walk] // part, part]
+                    for s in strides:
+                        s[walk : walk + 1] = [s[walk] * part, s[walk]]
+                    walk, lane = walk + 1, lane + 1
         elif inner:
             walk, lane = len(outer), len(sizes) - 1
-        elif outer and sizes[-1] <= _SHORT and sizes[len(outer) - 1] >= 8:
+        elif outer and sizes[-1] <= self._shortest(strides) and sizes[len(outer) - 1] >= 8:
             walk, lane = len(outer), len(outer) - 1
         else:
             walk, lane = (len(sizes) - 1,) * 2
@@ -215,6 +226,15 @@ class _Writer:
                 found.words += [*[s[d] * item for d in rest], s[walk] * item, s[lane] * item]
             found.count = prod(outer_sizes) * -(-sizes[lane] // found.tile)
             found.grain = max(1, grain // (sizes[walk] * found.tile))
+
+    def _part_of(self, rows: int) -> int:
+        """How many rows a task walks: a divisor."""
+        return next((rows // p for p in range(rows // _STEPS, 1, -1) if rows % p == 0), rows)
+
+    def _shortest(self, strides: list[list[int]]) -> int:
+        """The length from which on rows are walked along memory, not side by side."""
+        along = sum(s[-1] == 1 for s in strides)
+        return _SHORT if along else _SHORT_APART
 
     def _directions(self, sizes: list[int], strides: list[list[int]]) -> tuple[int, int]:
         """Which dimension of a pointwise kernel is walked, and which has its lanes: that with the

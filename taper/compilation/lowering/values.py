@@ -55,13 +55,14 @@ class Value:
 class View:
     """One way to look at a value."""
 
-    __slots__ = ("offset", "shape", "strides", "value")
+    __slots__ = ("_is_whole", "offset", "shape", "strides", "value")
 
     def __init__(self, value: Value, offset: int, shape: Ints, strides: Ints) -> None:
         self.value = value
         self.offset = offset
         self.shape = shape
         self.strides = strides
+        self._is_whole: bool | None = None
 
     @classmethod
     def of(cls, value: Value) -> View:
@@ -79,11 +80,17 @@ class View:
     @property
     def is_whole(self) -> bool:
         """Whether it is the value itself, up to the value's shape."""
+        if self._is_whole is None:
+            self._is_whole = self._shows_all()
+        return self._is_whole
+
+    def _shows_all(self) -> bool:
         if self.offset or self.size != self.value.size:
             return False
-        return not self.size or (
-            self.strides_over(tuple([n for n in self.shape if n != 1]))
-            == contiguous([n for n in self.shape if n != 1]))
+        if self.strides == contiguous(self.shape) or not self.size:
+            return True
+        sizes = tuple([n for n in self.shape if n != 1])
+        return self.strides_over(sizes) == contiguous(sizes)
 
     def through(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> View | None:
         """The view of this that a NumPy function makes; None if it would copy."""
