@@ -281,10 +281,10 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         return self.result_of(label, function, args, kwargs, shapes)
 
     def result_of(
-        self, label: str, function: Any, args: Any, kwargs: Any, shapes: Any
+        self, label: str, function: Any, args: Any, kwargs: Any, shapes: Any, effect: bool = False
     ) -> Any:
         """The arrays, one or a tuple, that a new node of these shapes computes."""
-        return record_node(self.graph, label, function, args, kwargs, shapes)
+        return record_node(self.graph, label, function, args, kwargs, shapes, effect)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         out = kwargs.pop("out", None)

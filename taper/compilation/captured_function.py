@@ -10,7 +10,7 @@ from taper.arrays.levels import running
 from taper.autograd.engine import anomaly, observed
 from taper.compilation.explanations import Explanation, Unsupported, log
 from taper.compilation.call_source import EAGER, MISSED
-from taper.compilation.recording import NotCaptured, NumberPinned, record_call
+from taper.compilation.recording import NotCaptured, NumberPinned, exclusive, record_call
 from taper.compilation.snapshot import Snapshot, take
 from taper.compilation.variant import EagerVariant, Variant
 from taper.compiler.directives import forgetful
@@ -51,7 +51,7 @@ class CapturedFunction:
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if active.modes or running.vmaps or self.refusal is not None or is_unusual():
-            return self.function(*args, **kwargs)
+            return self.call_function(args, kwargs)
         found = self.attempt(args, kwargs)
         if found is MISSED and self.lock.acquire(False):  # else a call within the call
             try:
@@ -62,6 +62,12 @@ class CapturedFunction:
             self.calls_compiled += 1
             self.changes = 0
             return found
+        return self.call_function(args, kwargs)
+
+    def call_function(self, args: Any, kwargs: Any) -> Any:
+        """Runs the call as it is."""
+        with exclusive:  # another thread may be recording with the same tensors
+            pass
         self.calls_eager += 1
         return self.function(*args, **kwargs)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.primitive import primitive
 from taper.arrays.traced import TracedArray
 from taper.autograd.backward import grad as gradients_of
 from taper.autograd.node import (
@@ -182,22 +183,30 @@ class CompiledFunctionBackward(Node):
             check_version(self, t, version)
         given = (grad,) if self.outputs == 1 else grad
         seeds = [
-            np.zeros(*metadata) if g is None else _plain(g, metadata)
+            np.zeros(*metadata) if g is None else g._array
             for g, metadata in zip(given, record.metadata, strict=True)
         ]
-        arrays = [*[t._array for t in tensors], *values, *seeds]
-        found = iter(record.program(arrays, [None] * sum(record.computed)))
-        return tuple([wrap(next(found)) if is_there else None for is_there in record.computed])
+        return _gradients(*seeds, (record, [t._array for t in tensors], values))  # type: ignore[no-any-return]
 
 
-def _plain(grad: Tensor, metadata: Any) -> np.ndarray:
-    """The gradient as the program was made for: contiguous, in the dtype of the result."""
-    array = grad._array
-    if type(array) is not np.ndarray:
-        raise NotImplementedError(
-            "the backward of a compiled function takes plain gradients: call the function without "
-            "compiling it within vmap and the like"
-        )
+def _gradients(*seeds_and_rest: Any) -> tuple[Any, ...]:
+    *seeds, rest = seeds_and_rest
+    found = run_backward(*seeds, rest)
+    found = iter(found if type(found) in (list, tuple) else [found])
+    return tuple([wrap(next(found)) if is_there else None for is_there in rest[0].computed])
+
+
+@primitive
+def run_backward(*arguments: Any) -> Any:
+    """The gradients that exist, from those of the results, and the record of a call's backward."""
+    *seeds, (record, inputs, values) = arguments
+    plain = [_plain(seed, metadata) for seed, metadata in zip(seeds, record.metadata, strict=True)]
+    found = record.program([*inputs, *values, *plain], [None] * sum(record.computed))
+    return found if len(found) != 1 else found[0]
+
+
+def _plain(array: Any, metadata: Any) -> np.ndarray:
+    """A gradient as the program was made for: contiguous, in the dtype of the result."""
     shape, dtype = metadata
     if array.flags.c_contiguous and array.dtype == dtype:
         return array

@@ -10,6 +10,7 @@ What a program can't do in the function's place raises `NotCaptured`; the call t
 from __future__ import annotations
 
 import gc
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ from taper.core.storage import address_of, span_in_bytes
 from taper.core.tensor import LEAF, Buffer, Parameter, Tensor
 
 __all__ = ["Alias", "Constant", "Fresh", "Given", "Known", "NotCaptured", "NumberPinned",
-           "Recorded", "known_tensors", "numbers_in", "record_call"]
+           "Recorded", "exclusive", "known_tensors", "numbers_in", "record_call"]
 
 
 class NotCaptured(Exception):
@@ -188,6 +189,10 @@ class Recorded:
         return None
 
 
+exclusive = threading.RLock()
+"""Held while a call is recorded: tensors don't hold numbers then."""
+
+
 def record_call(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
     snapshot: Snapshot,
@@ -196,6 +201,14 @@ def record_call(
 
     Everything is left as it was, whatever happens.
     """
+    with exclusive:
+        return _record(function, args, kwargs, snapshot)
+
+
+def _record(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
+    snapshot: Snapshot,
+) -> Recorded:
     known = known_tensors(snapshot)
     numbers = numbers_in(snapshot)
     graph = Graph()
@@ -532,16 +545,16 @@ class _Reading:
             place = self.place_of(value, where)
             return lambda tensors: tensors[place]
         kind = type(value)
-        if kind in (tuple, list) or (isinstance(value, tuple) and hasattr(kind, "_fields")):
+        if kind in (tuple, list) or (isinstance(value, tuple) and (
+            hasattr(kind, "_fields") or kind.__module__.startswith(("torch", "taper"))
+        )):
             parts = [self.template(v, f"{where}[{i}]") for i, v in enumerate(value)]
             if kind is list:
                 return lambda tensors: [part(tensors) for part in parts]
             if kind is tuple:
                 return lambda tensors: tuple([part(tensors) for part in parts])
-            return lambda tensors: kind(*[part(tensors) for part in parts])
-        if isinstance(value, tuple) and kind.__module__.startswith("torch"):
-            parts = [self.template(v, f"{where}[{i}]") for i, v in enumerate(value)]
-            return lambda tensors: kind([part(tensors) for part in parts])
+            make = getattr(kind, "_make", kind)  # a named tuple, or one of the operators' own
+            return lambda tensors: make([part(tensors) for part in parts])
         if kind is dict:
             items = {k: self.template(v, f"{where}[{k!r}]") for k, v in value.items()}
             if any(isinstance(k, Tensor) for k in items):

@@ -335,6 +335,10 @@ class _Walk:
     # -- code --------------------------------------------------------------------------------------
 
     def visit_function(self, value: Any, path: Any) -> None:
+        inner = value.__dict__.get("_torchdynamo_orig_callable")
+        if inner is not None:  # a compiled function
+            self.visit(inner, path)
+            return
         code = value.__code__
         self.tokens.append(("function", id(code)))
         self.held.append(code)
@@ -429,6 +433,9 @@ class _Walk:
     def visit_python_module(self, value: Any, path: Any) -> None:
         self.tokens.append(("module", id(value)))
         if is_opaque_module(value):
+            reason = refused_module(value, frozenset(self.wanted))
+            if reason is not None:
+                self.refuse(path, f"is {reason}")
             return
         scope = value.__dict__
         found = tuple(sorted(name for name in self.wanted if name in scope))
@@ -531,10 +538,6 @@ class _Walk:
         """An instance of one of taper's classes: all of its attributes."""
         cls = type(value)
         self.tokens.append((cls, id(value)))
-        inner = getattr(value, "_torchdynamo_orig_callable", None)
-        if inner is not None:  # a compiled function
-            self.visit(inner, path)
-            return
         attributes = getattr(value, "__dict__", None)
         if attributes is None and not any("__slots__" in c.__dict__ for c in cls.__mro__):
             self.refuse(path, f"is a {cls.__name__}, whose state can't be compared")

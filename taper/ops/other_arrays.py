@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.levels import recording_draws
 from taper.arrays.shape import ShapeArray
 from taper.core.storage import address_of
 from taper.core.tensor import Tensor
@@ -85,7 +86,15 @@ def _recorded_whole(op: Operator, call: Call, values: tuple[Any, ...]) -> Any:
     """Records the forward as one node of the graph."""
     from taper.arrays.traced import Step, TracedArray
 
-    shapes = forward_without_data(op, call, _mapped(_without_values, values))
+    draws = False
+
+    def draw(kernel: Callable[..., Any], generator: Any, *args: Any, **options: Any) -> Any:
+        nonlocal draws
+        draws = True
+        return kernel(generator.clone_state(), *args, **options)
+
+    with recording_draws(draw):
+        shapes = forward_without_data(op, call, _mapped(_without_values, values))
     source = next(v for v in _leaves(values) if isinstance(v, TracedArray))
     found = [leaf for leaf in _leaves(shapes) if isinstance(leaf, ShapeArray)]
     if op.view and found == [shapes]:
