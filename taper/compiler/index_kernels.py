@@ -15,7 +15,7 @@ from taper.compiler.expression import SIZE_OF
 from taper.compiler.llvm_text import FunctionText
 from taper.compiler.vector_code import VectorCode, memory_type
 
-__all__ = ["element_picker", "row_picker"]
+__all__ = ["copy_bytes", "element_picker", "row_picker"]
 
 _LANES = 8  # indices that are looked at together
 
@@ -31,13 +31,33 @@ def _mask(text: FunctionText, lanes: int, left: str) -> str:
     return text.value(f"icmp slt {code.type('i64')} {iota}, {code.splat(left, 'i64')}")
 
 
+def copy_bytes(text: FunctionText, source: str, target: str, size: str) -> None:
+    """Copies `size` bytes between pointers, a vector at a time."""
+    lanes = text.vector_bytes
+    code = _code(text, lanes)
+
+    def part(at: str, _: list[str]) -> list[str]:
+        value = code.load(text.offset(source, at), "u8")
+        code.store(value, text.offset(target, at), "u8")
+        return []
+
+    def rest(at: str, _: list[str]) -> list[str]:
+        mask = _mask(text, lanes, text.integer("sub", size, at))
+        value = code.load(text.offset(source, at), "u8", mask)
+        code.store(value, text.offset(target, at), "u8", mask)
+        return []
+
+    whole = text.integer("sub", size, text.integer("urem", size, lanes))
+    text.loop("0", whole, lanes, [], part)
+    text.loop(whole, size, lanes, [], rest)
+
+
 def row_picker(name: str, vector_bytes: int) -> str:
     """Copies whole rows, as bytes."""
     text = FunctionText(name, vector_bytes)
     x, index, result, flag, n, m, size = (text.argument(i) for i in range(7))
     flag = text.pointer(flag)
     block = text.integer("mul", n, size)
-    code = _code(text, vector_bytes)
 
     def row(number: str, _: list[str]) -> list[str]:
         outer, place = text.integer("udiv", number, m), text.integer("urem", number, m)
@@ -47,23 +67,8 @@ def row_picker(name: str, vector_bytes: int) -> str:
         source = text.pointer(text.integer("add", source, text.integer("mul", wanted, size)))
         target = text.pointer(text.integer("add", result, text.integer("mul", number, size)))
 
-        def copy() -> None:
-            def part(at: str, _: list[str]) -> list[str]:
-                value = code.load(text.offset(source, at), "u8")
-                code.store(value, text.offset(target, at), "u8")
-                return []
-
-            def rest(at: str, _: list[str]) -> list[str]:
-                mask = _mask(text, vector_bytes, text.integer("sub", size, at))
-                value = code.load(text.offset(source, at), "u8", mask)
-                code.store(value, text.offset(target, at), "u8", mask)
-                return []
-
-            whole = text.integer("sub", size, text.integer("urem", size, vector_bytes))
-            text.loop("0", whole, vector_bytes, [], part)
-            text.loop(whole, size, vector_bytes, [], rest)
-
-        text.either(text.value(f"icmp ult i64 {wanted}, {n}"), copy,
+        text.either(text.value(f"icmp ult i64 {wanted}, {n}"),
+                    lambda: copy_bytes(text, source, target, size),
                     lambda: text.add(f"store i64 1, ptr {flag}"))
         return []
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from taper.core.errors import normalize_dim
 from taper.core.promotion import can_cast, scalar_type_name
+from taper.core.settings import settings
 from taper.core.state import active, is_recording
 from taper.core.storage import repeats_memory
 from taper.core.tensor import Parameter, Tensor
@@ -17,6 +18,7 @@ from taper.kernels.memory_order import in_rows, in_rows_or_channels_last
 from taper.kernels.when_busy import when_busy
 from taper.ops import slow
 from taper.ops.declare import composite, operator
+from taper.ops.native_forward import LARGE
 
 
 def _joinable(tensors: Any, dim: Any) -> tuple[list[Any], int]:
@@ -62,11 +64,24 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """
     if type(dim) is int:
         try:
-            return in_rows_or_channels_last(np.concatenate(tensors, dim))
+            return in_rows_or_channels_last(concatenated(tensors, dim))
         except ValueError:
             pass
     arrays, dim = _joinable(tensors, dim)
-    return in_rows_or_channels_last(np.concatenate(arrays, dim))
+    return in_rows_or_channels_last(concatenated(arrays, dim))
+
+
+def concatenated(arrays: Any, dim: int) -> Any:
+    """The arrays along a dimension that they have; many elements by a kernel."""
+    if arrays and arrays[0].size * len(arrays) > LARGE and settings.native != "off" and (
+        all(type(a) is ndarray for a in arrays)
+    ):
+        from taper.kernels import native_joins
+
+        found = native_joins.concatenated(arrays, dim)
+        if found is not None:
+            return found
+    return np.concatenate(arrays, dim)
 
 
 def _write_joined(result: Tensor, out: Any) -> Tensor:
@@ -128,7 +143,8 @@ def joined(tensors: Any, dim: Any) -> Any:
     if len(arrays) != len(tensors):
         arrays = plain_arrays(tensors)
     try:
-        array = _concatenate(arrays, dim)
+        array = _concatenate(arrays, dim) if arrays[0].size * len(arrays) <= LARGE else (
+            concatenated(arrays, dim))
     except Exception:  # the full way says what was wrong
         return None
     # PyTorch's type of the parts is not always NumPy's, unless it is that of the first.
@@ -159,7 +175,7 @@ def _(tensors: Any = None, dim: int = 0, *, out: Any = None, axis: Any = None) -
 
 # Without NumPy's search for overriding types: see `plain_arrays`.
 _concatenate = getattr(np.concatenate, "_implementation", np.concatenate)
-_array, _ndarray = np.array, np.ndarray
+_array, ndarray = np.array, np.ndarray
 
 
 @cat.derivative("tensors")
@@ -203,9 +219,9 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     ndim = len(shape)
     dim = normalize_dim(dim, ndim + 1)
     if dim == ndim:
-        return in_rows_or_channels_last(np.concatenate([t[..., None] for t in tensors], dim))
+        return in_rows_or_channels_last(concatenated([t[..., None] for t in tensors], dim))
     # Joined along `dim`, that dimension holds them one after the other: it only has to be split.
-    joined = in_rows_or_channels_last(np.concatenate(tensors, dim))
+    joined = in_rows_or_channels_last(concatenated(tensors, dim))
     return joined.reshape((*shape[:dim], len(tensors), *shape[dim:]))
 
 
@@ -217,7 +233,8 @@ def _(tensors: Any = None, dim: int = 0, *, out: Any = None, axis: Any = None) -
         arrays = plain_arrays(tensors)
         if arrays:
             try:
-                array = _array(arrays)
+                array = _array(arrays) if arrays[0].size * len(arrays) <= LARGE else (
+                    _stacked(arrays))
             except Exception:  # of unequal shapes
                 array = None
             if array is not None and array.dtype is arrays[0].dtype:
@@ -227,6 +244,14 @@ def _(tensors: Any = None, dim: int = 0, *, out: Any = None, axis: Any = None) -
     if out is None:
         return slow.call(stack, (tensors, dim))
     return _write_joined(slow.call(stack, (tensors, dim)), out)
+
+
+def _stacked(arrays: Any) -> Any:
+    """Large arrays along a new first dimension."""
+    shape = arrays[0].shape
+    if any(a.shape != shape for a in arrays):
+        raise ValueError("unequal shapes")
+    return concatenated([a[None] for a in arrays], 0)
 
 
 @stack.derivative("tensors")

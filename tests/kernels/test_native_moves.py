@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import ml_dtypes
@@ -11,7 +12,7 @@ import pytest
 import taper
 from taper.compiler import machine
 from taper.core.settings import settings
-from taper.kernels import native_copies, native_indexing, native_selection
+from taper.kernels import native_copies, native_indexing, native_joins, native_selection
 
 from .guarded_memory import guarded
 
@@ -113,3 +114,56 @@ def test_filling_and_integer_quotients() -> None:
         np.testing.assert_array_equal(native_selection.floor_divide(whole, by), whole // by)
         np.testing.assert_array_equal(native_selection.remainder(whole, by), whole % by)
     assert native_selection.floor_divide(whole, np.array(0, np.int32)) is None
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.int16, np.float32, np.complex64, np.complex128],
+                         ids=lambda d: d.__name__)
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+def test_joins(dtype: Any, axis: int) -> None:
+    for sizes in ((5, 3, 9), (1, 1, 1), (40, 1), (0, 7), (70_001, 3), (2,)):
+        shape = [3, 4, 5]
+        arrays = []
+        for size in sizes:
+            shape[axis] = size
+            arrays.append(guarded(values(dtype, *shape), bool(size % 2)))
+        found = native_joins.concatenated(arrays, axis)
+        wanted = np.concatenate(arrays, axis)
+        if found is None:
+            assert wanted.itemsize * prod(arrays[0].shape[axis % 3 :]) < 64
+            continue
+        np.testing.assert_array_equal(found, wanted)
+        assert found.dtype == wanted.dtype and found.flags.c_contiguous
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 17])
+@pytest.mark.parametrize("rows", [1, 511, 512, 513, 5000])
+def test_single_elements_are_interleaved(rows: int, count: int) -> None:
+    for dtype in (np.uint8, np.float16, np.float32, np.float64):
+        arrays = [guarded(values(dtype, rows, 1)) for _ in range(count)]
+        np.testing.assert_array_equal(
+            native_joins.concatenated(arrays, 1), np.concatenate(arrays, 1))
+
+
+def test_what_numpy_joins() -> None:
+    x = values(np.float32, 300, 200)
+    for arrays, axis in (
+        ([x, x.T], 0), ([x, x[:, ::2]], 1), ([x, x.astype(np.float64)], 0), ([x], 2), ([x], None),
+        ([x[:0]], 0), ([x[:, :0]], 1),
+    ):
+        assert native_joins.concatenated(arrays, axis) is None
+
+
+def test_large_tensors_are_joined_and_stacked() -> None:
+    parts = [taper.tensor(values(np.float32, 100, 200)) for _ in range(4)]
+    arrays = [p.numpy() for p in parts]
+    for dim in (0, 1, 2, -1):
+        np.testing.assert_array_equal(taper.stack(parts, dim).numpy(), np.stack(arrays, dim))
+    for dim in (0, 1, -1):
+        np.testing.assert_array_equal(taper.cat(parts, dim).numpy(), np.concatenate(arrays, dim))
+    with pytest.raises(RuntimeError, match="equal size"):
+        taper.stack([*parts, taper.zeros(100, 201)])
+    with pytest.raises(RuntimeError, match="Sizes of tensors must match"):
+        taper.cat([*parts, taper.zeros(100, 201)])
+    leaf = parts[0].clone().requires_grad_()
+    taper.cat([leaf, *parts]).sum().backward()
+    assert bool((leaf.grad == 1).all())
