@@ -23,6 +23,7 @@ __all__ = [
 
 _LEAST, _MOST = 32 * 32, 512 * 512  # elements of a matrix; others start no threads, or profit
 _SMALLEST, _MANY = 8, 64  # unknowns, and systems of so few, that a native kernel solves
+_SMALLEST_MEDIUM, _LARGEST_MEDIUM = 24, 512  # rows for which there is native elimination
 _WORTH_SCIPY = 128  # rows from which SciPy's routines gain more than their import costs
 Array = np.ndarray[Any, Any]
 
@@ -46,32 +47,56 @@ def with_few_threads(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-determinant = with_few_threads(np.linalg.det)
 eigenvectors = with_few_threads(np.linalg.eig)
 eigenvectors_of_symmetric = with_few_threads(np.linalg.eigh)
 eigenvalues_of_symmetric = with_few_threads(np.linalg.eigvalsh)
-log_determinant = with_few_threads(np.linalg.slogdet)
 qr = with_few_threads(np.linalg.qr)
 singular_values = with_few_threads(np.linalg.svd)
 
 
-def _are_many_systems(a: Any, b: Any) -> bool:
+_NATIVE = "taper.kernels.native_linear_algebra"
+
+
+def _is_medium(a: Any, *_: Any) -> bool:
+    """Whether matrices are of a size for which native elimination is written."""
     return (
-        type(a) is np.ndarray and type(b) is np.ndarray and a.ndim > 2 and b.ndim == a.ndim
-        and a.shape[-1] <= _SMALLEST and a.size >= _MANY * a.shape[-1] ** 2
+        type(a) is np.ndarray and a.ndim > 1 and _SMALLEST_MEDIUM <= a.shape[-1] <= _LARGEST_MEDIUM
+        and a.dtype.kind == "f"
     )
 
 
-solve = with_native("taper.kernels.native_linear_algebra", _are_many_systems)(
-    with_few_threads(np.linalg.solve))
+def _suits_native(a: Any, b: Any) -> bool:
+    """The same for systems, or many of them that are small."""
+    if type(a) is not np.ndarray or type(b) is not np.ndarray or b.ndim != a.ndim:
+        return False
+    return _is_medium(a) or (
+        a.ndim > 2 and a.shape[-1] <= _SMALLEST and a.size >= _MANY * a.shape[-1] ** 2)
+
+
+solve = with_native(_NATIVE, _suits_native)(with_few_threads(np.linalg.solve))
 _inverse = with_few_threads(np.linalg.inv)
 _cholesky = with_few_threads(np.linalg.cholesky)
+_determinant = with_few_threads(np.linalg.det)
+_log_determinant = with_few_threads(np.linalg.slogdet)
+
+
+@with_native(_NATIVE, _is_medium)
+def determinant(a: Any) -> Any:
+    """The determinant of each matrix."""
+    return _determinant(a)
+
+
+@with_native(_NATIVE, _is_medium)
+def log_determinant(a: Any) -> Any:
+    """The sign of each determinant, and the logarithm of its size."""
+    return _log_determinant(a)
 
 
 def _suits_scipy(a: Any) -> bool:
     return type(a) is np.ndarray and a.ndim == 2 and len(a) >= _WORTH_SCIPY and a.dtype.kind in "fc"
 
 
+@with_native(_NATIVE, _is_medium)
 def inverse(a: Any) -> Any:
     """The inverse of each matrix, for large ones from their LU factors: NumPy solves for the
     columns of an identity, which takes twice as long.
@@ -81,6 +106,7 @@ def inverse(a: Any) -> Any:
     return lapack.inverse(a) if _suits_scipy(a) else _inverse(a)
 
 
+@with_native(_NATIVE, _is_medium)
 def cholesky(a: Any) -> Any:
     """The lower factor of each matrix, of which it reads the lower triangle.
 

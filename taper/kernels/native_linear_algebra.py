@@ -1,25 +1,38 @@
-"""The native twin of kernels/linear_algebra.py: many small systems at once."""
+"""The native twins of kernels/linear_algebra.py: many small systems at once, and elimination in
+matrices of medium size, one a task."""
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from math import prod
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from taper.compiler import machine
+from taper.compiler import elimination_kernels, machine
+from taper.compiler.elimination_kernels import (
+    BLOCK,
+    ELIMINATION_WORDS,
+    FACTOR_WORDS,
+    TOGETHER,
+)
 from taper.compiler.machine import vector_bytes
 from taper.compiler.small_systems import MOST_SIDES, MOST_UNKNOWNS, SYSTEMS_WORDS, systems
 from taper.compiler.tile_code import SIZE
 from taper.core.storage import address_of
 from taper.kernels.native import Kernel
+from taper.runtime.large_arrays import new_array
 
-__all__ = ["solve"]
+__all__ = ["cholesky", "determinant", "inverse", "log_determinant", "solve"]
 
 Array = np.ndarray[Any, Any]
 
 _KINDS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 _GRAIN = 1 << 15  # multiplications that are worth a thread of their own
+
+
+_LARGEST = 512  # unknowns; a panel and what is beside it should stay in the caches
+_MOST_BYTES = 1 << 26  # of a batch's working memory
 
 
 @cache
@@ -35,6 +48,11 @@ def solve(a: Array, b: Array) -> Array | None:
 
     Raises: LinAlgError: if a matrix is singular.
     """
+    return _solve_small(a, b) if a.shape[-1] <= MOST_UNKNOWNS else _solve(a, b)
+
+
+def _solve_small(a: Array, b: Array) -> Array | None:
+    """One system in each lane."""
     kind = _KINDS.get(a.dtype)
     *batch, n, m = b.shape
     if (
@@ -58,3 +76,193 @@ def solve(a: Array, b: Array) -> Array | None:
     if np.logical_or.reduce(singular):
         raise np.linalg.LinAlgError("Singular matrix")
     return result
+
+
+# -- elimination -----------------------------------------------------------------------------------
+
+
+@cache
+def _kernel_of(name: str, kind: Any) -> Kernel:
+    """A kernel of compiler/elimination_kernels.py."""
+
+    def build() -> tuple[str, str]:
+        return getattr(elimination_kernels, name)(name, machine.vector_bytes(), kind), name
+
+    words = {"elimination": ELIMINATION_WORDS, "cholesky": FACTOR_WORDS}[name]
+    return Kernel(build, len(words))
+
+
+class _Eliminated(NamedTuple):
+    """Matrices after elimination."""
+
+    work: Array  # (matrices, rows, columns): U, and the right sides or what became of them
+    pivots: Array
+    status: Array
+    rows: int
+
+
+def _pitch(count: int, item: int) -> int:
+    """Elements from one line to the next, such that lines don't fight for the same cache sets."""
+    return count + 64 // item if count * item % 1024 == 0 else count
+
+
+class _Room(NamedTuple):
+    """Matrices in rows, with room for further columns, up to a multiple of the kernels' blocks."""
+
+    work: Array  # (matrices, rows, pitch)
+    panels: Array
+    status: Array
+    rows: int
+    columns: int
+
+
+def _room_for(a: Array, further: int) -> _Room | None:
+    """A batch of square matrices in rows of their own; None where kernels wouldn't pay."""
+    n, item, count = a.shape[-1], a.itemsize, prod(a.shape[:-2])
+    if a.dtype not in _KINDS or not MOST_UNKNOWNS < n <= _LARGEST or a.shape[-2] != n:
+        return None
+    lanes = vector_bytes() // item
+    rows = -(-n // BLOCK) * BLOCK
+    columns = rows + -(-further // lanes) * lanes
+    pitch, panel_pitch = _pitch(columns, item), _pitch(rows, item)
+    if not count or count * rows * pitch * item > _MOST_BYTES:
+        return None
+    work: Array = new_array((count, rows, pitch), a.dtype, count * rows * pitch)
+    work[:, :n, :n] = a.reshape(count, n, n)
+    work[:, :n, n:] = 0
+    if rows > n:
+        work[:, n:] = 0
+        work.reshape(count, -1)[:, n * (pitch + 1) : rows * pitch : pitch + 1] = 1
+    height = BLOCK + TOGETHER
+    panels: Array = new_array(
+        (count, height, panel_pitch), a.dtype, count * height * panel_pitch)
+    panels[:, BLOCK:] = 0
+    return _Room(work, panels, np.empty(count, np.int64), rows, columns)
+
+
+def _eliminate(a: Array, sides: Array | None, wants_inverse: bool) -> _Eliminated | None:
+    """Eliminates in a batch of square matrices, with right sides, or with those of the inverse."""
+    n = a.shape[-1]
+    m = -(-n // BLOCK) * BLOCK if wants_inverse else 0 if sides is None else sides.shape[-1]
+    kernel = _kernel_of("elimination", _KINDS.get(a.dtype))
+    address = kernel.address() if a.dtype in _KINDS else None
+    room = None if address is None else _room_for(a, m)
+    if room is None:
+        return None
+    work, panels, status, rows, columns = room
+    count, _, pitch = work.shape
+    if wants_inverse:
+        work.reshape(count, -1)[:, rows :: pitch + 1] = 1
+    elif sides is not None:
+        work[:, :n, rows : rows + m] = sides.reshape(count, n, m)
+    pivots = np.empty((count, rows), np.int64)
+    kernel.run(address, (
+        address_of(work), address_of(panels), address_of(pivots), address_of(status), rows, columns,
+        wants_inverse, m > 0, work.strides[1], panels.strides[1], work.strides[0],
+        panels.strides[0], pivots.strides[0],
+    ), count, max(1, _GRAIN // n**3))
+    if (status < 0).any():  # dividing by a subnormal pivot: LAPACK takes more care
+        return None
+    return _Eliminated(work, pivots, status, rows)
+
+
+def cholesky(a: Array) -> Array | None:
+    """`kernels.linear_algebra.cholesky`, or None without a kernel.
+
+    Raises: LinAlgError: if a matrix is not positive definite.
+    """
+    dtype, item, n, count = a.dtype, a.itemsize, a.shape[-1], prod(a.shape[:-2])
+    kernel = _kernel_of("cholesky", _KINDS.get(dtype))
+    address = kernel.address() if dtype in _KINDS else None
+    if address is None or not count or a.shape[-2] != n or n > _LARGEST:
+        return None
+    rows = -(-n // BLOCK) * BLOCK
+    panel_pitch = _pitch(rows, item)
+    sizes = ((BLOCK + TOGETHER) * panel_pitch, rows * BLOCK, rows * BLOCK)
+    rooms = [np.zeros((count, size), dtype) for size in sizes]
+    status = np.empty(count, np.int64)
+    result: Array = new_array(a.shape, dtype, a.size)
+    a = np.ascontiguousarray(a)
+    kernel.run(address, (
+        address_of(a), *(address_of(room) for room in rooms), address_of(result),
+        address_of(status), n, panel_pitch * item, BLOCK * item, n * item, n * n * item,
+        *(size * item for size in sizes),
+    ), count, max(1, _GRAIN // n**3))
+    if status.any():
+        raise np.linalg.LinAlgError("Matrix is not positive definite")
+    return result
+
+
+def _refuse_singular(found: _Eliminated) -> None:
+    if found.status.any():
+        raise np.linalg.LinAlgError("Singular matrix")
+
+
+def _solve(a: Array, b: Array) -> Array | None:
+    if a.dtype != b.dtype or a.shape[:-1] != b.shape[:-1] or not b.size:
+        return None
+    found = _eliminate(a, b, False)
+    if found is None:
+        return None
+    _refuse_singular(found)
+    n, m = b.shape[-2:]
+    return found.work[:, :n, found.rows : found.rows + m].copy().reshape(b.shape)
+
+
+def inverse(a: Array) -> Array | None:
+    """`kernels.linear_algebra.inverse`, or None without a kernel.
+
+    Raises: LinAlgError: if a matrix is singular.
+    """
+    found = _eliminate(a, None, True)
+    if found is None:
+        return None
+    _refuse_singular(found)
+    n, rows = a.shape[-1], found.rows
+    result: Array = new_array(a.shape, a.dtype, a.size)
+    for own, work, pivots in zip(
+        result.reshape(-1, n, n), found.work, found.pivots.tolist(), strict=True
+    ):
+        work[:n, rows : rows + n].take(_unexchanged(pivots, n), 1, own, "clip")
+    return result
+
+
+def _unexchanged(pivots: list[int], n: int) -> list[int]:
+    """Where each column went when rows were exchanged."""
+    order = list(range(n))
+    for i, j in enumerate(pivots[:n]):
+        order[i], order[j] = order[j], order[i]
+    places = [0] * n
+    for i, j in enumerate(order):
+        places[j] = i
+    return places
+
+
+def log_determinant(a: Array) -> Any:
+    """`kernels.linear_algebra.log_determinant`, or None without a kernel."""
+    found = _eliminate(a, None, False)
+    if found is None:
+        return None
+    diagonal, odd = _diagonal(found, a)
+    sign = np.multiply.reduce(np.sign(diagonal), -1)
+    with np.errstate(divide="ignore"):
+        logarithm = np.add.reduce(np.log(np.abs(diagonal)), -1)
+    return sign * odd, logarithm
+
+
+def determinant(a: Array) -> Any:
+    """`kernels.linear_algebra.determinant`, or None without a kernel."""
+    found = _eliminate(a, None, False)
+    if found is None:
+        return None
+    diagonal, odd = _diagonal(found, a)
+    return np.multiply.reduce(diagonal, -1) * odd
+
+
+def _diagonal(found: _Eliminated, a: Array) -> tuple[Array, Array]:
+    """U's diagonals, and -1 for matrices whose rows were exchanged an odd number of times, else 1.
+    """
+    batch, n = a.shape[:-2], a.shape[-1]
+    diagonal = found.work.diagonal(0, 1, 2)[:, :n].reshape(*batch, n)
+    exchanged = np.add.reduce(found.pivots != np.arange(found.rows), 1).reshape(batch)
+    return diagonal, (1 - 2 * (exchanged % 2)).astype(a.dtype)

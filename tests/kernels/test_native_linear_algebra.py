@@ -1,10 +1,11 @@
-"""Many small systems by the native kernel, against LAPACK."""
+"""Native linear algebra against LAPACK: many small systems, elimination, factors."""
 
 from typing import Any
 
 import numpy as np
 import pytest
 
+import taper
 from taper.compiler import machine
 from taper.core.settings import settings
 from taper.kernels import linear_algebra, native_linear_algebra
@@ -58,3 +59,108 @@ def test_definitions_take_what_has_no_kernel() -> None:
         np.testing.assert_allclose(linear_algebra.solve(a, b), np.linalg.solve(a, b), rtol=1e-9)
     np.testing.assert_allclose(
         linear_algebra.solve(a, b[:1]), np.linalg.solve(a, np.broadcast_to(b[:1], b.shape)))
+
+
+# -- elimination and factors -----------------------------------------------------------------------
+
+SIZES = [24, 33, 48, 100, 131]
+
+
+def well_conditioned(*shape: int, dtype: str) -> Any:
+    a = random.standard_normal(shape)
+    return (a + 3 * np.eye(shape[-1])).astype(dtype)
+
+
+def error_of(dtype: str) -> float:
+    return {"f4": 2e-3, "f8": 1e-11}[dtype]
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("n", SIZES)
+def test_elimination(n: int, dtype: str) -> None:
+    a, error = well_conditioned(2, 3, n, n, dtype=dtype), error_of(dtype)
+    wide = a.astype("f8")
+    for m in (1, 7, 40):
+        b = random.standard_normal((2, 3, n, m)).astype(dtype)
+        found = native_linear_algebra.solve(a, b)
+        assert found.dtype == b.dtype and found.shape == b.shape
+        np.testing.assert_allclose(wide @ found, b, atol=error * 10)
+    found = native_linear_algebra.inverse(a)
+    assert found.dtype == a.dtype
+    np.testing.assert_allclose(wide @ found, np.broadcast_to(np.eye(n), a.shape), atol=error * 10)
+    sign, logarithm = native_linear_algebra.log_determinant(a)
+    wanted_sign, wanted = np.linalg.slogdet(wide)
+    np.testing.assert_array_equal(sign, wanted_sign)
+    np.testing.assert_allclose(logarithm, wanted, rtol=error)
+    scale = np.exp(-wanted / n)[..., None, None]
+    found = native_linear_algebra.determinant((wide * scale).astype(dtype))
+    np.testing.assert_allclose(found, wanted_sign, rtol=error * n)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("n", SIZES)
+def test_cholesky(n: int, dtype: str) -> None:
+    a = random.standard_normal((2, 3, n, n))
+    a = a @ a.swapaxes(-1, -2) / n + np.eye(n)
+    lower = np.tril(a).astype(dtype)  # what is above must not matter
+    lower[..., 0, -1] = np.nan
+    found = native_linear_algebra.cholesky(lower)
+    assert found.dtype == lower.dtype
+    np.testing.assert_allclose(found, np.linalg.cholesky(a), atol=error_of(dtype))
+    np.testing.assert_array_equal(np.triu(found, 1), 0)
+
+
+def test_matrices_that_have_no_factors() -> None:
+    a = well_conditioned(40, 40, dtype="f8")
+    a[:, 17] = a[:, 3]
+    a[:, 3] = a[:, 17] = 0
+    with pytest.raises(np.linalg.LinAlgError):
+        linear_algebra.inverse(a)
+    with pytest.raises(np.linalg.LinAlgError):
+        linear_algebra.solve(a, a)
+    assert linear_algebra.determinant(a) == 0
+    assert tuple(linear_algebra.log_determinant(a)) == (0, -np.inf)
+    symmetric = a @ a.T + np.eye(40)
+    symmetric[35, 35] = -1
+    with pytest.raises(np.linalg.LinAlgError):
+        linear_algebra.cholesky(symmetric)
+
+
+def test_a_pivot_that_is_subnormal_is_left_to_lapack() -> None:
+    a = np.eye(40) * 1e-310
+    assert native_linear_algebra.inverse(a) is None
+    assert native_linear_algebra.solve(a, np.ones((40, 1))) is None
+
+
+@pytest.mark.parametrize("at_end", [True, False])
+def test_nothing_beyond_medium_matrices_is_touched(at_end: bool) -> None:
+    for n in SIZES:
+        a = well_conditioned(n, n, dtype="f8")
+        symmetric = a @ a.T
+        found = native_linear_algebra.cholesky(guarded(symmetric, at_end))
+        np.testing.assert_allclose(found, np.linalg.cholesky(symmetric), atol=1e-9)
+        b = random.standard_normal((n, 3))
+        found = native_linear_algebra.solve(guarded(a, at_end), guarded(b, at_end))
+        np.testing.assert_allclose(a @ found, b, atol=1e-9)
+
+
+def test_matrices_of_any_layout() -> None:
+    a = well_conditioned(60, 60, dtype="f8")
+    for view in (a.T, a[::2, ::2], a[:30, 30:][::-1] + 9 * np.eye(30), np.broadcast_to(
+            a[:40, :40], (2, 40, 40))):
+        np.testing.assert_allclose(
+            view @ native_linear_algebra.inverse(view), np.broadcast_to(
+                np.eye(view.shape[-1]), view.shape), atol=1e-9)
+    assert native_linear_algebra.inverse(np.zeros((0, 40, 40))) is None
+    assert native_linear_algebra.inverse(np.zeros((40, 40), "c16")) is None
+
+
+def test_batches_do_not_depend_on_the_number_of_threads() -> None:
+    a = well_conditioned(20, 50, 50, dtype="f4")
+    before = taper.get_num_threads()
+    results = []
+    for threads in (1, 4):
+        taper.set_num_threads(threads)
+        results.append(native_linear_algebra.inverse(a))
+    taper.set_num_threads(before)
+    np.testing.assert_array_equal(*results)
