@@ -1,4 +1,5 @@
-"""Native kernels for elementwise definitions that look at values or shapes before they compute."""
+"""Native kernels that choose: by a mask, the largest few, and elementwise definitions that look at
+values or shapes before they compute."""
 
 from __future__ import annotations
 
@@ -6,10 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from taper.kernels.native import Elementwise
+from taper.arrays.element import kind_of
+from taper.compiler import machine
+from taper.compiler.topk_kernels import topk_kernel
+from taper.kernels.native import GRAIN, Elementwise, Kernel
+from taper.runtime.large_arrays import new_array
 from taper.runtime.planned_calls import constant, replayed
 
-__all__ = ["floor_divide", "masked_fill", "remainder"]
+__all__ = ["floor_divide", "masked_fill", "remainder", "topk"]
 
 ndarray = np.ndarray
 _where = Elementwise(np.where, (0, 1, 2), stores_half=True)
@@ -43,3 +48,36 @@ def floor_divide(input: Any, other: Any) -> Any:
 
 def remainder(input: Any, other: Any) -> Any:
     return _remainder.compute((input, other), {}) if _without_zeros(other) else None
+
+
+_KEYED = [np.dtype(name) for name in ("f4", "f8", "i4", "i8")]
+_MOST_KEPT = 256  # beyond, to keep them sorted takes longer than to partition the row
+_topk_kernels: dict[Any, Kernel] = {}
+
+
+@replayed
+def topk(
+    input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
+) -> Any:
+    """The largest or smallest few of rows along memory, and their places."""
+    if type(input) is not ndarray or type(k) is not int or type(dim) is not int or (
+        dim not in (-1, input.ndim - 1) or input.dtype not in _KEYED
+    ) or not input.flags.c_contiguous:
+        return None
+    *before, n = input.shape
+    if not 0 < k <= _MOST_KEPT or 8 * k > n:
+        return None
+    key = input.dtype, bool(largest)
+    if key not in _topk_kernels:
+        kind = kind_of(input.dtype)
+        _topk_kernels[key] = Kernel(lambda: (
+            topk_kernel("topk", machine.host().vector_bytes, kind, key[1]), "topk"), 5)
+    kernel = _topk_kernels[key]
+    address = kernel.address()
+    if address is None:
+        return None
+    rows = input.size // n
+    values = new_array((*before, k), input.dtype, rows * k)
+    places = new_array((*before, k), np.dtype(np.int64), rows * k)
+    kernel.launch(address, (input, values, places), (n, k), rows, max(1, GRAIN // n))
+    return values, places

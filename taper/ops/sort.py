@@ -167,7 +167,7 @@ def _first_smallest(input: Any, axis: int) -> Any:
     return np.where(np.isnan(input), np.inf, input).argmin(axis, keepdims=True)
 
 
-@operator(method=True, out=True, outputs=("values", "indices"))
+@operator(method=True, out=True, outputs=("values", "indices"), native="native_selection.topk")
 def topk(
     input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
 ) -> Tensor:

@@ -167,3 +167,37 @@ def test_large_tensors_are_joined_and_stacked() -> None:
     leaf = parts[0].clone().requires_grad_()
     taper.cat([leaf, *parts]).sum().backward()
     assert bool((leaf.grad == 1).all())
+
+
+@pytest.mark.parametrize("largest", [True, False])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int64])
+def test_the_largest_few_of_rows(dtype: Any, largest: bool) -> None:
+    for n in (8, 16, 33, 100, 1000, 4097):
+        for k in {1, 2, min(7, n // 8), n // 8, 100} - {0}:
+            if 8 * k > n or k > 256:
+                continue
+            x = values(dtype, 5, n)
+            if x.dtype.kind == "f":
+                x[0, ::3] = np.nan
+                x[1, ::2] = np.inf
+                x[1, 1::4] = -np.inf
+                x[2] = 0.0
+                x[2, ::2] = -0.0
+                x[3, 5] = np.nan
+            x = guarded(x, bool(n % 2))
+            found = native_selection.topk(x, k, -1, largest)
+            assert found is not None
+            keys = np.where(np.isnan(x), np.inf, x + dtype(0)) if x.dtype.kind == "f" else x
+            sign = -1 if largest else 1
+            for row in range(5):
+                order = sorted(range(n), key=lambda i, row=row: (
+                    np.isnan(x[row, i]) != largest, sign * float(keys[row, i]), i))
+                assert found[1][row].tolist() == order[:k]
+                np.testing.assert_array_equal(found[0][row], x[row, order[:k]])
+
+
+def test_rows_that_topk_leaves_to_numpy() -> None:
+    x = values(np.float32, 50, 40)
+    half = x.astype(np.float16)
+    for arguments in ((x, 6), (x, 0), (x.T, 2), (x, 2, 0), (half, 2), (x[:, ::2], 1)):
+        assert native_selection.topk(*arguments) is None
