@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.core.dtype import BOOL, FLOATING, as_dtype, from_numpy_dtype
+from taper.core.dtype import BOOL, FLOATING, as_dtype, complex128, float64, from_numpy_dtype
 from taper.core.errors import normalize_dim
 from taper.core.promotion import promote_types, scalar_type_name
 from taper.core.tensor import Tensor
@@ -269,10 +269,11 @@ def _(grad, input, p, dim, maxnorm):
 
 
 def _renormed(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
-    """`renorm` on Tensors."""
-    norms = vector_norm(input, p, _other_dims(input.dim(), dim), True)
+    """`renorm` on Tensors, in double precision: its gradient is a difference of large numbers."""
+    wide = input.to(complex128 if input.is_complex() else float64)
+    norms = vector_norm(wide, p, _other_dims(input.dim(), dim), True)
     scale = (maxnorm / (norms + 1e-7)).masked_fill(norms <= maxnorm, 1)
-    return input * scale.to(input.dtype)
+    return (wide * scale).to(input.dtype)
 
 
 @composite()

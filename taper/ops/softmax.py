@@ -72,7 +72,7 @@ def softmax_backward(grad_output: Tensor, output: Tensor, dim: int) -> Tensor:
     """The gradient of `softmax`, from its result."""
     weighted = np.multiply(grad_output, output)
     total = np.add.reduce(weighted, _axis(dim, output.ndim), None, None, True)
-    return np.subtract(weighted, np.multiply(output, total))
+    return np.multiply(np.subtract(grad_output, total), output)
 
 
 @softmax_backward.derivative("grad_output")
