@@ -24,16 +24,25 @@ from numpy.lib.stride_tricks import as_strided
 
 from taper.compilation.lowering.groups import Group, Grouping
 from taper.compilation.lowering.launches import Address, Launch
-from taper.compilation.lowering.loops import loops_of
+from taper.compilation.lowering.loops import Loops, loops_of
 from taper.compilation.lowering.memory import plan
 from taper.compilation.lowering.nodes import Lowering
-from taper.compilation.lowering.operations import Call, Join, Product, mapped
+from taper.compilation.lowering.operations import (
+    Call,
+    Check,
+    Join,
+    Product,
+    RowPick,
+    RowSum,
+    mapped,
+)
 from taper.compilation.lowering.products import has_tiles, launches_of
+from taper.compilation.lowering.rows import pick_launch, sum_launch
 from taper.compilation.lowering.schedule import Schedule
 from taper.compilation.lowering.values import Value, View, contiguous
 from taper.compiler import background
 from taper.compiler.graph import Graph
-from taper.compiler.program_driver import DRIVER, driver_text
+from taper.compiler.program_driver import DRIVER, DRIVER_WORDS, GUARD, driver_text
 from taper.core.settings import settings
 from taper.core.storage import address_of
 from taper.core.threads import get_num_threads
@@ -44,6 +53,7 @@ from taper.runtime.large_arrays import new_array
 __all__ = ["Program", "make_program"]
 
 Array = np.ndarray[Any, Any]
+_STOPPED = DRIVER_WORDS.index("stopped")
 _ARENA = 0  # the number of the base that values in the arena count from
 
 
@@ -74,7 +84,9 @@ class _Instruction:
 
     def is_ready(self) -> bool:
         """Whether the kernel is there; asks for it otherwise."""
-        if self.address is None:
+        if self.launch.grain == GUARD:
+            self.address = 0
+        elif self.address is None:
             self.address = background.request(self.launch.key, self.launch.build, exact=True)
         return self.address is not None
 
@@ -102,15 +114,18 @@ class _Segment:
         table: list[int] = []
         for step in self.instructions:
             tasks, grain = step.launch.tasks, step.launch.grain
-            piece, helpers = pools.division(tasks, grain) or (tasks, 0)
+            piece, helpers = (tasks, 0)
+            if grain == GUARD:
+                helpers = GUARD
+            elif run:
+                piece, helpers = pools.division(tasks, grain) or (tasks, 0)
             assert step.address is not None
-            table += [step.address, ctypes.addressof(step.block), tasks, piece,
-                      helpers if run else 0]
+            table += [step.address, ctypes.addressof(step.block), tasks, piece, helpers]
         self.table = (ctypes.c_int64 * max(1, len(table)))(*table)
         at = ctypes.addressof
-        self.words = (ctypes.c_int64 * 7)(
+        self.words = (ctypes.c_int64 * len(DRIVER_WORDS))(
             self.bases, at(self.patches), len(patches) // 3, at(self.table),
-            len(self.instructions), run, pool)
+            len(self.instructions), run, pool, 0)
         self.block = at(self.words)
 
 
@@ -249,13 +264,24 @@ class Program:
         for index, unit in enumerate(schedule.order):
             if isinstance(unit, Group):
                 self.launches[id(unit)] = [loops_of(unit, schedule.place)]
-            elif isinstance(unit, Product):
+                continue
+            if isinstance(unit, Product):
                 self.needs_blas = self.needs_blas or not has_tiles(unit)
                 found = launches_of(unit)
-                if found is None:
-                    raise NotImplementedError("products without vectors and without BLAS")
-                self.launches[id(unit)], others = found
-                scratch.update({value: (value.bytes, index, index) for value in others})
+            elif isinstance(unit, RowPick):
+                found = pick_launch(unit)
+            elif isinstance(unit, RowSum):
+                found = sum_launch(unit)
+            elif isinstance(unit, Check):
+                flag = unit.views[0]
+                found = [Launch(None, _driver_text, [Address(flag.value, flag.offset)], 0, GUARD,
+                                f"check {unit.views[1]}", unit)], []
+            else:
+                continue
+            if found is None:
+                raise NotImplementedError("products without vectors and without BLAS")
+            self.launches[id(unit)], others = found
+            scratch.update({value: (value.bytes, index, index) for value in others})
         return scratch
 
     def _place(self, at: Address | View) -> tuple[int, int]:
@@ -357,7 +383,7 @@ class Program:
             if pool is not None:
                 pool.start(self._threads - 1)
                 run, state = pool.run_address, pool.state
-            self._pool = pool
+        self._pool = pools.current_pool()
         for step in self.steps:
             if isinstance(step, _Segment):
                 step.link(address_of(self.arena), run, state)
@@ -406,9 +432,28 @@ class Program:
         for step in self.steps:
             if type(step) is _Segment:
                 self._run_driver(step.block, 0, 0)
+                if step.words[_STOPPED]:
+                    self._complain(step)
             else:
                 step.run(held, bases)
         return self._finished(arrays, into, results, copies)
+
+    def _complain(self, segment: _Segment) -> None:
+        """Raises what a check has found."""
+        segment.words[_STOPPED] = 0
+        for step in segment.instructions:
+            check = step.launch.source
+            if isinstance(check, Check):
+                flag, index = check.views
+                if self._array(flag).any():
+                    check.complain(self._array(index))
+
+    def _array(self, view: View) -> Array:
+        """A view as an array, while the program runs."""
+        if view.value.constant is not None:
+            return _seen(view.value.constant, view)
+        base, _ = self._place(view)
+        return self._static(view) if base == _ARENA else _seen(self.held[base], view)
 
     def _finished(
         self, arrays: Sequence[Array], into: Sequence[Array | None] | None, results: list[Any],
@@ -494,7 +539,7 @@ class Program:
                 for instruction in step.instructions:
                     launch = instruction.launch
                     lines.append(f"{launch.text}, {launch.tasks} tasks")
-                    if launch.source is not None:
+                    if isinstance(launch.source, Loops):
                         lines += ["    " + line
                                   for line in str(launch.source.expression).split("\n")]
             else:
@@ -502,9 +547,12 @@ class Program:
         return "\n".join(lines)
 
 
+def _driver_text() -> tuple[str, str]:
+    return driver_text(), DRIVER
+
+
 def _driver() -> int | None:
-    return background.request(
-        ("taper.runtime", DRIVER), lambda: (driver_text(), DRIVER), exact=True)
+    return background.request(("taper.runtime", DRIVER), _driver_text, exact=True)
 
 
 class _Later:

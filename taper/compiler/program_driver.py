@@ -4,25 +4,28 @@ The argument block: where the addresses of arrays are (`bases`); the list of wor
 how many; the list of instructions and how many; the pool's launch and its state.
 
 A word to fill in is (its address, which base, offset in bytes). An instruction is (kernel, argument
-block, count, piece, helpers): with helpers it is launched on the pool, else called right here.
+block, count, piece, helpers): with helpers it is launched on the pool, else called right here. One
+with GUARD in the place of helpers ends the run if the i32 that its block's first word points to
+isn't 0; `stopped` says so then.
 """
 
 from __future__ import annotations
 
-__all__ = ["DRIVER", "DRIVER_WORDS", "INSTRUCTION_WORDS", "PATCH_WORDS", "driver_text"]
+__all__ = ["DRIVER", "DRIVER_WORDS", "GUARD", "driver_text"]
 
 DRIVER = "taper_program"
-DRIVER_WORDS = ("bases", "patches", "patch_count", "instructions", "count", "run", "pool")
-INSTRUCTION_WORDS = 5
-PATCH_WORDS = 3
+DRIVER_WORDS = (
+    "bases", "patches", "patch_count", "instructions", "count", "run", "pool", "stopped",
+)
+GUARD = -1
+_NUMBERS = ("patch_count", "count", "pool", "stopped")
 
 
 def driver_text() -> str:
     """The module with the function."""
     loads = "".join(
         f"  %{name}.at = getelementptr i64, ptr %block, i64 {i}\n"
-        f"  %{name} = load {'i64' if name in ('patch_count', 'count', 'pool') else 'ptr'}, "
-        f"ptr %{name}.at\n"
+        f"  %{name} = load {'i64' if name in _NUMBERS else 'ptr'}, ptr %{name}.at\n"
         for i, name in enumerate(DRIVER_WORDS))
     return _TEXT.replace("LOADS", loads)
 
@@ -65,8 +68,16 @@ next:
   %piece = load i64, ptr %piece.at
   %helpers.at = getelementptr i64, ptr %kernel.at, i64 4
   %helpers = load i64, ptr %helpers.at
-  %alone = icmp eq i64 %helpers, 0
-  br i1 %alone, label %here, label %everywhere
+  switch i64 %helpers, label %everywhere [ i64 0, label %here i64 -1, label %guard ]
+guard:
+  %its.block = inttoptr i64 %its to ptr
+  %flag.at = load ptr, ptr %its.block
+  %flag = load i32, ptr %flag.at
+  %is.set = icmp ne i32 %flag, 0
+  br i1 %is.set, label %stop, label %done
+stop:
+  store i64 1, ptr %stopped.at
+  ret void
 here:
   %kernel = inttoptr i64 %kernel.int to ptr
   call void %kernel(i64 %its, i64 0, i64 %n)

@@ -375,3 +375,23 @@ def test_random_graphs(seed: int) -> None:
             for _ in range(2):
                 for name, found in zip(program.returned, program(arrays), strict=True):
                     compare(found, np.asarray(wanted[name]), 2048)
+
+
+@pytest.mark.parametrize("width", [1, 5, 64, 200])
+def test_rows_of_a_table_and_their_gradient(width: int) -> None:
+    def step(table: Any, index: Any) -> Any:
+        table = table.clone().requires_grad_()
+        y = F.embedding(index, table)
+        (y * y).sum().backward()
+        return y.detach(), table.grad
+
+    index = torch.tensor(np.random.default_rng(0).integers(0, 9, (30, 2)))
+    check(step, numbers(9, width), index, ulps=64, all_native=False)
+
+
+def test_rows_out_of_range_are_told() -> None:
+    graph = record(lambda t, i: F.embedding(i, t) + 1, numbers(4, 3), torch.tensor([0, 1]))
+    program = made(graph)
+    assert program([np.ones((4, 3), np.float32), np.array([3, 1])])
+    with pytest.raises(IndexError, match="index 4 is out of bounds for axis 0 with size 4"):
+        program([np.ones((4, 3), np.float32), np.array([1, 4])])

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
-from taper.compilation.lowering.operations import Map, Operation, Reduction
+from taper.compilation.lowering.operations import Call, Map, Operation, Reduction
 from taper.compilation.lowering.values import Value, View, contiguous, refined, split_at
 
 __all__ = [
@@ -174,7 +174,7 @@ class Grouping:
         for operation in reversed(self.operations):
             if not isinstance(operation, (Map, Reduction)):
                 if any(self._is_needed(out) for out in operation.outs) or not operation.outs or (
-                        getattr(operation, "has_effect", False)):
+                        isinstance(operation, Call) and operation.has_effect):
                     self.others.add(operation)
             elif self._is_needed(operation.out):
                 self._place(operation)

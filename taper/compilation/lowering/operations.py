@@ -3,7 +3,9 @@
     Map        each element from the operands at its place: a NumPy function on ElementArrays
     Reduction  a sum, product, maximum or minimum over neighbouring dimensions of its operand
     Product    matrices times matrices
+    RowPick    rows of a table, by an index; RowSum adds rows to those of a table
     Join       a value whose parts others write
+    Check      ends the program if something is wrong with an index
     Call       everything else: a Python function of arrays
 
 Dimensions of a reduction are (outer, reduced, inner); its result is (outer, inner).
@@ -19,7 +21,8 @@ from taper.compilation.lowering.values import Value, View
 from taper.compiler.expression import Expression
 
 __all__ = [
-    "Call", "Join", "Map", "Operation", "Product", "Reduction", "mapped", "traced", "views_in",
+    "Call", "Check", "Join", "Map", "Operation", "Product", "Reduction", "RowPick", "RowSum",
+    "mapped", "traced", "views_in",
 ]
 
 Ints = tuple[int, ...]
@@ -81,6 +84,18 @@ class Product(Operation):
     __slots__ = ()
 
 
+class RowPick(Operation):
+    """Rows of a table, by an index that is in range; all lie in C order."""
+
+    __slots__ = ()
+
+
+class RowSum(Operation):
+    """Rows added to those of a table of zeros, by such an index."""
+
+    __slots__ = ()
+
+
 class Join(Operation):
     """A value that consists of parts; each is stored in its place of it."""
 
@@ -89,6 +104,16 @@ class Join(Operation):
     def __init__(self, label: str, parts: Sequence[View], out: Value, places: list[View]) -> None:
         super().__init__(label, parts, [out])
         self.places = places
+
+
+class Check(Operation):
+    """Ends the program if a flag isn't 0; `complain(index)` raises what is wrong then."""
+
+    __slots__ = ("complain",)
+
+    def __init__(self, flag: View, index: View, complain: Callable[[Any], None]) -> None:
+        super().__init__("check", [flag, index], [])
+        self.complain = complain
 
 
 class Call(Operation):

@@ -16,7 +16,7 @@ import numpy as np
 
 from taper.arrays.element import ElementArray
 from taper.compilation.lowering.nodes import Lowering
-from taper.compilation.lowering.operations import Call, Map
+from taper.compilation.lowering.operations import Check, Map, RowPick, RowSum
 from taper.compilation.lowering.values import View, contiguous
 from taper.compiler.graph import GraphNode, Reference
 
@@ -279,7 +279,7 @@ def _is_chosen(lowering: Lowering, index: View, count: int) -> View:
     """Where the columns are the rows' own: (n, count), after a check of the index."""
     n = prod(index.shape)
     column = View(index.value, index.offset, (n, 1), (index.strides[0], 0))
-    _check(lowering, column, count)
+    _check(lowering, column, count, 1)
     numbers = lowering.arguments.get(("columns", count))
     if numbers is None:
         numbers = lowering.arguments["columns", count] = np.arange(count, dtype=np.int32)
@@ -296,7 +296,7 @@ def _is_chosen(lowering: Lowering, index: View, count: int) -> View:
     return lowering.must_map("is column", chosen, column, row)
 
 
-def _check(lowering: Lowering, index: View, count: int) -> None:
+def _check(lowering: Lowering, index: View, count: int, axis: int) -> None:
     """Adds a check that an index is within bounds, once for an index."""
     key = "checked", index.value, index.offset, index.shape, index.strides, count
     if key in lowering.arguments:
@@ -311,16 +311,14 @@ def _check(lowering: Lowering, index: View, count: int) -> None:
         return i.like(e.select(e.make("or", (low, high), "b1"), one, zero), np.dtype(np.int32))
 
     outside = lowering.must_map("is outside", is_outside, index)
-    found = lowering.reduce("reduce_max", outside, (0, 1))
+    found = lowering.reduce("reduce_max", outside, range(len(index.shape)))
 
-    def check(flag: Any, numbers: Any) -> Any:
-        if flag:
-            wrong = numbers[(numbers < -count) | (numbers >= count)]
-            raise IndexError(
-                f"index {wrong.flat[0]} is out of bounds for axis 1 with size {count}")
-        return ()
+    def complain(numbers: Any) -> None:
+        wrong = numbers[(numbers < -count) | (numbers >= count)]
+        raise IndexError(
+            f"index {wrong.flat[0]} is out of bounds for axis {axis} with size {count}")
 
-    lowering.add(Call("check index", check, (found, index), {}, [], True, True))
+    lowering.add(Check(found, index, complain))
 
 
 @rule("__getitem__")
@@ -336,6 +334,61 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
     x = lowering.view(source)
     column = _picked_column(lowering, x.shape, index)
     return None if column is None else _pick(lowering, x, column)
+
+
+@rule("take")
+def _(lowering: Lowering, node: GraphNode) -> Any:
+    """Rows of a table."""
+    axis = node.kwargs.get("axis", node.args[2] if len(node.args) > 2 else None)
+    if axis != 0 or set(node.kwargs) - {"axis"} or not all(map(lowering.is_array, node.args[:2])):
+        return None
+    table, index = map(lowering.view, node.args[:2])
+    shape, dtype = node.results[0]
+    if index.dtype != np.int64 or not table.shape:
+        return None
+    numbers = index.value.constant
+    if numbers is not None and index.is_whole and index.size <= table.shape[0] and (
+            numbers.reshape(-1) == np.arange(index.size)).all() and len(index.shape) == 1:
+        return View(table.value, table.offset, shape, table.strides)
+    places = _row_numbers(lowering, index, table.shape[0])
+    if not table.is_whole:
+        table = lowering.copied(table)
+    out = lowering.new_value(shape, dtype)
+    lowering.add(RowPick("take", [table, places], [out]))
+    return View.of(out)
+
+
+def _row_numbers(lowering: Lowering, index: View, count: int) -> View:
+    """The index as numbers from 0 on, in C order, after a check."""
+    _check(lowering, index, count, 0)
+
+    def counted(i: ElementArray) -> ElementArray:
+        e = i.e
+        below = e.compare("lt", i.node, e.constant(0, "i64"))
+        return i.like(e.select(below, e.add(i.node, e.constant(count, "i64")), i.node), i.dtype)
+
+    return lowering.must_map("row numbers", counted, index)
+
+
+@rule("add_rows")
+def _(lowering: Lowering, node: GraphNode) -> Any:
+    count, index, rows = node.args
+    if isinstance(count, Reference) or not (lowering.is_array(index) and lowering.is_array(rows)):
+        return None
+    places, given = lowering.view(index), lowering.view(rows)
+    shape, dtype = node.results[0]
+    if (places.dtype != np.int64 or len(places.shape) != 1 or given.dtype != dtype
+            or dtype.name not in ("float32", "float64")):
+        return None
+    numbers = places.value.constant
+    if numbers is not None and places.is_whole and numbers.shape == (count,) and (
+            numbers == np.arange(count)).all():
+        return given
+    if not given.is_whole:
+        given = lowering.copied(given)
+    out = lowering.new_value(shape, dtype)
+    lowering.add(RowSum("add_rows", [given, _row_numbers(lowering, places, count)], [out]))
+    return View.of(out)
 
 
 @rule("take_along_axis")

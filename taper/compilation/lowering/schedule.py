@@ -23,7 +23,7 @@ from taper.compilation.lowering.groups import (
     reading_level,
     strides_at,
 )
-from taper.compilation.lowering.operations import Call, Join, Operation
+from taper.compilation.lowering.operations import Call, Check, Join, Operation
 from taper.compilation.lowering.values import Value, View
 
 __all__ = ["Schedule", "reads_of"]
@@ -106,7 +106,7 @@ class Schedule:
                 if unit in units and not _reads_in_place(unit, old, value):
                     return False
         # Checks come before anything is changed.
-        readers += [u for u in self.units if isinstance(u, Call) and u.label == "check index"]
+        readers += [u for u in self.units if isinstance(u, Check)]
         if any(self._reaches(unit, reader) for reader in readers):
             return False
         for reader in readers:
