@@ -14,9 +14,10 @@ from typing import Any
 from taper.version import __version__ as __version__
 
 _MODULES = frozenset("""
-    _dynamo amp autograd backends compiler cpu cuda distributed distributions export fft func hub jit
-    library linalg masked mps multiprocessing nn optim overrides profiler random serialization signal
-    quasirandom sparse special testing types utils version
+    _C __config__ _dynamo accelerator amp autograd backends classes compiler cpu cuda distributed
+    distributions export fft func functional futures hub jit library linalg masked mps
+    multiprocessing nn onnx ops optim overrides profiler quasirandom random return_types
+    serialization signal sparse special testing types utils version
     """.split())
 
 # Where names that are not operators live. A module may list many: "module": "name name …".

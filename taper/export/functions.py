@@ -25,11 +25,11 @@ from taper.ops.slow import call_by_signature, signature_of
 __all__ = ["find_function", "find_settings", "name_of", "settings_name_of"]
 
 _NUMPY = frozenset("""
-    argmax argmin argsort array broadcast_to clip concatenate copy copyto cumprod cumsum diagonal
-    diff dot einsum expand_dims flip full full_like hstack inner kron matmul moveaxis nan_to_num
-    nonzero ones_like outer pad partition put_along_axis putmask repeat reshape roll searchsorted
-    sort squeeze stack swapaxes take take_along_axis tensordot tile trace transpose tril triu vstack
-    where zeros_like
+    argmax argmin argsort array broadcast_to clip concatenate copy copyto count_nonzero cumprod
+    cumsum diagonal diff dot einsum expand_dims flip full full_like hstack inner kron matmul
+    moveaxis nan_to_num nonzero ones_like outer pad partition put_along_axis putmask repeat
+    reshape roll searchsorted sort squeeze stack swapaxes take take_along_axis tensordot tile
+    trace transpose tril triu vstack where zeros_like
     """.split())
 _LINALG = frozenset("""
     cholesky cond det eig eigh eigvals eigvalsh inv lstsq matrix_power norm pinv qr slogdet solve
@@ -126,7 +126,7 @@ def _find(room: str = "", name: str = "", *rest: str) -> Callable[..., Any] | No
     if room in ("numpy", "scipy"):
         return _find_library_function(room, name, *rest)
     if room == "linalg" and name in _LINALG and not rest:
-        return getattr(np.linalg, name)  # type: ignore[no-any-return]
+        return getattr(np.linalg, name)
     if room == "method" and name in _METHODS and not rest:
         return method_caller(name)
     if room == "changed" and not rest and name in _WRITERS:

@@ -1,0 +1,10 @@
+"""`taper.onnx`: models as ONNX files, under PyTorch's names. Needs the package onnx (extra `onnx`).
+
+A model is recorded as for `taper.export`, and each call of the graph is written in ONNX's
+operators (elementwise.py, rearrangements.py, networks.py). A call that has no translation raises
+NotImplementedError with the operation's name.
+"""
+
+from taper.onnx.export import ONNXProgram, export
+
+__all__ = ["ONNXProgram", "export"]
