@@ -8,7 +8,7 @@ compiler/.
 from __future__ import annotations
 
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,8 +33,8 @@ Array = np.ndarray[Any, Any]
 
 _KINDS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 _LINES = 16
-_GRAIN = 1 << 22  # multiplications that are worth a thread of their own: 50 us
-_GRAIN_OF_COPIES = 1 << 16  # elements
+_GRAIN = 1 << 18  # multiplications that are worth a thread of their own: 3 us
+_GRAIN_OF_COPIES = 1 << 13  # elements
 
 
 @cache
@@ -52,7 +52,36 @@ def _kernel(name: str, *details: Any) -> Kernel:
     return Kernel(build, len(words))
 
 
+class _Forward(NamedTuple):
+    """What a forward pass runs, once it is there."""
+
+    tile: Tile
+    panels: Kernel
+    panels_address: int
+    kernel: Kernel
+    address: int
+
+
 _tile = lru_cache(recurrent_tile)
+_forwards: dict[Any, _Forward] = {}
+
+
+def _forward_for(gates: int, *arrays: Array | None) -> _Forward | None:
+    """The kernels of a forward pass on these arrays, if there are any, and already."""
+    first: Any = arrays[0]
+    found = _forwards.get((gates, first.dtype))
+    tile = _tile_for(gates, *arrays)
+    if tile is None or found is not None:
+        return None if tile is None else found
+    kernels = _kernel("gate_panels", tile), _kernel("forward", tile)
+    if not are_ready(*kernels):
+        return None
+    addresses = [kernel.address() for kernel in kernels]
+    if addresses[0] is None or addresses[1] is None:
+        return None
+    found = _Forward(tile, kernels[0], addresses[0], kernels[1], addresses[1])
+    _forwards[gates, first.dtype] = found
+    return found
 
 
 def _tile_for(gates: int, *arrays: Array | None) -> Tile | None:
@@ -77,22 +106,19 @@ def _steps(sizes: tuple[int, ...], last_first: bool) -> tuple[Array, Array]:
     return np.ascontiguousarray(starts), np.ascontiguousarray(counts)
 
 
-def _packed_gates(weight: Array, tile: Tile) -> Array | None:
+def _packed_gates(weight: Array, found: _Forward) -> Array:
     """The recurrent weight in panels of units with all their gates."""
-    kernel = _kernel("gate_panels", tile)
-    address = kernel.address()
-    if address is None:
-        return None
+    tile = found.tile
     weight = np.ascontiguousarray(weight)
     units = weight.shape[1]
     panels = -(-units // tile.lanes)
     size = panels * tile.lanes * tile.vectors * units
-    found: Array = new_array((size,), weight.dtype, size)
-    kernel.run(address, (
-        address_of(weight), address_of(found), units, weight.strides[0], panels,
-        units * weight.strides[0],
+    packed: Array = new_array((size,), weight.dtype, size)
+    row = units * weight.itemsize
+    found.panels.run(found.panels_address, (
+        address_of(weight), address_of(packed), units, row, panels, units * row,
     ), panels * tile.vectors, max(1, _GRAIN_OF_COPIES // (tile.lanes * units)))
-    return found
+    return packed
 
 
 def _packed_straight(weight: Array, tile: Tile) -> tuple[Array, int] | None:
@@ -119,24 +145,21 @@ def _grain(tile: Tile, sequences: int, units: int, steps: int) -> int:
 
 
 def _run_forward(
-    tile: Tile, weight: Array, gates: Array, hidden: Array, cell: Array | None, bias: Array | None,
-    kept: tuple[Array, Array, Array, Array], sizes: tuple[int, ...], reverse: bool,
-) -> bool:
-    kernel = _kernel("forward", tile)
-    address = kernel.address()
-    panels = _packed_gates(weight, tile)
-    if address is None or panels is None:
-        return False
+    found: _Forward, weight: Array, gates: Array, hidden: Array, cell: Array | None,
+    bias: Array | None, kept: tuple[Array, Array, Array, Array], sizes: tuple[int, ...],
+    reverse: bool,
+) -> None:
+    tile = found.tile
+    panels = _packed_gates(weight, found)
     starts, counts = _steps(sizes, reverse)
     sequences, units = hidden.shape
     outputs, before, cells_before, cells = kept
-    kernel.run(address, (
+    found.kernel.run(found.address, (
         address_of(gates), address_of(panels), address_of(hidden),
         0 if cell is None else address_of(cell), address_of(outputs), address_of(before),
         address_of(cells_before), address_of(cells), 0 if bias is None else address_of(bias),
         address_of(starts), address_of(counts), len(counts), units, -(-units // tile.lanes),
     ), -(-sequences // tile.rows), _grain(tile, sequences, units, len(counts)))
-    return True
 
 
 def _projected(data: Array, weight: Array, bias: Array | None) -> Array:
@@ -150,18 +173,15 @@ def lstm(
     b_hh: Array | None, sizes: tuple[int, ...], reverse: bool,
 ) -> tuple[Array, Array, Array, Array, Array, Array, Array] | None:
     """`kernels.recurrent.lstm`, or None without a kernel."""
-    tile = _tile_for(4, data, hidden, cell, w_ih, w_hh, b_ih, b_hh)
-    if tile is None or w_hh.shape[1] != hidden.shape[1]:
+    found = _forward_for(4, data, hidden, cell, w_ih, w_hh, b_ih, b_hh)
+    if found is None or w_hh.shape[1] != hidden.shape[1]:
         return None
     bias = b_ih if b_hh is None else b_hh if b_ih is None else b_ih + b_hh
-    if not are_ready(_kernel("forward", tile), _kernel("gate_panels", tile)):
-        return None
     gates = _projected(data, w_ih, bias)
     hidden, cell = hidden.copy("C"), cell.copy("C")
     outputs, before, cells_before, cells = np.empty((4, len(data), hidden.shape[1]), data.dtype)
     kept = (outputs, before, cells_before, cells)
-    if not _run_forward(tile, w_hh, gates, hidden, cell, None, kept, sizes, reverse):
-        return None
+    _run_forward(found, w_hh, gates, hidden, cell, None, kept, sizes, reverse)
     return outputs, hidden, cell, gates, before, cells_before, cells
 
 
@@ -170,18 +190,15 @@ def gru(
     sizes: tuple[int, ...], reverse: bool,
 ) -> tuple[Array, Array, Array, Array, Array] | None:
     """`kernels.recurrent.gru`, or None without a kernel."""
-    tile = _tile_for(3, data, hidden, w_ih, w_hh, b_ih, b_hh)
-    if tile is None or w_hh.shape[1] != hidden.shape[1]:
-        return None
-    if not are_ready(_kernel("forward", tile), _kernel("gate_panels", tile)):
+    found = _forward_for(3, data, hidden, w_ih, w_hh, b_ih, b_hh)
+    if found is None or w_hh.shape[1] != hidden.shape[1]:
         return None
     gates = _projected(data, w_ih, b_ih)
     hidden = hidden.copy("C")
     bias = np.zeros(len(w_hh), data.dtype) if b_hh is None else np.ascontiguousarray(b_hh)
     outputs, before, shares = np.empty((3, len(data), hidden.shape[1]), data.dtype)
     kept = (outputs, before, before, shares)
-    if not _run_forward(tile, w_hh, gates, hidden, None, bias, kept, sizes, reverse):
-        return None
+    _run_forward(found, w_hh, gates, hidden, None, bias, kept, sizes, reverse)
     return outputs, hidden, gates, before, shares
 
 
