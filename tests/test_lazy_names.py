@@ -32,5 +32,5 @@ def test_modules_that_are_named_are_there(name):
 
 
 def test_a_module_that_is_missing_is_a_missing_attribute():
-    assert not hasattr(taper, "onnx") and "onnx" not in dir(taper)
+    assert not hasattr(taper, "mtia") and "mtia" not in dir(taper)
     assert "nn" in dir(taper)

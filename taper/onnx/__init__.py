@@ -5,6 +5,6 @@ operators (elementwise.py, rearrangements.py, networks.py). A call that has no t
 NotImplementedError with the operation's name.
 """
 
-from taper.onnx.export import ONNXProgram, export
+from taper.onnx.program import ONNXProgram, export
 
 __all__ = ["ONNXProgram", "export"]

@@ -50,6 +50,7 @@ def simplified(graph: Graph, applied: Counter[str] | None = None) -> Graph:
     Example:
         >>> import taper as torch
         >>> from taper.capture import record
+        >>> from taper.compilation.passes import simplified
         >>> print(simplified(record(lambda x: (x.t().t() * 1.0).exp() * x.exp(), torch.ones(2, 3))))
         %0 = input x0  : float32[2, 3]
         %1 = exp(%0)  : float32[2, 3]
