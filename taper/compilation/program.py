@@ -40,6 +40,7 @@ from taper.compilation.lowering.products import has_tiles, launches_of
 from taper.compilation.lowering.rows import pick_launch, sum_launch
 from taper.compilation.lowering.schedule import Schedule
 from taper.compilation.lowering.values import Value, View, contiguous
+from taper.compilation.replay import Replay
 from taper.compiler import background
 from taper.compiler.graph import Graph
 from taper.compiler.program_driver import DRIVER, DRIVER_WORDS, GUARD, driver_text
@@ -172,6 +173,7 @@ class Program:
         self.graph = graph
         self.updates = updates
         self.returned = [name for name in graph.outputs if name not in updates]
+        self.replay = Replay(graph, updates)
         self._lock = threading.Lock()
         self._is_ready = False
         self._threads = -1
@@ -394,7 +396,7 @@ class Program:
         self, arrays: Sequence[Array], into: Sequence[Array | None] | None = None
     ) -> list[Array]:
         if not (self._is_ready or self.is_ready()) or not self._lock.acquire(blocking=False):
-            return self._by_numpy(arrays, into)
+            return self.replay(arrays, into)
         try:
             if self.needs_blas:
                 blas = find_blas()
@@ -476,20 +478,6 @@ class Program:
                 if place in changed:
                     np.copyto(a, held[1 + place])
         held[:] = [None] * len(held)
-        return results
-
-    def _by_numpy(
-        self, arrays: Sequence[Array], into: Sequence[Array | None] | None
-    ) -> list[Array]:
-        values = self.graph.run(*arrays)
-        results = [np.array(values[name], order="C") for name in self.returned]
-        new = [np.array(values[name]) for name in self.updates]
-        for place, value in zip(self.updates.values(), new, strict=True):
-            arrays[place][...] = value
-        for i, target in enumerate(into or ()):
-            if target is not None:
-                np.copyto(target, results[i])
-                results[i] = target
         return results
 
     # -- looking at it -------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """The kernel that adds rows to the rows of a table that an index names.
 
 `row_adder`: table (count, width) of zeros, plus rows (m, width) where index (m) says; the index
-must be in range. The argument block: rows, index, table; m, count and width. Units are `lanes` columns
-of all rows, so threads don't meet, and each sum is taken in the order of the rows.
+must be in range. The argument block: rows, index, table; m, count and width. Units are `lanes`
+columns of all rows, so threads don't meet, and each sum is taken in the order of the rows.
 """
 
 from __future__ import annotations

@@ -395,3 +395,17 @@ def test_rows_out_of_range_are_told() -> None:
     assert program([np.ones((4, 3), np.float32), np.array([3, 1])])
     with pytest.raises(IndexError, match="index 4 is out of bounds for axis 0 with size 4"):
         program([np.ones((4, 3), np.float32), np.array([1, 4])])
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 5, 5), (8, 32, 16, 16), (2, 1, 3, 3)])
+def test_batch_norm_and_its_gradient(shape: tuple[int, ...]) -> None:
+    channels = shape[1]
+
+    def step(x: Any, w: Any, b: Any, g: Any) -> Any:
+        x, w, b = (t.clone().requires_grad_() for t in (x, w, b))
+        y = torch.relu(F.batch_norm(x, None, None, w, b, training=True))
+        y.backward(g)
+        return y.detach(), x.grad, w.grad, b.grad
+
+    check(step, numbers(*shape), numbers(channels, seed=1), numbers(channels, seed=2),
+          numbers(*shape, seed=3), ulps=2048)

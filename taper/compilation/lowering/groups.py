@@ -117,6 +117,19 @@ def fits(group: Group, operation: Operation) -> Iterator[Fit]:
         yield dims, group.is_reduced, SINGLE, False
 
 
+def _fit_of_rows(group: Group, operation: Map, view: View) -> Dims | None:
+    """The dimensions in which an operation that a pointwise group sees through `view` has one value
+    for each row: those along which the view stays where it is are the row."""
+    dims = group.dims[0]
+    strides = view.strides_over(dims)
+    still = [d for d, s in enumerate(strides) if not s]
+    if not still or still != list(range(still[0], still[-1] + 1)):
+        return None
+    begin, end = still[0], still[-1] + 1
+    return _kept_dims((dims[:begin], dims[begin:end], dims[end:]),
+                      tuple([n for n in operation.out.shape if n != 1]))
+
+
 def _fits_of_reduction(group: Group, operation: Reduction) -> Iterator[Fit]:
     outer, reduced, inner = operation.outer, operation.reduced, operation.inner
     whole = (*outer, *reduced, *inner)
@@ -314,7 +327,7 @@ class Grouping:
             return True
         if len(group.levels) >= _MOST_OPERATIONS:
             return False
-        for dims, is_reduced, level, is_raised in fits(group, operation):
+        for dims, is_reduced, level, is_raised in self._fits(group, operation):
             levels = {
                 o: KEPT if is_raised and was == FULL else was
                 for o, was in group.levels.items()}
@@ -323,6 +336,32 @@ class Grouping:
                 group.dims, group.is_reduced, group.levels = dims, is_reduced, levels
                 levels[operation] = level
                 return True
+        return False
+
+    def _fits(self, group: Group, operation: Operation) -> Iterator[Fit]:
+        yield from fits(group, operation)
+        if group.is_reduced or not isinstance(operation, Map) or operation.out.size == 1 or (
+                operation.out.size >= group.size) or not self._follows_reduction(
+                    operation, group.size):
+            return
+        for reader, view in self.readers.get(operation.out, ()):
+            if group.levels.get(reader) == FULL:
+                dims = _fit_of_rows(group, operation, view)
+                if dims is not None:
+                    yield dims, True, KEPT, False
+                return
+
+    def _follows_reduction(self, operation: Operation, size: int) -> bool:
+        """Whether an operation is computed from a reduction of so many elements."""
+        waiting, looked = [operation], 0
+        while waiting and looked < 12:
+            looked += 1
+            for view in waiting.pop().views:
+                maker = view.value.maker
+                if isinstance(maker, Reduction) and _extent(maker) == size:
+                    return True
+                if isinstance(maker, Map) and maker.out.size <= operation.out.size:
+                    waiting.append(maker)
         return False
 
     def _meets(

@@ -209,6 +209,69 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
     return lowering.must_map("row_gradient", gradient, grad, normalized, first, second, inverse)
 
 
+@rule("normalize_channels")
+def _(lowering: Lowering, node: GraphNode) -> Any:
+    source, weight, bias, eps = node.args
+    if not lowering.is_array(source) or isinstance(eps, Reference):
+        return None
+    x = lowering.view(source)
+    if x.dtype.name not in ("float32", "float64"):
+        return None
+    count = x.dtype.type(x.shape[0] * x.shape[2])
+    small = x.dtype.type(eps)
+    total = lowering.reduce("reduce_sum", x, (0, 2), True)
+    mean = lowering.must_map("mean", lambda t: np.divide(t, count), total)
+    centered = lowering.must_map("center", np.subtract, x, mean)
+    squares = lowering.must_map("square", np.square, centered)
+    spread = lowering.reduce("reduce_sum", squares, (0, 2), True)
+    variance = lowering.must_map("variance", lambda s: np.divide(s, count), spread)
+    inverse = lowering.must_map(
+        "rsqrt", lambda v: np.reciprocal(np.sqrt(np.add(v, small))), variance)
+    scale = inverse if weight is None else lowering.must_map(
+        "scale", np.multiply, inverse, _per_channel(lowering, weight))
+    result = lowering.must_map("multiply", np.multiply, centered, scale)
+    if bias is not None:
+        result = lowering.must_map("shift", np.add, result, _per_channel(lowering, bias))
+    flat = [View(v.value, 0, (x.shape[1],), (1,)) for v in (mean, variance, inverse)]
+    return result, *flat
+
+
+def _per_channel(lowering: Lowering, item: Any) -> View:
+    """A number for each channel, over (batch, channels, rest)."""
+    view = lowering.view(item)
+    return View(view.value, view.offset, (1, view.shape[0], 1), (0, view.strides[0], 0))
+
+
+@rule("channel_gradient")
+def _(lowering: Lowering, node: GraphNode) -> Any:
+    source, given, mean, inverse, weight, batch_statistics = node.args
+    if not all(map(lowering.is_array, (source, given, mean, inverse))) or not batch_statistics:
+        return None
+    grad, x = lowering.view(source), lowering.view(given)
+    if grad.dtype.name not in ("float32", "float64") or x.dtype != grad.dtype:
+        return None
+    count = grad.dtype.type(x.shape[0] * x.shape[2])
+    inverses = _per_channel(lowering, inverse)
+    centered = lowering.must_map("center", np.subtract, x, _per_channel(lowering, mean))
+    total = lowering.reduce("reduce_sum", grad, (0, 2), True)
+    products = lowering.must_map("multiply", np.multiply, grad, centered)
+    product = lowering.reduce("reduce_sum", products, (0, 2), True)
+    for_weight = lowering.must_map("for weight", np.multiply, product, inverses)
+    scale = inverses if weight is None else lowering.must_map(
+        "scale", np.multiply, inverses, _per_channel(lowering, weight))
+    slope = lowering.must_map(
+        "slope", lambda p, i: np.divide(np.multiply(np.negative(np.square(i)), p), count),
+        product, inverses)
+    first = lowering.must_map("mean", lambda t: np.divide(t, count), total)
+
+    def gradient(c: Any, g: Any, s: Any, a: Any, f: Any) -> Any:
+        return (c * s + g - a) * f
+
+    result = lowering.must_map("channel_gradient", gradient, centered, grad, slope, first, scale)
+    flat = [View(v.value, 0, (x.shape[1],), (1,)) for v in (for_weight, total)]
+    return result, *flat
+
+
 # -- joining -----------------------------------------------------------------------------------
 
 
