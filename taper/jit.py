@@ -164,6 +164,14 @@ def wait(future: Future) -> Any:
     return future.wait()
 
 
+def _overload(func: Function) -> Function:
+    """Marks one of several signatures of a function, for TorchScript; returns it."""
+    return func
+
+
+_overload_method = _overload
+
+
 def save(m: Any, f: Any, _extra_files: Any = None) -> NoReturn:
     """Raises: there is no TorchScript to save."""
     raise NotImplementedError(

@@ -12,7 +12,9 @@ from typing import Any
 
 import taper.autograd.tensor_history
 import taper.core.floating_point
+import taper.foreach
 import taper.ops  # declares the operators
+from taper.core.device import contiguous_format
 from taper.core.dtype import DTYPE_NAMES
 from taper.ops.namespace import find, names_below
 
@@ -21,6 +23,7 @@ __all__ = ["find_public", "public_names"]
 taper.core.floating_point.install()
 
 _CONSTANTS: dict[str, Any] = {
+    "legacy_contiguous_format": contiguous_format,
     "pi": math.pi, "e": math.e, "inf": math.inf, "nan": math.nan, "newaxis": None,
     # What PyTorch was built with, and NumPy and SciPy have as well; BLAS is OpenBLAS, not MKL.
     "has_lapack": True, "has_spectral": True, "has_openmp": False, "has_mkl": False,
@@ -37,6 +40,8 @@ def find_public(name: str, homes: dict[str, str]) -> Any:
         return _CONSTANTS[name]
     if name == "torch":  # PyTorch's package has itself as an attribute, and programs use it
         return sys.modules["taper"]
+    if name.startswith("_foreach_") and name in taper.foreach.NAMES:
+        return taper.foreach.find(name)
     try:
         return find(name)
     except AttributeError:

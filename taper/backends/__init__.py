@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 __all__ = ["cpu", "cuda", "cudnn", "mkl", "mkldnn", "mps", "openmp", "opt_einsum"]
@@ -36,6 +38,21 @@ cudnn = Backend(
     "cudnn", False, enabled=True, benchmark=False, deterministic=False, allow_tf32=True,
     benchmark_limit=10,
 )
+@contextmanager
+def _flags(**switches: Any) -> Iterator[None]:
+    """Within: cudnn's switches have these values."""
+    before = {name: getattr(cudnn, name, None) for name in switches}
+    for name, value in switches.items():
+        setattr(cudnn, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(cudnn, name, value)
+
+
+cudnn.flags = _flags  # type: ignore[attr-defined]
+fp32_precision = "none"
 cuda = Backend("cuda", False, matmul=Backend("cuda.matmul", False, allow_tf32=False))
 mps = Backend("mps", False)
 mkl = Backend("mkl", False)

@@ -2,7 +2,7 @@
 
 The text equals PyTorch's, character for character. It is made in three steps: numbers become
 texts of one width (`_cells`), texts become nested brackets (`_brackets`), and facts that the
-numbers don't show, such as a dtype that isn't the default, become suffixes (`_with_suffixes`).
+numbers don't show, such as a dtype that isn't the default, become suffixes (`with_suffixes`).
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from taper.core.dtype import (
 )
 
 __all__ = [
-    "PrinterOptions", "format_tensor", "get_printoptions", "parameter_str", "printoptions",
-    "set_printoptions", "tensor_str", "uninitialized_str",
+    "PRINT_OPTS", "PrinterOptions", "contents_str", "format_tensor", "get_printoptions",
+    "parameter_str", "printoptions", "set_printoptions", "tensor_str", "uninitialized_str",
+    "with_suffixes",
 ]
 
 
@@ -60,7 +61,7 @@ class PrinterOptions:
         return {name: getattr(self, name) for name in names}
 
 
-_options = PrinterOptions()
+PRINT_OPTS = PrinterOptions()
 _PROFILES = {  # precision, threshold, edgeitems, linewidth
     "default": (4, 1000, 3, 80),
     "short": (2, 1000, 2, 80),
@@ -93,7 +94,7 @@ def set_printoptions(
         tensor([1.12])
         >>> torch.set_printoptions(profile="default")
     """
-    options = _options
+    options = PRINT_OPTS
     if profile in _PROFILES:
         chosen = _PROFILES[profile]
         options.precision, options.threshold, options.edgeitems, options.linewidth = chosen
@@ -110,7 +111,7 @@ def set_printoptions(
 
 def get_printoptions() -> dict[str, Any]:
     """Returns the options now in force, as keyword arguments for `set_printoptions`."""
-    return _options.as_dict()
+    return PRINT_OPTS.as_dict()
 
 
 @contextmanager
@@ -139,12 +140,12 @@ def tensor_str(tensor: Any, *, tensor_contents: str | None = None) -> str:
     layout = str(tensor.layout)
     is_sparse = layout != "torch.strided"
     if tensor_contents is None:
-        contents = _sparse_contents(tensor, layout, indent) if is_sparse else _contents(
+        contents = _sparse_contents(tensor, layout, indent) if is_sparse else contents_str(
             tensor, indent
         )
     else:
         contents = tensor_contents
-    text = _with_suffixes(
+    text = with_suffixes(
         prefix + contents,
         _suffixes(tensor, layout),
         indent,
@@ -202,7 +203,7 @@ def _is_parameter(tensor: Any) -> bool:
 # --- contents -------------------------------------------------------------------------------
 
 
-def _contents(tensor: Any, indent: int) -> str:
+def contents_str(tensor: Any, indent: int) -> str:
     """The brackets and numbers of a strided tensor."""
     if tensor.device.type == "meta":
         return "..."
@@ -230,7 +231,7 @@ def _sparse_contents(tensor: Any, layout: str, indent: int) -> str:
     for label, method in _SPARSE_PARTS[layout]:
         part = getattr(tensor, method)()
         opening = f"{label}=tensor("
-        contents = _contents(part, indent + len(opening))
+        contents = contents_str(part, indent + len(opening))
         if tensor.device.type == "meta" or 0 in part.shape:
             contents += f", size={tuple(part.shape)}"
         texts.append(f"{opening}{contents})")
@@ -257,7 +258,7 @@ def _suffixes(tensor: Any, layout: str) -> list[str]:
         if is_meta or len(shape) != 1:
             suffixes.append(f"size={shape}")
         unsaid_dtypes = (default,)  # no number is printed that could tell
-    elif not _options.edgeitems:
+    elif not PRINT_OPTS.edgeitems:
         suffixes.append(f"size={shape}")
     if tensor.dtype not in unsaid_dtypes:
         suffixes.append(f"dtype={tensor.dtype}")
@@ -279,13 +280,13 @@ def _suffixes(tensor: Any, layout: str) -> list[str]:
     return suffixes
 
 
-def _with_suffixes(text: str, suffixes: list[str], indent: int, on_new_line: bool) -> str:
+def with_suffixes(text: str, suffixes: list[str], indent: int, on_new_line: bool) -> str:
     """Appends suffixes, each on the last line if it fits there, and the closing bracket."""
     pieces = [text]
     # One more than the line has: PyTorch counts this way, and it decides where lines break.
     used = len(text) - text.rfind("\n") + 1
     for suffix in suffixes:
-        if on_new_line or used + len(suffix) + 2 > _options.linewidth:
+        if on_new_line or used + len(suffix) + 2 > PRINT_OPTS.linewidth:
             pieces.append(f",\n{' ' * indent}{suffix}")
             used = indent + len(suffix)
             on_new_line = False
@@ -301,8 +302,8 @@ def _with_suffixes(text: str, suffixes: list[str], indent: int, on_new_line: boo
 def _array_str(array: np.ndarray, indent: int) -> str:
     """The numbers of a non-empty array in nested brackets, summarised if there are many."""
     shape = array.shape
-    edge = _options.edgeitems
-    is_summarised = array.size > _options.threshold
+    edge = PRINT_OPTS.edgeitems
+    is_summarised = array.size > PRINT_OPTS.threshold
     if is_summarised and shape and not edge:
         return "[...]"
     has_gap = [is_summarised and size > 2 * edge for size in shape]
@@ -337,7 +338,7 @@ def _brackets(
             separator = "," + "\n" * (last - dim) + padding
             texts = [f"[{separator.join(group)}]" for group in groups]
         else:
-            per_line = max(1, math.floor((_options.linewidth - indent - dim) / (width + 2)))
+            per_line = max(1, math.floor((PRINT_OPTS.linewidth - indent - dim) / (width + 2)))
             texts = [f"[{_joined_lines(group, per_line, padding)}]" for group in groups]
     return texts[0]
 
@@ -393,18 +394,18 @@ def _float_texts(values: np.ndarray) -> tuple[list[str], int]:
     magnitudes = np.abs(counting)
     smallest, largest = float(magnitudes.min()), float(magnitudes.max())
     is_whole = bool((np.trunc(counting) == counting).all())
-    is_scientific = _options.sci_mode
+    is_scientific = PRINT_OPTS.sci_mode
     if is_scientific is None:
         is_scientific = (
             largest / smallest > 1000.0 or largest > 1e8 or (not is_whole and smallest < 1e-4)
         )
     if is_scientific:
-        spec = f".{_options.precision}e"
+        spec = f".{PRINT_OPTS.precision}e"
         texts = [format(number, spec) for number in numbers]
     elif is_whole:
         texts = _whole_texts(numbers)
     else:
-        spec = f".{_options.precision}f"
+        spec = f".{PRINT_OPTS.precision}f"
         texts = [format(number, spec) for number in numbers]
     if counting.size == values.size:
         return texts, max(map(len, texts))

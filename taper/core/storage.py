@@ -211,6 +211,9 @@ class UntypedStorage:
         """Returns the bytes as ints."""
         return self._bytes().tolist()  # type: ignore[no-any-return]
 
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + self.nbytes()
+
     def untyped(self) -> UntypedStorage:
         """Returns itself: it is bytes already."""
         return self

@@ -5,6 +5,7 @@ needs a device raises PyTorch's error.
 """
 
 import importlib
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from taper.types import Device
@@ -114,23 +115,66 @@ def seed_all() -> None:
     """Does nothing."""
 
 
-class Event:
-    """A mark in a GPU's work queue: can't be made without a GPU."""
+class _Dummy:
+    """What belongs to a GPU and can't be made without one; programs name it in annotations."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise RuntimeError("Tried to instantiate dummy base class Event")
+        raise RuntimeError(f"Tried to instantiate dummy base class {type(self).__name__}")
 
 
-class Stream:
-    """A GPU's work queue: can't be made without a GPU."""
+class Event(_Dummy):
+    """A mark in a GPU's work queue."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise RuntimeError("Tried to instantiate dummy base class Stream")
+
+class Stream(_Dummy):
+    """A GPU's work queue."""
+
+
+class CUDAGraph(_Dummy):
+    """A recorded queue of work."""
+
+
+class StreamContext(_Dummy):
+    """A block within which a queue is the current one."""
+
+
+class device:
+    """A block within which a GPU is the current one; without GPUs it changes nothing."""
+
+    def __init__(self, device: Any) -> None:
+        self.idx = device
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: Any) -> None:
+        pass
+
+
+def stream(stream: Stream | None) -> AbstractContextManager[None]:
+    """Returns a block in which nothing is different: there are no queues."""
+    return nullcontext()
+
+
+def is_current_stream_capturing() -> bool:
+    """Returns False."""
+    return False
+
+
+def current_stream(device: Device = None) -> Any:
+    """Raises: there is no device."""
+    raise _absent()
+
+
+default_stream = graph = current_stream
+default_generators: tuple[Any, ...] = ()
 
 
 def __getattr__(name: str) -> Any:
     if name == "amp":
         return importlib.import_module("taper.cuda.amp")
+    if name.endswith("Tensor"):  # torch.cuda.FloatTensor, for isinstance
+        return type(name, (_Dummy,), {"__module__": "torch.cuda"})
     raise AttributeError(f"module 'torch.cuda' has no attribute {name!r}")
 
 

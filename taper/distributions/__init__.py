@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from taper.core.lazy_module import fill_when_listed
+
 _FILES = {
     "bernoulli": "Bernoulli", "beta": "Beta", "binomial": "Binomial",
     "categorical": "Categorical", "cauchy": "Cauchy", "chi2": "Chi2",
@@ -55,3 +57,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, *_MODULES})
+
+
+fill_when_listed(__name__)

@@ -22,10 +22,11 @@ def register_kl(type_p: type, type_q: type) -> Callable[[Formula], Formula]:
 
     It serves subclasses too; of several functions that fit, the most specific is called.
 
-    Raises: TypeError: if the types aren't distributions.
+    Raises: TypeError: if they are no classes. Those of other libraries need not be derived from
+        `Distribution`, as in PyTorch.
     """
     for name, kind in (("type_p", type_p), ("type_q", type_q)):
-        if not (isinstance(kind, type) and issubclass(kind, Distribution)):
+        if not isinstance(kind, type):
             raise TypeError(f"Expected {name} to be a Distribution subclass but got {kind}")
 
     def register(formula: Formula) -> Formula:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["LEAF", "Structure", "flatten", "leaves", "map_tree", "spread", "unflatten"]
+__all__ = [
+    "CONTAINERS", "LEAF", "Container", "Structure", "flatten", "is_named_tuple", "leaves",
+    "map_tree", "spread", "unflatten",
+]
 
 
 class Structure:
@@ -54,24 +57,54 @@ class Structure:
 LEAF = Structure(None, None, [])
 
 
-def _named_fields(kind: type) -> bool:
-    return issubclass(kind, tuple) and hasattr(kind, "_fields") and hasattr(kind, "_make")
+class Container(NamedTuple):
+    """How one class of containers is taken apart and put together.
+
+    apart: gives the parts and the context, which `together` gets with other parts.
+    keys: the keys by which the parts are found, for paths; None counts them.
+    """
+
+    apart: Callable[[Any], tuple[Iterable[Any], Any]]
+    together: Callable[[Iterable[Any], Any], Any]
+    keys: Callable[[Any], list[Any]] | None = None
+
+
+CONTAINERS: dict[type, Container] = {
+    tuple: Container(lambda value: (value, None), lambda parts, _: tuple(parts)),
+    list: Container(lambda value: (value, None), lambda parts, _: list(parts)),
+    dict: Container(
+        lambda value: (value.values(), list(value)),
+        lambda parts, keys: dict(zip(keys, parts, strict=True)), list,
+    ),
+    OrderedDict: Container(
+        lambda value: (value.values(), list(value)),
+        lambda parts, keys: OrderedDict(zip(keys, parts, strict=True)), list,
+    ),
+    defaultdict: Container(
+        lambda value: (value.values(), [value.default_factory, list(value)]),
+        lambda parts, context: defaultdict(context[0], zip(context[1], parts, strict=True)), list,
+    ),
+    deque: Container(
+        lambda value: (value, value.maxlen), lambda parts, maxlen: deque(parts, maxlen=maxlen)
+    ),
+}
+
+
+def is_named_tuple(kind: type) -> bool:
+    """Whether a class is a named tuple, or one of PyTorch's kind with numbered fields too."""
+    return issubclass(kind, tuple) and (
+        (hasattr(kind, "_fields") and hasattr(kind, "_make")) or hasattr(kind, "n_sequence_fields")
+    )
 
 
 def _taken_apart(value: Any) -> tuple[Any, Any, Iterable[Any]] | None:
     """Kind, context and parts of a container; None for a leaf."""
     kind = type(value)
-    if kind is tuple or kind is list:
-        return kind, None, value
-    if kind is dict or kind is OrderedDict:
-        return kind, list(value), value.values()
-    if kind is defaultdict:
-        return kind, [value.default_factory, list(value)], value.values()
-    if kind is deque:
-        return kind, value.maxlen, value
-    if isinstance(value, tuple) and (_named_fields(kind) or hasattr(kind, "n_sequence_fields")):
-        return kind, kind, value
-    return None
+    container = CONTAINERS.get(kind)
+    if container is not None:
+        parts, context = container.apart(value)
+        return kind, context, parts
+    return (kind, kind, value) if isinstance(value, tuple) and is_named_tuple(kind) else None
 
 
 def flatten(tree: Any) -> tuple[list[Any], Structure]:
@@ -104,16 +137,8 @@ def _built(values: Any, structure: Structure) -> Any:
     if kind is None:
         return next(values)
     parts = [_built(values, p) for p in structure.parts]
-    if kind is list:
-        return parts
-    if kind is tuple:
-        return tuple(parts)
-    if kind is dict or kind is OrderedDict:
-        return kind(zip(context, parts, strict=True))
-    if kind is defaultdict:
-        return defaultdict(context[0], zip(context[1], parts, strict=True))
-    if kind is deque:
-        return deque(parts, maxlen=context)
+    if kind in CONTAINERS:
+        return CONTAINERS[kind].together(parts, context)
     return kind._make(parts) if hasattr(kind, "_make") else kind(parts)
 
 

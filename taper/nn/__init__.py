@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from taper.core.lazy_module import fill_when_listed
 from taper.nn import modules
 
 _PARAMETERS = frozenset(["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter"])
@@ -53,3 +54,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, *_SUBMODULES})
+
+
+fill_when_listed(__name__)

@@ -59,6 +59,10 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any 
         return tensor.normal_(mean, std, generator=generator)
 
 
+_no_grad_uniform_ = uniform_  # as other packages know them
+_no_grad_normal_ = normal_
+
+
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Fills `tensor` with `val`."""
     with taper.no_grad():

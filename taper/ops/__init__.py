@@ -9,7 +9,7 @@ import importlib
 import os
 from typing import Any
 
-from taper.core.custom_operators import NAMESPACES
+from taper.core import custom_operators
 
 for _file in sorted(os.listdir(os.path.dirname(__file__))):
     if _file.endswith(".py") and not _file.startswith("_"):
@@ -17,10 +17,10 @@ for _file in sorted(os.listdir(os.path.dirname(__file__))):
 
 
 def __getattr__(name: str) -> Any:
-    """The namespaces of custom operators: ``torch.ops.mylib.foo``, see `torch.library`."""
-    if name in NAMESPACES:
-        return NAMESPACES[name]
-    raise AttributeError(
-        f"'_OpNamespace' '{name}' has no operators: torch.ops shows those that were defined with "
-        "torch.library; PyTorch's own (torch.ops.aten) have no names here, call torch's functions"
-    )
+    """The namespaces of operators: ``torch.ops.mylib.foo``, see `torch.library`.
+
+    As in PyTorch every name is one; it is empty until somebody defines operators in it.
+    """
+    if name.startswith("_"):
+        raise AttributeError(f"module 'torch.ops' has no attribute {name!r}")
+    return custom_operators.namespace(name)

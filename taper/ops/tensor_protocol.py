@@ -11,6 +11,7 @@ import taper
 from taper.arrays.levels import is_batched
 from taper.core.device import layout_title
 from taper.core.printing import format_tensor, tensor_str
+from taper.core.state import is_recording
 from taper.core.storage import new_storage
 from taper.core.tensor import LEAF, Parameter, Tensor, wrap
 from taper.ops import slow
@@ -149,10 +150,11 @@ def numpy(self: Tensor, *, force: bool = False) -> Any:
     """Returns a NumPy array that shares the tensor's memory.
 
     Args: force: detach first, and copy if the array could not share memory.
-    Raises: RuntimeError: if the tensor requires grad.   TypeError: if NumPy lacks the dtype.
+    Raises: RuntimeError: if the tensor requires grad, outside of no_grad().
+        TypeError: if NumPy lacks the dtype.
     """
     a = self._array
-    if self._edge is not None and not force:
+    if self._edge is not None and not force and is_recording():
         raise RuntimeError(
             "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
         )

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from taper.core.lazy_module import fill_when_listed
+
 _HOMES = {
     "ASGD": "asgd", "Adadelta": "adadelta", "Adafactor": "adafactor", "Adagrad": "adagrad",
     "Adam": "adam", "AdamW": "adamw", "Adamax": "adamax", "LBFGS": "lbfgs", "Muon": "muon",
@@ -33,3 +35,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+fill_when_listed(__name__)

@@ -4,7 +4,8 @@
 the tensors, `legacy.py` the format of before version 1.6.
 """
 
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from taper.serialization.load import load
 from taper.serialization.options import (
@@ -34,4 +35,6 @@ __all__ = [
     "skip_data",
 ]
 
+FILE_LIKE = Any
+MAP_LOCATION = Callable[..., Any] | str | dict[str, str] | None
 T = TypeVar("T")  # public in PyTorch's module as well

@@ -8,7 +8,7 @@ from typing import Any
 
 def __getattr__(name: str) -> Any:
     """The modules below, which need no import of their own."""
-    if not name.startswith("_"):
+    if not name.startswith("__"):
         try:
             return importlib.import_module(f"taper.utils.{name}")
         except ModuleNotFoundError as error:

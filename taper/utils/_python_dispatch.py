@@ -15,7 +15,12 @@ from taper.core.state import active, around_forwards
 from taper.core.tensor import alias, wrap
 from taper.ops.slow import as_array, pack_results, split_results
 
-__all__ = ["TorchDispatchMode"]
+__all__ = ["TorchDispatchMode", "is_traceable_wrapper_subclass"]
+
+
+def is_traceable_wrapper_subclass(t: object) -> bool:
+    """Whether a tensor is a wrapper around others that can be taken apart by a compiler: never."""
+    return False
 
 
 class TorchDispatchMode:

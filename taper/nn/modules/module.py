@@ -26,7 +26,8 @@ from taper.nn.modules.hooks import (
     register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
-from taper.nn.modules.state_dict import StateDict
+from taper.nn.modules.state_dict import _EXTRA_STATE_KEY as _EXTRA_STATE_KEY_SUFFIX  # noqa: F401
+from taper.nn.modules.state_dict import StateDict, _IncompatibleKeys  # noqa: F401
 from taper.nn.modules.tables import HookTable, MemberTable, drop_mirror
 from taper.nn.parameter import Buffer, Parameter
 

@@ -1,0 +1,43 @@
+"""Names of PyTorch's C++ module that packages ask for, though they are private there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import taper
+from taper.core.device import get_default_device as _get_default_device
+from taper.core.errors import LinAlgError as _LinAlgError
+
+__all__ = [
+    "_LinAlgError", "_disabled_torch_function_impl", "_get_accelerator", "_get_default_device",
+    "_get_tracing_state", "_log_api_usage_once",
+]
+
+
+def _log_api_usage_once(event: str) -> None:
+    """Would count a use; nobody counts."""
+
+
+def _get_tracing_state() -> None:
+    """Returns None: nothing is traced by TorchScript."""
+
+
+def _get_accelerator(check: bool | None = None) -> Any:
+    """Returns the CPU: there is no other device."""
+    return taper.device("cpu")
+
+
+def _disabled_torch_function_impl(
+    function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+) -> Any:
+    """A `__torch_function__` that overrides nothing: results are plain tensors."""
+    with taper.DisableTorchFunctionSubclass():
+        return function(*args, **(kwargs or {}))
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Generator", "Size", "device", "dtype", "layout", "memory_format"):
+        return getattr(taper, name)
+    if name in ("Graph", "Value", "Function", "ScriptModule"):  # TorchScript's, for isinstance
+        return type(name, (), {"__module__": "torch._C"})
+    raise AttributeError(f"module 'torch._C' has no attribute {name!r}")
