@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from taper.compilation.explanations import log
 from taper.compiler.graph import Graph
+from taper.core.settings import settings
 
 __all__ = ["Program", "choose_program"]
 
@@ -22,5 +24,13 @@ def choose_program(graph: Graph, updates: dict[str, int]) -> Program:
     """
     from taper.compilation.passes import simplified
     from taper.compilation.program import make_program
+    from taper.compilation.replay import Replay
 
-    return make_program(simplified(graph), updates)
+    graph = simplified(graph)
+    if settings.native == "off":
+        return Replay(graph, updates)
+    try:
+        return make_program(graph, updates)
+    except NotImplementedError as reason:
+        log.info(f"a graph of {len(graph.nodes)} calls runs through NumPy: {reason}")
+        return Replay(graph, updates)

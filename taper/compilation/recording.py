@@ -504,9 +504,9 @@ class _Reading:
             return Given(number)
         if type(t) not in _TENSORS:
             raise NotCaptured(f"{where} is a {type(t).__name__}, a class of tensors of its own")
-        if t.__dict__:
-            raise NotCaptured(f"{where} has attributes or hooks")
         edge = self.edge_of(t, where)
+        if t.__dict__.keys() - {"_created_as"} or (t._created_as and t._edge is not None):
+            raise NotCaptured(f"{where} has attributes or hooks")
         array = t._array
         if type(array) is np.ndarray:
             if t._base is not None:
