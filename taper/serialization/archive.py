@@ -6,24 +6,20 @@ takes their bytes straight from the file. The format is that of PKWARE's APPNOTE
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
-import secrets
-import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
 from typing import IO, Any
 
 import numpy as np
 
 from taper.serialization.options import options
 
-__all__ = ["ArchiveReader", "ArchiveWriter", "is_archive", "read_into", "replacing"]
+__all__ = ["ArchiveReader", "ArchiveWriter", "is_archive", "read_into"]
 
 _ALIGNMENT = 64
+_SMALL = 1 << 14  # records are written together with their headers
 _LIMIT = 0xFFFFFFFF  # sizes from here on need the 64-bit fields
 _FILE_NAMES_ARE_UTF8 = 1 << 11
 _LOCAL_HEADER = struct.Struct("<4sHHHHHIIIHH")
@@ -56,8 +52,12 @@ class ArchiveWriter:
         shown = _LIMIT if large else size
         fields = (version, _FILE_NAMES_ARE_UTF8, 0, 0, 0, checksum, shown, shown, len(name))
         header_at = self._offset
-        self._put(_LOCAL_HEADER.pack(b"PK\3\4", *fields, len(extra)) + name + extra)
-        self._put(view)
+        header = _LOCAL_HEADER.pack(b"PK\3\4", *fields, len(extra)) + name + extra
+        if size < _SMALL:
+            self._put(header + view)
+        else:
+            self._put(header)
+            self._put(view)
         self._directory.append(self._entry(fields, name, size, header_at))
 
     def _entry(self, fields: tuple[int, ...], name: bytes, size: int, header_at: int) -> bytes:
@@ -93,61 +93,6 @@ class ArchiveWriter:
         count = min(count, 0xFFFF)
         size, begin = min(size, _LIMIT), min(begin, _LIMIT)
         self._put(struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, count, count, size, begin, 0))
-
-
-@contextlib.contextmanager
-def replacing(path: str) -> Iterator[IO[bytes]]:
-    """A file to write that takes the place of `path` when all is written, and on disk.
-
-    Whatever happens on the way, `path` holds either what it held before or what was written.
-    Devices, pipes, and files in folders where no new file may be made, are written in place.
-    """
-    path = os.path.realpath(path)
-    mode = None
-    with contextlib.suppress(FileNotFoundError):
-        mode = os.stat(path).st_mode
-    folder = os.path.dirname(path)
-    if (mode is not None and not stat.S_ISREG(mode)) or not os.access(folder, os.W_OK):
-        with open(path, "wb") as file:
-            yield file
-        return
-    temporary = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(4)}.tmp")
-    try:
-        with _unnamed_file(folder) or open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            if not os.path.exists(temporary):
-                # With a folder given, Python asks for the file that the link in /proc leads to.
-                os.link(f"/proc/self/fd/{file.fileno()}", temporary, src_dir_fd=file.fileno())
-        if mode is not None:
-            os.chmod(temporary, stat.S_IMODE(mode))
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    if os.name == "posix":  # the new name has to reach the disk as well
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _unnamed_file(folder: str) -> IO[bytes] | None:
-    """A file without a name, which a killed process leaves no trace of; None where there is none.
-
-    (Linux has them, on most file systems.)
-    """
-    if not hasattr(os, "O_TMPFILE") or not os.path.isdir("/proc/self/fd"):
-        return None
-    try:
-        return open(os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o666), "wb")
-    except OSError as error:
-        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
-            return None
-        raise
 
 
 def is_archive(file: IO[bytes]) -> bool:

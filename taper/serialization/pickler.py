@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import functools
 import pickle
 from collections import OrderedDict
 from types import FunctionType
@@ -30,6 +31,7 @@ __all__ = ["TorchPickler", "attributes_of", "sparse_parts"]
 
 
 _PLAIN = frozenset([int, float, bool, str, bytes, tuple, list, dict, type(None), TorchName])
+_TENSORS = frozenset([Tensor, taper.nn.Parameter])
 
 
 class _StorageUse:
@@ -73,7 +75,16 @@ class TorchPickler(_PythonPickler):
                 obj = _StorageUse(obj, None)
             else:
                 return None
-        data = obj.storage._bytes()
+        kind = kind_name(obj.kind)
+        if self._legacy and obj.kind is None:
+            kind = torch_name("torch", "ByteStorage")
+        name = ("storage", kind, *self._key(obj.storage._bytes(), obj.kind))
+        return (*name, None) if self._legacy else name
+
+    def _key(
+        self, data: np.ndarray[Any, Any], kind: StorageKind | None
+    ) -> tuple[str, str, int]:
+        """The key that memory is saved under, its device, and how many elements it has."""
         size = data.nbytes
         # Tensors made with `.data` or `Parameter(tensor)` have storages of their own over the same
         # memory; to a file they are one. Empty memory has no address to go by.
@@ -82,27 +93,77 @@ class TorchPickler(_PythonPickler):
         if key is None:
             key = self._keys[where] = str(len(self.storages))
             self.storages.append(data)
-            self.itemsizes.append(1 if obj.kind is None else obj.kind.dtype.itemsize)
-        if obj.kind is not None and size:
-            if self._kinds.setdefault(where[0], obj.kind) is not obj.kind:
+            self.itemsizes.append(1 if kind is None else kind.dtype.itemsize)
+        if kind is not None and size:
+            if self._kinds.setdefault(where[0], kind) is not kind:
                 raise RuntimeError(
                     "Cannot save multiple tensors or storages that view the same data as "
                     "different types"
                 )
-            size //= obj.kind.dtype.itemsize
-        kind = kind_name(obj.kind)
-        if self._legacy and obj.kind is None:
-            kind = torch_name("torch", "ByteStorage")
-        name = ("storage", kind, key, "cpu", size)
-        return (*name, None) if self._legacy else name
+            size //= kind.dtype.itemsize
+        return key, "cpu", size
+
+    # -- the short way ------------------------------------------------------------
+
+    def save(self, obj: Any, save_persistent_id: bool = True) -> None:
+        """Saves anything; most of what there is on a shorter way than Python's."""
+        kind = type(obj)
+        if kind in _PLAIN or kind in _TENSORS:
+            known = self.memo.get(id(obj))
+            if known is not None:
+                self.write(self.get(known[0]))
+                return
+            if kind in _PLAIN:
+                self.dispatch[kind](self, obj)
+                return
+            if self._save_dense(obj):
+                self.memoize(obj)
+                return
+        super().save(obj, save_persistent_id)
+
+    def _save_dense(self, tensor: Tensor) -> bool:
+        """Writes what `reduce_tensor` says of a tensor, without making and remembering its tuples.
+
+        False: the tensor isn't one of those that this can write.
+        """
+        array: Any = tensor._array
+        first = array if tensor._storage is None else tensor._storage.array
+        if type(array) is not np.ndarray or not first.flags.c_contiguous or self._legacy:
+            return False
+        dtype = tensor.dtype
+        kind = storage_kind(dtype)
+        if kind is None or attributes_of(tensor):
+            return False
+        write, save = self.write, self.save
+        is_parameter = type(tensor) is taper.nn.Parameter
+        if is_parameter:
+            save(torch_name("torch._utils", "_rebuild_parameter"))
+            write(pickle.MARK)
+        save(torch_name("torch._utils", "_rebuild_tensor_v2"))
+        write(pickle.MARK + pickle.MARK)
+        save("storage")
+        save(kind_name(kind))
+        for part in self._key(first.reshape(-1).view(np.uint8), kind):
+            save(part)
+        write(pickle.TUPLE + pickle.BINPERSID)
+        save(tensor.storage_offset())
+        write(_written(tuple(array.shape)) + _written(tensor.stride()))
+        self._save_last_arguments(tensor.requires_grad and not is_parameter)
+        if is_parameter:
+            self._save_last_arguments(tensor.requires_grad)
+        return True
+
+    def _save_last_arguments(self, requires_grad: bool) -> None:
+        """The end of a call that makes a tensor: whether it requires grad, and no hooks."""
+        self.write(pickle.NEWTRUE if requires_grad else pickle.NEWFALSE)
+        self.save(OrderedDict)
+        self.write(pickle.EMPTY_TUPLE + pickle.REDUCE + pickle.TUPLE + pickle.REDUCE)
 
     # -- objects ----------------------------------------------------------------
 
     def reducer_override(self, obj: Any) -> Any:
         """How tensors, and what describes them, are put into words."""
         kind = type(obj)
-        if kind in _PLAIN:  # most of what there is
-            return NotImplemented
         if isinstance(obj, Tensor):
             return reduce_tensor(obj)
         if kind is Size:
@@ -141,6 +202,23 @@ class TorchPickler(_PythonPickler):
     dispatch[TorchName] = save_torch_name
     dispatch[dtype_class] = save_dtype
     dispatch[FunctionType] = save_global
+
+
+@functools.lru_cache(1024)
+def _written(numbers: tuple[int, ...]) -> bytes:
+    """A tuple of sizes or strides as a pickle has it."""
+    parts = []
+    for number in numbers:
+        if number < 256:
+            parts.append(pickle.BININT1 + number.to_bytes(1, "little"))
+        elif number < 65536:
+            parts.append(pickle.BININT2 + number.to_bytes(2, "little"))
+        else:
+            parts.append(pickle.LONG1 + b"\x08" + number.to_bytes(8, "little"))
+    tuples = (pickle.EMPTY_TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3)
+    if len(numbers) < len(tuples):
+        return b"".join(parts) + tuples[len(numbers)]
+    return pickle.MARK + b"".join(parts) + pickle.TUPLE
 
 
 def reduce_tensor(tensor: Tensor) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ import numpy as np
 
 import taper
 from taper import Tensor
-from taper.serialization.archive import replacing
+from taper.serialization.replacing import replacing
 
 __all__ = ["load_file", "read_metadata", "save_file"]
 

@@ -12,9 +12,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from taper.serialization.archive import ArchiveWriter, replacing
+from taper.serialization.archive import ArchiveWriter
 from taper.serialization.options import options
 from taper.serialization.pickler import TorchPickler
+from taper.serialization.replacing import replacing
 
 __all__ = ["DEFAULT_PROTOCOL", "LEGACY_MAGIC", "LEGACY_VERSION", "save"]
 
