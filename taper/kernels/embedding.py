@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.primitive import primitive
+from taper.kernels.native_twin import with_native
 
 __all__ = ["add_rows", "bag_maxima", "bag_numbers", "bag_sums", "limit_row_norms"]
 
@@ -14,8 +15,11 @@ Array = np.ndarray[Any, Any]
 
 _FEW = 4096  # elements; below, np.add.at is quicker than a sparse product
 
+_MANY = 16384  # elements from which on a native kernel adds them
+
 
 @primitive
+@with_native("taper.kernels.native_scatter", lambda count, index, rows: rows.size > _MANY)
 def add_rows(count: int, index: Array, rows: Array) -> Array:
     """A table of `count` rows in which row index[i] holds the sum of all rows[i]."""
     if rows.size <= _FEW or rows.dtype.kind not in "fc" or rows.dtype.itemsize < 4:

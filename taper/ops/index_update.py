@@ -10,10 +10,12 @@ import numpy as np
 from taper.core.dtype import from_numpy_dtype
 from taper.core.errors import normalize_dim
 from taper.core.promotion import scalar_type_name
+from taper.core.settings import settings
 from taper.core.tensor import Tensor
 from taper.kernels.lanes import check_index, plain_slice_positions, slice_positions
 from taper.kernels.memory_order import copied
 from taper.ops.declare import composite, operator
+from taper.ops.native_forward import LARGE
 from taper.ops.scatter import as_element, reduce_gradient, reduced_into
 
 Number = Any
@@ -49,6 +51,15 @@ def _vectors(*arrays: Any) -> list[Any]:
     return [a.reshape(1) if a.ndim == 0 else a for a in arrays]
 
 
+def _added(table: Any, index: Any, rows: Any) -> bool:
+    """Whether a kernel has added the rows to those of a table, whose indices are in range."""
+    if settings.native == "off":
+        return False
+    from taper.kernels import native_scatter
+
+    return native_scatter.rows_added(table, index, rows)
+
+
 @operator(method=True, inplace=True, out=True, upcast=True, unpromoted=("index",))
 def index_add(
     input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1
@@ -70,6 +81,8 @@ def index_add(
             if alpha != 1:
                 source = source * as_element(alpha, source.dtype)
             result = input.copy()
+            if rows and source.size > LARGE and _added(result, index, source):
+                return result
             if rows:
                 for row, values in zip(index.tolist(), source, strict=True):
                     into = result[row]

@@ -10,6 +10,7 @@ import numpy as np
 from taper.core.dtype import from_numpy_dtype
 from taper.core.errors import normalize_dim
 from taper.core.promotion import fitting_number, number_as, scalar_type_name
+from taper.core.settings import settings
 from taper.core.tensor import Tensor
 from taper.kernels.lanes import flat_positions, place, plain_positions, reduce_at
 from taper.kernels.memory_order import as_laid_out
@@ -20,6 +21,7 @@ from taper.ops.gather import (
     require_lanes,
     wrapped_positions,
 )
+from taper.ops.native_forward import LARGE
 
 
 def as_element(value: Any, dtype: Any, name: str = "value") -> Any:
@@ -168,6 +170,12 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
         tensor([3., 0., 3.])
     """
     if src.shape == index.shape and src.dtype is input.dtype:
+        if index.size > LARGE and settings.native != "off":
+            from taper.kernels import native_scatter
+
+            found = native_scatter.scatter_add(input, dim, index, src)
+            if found is not None:
+                return found
         positions = plain_positions(input, dim, index)
         if positions is not None:
             result = input.copy()
