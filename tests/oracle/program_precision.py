@@ -5,19 +5,23 @@ implementations of the elementary functions. So numbers are compared in two step
 to the largest element of the tensor (or to 1, if that is more).
 
 1. Within BASE of each other, for the least precise dtype that has flowed into the variable: a
-   float64 tensor is compared as such, also in a program that has float32 elsewhere. That is some
-   80 units of float32's last place, 4,000 of float64's, whose special functions are less exact,
-   and 4 of float16's and bfloat16's.
+   float64 tensor is compared as such, also in a program that has float32 elsewhere. That is 34
+   units of float32's last place, 450 of float64's, whose special functions are less exact, and 2
+   of float16's and bfloat16's.
 2. Where a program cancels or divides by small numbers, errors grow, and no constant is right. Then
    PyTorch runs the program once more with more digits (`truth`): taper may be up to FACTOR times
    as far from that as PyTorch itself was until then. Errors of float64 are estimated by the same
    program in float32: rounding errors are proportional to the unit of rounding.
 
+   Gradients are sums over paths, whose terms may cancel: they may also be off by BASE of the
+   largest gradient of any variable (`largest_gradient`).
+
    One program's errors may cancel by chance, so if taper's number is refused, NEARBY programs with
    slightly other leaves are asked as well.
 
 An error of PyTorch's above CAP bases is not believed: there, the program in other precision does
-something else (it draws other random numbers, say). Then step 1 alone counts.
+something else (it draws other random numbers, say). Then step 1 alone counts. Gradients are
+believed whatever they are if all values were: those of what cancels are nothing but rounding.
 """
 
 from __future__ import annotations
@@ -32,8 +36,8 @@ from typing import Any
 import numpy as np
 
 __all__ = [
-    "FACTOR", "FINEST", "NEARBY", "UNIT", "assigned", "error", "narrowed", "nearby", "precisions",
-    "units_off", "widened",
+    "FACTOR", "FINEST", "NEARBY", "UNIT", "assigned", "error", "largest_gradient", "narrowed",
+    "nearby", "precisions", "units_off", "widened",
 ]  # fmt: skip
 
 BASE = {
@@ -55,7 +59,13 @@ NARROWER = (("float64", "float32"), ("complex128", "complex64"), (".double()", "
 DRAWN = re.compile(
     r"^(\w+) = (torch\.randn?\(.*, dtype=torch\.(\w+))(, requires_grad=True)?\)$"
 )
+CONVERTED = re.compile(r"^(v\d+) = (\w+)\.(?:to|type|type_as|float|double|cdouble)\([^()]*\)$")
+FILLED = re.compile(r"^torch\.manual_seed\(\d+\)\n(v\d+) = .*$")
 MODULE = re.compile(r"^net = (.*)$", re.MULTILINE)
+IN_FLOAT32 = (
+    "default = torch.get_default_dtype()\ntorch.set_default_dtype(torch.float32)\n"
+    "{}\ntorch.set_default_dtype(default)"
+)
 LEAF = re.compile(r"[abcd] = torch\.tensor\(")
 NUMBER = re.compile(r"-?\d+\.\d+")
 ASSIGNED = re.compile(r"^\s*((?:\w+, )*\w+),?(?=\W)", re.MULTILINE)
@@ -66,8 +76,9 @@ def assigned(statement: str) -> set[str]:
     return {name for group in ASSIGNED.findall(statement) for name in group.split(", ")}
 
 
-def error(one: Any, other: Any) -> float:
-    """The largest difference of two arrays of numbers, relative to the largest of `other`."""
+def error(one: Any, other: Any, least: float = 1.0) -> float:
+    """The largest difference of two arrays of numbers, relative to the largest of `other`, or to
+    `least` if that is more."""
     wide = np.complex128 if other.dtype.kind == "c" else np.float64
     finite = np.isfinite(other)
     if one.shape != other.shape or not np.array_equal(finite, np.isfinite(one)):
@@ -77,41 +88,45 @@ def error(one: Any, other: Any) -> float:
     if not finite.any():
         return 0.0
     exact = other[finite].astype(wide)
-    scale = max(1.0, float(np.abs(exact).max()))
+    scale = max(least, float(np.abs(exact).max()))
     return float(np.abs(one[finite].astype(wide) - exact).max()) / scale
 
 
-def units_off(value: Any, found: Any, base: float) -> float:
-    """By how many units of rounding a value is off another run's; 0 if that did something else."""
-    off = error(value, found)
-    # Runs of float64 are set against one of float32.
-    coarser = max(base, BASE["torch.float32"])
-    return off / UNIT[coarser] if off <= CAP * coarser else 0.0
+def units_off(value: Any, found: Any, base: float) -> tuple[float, float]:
+    """By how many units of rounding a value is off another run's, and how many are believed."""
+    coarser = max(base, BASE["torch.float32"])  # runs of float64 are set against one of float32
+    return error(value, found) / UNIT[coarser], CAP * coarser / UNIT[coarser]
 
 
-def widened(statements: list[str]) -> list[str]:
-    """The same program with every float of 64 bits."""
-    return [in_precision(statement, WIDER, "double") for statement in statements]
+def widened(statements: list[str], dtypes: dict[str, str]) -> list[str]:
+    """The same program with every float of 64 bits; `dtypes` are those of its variables."""
+    return [in_precision(statement, WIDER, "double", dtypes) for statement in statements]
 
 
-def narrowed(statements: list[str]) -> list[str]:
+def narrowed(statements: list[str], dtypes: dict[str, str]) -> list[str]:
     """The same program with every float of 32 bits."""
-    return [in_precision(statement, NARROWER, "float") for statement in statements]
+    return [in_precision(statement, NARROWER, "float", dtypes) for statement in statements]
 
 
-def in_precision(statement: str, names: tuple[tuple[str, str], ...], convert: str) -> str:
+def in_precision(
+    statement: str, names: tuple[tuple[str, str], ...], convert: str, dtypes: dict[str, str]
+) -> str:
     drawn = DRAWN.match(statement)
     if drawn:
         dtype = dict(names).get(drawn[3], drawn[3])
         tail = ".requires_grad_()" if drawn[4] else ""
         return f"{drawn[1]} = {drawn[2]}).to(torch.{dtype}){tail}"
+    filled = FILLED.match(statement)
+    if filled:
+        name = filled[1]
+        made = f"{statement}\nif {name}.is_floating_point():\n    {name} = {name}.{convert}()"
+        return IN_FLOAT32.format(made)
+    converted = CONVERTED.match(statement)
+    if converted and dtypes.get(converted[1]) != dtypes.get(converted[2]):
+        statement += ".clone()"  # as it was no alias of the other
     for old, new in names:
         statement = statement.replace(old, new)
-    made = (
-        r"default = torch.get_default_dtype()\ntorch.set_default_dtype(torch.float32)\n"
-        rf"net = (\1).{convert}()\ntorch.set_default_dtype(default)"
-    )
-    return MODULE.sub(made, statement)
+    return MODULE.sub(IN_FLOAT32.format(rf"net = (\1).{convert}()"), statement)
 
 
 def nearby(statements: list[str], number: int) -> list[str]:
@@ -125,6 +140,24 @@ def nearby(statements: list[str], number: int) -> list[str]:
         NUMBER.sub(moved, statement) if LEAF.match(statement) else statement
         for statement in statements
     ]
+
+
+def largest_gradient(statements: list[str], module: Any) -> float:
+    """Of the loss that a program ends with, in any of its variables."""
+    variables: dict[str, Any] = {"torch": module}
+    found = 0.0
+    with warnings.catch_warnings(), contextlib.suppress(Exception):
+        warnings.simplefilter("ignore")
+        for statement in statements[:-1]:
+            with contextlib.suppress(Exception):
+                exec(statement, variables)
+        tensors = [
+            value for value in variables.values()
+            if isinstance(value, module.Tensor) and value.requires_grad
+        ]
+        gradients = module.autograd.grad(variables["loss"], tensors, allow_unused=True)
+        found = max(float(g.abs().max()) for g in gradients if g is not None and g.numel())
+    return found
 
 
 def precisions(

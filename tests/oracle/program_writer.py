@@ -21,8 +21,8 @@ __all__ = ["FAMILIES", "Writer", "family"]
 
 MOST_ELEMENTS = 150
 MOST_STATEMENTS = 16
-LARGEST_FLOAT = 200.0
-LARGEST_HALF = 16.0  # where functions such as the sine still make something of the digits
+LARGEST_FLOAT = 1e5
+LARGEST_HALF = 200.0  # where functions such as the sine still make something of the digits
 LARGEST_INTEGER = 10_000
 
 # Which dtypes a program's leaves have. Programs without float32 are compared at float64's
@@ -157,7 +157,7 @@ class Writer:
         except Exception as error:
             # Errors of names and syntax would be this file's own.
             assert not isinstance(error, (NameError, SyntaxError)), statement
-            if is_missing(error) or self.shows_what_is_kept(error):
+            if is_missing(error, target) or self.shows_what_is_kept(error):
                 self.rebuild()
                 return False
             if self.errors < 2 and self.chance(0.2):
@@ -187,10 +187,7 @@ class Writer:
 
     def shows_what_is_kept(self, error: Exception) -> bool:
         """Whether the error tells which of its inputs one of several steps has kept."""
-        return "modified by an inplace operation" in str(error) and any(
-            CONTIGUOUS in statement or "nn.functional" in statement or "net(" in statement
-            for statement in self.statements
-        )
+        return "modified by an inplace operation" in str(error) and not self.is_exact()
 
     def rebuild(self) -> None:
         """Back to the state after the statements that were kept."""
@@ -359,9 +356,7 @@ class Writer:
 
     def is_exact(self) -> bool:
         """Whether nothing was computed by steps whose order is open: a zero may then be a zero."""
-        return not any(
-            CONTIGUOUS in statement or "_loss(" in statement for statement in self.statements
-        )
+        return not any(STEPS.search(statement) for statement in self.statements)
 
     def are_apart(self, tensor: Any) -> bool:
         """True if no two elements are so near that rounding could change their order."""
@@ -411,11 +406,13 @@ class Writer:
         return True
 
 
-def is_missing(error: Exception) -> bool:
+def is_missing(error: Exception, changed: Any = None) -> bool:
     """Whether PyTorch just lacks what taper may have: kernels for half precision, derivatives for
-    complex numbers, the history of what is written into one of many views of plain numbers."""
+    complex numbers, the history of what is written into one of many views of plain numbers, or
+    into a view of plain numbers that was made without recording."""
+    if changed is not None and not changed.requires_grad and "created in no_grad" in str(error):
+        return True
     words = (
-        "created in no_grad mode.*returns multiple views|"
         "not implemented for '(Half|BFloat16)'|tensors of type: (Half|BFloat16)|"
         "automatic differentiation for outputs with complex"
     )
@@ -436,7 +433,7 @@ def is_unsafe(statement: str, tensors: list[Any]) -> bool:
     """Whether what is kept or raised is open, by what the statement reads."""
     if statement.startswith("with "):
         # Without recording, PyTorch takes no notice that a view may no longer be used.
-        return any("its base or another view" in history(tensor) for tensor in tensors)
+        return not all(is_readable(tensor) for tensor in tensors)
     changes = re.search(r"_\(|\] =|[-+*/]=", statement)
     return not changes and any(is_ghost(tensor) for tensor in tensors)
 
@@ -447,18 +444,21 @@ def is_ghost(tensor: Any) -> bool:
     return bool(tensor.requires_grad and tensor._is_view() and is_leaf(tensor))
 
 
+STEPS = re.compile(r"= \(|clone\(memory_format|nn\.functional|net\(")
 CONTIGUOUS = ".clone(memory_format=torch.contiguous_format)"
 
 
-def own_layout(text: str) -> str:
-    """The expression with a contiguous value; one that opens with ~ also with its nodes hidden.
+def by_steps(text: str) -> str:
+    """The expression in parentheses, which say that its value comes from several steps.
 
-    How results lie in memory that are computed by several steps is open, and of which nodes their
-    history is made: PyTorch's choice of steps is no promise.
+    One that opens with = is copied, since taper's result lies elsewhere in memory than PyTorch's,
+    and one that opens with ~ so that its nodes are hidden, too: docs/compatibility.md lists them.
     """
     if text.startswith("~"):
         return f"({text[1:]}){CONTIGUOUS} * 1"
-    return f"({text}){CONTIGUOUS}"
+    if text.startswith("="):
+        return f"({text[1:]}){CONTIGUOUS}"
+    return f"({text})"
 
 
 def history(tensor: Any) -> str:

@@ -97,7 +97,7 @@ def change(w: Writer, name: str) -> str:
             f"{name}.t_()",
             f"{name}.asinh_()" if tensor.dtype == w.torch.bool else f"{name}.cumsum_(-1)",
             f"{name}.index_fill_(0, torch.tensor([0]), 1)",
-            f"{name}.tril_()",
+            f"{name}.tril_()" if 0 not in tensor.stride() else f"{name}.neg_()",
             f"{name}.sign_()" if w.is_settled(tensor) else f"{name}.cos_()",
             f"{name}.index_add_(0, torch.tensor([0]), {name}[:1].clone())",
             f"{name}.scatter_(0, torch.zeros_like({name}, dtype=torch.int64), 0.5)",

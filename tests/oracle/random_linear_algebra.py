@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from program_writer import Writer, family, own_layout
+from program_writer import Writer, by_steps, family
 
 # What is called with well-conditioned matrices {a}, symmetric ones {s} and columns {b}. Vectors
-# are squared: their signs, or phases, are free. How results lie in memory is free too.
+# are squared: their signs, or phases, are free. Results lie in columns in PyTorch, here in rows.
 SQUARE = (
     "torch.linalg.inv({a})",
     "torch.linalg.inv({s})",
@@ -73,7 +73,7 @@ def matrix_function(w: Writer) -> str | None:
     )
     symmetric = f"({square} + {square}.mH)"
     form = w.choice(SQUARE).format(a=square, s=symmetric, b=column, n=n)
-    return f"{w.fresh()} = {own_layout(form)}"
+    return f"{w.fresh()} = {by_steps(form if form.startswith('~') else '=' + form)}"
 
 
 PRODUCTS = (
@@ -91,7 +91,7 @@ PRODUCTS = (
     ("torch.baddbmm({x}[:, :, :2], {x}, {y}, beta=0.5, alpha=2)", (2, 2, 3), (2, 3, 2)),
     ("torch.addbmm({x}[0, :, :2], {x}, {y})", (2, 2, 3), (2, 3, 2)),
     ("torch.addmv({x}[:, 0], {x}, {y})", (2, 3), (3,)),
-    ("torch.addr({x}, {x}[:, 0], {y})", (2, 3), (3,)),
+    ("=torch.addr({x}, {x}[:, 0], {y})", (2, 3), (3,)),
     ("torch.addmm({x}[:, :2], {x}, {y}, beta=2)", (2, 3), (3, 2)),
     ("torch.mv({x}, {y})", (2, 3), (3,)),
     ("~torch.inner({x}, {y})", (2, 3), (2, 3)),
@@ -102,9 +102,9 @@ PRODUCTS = (
     ("torch.linalg.vecdot({x}, {y})", (2, 3), (2, 3)),
     ("torch.vdot({x}, {y})", (3,), (3,)),
     ("torch.cartesian_prod({x}, {y})", (2,), (3,)),
-    ("torch.vander({x}, 3)", (3,), ()),
+    ("~torch.vander({x}, 3)", (3,), ()),
     ("torch.block_diag({x}, {y})", (2, 2), (1, 2)),
-    ("torch.nn.functional.bilinear({x}, {x}, {y})", (2, 2), (1, 2, 2)),
+    ("~torch.nn.functional.bilinear({x}, {x}, {y})", (2, 2), (1, 2, 2)),
     ("~torch.cov({x})", (2, 3), ()),
     ("~{x} @ {y}", (2, 3), (3,)),
     ("~{x} @ {y}", (3,), (3, 2)),
@@ -124,7 +124,7 @@ def product_by_formula(w: Writer) -> str | None:
     y = w.material(right, like=name)[1]
     if form.startswith("~"):
         x, y = f"({x} + 0)", f"({y} + 0)"
-    return f"{w.fresh()} = {own_layout(form.format(x=x, y=y))}"
+    return f"{w.fresh()} = {by_steps(form.format(x=x, y=y))}"
 
 
 NORMS = (
@@ -198,4 +198,5 @@ def transform(w: Writer) -> str | None:
         return None
     x = f"{x} + 0"
     real = f"({x}).real" if w.value(name).is_complex() else f"({x})"
-    return f"{w.fresh()} = {own_layout(w.choice(TRANSFORMS).format(x=f'({x})', r=real))}"
+    form = w.choice(TRANSFORMS).format(x=f"({x})", r=real)
+    return f"{w.fresh()} = {by_steps(form if form.startswith('~') else '=' + form)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from program_writer import Writer, family, own_layout
+from program_writer import Writer, by_steps, family
 
 # {f} is torch.nn.functional; {x} has the shape that stands first, {y} and {z} the others.
 LAYERS = (
@@ -21,7 +21,7 @@ LAYERS = (
     ("{f}.conv_transpose2d({x}, {y}, groups=2)", (1, 2, 2, 2), (2, 2, 2, 2), ()),
     ("~{f}.linear({x}, {y}, {z})", (2, 2, 3), (4, 3), (4,)),
     ("{f}.linear({x}, {y})", (3,), (2, 3), ()),
-    ("{f}.max_pool1d({x}, 2)", (1, 2, 5), (), ()),
+    ("={f}.max_pool1d({x}, 2)", (1, 2, 5), (), ()),
     ("{f}.max_pool2d({x}, 2, stride=1, padding=1)", (1, 2, 3, 3), (), ()),
     ("{f}.max_pool2d({x}, 2, ceil_mode=True)", (1, 2, 3, 3), (), ()),
     ("{f}.max_pool2d({x}, 2, return_indices=True)[1]", (1, 1, 4, 4), (), ()),
@@ -39,11 +39,11 @@ LAYERS = (
     ("{f}.layer_norm({x}, (3,), {y}, {z})", (2, 2, 3), (3,), (3,)),
     ("{f}.layer_norm({x}, (2, 3))", (2, 2, 3), (), ()),
     ("~{f}.rms_norm({x}, (3,), {y})", (2, 3), (3,), ()),
-    ("{f}.group_norm({x}, 2, {y}, {z})", (2, 4, 3), (4,), (4,)),
+    ("~{f}.group_norm({x}, 2, {y}, {z})", (2, 4, 3), (4,), (4,)),
     ("{f}.batch_norm({x}, None, None, {y}, {z}, training=True)", (3, 2, 2), (2,), (2,)),
     ("{f}.batch_norm({x}, {y}.detach(), {z}.detach().abs() + 0.5)", (3, 2), (2,), (2,)),
     ("{f}.instance_norm({x})", (2, 2, 4), (), ()),
-    ("{f}.local_response_norm({x}, 2)", (1, 3, 4), (), ()),
+    ("={f}.local_response_norm({x}, 2)", (1, 3, 4), (), ()),
     ("~{f}.scaled_dot_product_attention({x}, {y}, {y})", (2, 3, 2), (2, 4, 2), ()),
     ("~{f}.scaled_dot_product_attention({x}, {x}, {y}, is_causal=True)", (1, 3, 2), (1, 3, 4), ()),
     ("~{f}.scaled_dot_product_attention({x}, {y}, {y}, {z})", (1, 2, 2), (1, 3, 2), (2, 3)),
@@ -89,17 +89,23 @@ def layer(w: Writer) -> str | None:
         return None
     if "grid_sample" in form and w.value(name).dtype.itemsize == 2:
         return None  # PyTorch rounds the positions to half precision on the way
-    y, z = w.material(second, like=name)[1], w.material(third, like=name)[1]
     if "_norm(" in form:
-        x = varied(x, first)
+        x = varied(w, x, first)
+    y, z = w.material(second, like=name)[1], w.material(third, like=name)[1]
     if form.startswith("~"):
         x, y, z = f"{x} + 0", f"{y} + 0", f"{z} + 0"
     text = form.format(f="torch.nn.functional", x=f"({x})", y=f"({y})", z=f"({z})")
-    return f"{w.fresh()} = {own_layout(text)}"
+    return f"{w.fresh()} = {by_steps(text)}"
 
 
-def varied(x: str, shape: tuple[int, ...]) -> str:
-    """With a variance that is not next to zero: to divide by that multiplies rounding errors."""
+def varied(w: Writer, x: str, shape: tuple[int, ...]) -> str:
+    """The expression if its elements differ, else one whose do.
+
+    To normalize equal numbers divides the rounding error of their mean by eps: PyTorch's running
+    mean makes none then, taper's sum does.
+    """
+    if w.are_apart_expression(x):
+        return x
     steps = f"torch.arange({math.prod(shape)}).reshape({shape}) * 1.5"
     return f"(({x}).sin() + {steps}).to(({x}).dtype)"
 
@@ -148,7 +154,7 @@ def loss(w: Writer) -> str | None:
         s=f"torch.tensor({signs}, dtype=({x}).dtype)",
         r=w.choice(["", ", reduction='sum'", ", reduction='none'"]),
     )
-    return f"{w.fresh()} = {own_layout('~torch.nn.functional.' + text)}"
+    return f"{w.fresh()} = {by_steps('~torch.nn.functional.' + text)}"
 
 
 MODULES = (
@@ -196,7 +202,7 @@ def module(w: Writer) -> str | None:
             "MaxPool" in made and not w.is_ordered_expression(x)
         ):
             return None
-        given = f"({varied(x, shape) if 'Norm' in made else x}).float() * 1"
+        given = f"({varied(w, x, shape) if 'Norm' in made else x}).float() * 1"
     double = "Bilinear" in made
     result, scale = w.fresh(), w.choice(["", " * 0.5", " + 1"])
     text = f"net({given}, {given})" if double else f"net({given})"
@@ -205,7 +211,7 @@ def module(w: Writer) -> str | None:
         f"net = {made}",
         f"{result} = {text}",
         f"{result} = {result} if isinstance({result}, torch.Tensor) else {result}[0]",
-        f"{result} = {own_layout('~' + result + scale)}",
+        f"{result} = {by_steps('~' + result + scale)}",
     ]
     if w.chance(0.5):
         lines += [

@@ -3,7 +3,7 @@ numbers."""
 
 from __future__ import annotations
 
-from program_writer import CONTIGUOUS, Writer, family, own_layout
+from program_writer import CONTIGUOUS, Writer, by_steps, family
 
 # Of numbers that are apart; {d} is a dim.
 ORDER = (
@@ -94,10 +94,10 @@ RUNNING = (
     "torch.cumprod({x}, {d})",
     "torch.logcumsumexp({x}, {d})",
     "~torch.trapezoid({x}, dim={d})",
-    "torch.cumulative_trapezoid({x}, dx=0.5, dim={d})",
+    "~torch.cumulative_trapezoid({x}, dx=0.5, dim={d})",
     "torch.diff({x}, dim={d})",
     "torch.diff({x}, n=2)",
-    "torch.gradient({x}, dim={d})[0]",
+    "~torch.gradient({x}, dim={d})[0]",
     "torch.logsumexp({x}, {d})",
     "torch.softmax({x}, {d})",
     "torch.nn.functional.log_softmax({x}, {d})",
@@ -132,7 +132,7 @@ def running_result(w: Writer) -> str | None:
     if name is None:
         return None
     form = w.choice(RUNNING).format(x=f"({x} + 0)", d=w.random.randint(-2, 1))
-    return f"{w.fresh()} = {own_layout(form)}"
+    return f"{w.fresh()} = {by_steps(form)}"
 
 
 # Of numbers between 0.2 and 0.8 ({u}), positive ones ({p}), all ({x}). PyTorch's trigamma of
@@ -151,16 +151,16 @@ SPECIAL = (
     "torch.logaddexp({x}, {p})", "torch.logaddexp2({x}, {p})", "torch.hypot({x}, {p})",
     "torch.float_power({p}, 1.5)", "torch.ldexp({x}, torch.tensor(2))", "torch.frexp({p})[0]",
     "torch.nextafter({p}, {x}).detach()", "torch.copysign({p}, {x})", "torch.sgn({x})",
-    "torch.signbit({x})", "torch.special.legendre_polynomial_p({x}.detach(), 2)",
-    "torch.special.hermite_polynomial_h({x}.detach(), 3)",
-    "torch.special.chebyshev_polynomial_t({x}.detach(), 2)",
+    "torch.signbit({x})", "=torch.special.legendre_polynomial_p({x}.detach(), 2)",
+    "=torch.special.hermite_polynomial_h({x}.detach(), 3)",
+    "=torch.special.chebyshev_polynomial_t({x}.detach(), 2)",
     "torch.nn.functional.hardswish({x} + 0.01)", "torch.nn.functional.hardsigmoid({x} + 0.01)",
     "torch.nn.functional.celu({x}, 0.5)", "torch.selu({x})",
     "torch.nn.functional.hardshrink({x})", "torch.nn.functional.softshrink({x}, 0.26)",
     "torch.nn.functional.threshold({x}, 0.26, 1.5)", "torch.nn.functional.glu({x}, 0)",
     "torch.nn.functional.gelu({x}, approximate='tanh')",
     "torch.nn.functional.prelu({x}, torch.tensor(0.25, dtype={x}.dtype))",
-    "torch.nn.functional.rrelu({x})", "torch.lerp({x}, {p}, {u})", "torch.sinc({x})",
+    "=torch.nn.functional.rrelu({x})", "torch.lerp({x}, {p}, {u})", "torch.sinc({x})",
     "torch.rad2deg({x})", "torch.special.multigammaln({p} + 1, 2)", "torch.exp2({x} * 0.5)",
     "torch.clamp({x}, {u} * -1, {p})", "torch.fmin({x}, {p})", "torch.remainder({x}, 1.5)",
 )
@@ -182,7 +182,7 @@ def special_function(w: Writer) -> str | None:
     unit = f"(({x}).sigmoid() * 0.6 + 0.2)"
     positive = f"(({x}).abs() * 0.25 + 0.5)"
     text = form.format(x=small, u=unit, p=positive)
-    return f"{w.fresh()} = {own_layout(text)}"
+    return f"{w.fresh()} = {by_steps(text)}"
 
 
 RANDOM = (
@@ -194,7 +194,7 @@ RANDOM = (
     "torch.nn.functional.dropout({x}, 0.4)", "torch.nn.functional.dropout({x}, training=False)",
     "torch.nn.functional.dropout1d({x}.unsqueeze(0), 0.5)",
     "torch.nn.functional.alpha_dropout({x}, 0.3)",
-    "torch.nn.functional.rrelu({x} + 0.01, training=True)",
+    "=torch.nn.functional.rrelu({x} + 0.01, training=True)",
     "torch.rand((2, 2), dtype=torch.float64)", "torch.randn((2, 3), dtype=torch.float64)",
     "torch.empty(4).exponential_(2.0)", "torch.multinomial(torch.tensor([1.0, 2.0, 3.0]), 2)",
     "torch.randint_like({x}, 5)", "torch.randn(2, dtype=torch.complex64)",
@@ -207,4 +207,4 @@ def random_numbers(w: Writer) -> str | None:
     if name is None:
         return None
     text = w.choice(RANDOM).format(x=f"({x})")
-    return f"torch.manual_seed({w.random.randint(0, 99)})\n{w.fresh()} = {own_layout(text)}"
+    return f"torch.manual_seed({w.random.randint(0, 99)})\n{w.fresh()} = {by_steps(text)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from program_writer import Writer, family, is_readable, is_small, own_layout
+from program_writer import Writer, by_steps, family, is_readable, is_small
 
 # {x} is (3, 2), {y} (2, 2), {i} two different rows, {m} is a mask of {x}, {p} positions like {y}.
 UPDATES = (
@@ -55,7 +55,7 @@ def update(w: Writer) -> str | None:
         x=f"({x} + 0)", y=f"({y})", i=f"torch.tensor({rows})", m=f"torch.tensor({mask})",
         p=f"torch.tensor({places})",
     )
-    return f"{w.fresh()} = {own_layout(text)}"
+    return f"{w.fresh()} = {by_steps(text)}"
 
 
 IN_PLACE = (
@@ -95,10 +95,10 @@ SPARSE = (
     "{s}.to_dense()", "torch.sparse.mm({s}, {y})", "{s} @ {y}", "torch.mm({s}, {y})",
     "torch.sparse.addmm({y}[:2], {s}, {y})", "torch.sparse.sum({s})",
     "torch.sparse.sum({s}, 1).to_dense()", "({s} * 2).to_dense()", "({s} + {s}).to_dense()",
-    "{s}.t().to_dense()", "{s}.coalesce().values()", "{s}.coalesce().indices()",
+    "{s}.t().to_dense()", "={s}.coalesce().values()", "={s}.coalesce().indices()",
     "torch.sparse.softmax({s}, 1).to_dense()", "{s}.transpose(0, 1).to_dense()",
-    "{x}.to_sparse().to_dense()", "{x}.detach().to_sparse().values()",
-    "{x}.detach().to_sparse_csr().crow_indices()", "{x}.detach().to_sparse_csr().col_indices()",
+    "{x}.to_sparse().to_dense()", "={x}.detach().to_sparse().values()",
+    "={x}.detach().to_sparse_csr().crow_indices()", "={x}.detach().to_sparse_csr().col_indices()",
     "{x}.detach().to_sparse_csr() @ {y}", "{x}.detach().to_sparse_csr().to_dense()",
     "{s}.sum()", "{s}.neg().to_dense()", "({s} * {s}).to_dense()",
     "torch.sparse_csr_tensor(torch.tensor([0, 2, 3]), torch.tensor([0, 2, 1]), {v}, (2, 3))"
@@ -120,4 +120,4 @@ def sparse(w: Writer) -> str | None:
     columns = [w.random.randint(0, 2) for _ in range(3)]
     made = f"torch.sparse_coo_tensor(torch.tensor([[0, 1, 1], {columns}]), {values}, (2, 3))"
     text = w.choice(SPARSE).format(s=made, x=f"({x})", y=f"({y})", v=f"({values})")
-    return f"{w.fresh()} = {own_layout(text)}"
+    return f"{w.fresh()} = {by_steps(text)}"

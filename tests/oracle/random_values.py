@@ -501,8 +501,8 @@ def product(w: Writer) -> str | None:
             return f"{target} = " + w.choice(
                 [f"torch.dot({left}, {left})", f"torch.outer({left}, {left})", f"{left} @ {left}"]
             )
-        text = f"{left} @ {left}.transpose(-1, -2)"
-        return f"{target} = {folded(text)}" if tensor.dim() > 2 else None
+        text = product_of_copies(left, f"{left}.transpose(-1, -2)")
+        return f"{target} = {text}" if tensor.dim() > 2 else None
     if {tensor.dim(), w.value(right).dim()} not in ({2}, {1}, {2, 1}):
         return f"{target} = {product_of_copies(left, right)}"
     return f"{target} = " + w.choice([f"{left} @ {right}", f"torch.matmul({left}, {right})"])
