@@ -48,8 +48,8 @@ def _cost(tile: Tile, rows: int, columns: int) -> float:
 
 
 PANELS_WORDS = (
-    "first", "first_panels", "first_count", "first_stride", "first_tasks", "second",
-    "second_panels", "second_count", "second_stride", "depth", "lines",
+    "first", "first_panels", "second", "second_panels", "first_count", "first_stride",
+    "first_tasks", "second_count", "second_stride", "depth", "lines",
 )
 
 

@@ -24,6 +24,7 @@ from taper.kernels.native import Kernel
 from taper.kernels.native_twin import are_ready
 from taper.runtime.blas import NO_TRANSPOSE, TRANSPOSE, find_blas
 from taper.runtime.large_arrays import new_array
+from taper.runtime.planned_calls import constant, replayed, scratch
 
 __all__ = ["Cut", "affine", "cut", "kernel_of", "multiply", "multiply_batches"]
 
@@ -77,8 +78,8 @@ class Work(NamedTuple):
 
 
 class CutPart(NamedTuple):
-    """Some of k. The first three words of `panels` follow the addresses of the first factor and its
-    panels, the others those of the second; those of `multiply` follow all four addresses."""
+    """Some of k. The words of `panels` follow the addresses of each factor and its panels, those of
+    `multiply` those of both, the result and what is added."""
 
     first_shift: int  # bytes from the beginning of each factor
     second_shift: int
@@ -188,14 +189,21 @@ def _made(a: Array, b: Array) -> _Plan | None:
 
 def multiply(a: Array, b: Array) -> Array | None:
     """`kernels.matrix_product.multiply`, or None without a kernel."""
-    return _multiply(a, b, None)
+    return _chosen(a, b, None)
 
 
 def affine(a: Array, b: Array, bias: Array) -> Array | None:
     """`kernels.matrix_product.affine`, or None without a kernel."""
     if bias.shape != (b.shape[1],) or bias.dtype != a.dtype:
         return None
-    return _multiply(a, b, np.ascontiguousarray(bias))
+    return _chosen(a, b, np.ascontiguousarray(bias))
+
+
+def _chosen(a: Array, b: Array, bias: Array | None) -> Array | None:
+    """By a plan of the whole call, if it is short and needs no copies."""
+    item = a.dtype.itemsize
+    is_plain = a.shape[1] <= _DEEPEST and item in a.strides and item in b.strides
+    return (_replayed if is_plain else _multiply)(a, b, bias)
 
 
 def _multiply(a: Array, b: Array, bias: Array | None) -> Array | None:
@@ -210,35 +218,27 @@ def _multiply(a: Array, b: Array, bias: Array | None) -> Array | None:
     plan = _plans.get((a.shape, a.strides, b.shape, b.strides, dtype)) or _made(a, b)
     if plan is None:
         return None
-    (first_size, second_size), start, parts = plan
-    if bias is not None:
-        start = bias
+    sizes, start, parts = plan
+    start = constant(start) if bias is None else bias
     rows, columns = a.shape[0], b.shape[1]
     result: Array = new_array((rows, columns), dtype, rows * columns)
-    at_first = to_first = address_of(a)
-    at_second = to_second = address_of(b)
-    to_result = address_of(result)
-    if first_size:
-        first = new_array((first_size,), dtype, first_size)
-        to_first = address_of(first)
-    if second_size:
-        second = new_array((second_size,), dtype, second_size)
-        to_second = address_of(second)
+    packed = [scratch(new_array((size,), dtype, size)) if size else None for size in sizes]
     for first_shift, second_shift, panels, product in parts:
+        first = a.T[first_shift // a.strides[1] :].T if first_shift else a
+        second = b[second_shift // b.strides[0] :] if second_shift else b
+        targets = [own if to is None else to
+                   for own, to in zip((first, second), packed, strict=True)]
         if panels is not None:
             kernel, address, words, count, grain = panels
-            kernel.run(address, (
-                at_first + first_shift, to_first, *words[:3],
-                at_second + second_shift, to_second, *words[3:],
-            ), count, grain)
+            kernel.launch(
+                address, (first, targets[0], second, targets[1]), words, count, grain)
         kernel, address, words, count, grain = product
-        kernel.run(address, (
-            to_first if first_size else at_first + first_shift,
-            to_second if second_size else at_second + second_shift,
-            to_result, address_of(start), *words,
-        ), count, grain)
+        kernel.launch(address, (*targets, result, start), words, count, grain)
         start = result
     return result
+
+
+_replayed = replayed(_multiply)
 
 
 # -- batches ---------------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ class _BatchPlan(NamedTuple):
     shape: Ints
     size: int
     start: Array
-    tables: tuple[Array, ...]  # whose addresses are among the words
+    tables: tuple[Array, ...]  # of the product, and of the packing
 
 
 _batch_plans: dict[Any, _BatchPlan] = {}
@@ -275,6 +275,12 @@ def multiply_batches(a: Array, b: Array) -> Array | None:
         return _multiply_batches_by_blas(_KINDS[dtype], a, b)
     if dtype.itemsize not in b.strides[-2:]:
         b = np.ascontiguousarray(b)
+    return _multiply_batches(a, b)
+
+
+@replayed
+def _multiply_batches(a: Array, b: Array) -> Array | None:
+    dtype = a.dtype
     key = (a.shape, a.strides, b.shape, b.strides, dtype)
     plan = _batch_plans.get(key)
     if plan is None:
@@ -287,14 +293,14 @@ def multiply_batches(a: Array, b: Array) -> Array | None:
             _batch_plans[key] = plan
     result: Array = new_array(plan.shape, dtype, plan.size)
     second = b
+    table, *of_second = plan.tables
     if plan.packing is not None:
-        second = new_array((plan.packed_size,), dtype, plan.packed_size)
+        second = scratch(new_array((plan.packed_size,), dtype, plan.packed_size))
         kernel, address, words, count, grain = plan.packing
-        kernel.run(address, (address_of(b), address_of(second), *words), count, grain)
+        kernel.launch(address, (b, second, constant(of_second[0])), words, count, grain)
     kernel, address, words, count, grain = plan.multiply
-    kernel.run(address, (
-        address_of(a), address_of(second), address_of(result), address_of(plan.start), *words,
-    ), count, grain)
+    kernel.launch(address, (
+        a, second, result, constant(plan.start), constant(table)), words, count, grain)
     return result
 
 
@@ -322,7 +328,7 @@ def _made_for_batches(a: Array, b: Array) -> _BatchPlan | None:
         table = _offsets(b.shape[:-2], own)
         tables.append(table)
         packing = _Launch(kernels[1], others[0] or 0, (
-            address_of(table), columns, b.strides[-1], depth, across, each * item,
+            columns, b.strides[-1], depth, across, each * item,
         ), len(table) * across, max(1, _GRAIN_OF_COPIES // (width * depth)))
         own = _dense_strides(b.shape[:-2], each * item)
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
@@ -332,7 +338,7 @@ def _made_for_batches(a: Array, b: Array) -> _BatchPlan | None:
     tables.insert(0, table)
     groups = -(-across // _AT_ONCE)
     multiply = _Launch(kernels[0], address, (
-        address_of(table), depth, rows, columns, down, across, 1, groups, down, _AT_ONCE,
+        depth, rows, columns, down, across, 1, groups, down, _AT_ONCE,
         tile.rows * a.strides[-2], *a.strides[-2:], *layout, columns * item, 0,
     ), len(table) * groups, max(1, _GRAIN // (rows * min(columns, _AT_ONCE * width) * depth)))
     return _BatchPlan(

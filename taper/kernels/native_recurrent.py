@@ -134,7 +134,7 @@ def _packed_straight(weight: Array, tile: Tile) -> tuple[Array, int] | None:
     found: Array = new_array((panels * width * depth,), weight.dtype, panels * width * depth)
     at, to = address_of(weight), address_of(found)
     kernel.run(address, (
-        at, to, 0, weight.strides[0], 0, at, to, units, weight.strides[0], depth, _LINES,
+        at, to, at, to, 0, weight.strides[0], 0, units, weight.strides[0], depth, _LINES,
     ), -(-depth // _LINES), max(1, _GRAIN_OF_COPIES // (units * _LINES)))
     return found, panels
 

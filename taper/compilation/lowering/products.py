@@ -86,10 +86,9 @@ def _by_tiles(product: Product, found: Cut) -> tuple[list[Launch], list[Value]]:
         targets = [own if value is None else Address(value)
                    for own, value in zip(sources, packed, strict=True)]
         if part.panels is not None:
-            words = part.panels.words
             launches.append(Launch(
                 (found.kernels[1], "product"), kernels[1].build,
-                [sources[0], targets[0], *words[:3], sources[1], targets[1], *words[3:]],
+                [sources[0], targets[0], sources[1], targets[1], *part.panels.words],
                 part.panels.tasks, part.panels.grain, f"panels of {out}"))
         launches.append(Launch(
             (found.kernels[0], "product"), kernels[0].build,
