@@ -35,6 +35,7 @@ _HOMES = {
     "taper.random": """get_rng_state initial_seed manual_seed seed set_rng_state
         thread_safe_generator""",
     "taper.amp.autocast_mode": "autocast",
+    "taper.amp.grad_scaler": "GradScaler",
     "taper.amp.state": """autocast_decrement_nesting autocast_increment_nesting
         clear_autocast_cache get_autocast_cpu_dtype get_autocast_dtype get_autocast_gpu_dtype
         is_autocast_cache_enabled is_autocast_cpu_enabled is_autocast_enabled
