@@ -14,10 +14,10 @@ import numpy as np
 
 from taper.compiler.fourier_kernels import TRANSFORM_WORDS, Transform, radices_of
 from taper.compiler.machine import vector_bytes
-from taper.core.storage import address_of
 from taper.kernels.native import Kernel
 from taper.kernels.native_twin import are_ready
 from taper.runtime.large_arrays import new_array
+from taper.runtime.planned_calls import constant, replayed, scratch
 
 __all__ = ["complex_to_complex", "real_to_complex"]
 
@@ -82,12 +82,12 @@ def _twist(kind: str, rows: int, columns: int) -> Array:
 
 
 class _Step(NamedTuple):
-    """A launch of which only the arrays' addresses are to come."""
+    """A launch of which only the arrays are to come."""
 
     kernel: Kernel
     address: int
     to_middle: bool  # or to the result; the next step reads it there
-    tables: Ints
+    tables: tuple[Array, ...]  # factors, twist, scale
     buffers: int  # their size in complex numbers
     words: Ints
     count: int
@@ -102,7 +102,6 @@ class _Plan(NamedTuple):
     dtype: Any
     size: int
     needs_middle: bool
-    kept: list[Array]  # whose addresses are in the steps
 
 
 _plans: dict[Any, _Plan] = {}
@@ -115,7 +114,7 @@ def _made(
     """A plan of passes, and whether each writes the array in the middle, once there are kernels."""
     if not are_ready(*[_kernel(one.form) for one, _ in passes]):
         return None
-    steps, kept = [], []
+    steps: list[_Step] = []
     for one, to_middle in passes:
         form, lanes, outer, strides, twist = one
         kernel = _kernel(form)
@@ -125,16 +124,15 @@ def _made(
         groups = -(-lanes // _lanes_of(kind))
         count = groups * outer
         together = -(-count // _SLOTS)
-        tables = [_factors(form), _twist(kind, *twist) if twist else _NOTHING,
-                  np.array([scale if len(steps) == len(passes) - 1 else 1.0], _REAL[kind])]
-        kept += tables
+        tables = (_factors(form), _twist(kind, *twist) if twist else _NOTHING,
+                  np.array([scale if len(steps) == len(passes) - 1 else 1.0], _REAL[kind]))
         elements = 2 * (max(form.length, form.stored) + 1) * _lanes_of(kind)
         steps.append(_Step(
-            kernel, address, to_middle, tuple(address_of(t) for t in tables),
+            kernel, address, to_middle, tables,
             elements * -(-count // together), (lanes, groups, together, *strides), count, together))
     dtype = _COMPLEX[_REAL[kind]]
     needs_middle = any(step.to_middle for step in steps)
-    return _Plan(steps, shape, dtype, prod(shape), needs_middle, kept)
+    return _Plan(steps, shape, dtype, prod(shape), needs_middle)
 
 
 _NOTHING = np.zeros(1)
@@ -143,19 +141,16 @@ _NOTHING = np.zeros(1)
 def _computed(plan: _Plan, x: Array) -> Array:
     """Runs the steps. A line is read before it is written, so the result may be read, too."""
     result: Array = new_array(plan.shape, plan.dtype, plan.size)
-    to_result = to_middle = address_of(result)
+    middle: Array = result
     if plan.needs_middle:
-        middle = new_array(plan.shape, plan.dtype, plan.size)
-        to_middle = address_of(middle)
-    x = np.ascontiguousarray(x)
-    source = address_of(x)
-    for kernel, address, writes_middle, tables, size, words, count, together in plan.steps:
-        buffers = new_array((size,), plan.dtype, size)
-        target = to_middle if writes_middle else to_result
-        factors, twist, scale = tables
-        kernel.run(address, (
-            source, target, factors, twist, address_of(buffers), scale, *words,
-        ), count, together)
+        middle = scratch(new_array(plan.shape, plan.dtype, plan.size))
+    source = x
+    for kernel, address, to_middle, tables, size, words, count, together in plan.steps:
+        buffers = scratch(new_array((size,), plan.dtype, size))
+        target = middle if to_middle else result
+        factors, twist, scale = map(constant, tables)
+        kernel.launch(
+            address, (source, target, factors, twist, buffers, scale), words, count, together)
         source = target
     return result
 
@@ -217,18 +212,34 @@ def _scale_of(norm: str, count: int, forward: bool) -> float:
 
 def complex_to_complex(x: Array, dims: Ints, norm: str, forward: bool) -> Array | None:
     """`kernels.fourier.complex_to_complex`, or None without a kernel."""
-    return _transformed(_complex_passes, x, dims, norm, forward)
+    return _complex_to_complex(np.ascontiguousarray(x), _the_same(tuple(dims)), norm, forward)
 
 
 def real_to_complex(x: Array, dims: Ints, norm: str, half: bool) -> Array | None:
     """`kernels.fourier.real_to_complex`, or None without a kernel."""
+    return _real_to_complex(np.ascontiguousarray(x), _the_same(tuple(dims)), norm, half)
+
+
+@lru_cache(maxsize=256)
+def _the_same(dims: Ints) -> Ints:
+    """The first tuple that was equal: plans tell arguments apart by identity."""
+    return dims
+
+
+@replayed
+def _complex_to_complex(x: Array, dims: Ints, norm: str, forward: bool) -> Array | None:
+    return _transformed(_complex_passes, x, dims, norm, forward)
+
+
+@replayed
+def _real_to_complex(x: Array, dims: Ints, norm: str, half: bool) -> Array | None:
     return _transformed(_real_passes, x, dims, norm, half)
 
 
 def _transformed(
     passes_of: Any, x: Array, dims: Ints, norm: str, choice: bool
 ) -> Array | None:
-    key = (passes_of, x.shape, x.dtype, tuple(dims), norm, choice)
+    key = (passes_of, x.shape, x.dtype, dims, norm, choice)
     plan = _plans.get(key)
     if plan is None:
         kind = _KINDS.get(x.dtype)
