@@ -18,7 +18,7 @@ from taper.core.storage import address_of
 from taper.kernels.native import GRAIN, Kernel
 from taper.runtime.large_arrays import new_array
 
-__all__ = ["embedding", "gather", "index_select"]
+__all__ = ["embedding", "gather", "index_select", "rows_at"]
 
 ndarray = np.ndarray
 _I64 = np.dtype(np.int64)
@@ -67,6 +67,11 @@ def index_select(input: Any, dim: int, index: Any) -> Any:
     if type(dim) is not int or not -input.ndim <= dim < input.ndim or index.ndim != 1:
         return None
     return _rows(input, dim % input.ndim, index)
+
+
+def rows_at(x: Any, index: Any) -> Any:
+    """`x` at an index of its first dimension; negative indices are left to NumPy."""
+    return _rows(x, 0, index) if x.ndim > 1 else None
 
 
 def embedding(

@@ -18,10 +18,13 @@ from taper.core.dtype import bool_
 from taper.core.errors import normalize_dim
 from taper.core.index import Advanced, from_tensors, normalize
 from taper.core.promotion import fitting_number, scalar_type_name
+from taper.core.settings import settings
 from taper.core.state import active, is_recording
 from taper.core.storage import new_storage, repeats_memory
 from taper.core.tensor import Parameter, Tensor, wrap
 from taper.kernels.memory_order import copied
+from taper.kernels.selection import elements_where
+from taper.ops.native_forward import LARGE
 from taper.ops import slow
 from taper.ops.argument_checks import values_known
 from taper.ops.connect_views import result_of, view_of
@@ -32,6 +35,8 @@ ndarray = np.ndarray
 _BOOL, _INT64 = np.dtype(bool), np.dtype(np.int64)
 _ALL = slice(None)
 _new = object.__new__
+
+MANY_ROWS = 1024  # from which on a kernel is asked whether it picks them
 
 
 # -- views ---------------------------------------------------------------------------------------
@@ -101,14 +106,26 @@ def _(grad):
     return grad
 
 
+def rows_at(array: Any, index: Any) -> Any:
+    """The rows of an array at an index of any shape; many by a kernel."""
+    if index.size > MANY_ROWS and settings.native != "off":
+        from taper.kernels import native_indexing
+
+        found = native_indexing.rows_at(array, index)
+        if found is not None:
+            return found
+    return array.take(index, 0)
+
+
 @operator("_getitem", hidden=True, node="IndexBackward0")
 def gather_at(input: Tensor, advanced: Any) -> Tensor:
     """The elements at an advanced index, see core/index.py."""
     arrays = advanced.arrays
-    if len(arrays) == 1 and type(arrays[0]) is type(input) is ndarray and (
-        arrays[0].dtype != _BOOL
-    ):
-        return input.take(arrays[0], 0)
+    if len(arrays) == 1 and type(arrays[0]) is type(input) is ndarray:
+        if arrays[0].dtype != _BOOL:
+            return rows_at(input, arrays[0])
+        if arrays[0].shape == input.shape:
+            return elements_where(input, arrays[0])
     input = batched_like(input, *arrays)
     found = input[advanced.index]
     if type(found) is ndarray and not found.flags.c_contiguous:
@@ -214,9 +231,11 @@ def getitem(self: Tensor, index: Any) -> Tensor:
                 d = at.dtype
                 if type(at) is ndarray and at.ndim and type(a) is ndarray:
                     if d is _INT64:
-                        r = a.take(at, 0) if a.ndim else None
+                        r = a.take(at, 0) if at.size <= MANY_ROWS and a.ndim else (
+                            rows_at(a, at) if a.ndim else None)
                     elif d is _BOOL:
-                        r = a[at]
+                        r = elements_where(a, at) if at.size > LARGE and at.shape == a.shape else (
+                            a[at])
                     else:
                         r = None
                     if r is not None:

@@ -12,6 +12,7 @@ from taper.core.errors import broadcast_error
 from taper.core.promotion import cpp_type_name, scalar_type_name
 from taper.core.tensor import Tensor
 from taper.kernels.memory_order import in_rows
+from taper.kernels.selection import elements_where, places_where
 from taper.ops.declare import OPERATORS, composite, operator
 from taper.ops.out_argument import set_apart
 from taper.ops.reduction import sum_to
@@ -170,7 +171,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     if mask.shape != input.shape:
         _require_broadcastable(mask, input)
         input, mask = np.broadcast_arrays(input, mask)
-    return input[mask]
+    return elements_where(input, mask) if type(input) is np.ndarray else input[mask]
 
 
 @masked_select.derivative("input")
@@ -192,7 +193,9 @@ def _rows(input: Any) -> Any:
     if input.ndim == 0:
         return np.zeros_like(input, shape=(int(input != 0), 0), dtype=np.int64)
     if input.ndim == 1:
-        return np.nonzero(input)[0].reshape(-1, 1)
+        if type(input) is not np.ndarray:
+            return np.nonzero(input)[0].reshape(-1, 1)
+        return places_where(input if input.dtype is _BOOL else input != 0).reshape(-1, 1)
     return np.array(np.nonzero(input)).T  # column-major, as PyTorch's
 
 

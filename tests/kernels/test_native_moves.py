@@ -12,7 +12,13 @@ import pytest
 import taper
 from taper.compiler import machine
 from taper.core.settings import settings
-from taper.kernels import native_copies, native_indexing, native_joins, native_selection
+from taper.kernels import (
+    native_compaction,
+    native_copies,
+    native_indexing,
+    native_joins,
+    native_selection,
+)
 
 from .guarded_memory import guarded
 
@@ -201,3 +207,30 @@ def test_rows_that_topk_leaves_to_numpy() -> None:
     half = x.astype(np.float16)
     for arguments in ((x, 6), (x, 0), (x.T, 2), (x, 2, 0), (half, 2), (x[:, ::2], 1)):
         assert native_selection.topk(*arguments) is None
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32, np.float64, np.int64, np.complex64])
+@pytest.mark.parametrize("n", [1, 7, 8, 63, 64, 65, 16383, 16384, 16385, 100_003])
+def test_what_a_mask_keeps(dtype: Any, n: int) -> None:
+    for share in (0.0, 0.01, 0.5, 1.0):
+        mask = guarded(random.random(n) < share, bool(n % 2))
+        x = guarded(values(dtype, n), bool(n % 3))
+        np.testing.assert_array_equal(native_compaction.places_where(mask), np.flatnonzero(mask))
+        found = native_compaction.elements_where(x, mask)
+        np.testing.assert_array_equal(found, x[mask])
+        assert found.dtype == x.dtype
+
+
+def test_masks_of_large_tensors() -> None:
+    x = values(np.float32, 300, 200)
+    t, mask = taper.tensor(x), taper.tensor(x > 0)
+    np.testing.assert_array_equal(t[mask].numpy(), x[x > 0])
+    np.testing.assert_array_equal(t.masked_select(mask).numpy(), x[x > 0])
+    np.testing.assert_array_equal(t.t()[mask.t()].numpy(), x.T[x.T > 0])
+    flat = x.ravel()
+    np.testing.assert_array_equal(taper.tensor(flat).relu().nonzero().numpy()[:, 0],
+                                  np.flatnonzero(flat > 0))
+    leaf = taper.tensor(x).requires_grad_()
+    leaf[mask].sum().backward()
+    np.testing.assert_array_equal(leaf.grad.numpy(), (x > 0).astype(np.float32))
+    assert native_compaction.elements_where(values(np.float16, 50), np.ones(50, bool)) is None
