@@ -7,7 +7,8 @@ from typing import Any
 
 import taper
 from taper import Tensor
-from taper.optim.optimizer import Optimizer, ParamsT, check_lr, number
+from taper.optim.optimizer import Optimizer, ParamsT, check_lr
+from taper.optim.vector_arithmetic import add_scaled, arithmetic_for, dot
 
 __all__ = ["LBFGS"]
 
@@ -55,7 +56,9 @@ class LBFGS(Optimizer):
 
     def _minimize(self, closure: Callable[[], Any]) -> Any:
         group = self.param_groups[0]
-        lr = number(group["lr"])
+        lr = group["lr"]
+        if isinstance(lr, Tensor):
+            lr = lr.squeeze()
         tolerance_grad, tolerance_change = group["tolerance_grad"], group["tolerance_change"]
         state = self.state[self._params[0]]  # one state for all, kept with the first parameter
         state.setdefault("func_evals", 0)
@@ -71,6 +74,7 @@ class LBFGS(Optimizer):
 
         direction, step_length = state.get("d"), state.get("t")
         prev_grad, prev_loss = state.get("prev_flat_grad"), state.get("prev_loss")
+        weights = None
         for iteration in range(1, group["max_iter"] + 1):
             state["n_iter"] += 1
             if state["n_iter"] == 1:
@@ -79,10 +83,10 @@ class LBFGS(Optimizer):
                 step_length = min(1.0, 1.0 / grad.abs().sum()) * lr
             else:
                 self._remember(grad - prev_grad, direction * step_length, group["history_size"])
-                direction = self._quasi_newton_direction(grad, group["history_size"])
+                direction, weights = self._quasi_newton_direction(grad)
                 step_length = lr
             prev_grad, prev_loss = grad.clone(), loss
-            slope = grad.dot(direction)
+            slope = dot(grad, direction)
             if slope > -tolerance_change:
                 break
             is_last = iteration == group["max_iter"]
@@ -108,6 +112,9 @@ class LBFGS(Optimizer):
                 or abs(loss - prev_loss) < tolerance_change
             ):
                 break
+        if weights is not None:
+            kept = state.setdefault("al", [None] * group["history_size"])
+            kept[: len(weights)] = map(arithmetic_for(grad).as_number, weights)
         state.update(
             d=direction, t=step_length, prev_flat_grad=prev_grad, prev_loss=prev_loss
         )
@@ -131,7 +138,7 @@ class LBFGS(Optimizer):
     def _remember(self, grad_change: Tensor, step: Tensor, history_size: int) -> None:
         """Adds a pair (y, s) to the history, if the curvature along it is positive."""
         state = self.state[self._params[0]]
-        curvature = grad_change.dot(step)
+        curvature = dot(grad_change, step)
         if curvature > 1e-10:
             if len(state["old_dirs"]) == history_size:
                 for name in ("old_dirs", "old_stps", "ro"):
@@ -139,21 +146,25 @@ class LBFGS(Optimizer):
             state["old_dirs"].append(grad_change)
             state["old_stps"].append(step)
             state["ro"].append(1.0 / curvature)
-            state["H_diag"] = curvature / grad_change.dot(grad_change)
+            state["H_diag"] = curvature / dot(grad_change, grad_change)
 
-    def _quasi_newton_direction(self, grad: Tensor, history_size: int) -> Tensor:
-        """-H·grad by the two-loop recursion (Nocedal, 1980)."""
+    def _quasi_newton_direction(self, grad: Tensor) -> tuple[Tensor, list[Any]]:
+        """-H·grad by the two-loop recursion (Nocedal, 1980), and the weights of its first loop."""
         state = self.state[self._params[0]]
-        changes, steps, inverse = state["old_dirs"], state["old_stps"], state["ro"]
-        weights = state.setdefault("al", [None] * history_size)
-        vector = -grad
+        arithmetic = arithmetic_for(grad)
+        changes = arithmetic.vectors(state["old_dirs"])
+        steps = arithmetic.vectors(state["old_stps"])
+        inverse = [arithmetic.number(number) for number in state["ro"]]
+        weights: list[Any] = [None] * len(changes)
+        vector = arithmetic.vector(-grad)
         for i in reversed(range(len(changes))):
-            weights[i] = steps[i].dot(vector) * inverse[i]
-            vector = vector - weights[i] * changes[i]
-        vector = vector * state["H_diag"]
+            weights[i] = arithmetic.dot(steps[i], vector) * inverse[i]
+            vector = arithmetic.add_scaled(vector, changes[i], -weights[i])
+        vector = arithmetic.times(vector, arithmetic.number(state["H_diag"]))
         for i in range(len(changes)):
-            vector = vector + (weights[i] - changes[i].dot(vector) * inverse[i]) * steps[i]
-        return vector
+            missing = weights[i] - arithmetic.dot(changes[i], vector) * inverse[i]
+            vector = arithmetic.add_scaled(vector, steps[i], missing)
+        return arithmetic.as_tensor(vector), weights
 
     def _flat_gradient(self) -> Tensor:
         pieces = []
@@ -172,7 +183,8 @@ class LBFGS(Optimizer):
         for param in self._params:
             values = taper.view_as_real(param) if param.is_complex() else param
             end = start + values.numel()
-            values.add_(direction[start:end].view_as(values), alpha=_as_number(length))
+            step = direction[start:end].view_as(values)
+            values.copy_(add_scaled(values.detach(), step, _as_number(length)))
             start = end
 
 
@@ -220,7 +232,7 @@ class LineSearch:
     def _point_at(self, length: Any) -> Point:
         loss, grad = self._evaluate(length)
         self._evaluations += 1
-        return length, loss, grad.clone(), grad.dot(self._direction)
+        return length, loss, grad.clone(), dot(grad, self._direction)
 
     def _is_too_high(self, point: Point) -> bool:
         return bool(point[1] > self._loss + self.C1 * point[0] * self._slope)
