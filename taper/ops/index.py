@@ -24,11 +24,11 @@ from taper.core.storage import new_storage, repeats_memory
 from taper.core.tensor import Parameter, Tensor, wrap
 from taper.kernels.memory_order import copied
 from taper.kernels.selection import elements_where
-from taper.ops.native_forward import LARGE
 from taper.ops import slow
 from taper.ops.argument_checks import values_known
 from taper.ops.connect_views import result_of, view_of
 from taper.ops.declare import OPERATORS, composite, operator
+from taper.ops.native_forward import LARGE
 from taper.ops.reduction import sum_to
 
 ndarray = np.ndarray
