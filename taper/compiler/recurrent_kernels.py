@@ -58,11 +58,13 @@ def gate_panels(name: str, vector_bytes: int, tile: Tile) -> str:
 
 
 FORWARD_WORDS = (
-    "gates", "panels", "hidden", "cell", "outputs", "before", "cells_before", "cells", "bias",
-    "starts", "sizes", "steps", "units", "panel_count",
+    "gates", "panels", "first_hidden", "first_cell", "hidden", "cell", "outputs", "before",
+    "cells_before", "cells", "bias", "starts", "sizes", "steps", "units", "panel_count",
+    "sequences",
 )
-"""Arrays are contiguous. `hidden` and `cell` (LSTM) are the states, updated in place; `gates` the
-inputs' share of the gates, replaced by the gates; `cells` is the GRU's share of the third gate."""
+"""Arrays are contiguous. `hidden` and `cell` (LSTM) are the states, which begin as the first ones;
+`gates` the inputs' share of the gates, replaced by the gates; `cells` is the GRU's share of the
+third gate."""
 
 
 class _Layer:
@@ -114,12 +116,18 @@ class _Layer:
 
         return text.loop(0, depth, 1, [(code.vector, s) for s in start], step)
 
-    def steps(self, body: Callable[[str, list[str], list[str], str], None]) -> str:
-        """Runs `body(row of the block, rows of states, rows of elements, count)` for all steps."""
+    def steps(
+        self, body: Callable[[str, list[str], list[str], str], None],
+        begin: Callable[[str], None] | None = None,
+    ) -> str:
+        """Runs `body(row of the block, rows of states, rows of elements, count)` for all steps, and
+        before them `begin(row of the block)`."""
         text, tile, word = self.text, self.tile, self.word
 
         def task(number: str, _: list[str]) -> list[str]:
             first = text.integer("mul", number, tile.rows)
+            if begin is not None:
+                begin(first)
 
             def step(t: str, _: list[str]) -> list[str]:
                 size = word_at(text, text.pointer(word["sizes"]), t)
@@ -217,12 +225,10 @@ def forward(name: str, vector_bytes: int, tile: Tile) -> str:
                     column = text.integer("add", unit, text.integer("mul", units, v))
                     place = layer.at("gates", elements[m], column, all_gates)
                     given.append(code.load(place, code.kind, own[m]))
-                    if not is_lstm:
-                        bias = code.load(layer.at("bias", "0", column, all_gates), code.kind, mask)
-                        start.append(bias if v == 2 else text.value(
-                            f"fadd {code.vector} {given[v]}, {bias}"))
+                    bias = code.load(layer.at("bias", "0", column, all_gates), code.kind, mask)
+                    start.append(bias if v == 2 and not is_lstm else text.value(
+                        f"fadd {code.vector} {given[v]}, {bias}"))
                 shares.append(given)
-                start += given if is_lstm else []
             sums = layer.product(rows, weights, units, start, tile.vectors)
             for m in range(tile.rows):
                 found = sums[m * tile.vectors : (m + 1) * tile.vectors]
@@ -233,7 +239,13 @@ def forward(name: str, vector_bytes: int, tile: Tile) -> str:
 
         layer.for_units(some)
 
-    return layer.steps(step)
+    def begin(first: str) -> None:
+        last = text.integer("sub", word["sequences"], 1)
+        rows = [text.least(text.integer("add", first, m), last) for m in range(tile.rows)]
+        for label in ("hidden", "cell") if is_lstm else ("hidden",):
+            layer.copy_rows(f"first_{label}", label, rows, rows, str(tile.rows))
+
+    return layer.steps(step, begin)
 
 
 def _finish_lstm(

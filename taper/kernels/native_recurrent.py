@@ -7,7 +7,7 @@ compiler/.
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import cache, lru_cache, wraps
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,10 +22,12 @@ from taper.compiler.recurrent_kernels import (
 )
 from taper.compiler.tile_code import Tile
 from taper.core.storage import address_of
-from taper.kernels.matrix_product import affine, multiply
+from taper.kernels import matrix_product, native_matrix_product
+from taper.kernels.matrix_product import multiply
 from taper.kernels.native import Kernel
 from taper.kernels.native_twin import are_ready
 from taper.runtime.large_arrays import new_array
+from taper.runtime.planned_calls import constant, replayed, scratch
 
 __all__ = ["gru", "gru_gradient", "lstm", "lstm_gradient"]
 
@@ -109,15 +111,14 @@ def _steps(sizes: tuple[int, ...], last_first: bool) -> tuple[Array, Array]:
 def _packed_gates(weight: Array, found: _Forward) -> Array:
     """The recurrent weight in panels of units with all their gates."""
     tile = found.tile
-    weight = np.ascontiguousarray(weight)
     units = weight.shape[1]
     panels = -(-units // tile.lanes)
     size = panels * tile.lanes * tile.vectors * units
-    packed: Array = new_array((size,), weight.dtype, size)
+    packed: Array = scratch(new_array((size,), weight.dtype, size))
     row = units * weight.itemsize
-    found.panels.run(found.panels_address, (
-        address_of(weight), address_of(packed), units, row, panels, units * row,
-    ), panels * tile.vectors, max(1, _GRAIN_OF_COPIES // (tile.lanes * units)))
+    found.panels.launch(
+        found.panels_address, (weight, packed), (units, row, panels, units * row),
+        panels * tile.vectors, max(1, _GRAIN_OF_COPIES // (tile.lanes * units)))
     return packed
 
 
@@ -144,30 +145,64 @@ def _grain(tile: Tile, sequences: int, units: int, steps: int) -> int:
     return max(1, _GRAIN // (tile.rows * tile.vectors * units * units * steps))
 
 
+class _States(NamedTuple):
+    """The states of a pass: the first ones, and the last ones, which it writes."""
+
+    first_hidden: Array
+    first_cell: Array  # the hidden ones again where there are no others
+    hidden: Array
+    cell: Array
+
+
 def _run_forward(
-    found: _Forward, weight: Array, gates: Array, hidden: Array, cell: Array | None,
-    bias: Array | None, kept: tuple[Array, Array, Array, Array], sizes: tuple[int, ...],
-    reverse: bool,
+    found: _Forward, weight: Array, gates: Array, states: _States, bias: Array | None,
+    kept: tuple[Array, Array, Array, Array], sizes: tuple[int, ...], reverse: bool,
 ) -> None:
     tile = found.tile
-    panels = _packed_gates(weight, found)
-    starts, counts = _steps(sizes, reverse)
-    sequences, units = hidden.shape
-    outputs, before, cells_before, cells = kept
-    found.kernel.run(found.address, (
-        address_of(gates), address_of(panels), address_of(hidden),
-        0 if cell is None else address_of(cell), address_of(outputs), address_of(before),
-        address_of(cells_before), address_of(cells), 0 if bias is None else address_of(bias),
-        address_of(starts), address_of(counts), len(counts), units, -(-units // tile.lanes),
-    ), -(-sequences // tile.rows), _grain(tile, sequences, units, len(counts)))
+    panels = _packed_gates(np.ascontiguousarray(weight), found)
+    starts, counts = map(constant, _steps(sizes, reverse))
+    sequences, units = states.hidden.shape
+    bias = constant(_zeros(len(weight), weight.dtype)) if bias is None else bias
+    found.kernel.launch(
+        found.address,
+        (gates, panels, *states, *kept, np.ascontiguousarray(bias), starts, counts),
+        (len(counts), units, -(-units // tile.lanes), sequences),
+        -(-sequences // tile.rows), _grain(tile, sequences, units, len(counts)))
 
 
-def _projected(data: Array, weight: Array, bias: Array | None) -> Array:
-    if bias is None:
-        return multiply(data, weight.T)
-    return affine(data, weight.T, bias)
+@lru_cache(maxsize=64)
+def _zeros(count: int, dtype: Any) -> Array:
+    return np.zeros(count, dtype)
 
 
+def _projected(data: Array, weight: Array, bias: Array | None) -> Array | None:
+    """The inputs' share of the gates. Where kernels multiply, they must: a pass that is launched
+    again launches nothing else."""
+    module = native_matrix_product if vector_bytes() >= 32 else matrix_product
+    return module.multiply(data, weight.T) if bias is None else (
+        module.affine(data, weight.T, bias))
+
+
+@lru_cache(maxsize=256)
+def _the_same(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """The first tuple that was equal: plans tell arguments apart by identity."""
+    return sizes
+
+
+def _again(compute: Any) -> Any:
+    """A pass that is launched again, if matrix products are launches, too."""
+    planned = replayed(compute)
+
+    @wraps(compute)
+    def run(*args: Any) -> Any:
+        *arrays, sizes, reverse = args
+        return (planned if vector_bytes() >= 32 else compute)(
+            *arrays, _the_same(tuple(sizes)), reverse)
+
+    return run
+
+
+@_again
 def lstm(
     data: Array, hidden: Array, cell: Array, w_ih: Array, w_hh: Array, b_ih: Array | None,
     b_hh: Array | None, sizes: tuple[int, ...], reverse: bool,
@@ -176,15 +211,23 @@ def lstm(
     found = _forward_for(4, data, hidden, cell, w_ih, w_hh, b_ih, b_hh)
     if found is None or w_hh.shape[1] != hidden.shape[1]:
         return None
-    bias = b_ih if b_hh is None else b_hh if b_ih is None else b_ih + b_hh
-    gates = _projected(data, w_ih, bias)
-    hidden, cell = hidden.copy("C"), cell.copy("C")
-    outputs, before, cells_before, cells = np.empty((4, len(data), hidden.shape[1]), data.dtype)
-    kept = (outputs, before, cells_before, cells)
-    _run_forward(found, w_hh, gates, hidden, cell, None, kept, sizes, reverse)
-    return outputs, hidden, cell, gates, before, cells_before, cells
+    gates = _projected(data, w_ih, b_ih)
+    if gates is None:
+        return None
+    first = np.ascontiguousarray(hidden), np.ascontiguousarray(cell)
+    states = _States(*first, *(np.empty(hidden.shape, hidden.dtype) for _ in range(2)))
+    outputs, before, cells_before, cells = kept = _rooms(4, data, hidden)
+    _run_forward(found, w_hh, gates, states, b_hh, kept, sizes, reverse)
+    return outputs, states.hidden, states.cell, gates, before, cells_before, cells
 
 
+def _rooms(count: int, data: Array, hidden: Array) -> Any:
+    """Arrays with a row of states for each element."""
+    shape = len(data), hidden.shape[1]
+    return tuple(new_array(shape, data.dtype, shape[0] * shape[1]) for _ in range(count))
+
+
+@_again
 def gru(
     data: Array, hidden: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None,
     sizes: tuple[int, ...], reverse: bool,
@@ -194,12 +237,13 @@ def gru(
     if found is None or w_hh.shape[1] != hidden.shape[1]:
         return None
     gates = _projected(data, w_ih, b_ih)
-    hidden = hidden.copy("C")
-    bias = np.zeros(len(w_hh), data.dtype) if b_hh is None else np.ascontiguousarray(b_hh)
-    outputs, before, shares = np.empty((3, len(data), hidden.shape[1]), data.dtype)
+    if gates is None:
+        return None
+    first, last = np.ascontiguousarray(hidden), np.empty(hidden.shape, hidden.dtype)
+    outputs, before, shares = _rooms(3, data, hidden)
     kept = (outputs, before, before, shares)
-    _run_forward(found, w_hh, gates, hidden, None, bias, kept, sizes, reverse)
-    return outputs, hidden, gates, before, shares
+    _run_forward(found, w_hh, gates, _States(first, first, last, last), b_hh, kept, sizes, reverse)
+    return outputs, last, gates, before, shares
 
 
 def _run_backward(

@@ -55,7 +55,7 @@ __all__ = [
 ndarray = np.ndarray
 
 _MOST_ARGUMENTS = 12
-_MOST_RESULTS = 6
+_MOST_RESULTS = 8
 _MOST_SCRATCH = 4
 _MOST_IN_VAIN = 128  # plans that are made for a function, beyond those that were used again
 _NEW_FROM_DTYPE = 94  # the place of PyArray_NewFromDescr in NumPy's C API

@@ -119,3 +119,11 @@ def test_the_definition_takes_the_kernel_where_there_is_one() -> None:
               np.fft.fftn(x.astype("c16"), axes=dims), "c8")
     y = random.standard_normal((64, 7 * 64)).astype("f4")  # seven isn't a stage
     close(fourier.real_to_complex(y, (1,), "backward", True), np.fft.rfft(y.astype("f8")), "c8")
+
+
+def test_transforms_that_are_launched_again() -> None:
+    for _ in range(5):  # other numbers, the same plan
+        for shape, dims in LAYOUTS:
+            x = complex_values(shape, "c8")
+            found = native_fourier.complex_to_complex(x, list(dims), "forward", True)
+            close(found, np.fft.fftn(x.astype("c16"), axes=dims, norm="forward"), "c8")

@@ -132,3 +132,19 @@ def test_definitions_take_the_kernel_when_it_pays() -> None:
         np.testing.assert_allclose(found, a.dot(b), rtol=1e-3, atol=1e-4)
     with pytest.raises(ValueError):
         matrix_product.multiply(np.ones((200, 200), "f4"), np.ones((100, 200), "f4"))
+
+
+def test_products_that_are_launched_again() -> None:
+    for _ in range(5):  # other numbers, the same plan
+        for n, k, m in SIZES:
+            a, b = matrix(n, k, "f4", False), matrix(k, m, "f4", True)
+            close(native_matrix_product.multiply(a, b), a.dot(b))
+            bias = random.standard_normal(m).astype("f4")
+            close(native_matrix_product.affine(a, b, bias), a.dot(b) + bias)
+            square = a[:, : min(n, k)][: min(n, k)]
+            close(native_matrix_product.multiply(square, square), square.dot(square))
+            close(native_matrix_product.multiply(a, a.T), a.dot(a.T))
+        a, b = (random.standard_normal(s).astype("f4") for s in ((3, 2, 16, 20), (2, 20, 18)))
+        close(native_matrix_product.multiply_batches(a, b), np.matmul(a, b))
+        close(native_matrix_product.multiply_batches(a, a.swapaxes(-1, -2)),
+              np.matmul(a, a.swapaxes(-1, -2)))

@@ -101,3 +101,14 @@ def test_the_modules_take_the_kernels() -> None:
         plain.square().sum().backward()
         assert (native - plain).abs().max().item() < 1e-5
         assert (grad - x.grad).abs().max().item() < 1e-4
+
+
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("kind", GATES)
+def test_passes_that_are_launched_again(kind: str, biased: bool) -> None:
+    for _ in range(5):  # other numbers, the same plan
+        for case in CASES:
+            for given in (case[2], list(case[2])):
+                operands = layer(kind, case, "f4", biased)
+                compare(getattr(native_recurrent, kind)(*operands, given, False),
+                        definition(kind)(*operands, given, False))
