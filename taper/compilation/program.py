@@ -37,6 +37,8 @@ from taper.compilation.lowering.operations import (
     mapped,
 )
 from taper.compilation.lowering.products import has_tiles, launches_of
+from taper.compilation.lowering.recompute import with_late_copies
+from taper.compilation.lowering.reuse import with_places_of_operands
 from taper.compilation.lowering.rows import pick_launch, sum_launch
 from taper.compilation.lowering.schedule import Schedule
 from taper.compilation.lowering.values import Value, View, contiguous
@@ -192,14 +194,17 @@ class Program:
         self.constants = lowering  # keeps the arrays of constants alive
         outputs = self._outputs(lowering)
         wanted = set(outputs.values())
-        grouping = Grouping(lowering.operations, wanted)
+        grouping = Grouping(with_late_copies(lowering.operations, wanted), wanted)
         grouping.run()
         targets = {outputs[name]: place for name, place in self.updates.items()}
         schedule = Schedule(grouping, targets)
         self.schedule = schedule
         base_of, lives = self._bases(schedule, outputs)
-        lives.update(self._make_launches(schedule))
-        offsets, self.arena_bytes = plan(lives)
+        scratch = self._make_launches(schedule)
+        in_order = [self.launches.get(id(unit), []) for unit in schedule.order]
+        lives, homes = with_places_of_operands(in_order, lives)
+        offsets, self.arena_bytes = plan({**lives, **scratch})
+        offsets.update({value: offsets[home] for value, home in homes.items()})
         self.places = {**base_of, **{v: (_ARENA, offset) for v, offset in offsets.items()}}
         self.arena = new_array((max(64, self.arena_bytes),), np.dtype(np.uint8), self.arena_bytes)
         self.bases = array("q", [0] * self.base_count)

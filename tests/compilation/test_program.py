@@ -247,11 +247,15 @@ def test_an_index_out_of_range_is_told_before_anything_changes() -> None:
     assert program([np.ones((3, 4), np.float32), np.array([0, 1, 3])])
 
 
-def training(optimizer: Callable[..., Any]) -> None:
-    """Ten steps by a program, and the same by its graph."""
+def training(
+    optimizer: Callable[..., Any], net: Any = None, x: Any = None, steps: int = 10,
+) -> Program:
+    """Steps by a program, and the same by its graph."""
     torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Linear(5, 17), torch.nn.ReLU(), torch.nn.Linear(17, 3))
-    x, y = numbers(20, 5), torch.tensor(np.arange(20) % 3)
+    if net is None:
+        net = torch.nn.Sequential(torch.nn.Linear(5, 17), torch.nn.ReLU(), torch.nn.Linear(17, 3))
+        x = numbers(20, 5)
+    y = torch.tensor(np.arange(len(x)) % 3)
     opt = optimizer(net.parameters())
 
     def step() -> Any:
@@ -268,7 +272,7 @@ def training(optimizer: Callable[..., Any]) -> None:
     state = [t.detach()._array.copy() for t in named_state((net, opt, x, y)).values()]
     mine, theirs = [a.copy() for a in state], [a.copy() for a in state]
     program = made(graph, updates)
-    for _ in range(10):
+    for _ in range(steps):
         results = dict(zip(program.returned, program(mine), strict=True))
         wanted = graph.run(*theirs)
         for name, place in updates.items():
@@ -277,6 +281,7 @@ def training(optimizer: Callable[..., Any]) -> None:
             compare(found, wanted[name], 4096)
     for found, value in zip(mine, theirs, strict=True):
         compare(found, value, 4096)
+    return program
 
 
 @pytest.mark.parametrize("optimizer", [
@@ -409,3 +414,14 @@ def test_batch_norm_and_its_gradient(shape: tuple[int, ...]) -> None:
 
     check(step, numbers(*shape), numbers(channels, seed=1), numbers(channels, seed=2),
           numbers(*shape, seed=3), ulps=2048)
+
+
+def test_activations_are_computed_again_and_memory_is_used_again() -> None:
+    nn = torch.nn
+    net = nn.Sequential(*[
+        nn.Sequential(nn.Linear(48, 160), nn.GELU(), nn.Linear(160, 48), nn.LayerNorm(48))
+        for _ in range(4)
+    ], nn.Linear(48, 3))
+    program = training(lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), net, numbers(600, 48), 2)
+    each = 600 * 160 * 4  # bytes of one hidden layer; four of them wait for the backward pass
+    assert program.arena_bytes < 7.5 * each

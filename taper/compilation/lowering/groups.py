@@ -33,6 +33,8 @@ Dims = tuple[Ints, Ints, Ints]
 SINGLE, KEPT, FULL = range(3)
 _MOST_OPERATIONS = 160
 _MOST_LOADS = 24
+_NEAR = 40  # operations between what is computed together for want of a reason
+_SMALL = 1 << 14  # bytes that may wait
 _FEW_ROWS = 16  # for which numbers may be computed anew in each row
 
 
@@ -246,21 +248,15 @@ class Grouping:
             for home in self.homes.get(reader, ()):
                 if home not in readers:
                     readers.append(home)
-        joined: list[Group] = []
-        left = list(readers)
         must_store = value in self.wanted or bool(outside)
-        is_cheap = self._is_cheap(operation)
-        if (value.size == 1 and is_cheap) if must_store else (len(readers) == 1 or is_cheap):
-            for group in readers:
-                if self._join(operation, group):
-                    joined.append(group)
-                    left.remove(group)
+        joined = self._join_readers(operation, readers, must_store)
+        left = [group for group in readers if group not in joined]
         if not left and not must_store and joined:
             self.homes[operation] = joined
             return
         # Somebody reads it from memory: a group that doesn't wait for any of them stores it.
         self.homes[operation] = joined
-        for group in [*joined, *[g for g in left if g not in joined], *self._siblings(operation)]:
+        for group in [*joined, *left, *self._siblings(operation)]:
             if self._may_store(operation, group, joined, left, outside):
                 group.stored.add(value)
                 if group not in joined:
@@ -269,6 +265,23 @@ class Grouping:
         group = self._new_group(operation)
         group.stored.add(value)
         joined.append(group)
+
+    def _join_readers(
+        self, operation: Operation, readers: list[Group], must_store: bool
+    ) -> list[Group]:
+        """Makes an operation part of the groups that read it, where that pays: then it is in all of
+        them, and nobody has to read its value from memory; but for single numbers."""
+        is_single = operation.out.size == 1
+        is_cheap = self._is_cheap(operation)
+        if (not is_cheap and (must_store or len(readers) > 1)) or (must_store and not is_single):
+            return []
+        ways = [(group, self._way_into(group, operation)) for group in readers]
+        if not is_single and any(way is None for _, way in ways):
+            return []
+        for group, way in ways:
+            if way is not None:
+                self._enter(group, operation, way)
+        return [group for group, way in ways if way is not None]
 
     def _may_store(
         self, operation: Operation, group: Group, joined: list[Group], left: list[Group],
@@ -295,6 +308,9 @@ class Grouping:
             return found[-4:]
         for view in operation.views:
             for reader, _ in self.readers.get(view.value, ()):
+                # What is needed much later would wait in memory.
+                if abs(reader.number - operation.number) > _NEAR and operation.out.bytes > _SMALL:
+                    continue
                 for home in self.homes.get(reader, ()):
                     if home not in found and home.size == _extent(operation):
                         found.append(home)
@@ -325,18 +341,28 @@ class Grouping:
         """Makes an operation part of a group, if all who read it there meet it at its place."""
         if operation in group.levels:
             return True
+        way = self._way_into(group, operation)
+        if way is not None:
+            self._enter(group, operation, way)
+        return way is not None
+
+    def _way_into(self, group: Group, operation: Operation) -> Fit | None:
+        """How an operation could be part of a group."""
         if len(group.levels) >= _MOST_OPERATIONS:
-            return False
-        for dims, is_reduced, level, is_raised in self._fits(group, operation):
-            levels = {
-                o: KEPT if is_raised and was == FULL else was
-                for o, was in group.levels.items()}
+            return None
+        for way in self._fits(group, operation):
+            dims, _, level, is_raised = way
+            levels = _raised(group.levels) if is_raised else group.levels
             if self._meets(operation, dims, level, levels) and self._loads_fit(
                     operation, dims, level, levels):
-                group.dims, group.is_reduced, group.levels = dims, is_reduced, levels
-                levels[operation] = level
-                return True
-        return False
+                return way
+        return None
+
+    def _enter(self, group: Group, operation: Operation, way: Fit) -> None:
+        group.dims, group.is_reduced, level, is_raised = way
+        if is_raised:
+            group.levels = _raised(group.levels)
+        group.levels[operation] = level
 
     def _fits(self, group: Group, operation: Operation) -> Iterator[Fit]:
         yield from fits(group, operation)
@@ -404,6 +430,11 @@ def is_inside_group(view: View, group: Group, maker: Operation, reader: Operatio
     if own is None:
         return False
     return is_inside(view, group.dims, reading_level(reader, group.levels[reader]), own)
+
+
+def _raised(levels: dict[Operation, int]) -> dict[Operation, int]:
+    """Levels once the full elements are what is kept of a reduction."""
+    return {o: KEPT if level == FULL else level for o, level in levels.items()}
 
 
 def _extent(operation: Operation) -> int:

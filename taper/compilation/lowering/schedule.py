@@ -48,8 +48,9 @@ def _writes_of(unit: Unit) -> Iterable[Value]:
 
 
 def _number(unit: Unit) -> int:
+    """When a unit runs, if nothing else decides: where the first of what it stores stood."""
     if isinstance(unit, Group):
-        return max(o.number for o in unit.levels)
+        return min(o.number for o in unit.levels if o.out in unit.stored)
     return int(unit.number)
 
 
@@ -132,7 +133,10 @@ class Schedule:
         for following in self.after.values():
             for unit in following:
                 before[unit] += 1
-        ready = [(_number(u), id(u)) for u in self.units if not before[id(u)]]
+        number = {id(u): _number(u) for u in self.units}
+        for unit in self._first_of_all():
+            number[unit] = -1
+        ready = [(number[id(u)], id(u)) for u in self.units if not before[id(u)]]
         heapq.heapify(ready)
         order = []
         while ready:
@@ -141,9 +145,24 @@ class Schedule:
             for later in self.after[unit]:
                 before[later] -= 1
                 if not before[later]:
-                    heapq.heappush(ready, (_number(self.by_id[later]), later))
+                    heapq.heappush(ready, (number[later], later))
         assert len(order) == len(self.units), "units wait for each other"
         return order
+
+    def _first_of_all(self) -> set[int]:
+        """Checks, and what they need: whoever changes something waits for them."""
+        before: dict[int, list[int]] = {}
+        for unit, following in self.after.items():
+            for later in following:
+                before.setdefault(later, []).append(unit)
+        found = {id(u) for u in self.units if isinstance(u, Check)}
+        waiting = list(found)
+        while waiting:
+            for earlier in before.get(waiting.pop(), ()):
+                if earlier not in found:
+                    found.add(earlier)
+                    waiting.append(earlier)
+        return found
 
     # -- lives ---------------------------------------------------------------------------------
 
