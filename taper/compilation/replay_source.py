@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import keyword
 import math
 import operator
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +23,7 @@ __all__ = ["compiled_source"]
 
 _VIEWS = frozenset([*VIEWS, "diagonal", "expand_dims", "moveaxis", "ravel", "squeeze", "swapaxes",
                     "view"])
+_LOCAL = re.compile(r"[iruv]\d+|run|arrays|into")
 _WORTH_FREEING = 1 << 15  # bytes
 
 
@@ -190,6 +193,7 @@ class _Writer:
                 view = step(view)
             if view is None or not np.may_share_memory(view, known):
                 return [f"copyto({target}, {self._call(node)})"]
+            view.flags.writeable = True  # np.diagonal makes views that are not
             name = self._global(f"b{node.number}_part", view)
             return [*lines, f"copyto({name}, {self._expression(value)}, 'unsafe')"]
         change = node.function.function  # type: ignore[union-attr]
@@ -289,5 +293,7 @@ class _Writer:
 
 
 def _identifier(label: str) -> str:
+    """A name for a function; no local variable of the source has one like it."""
     name = label.replace(".", "_")
-    return name if name.isidentifier() else "f"
+    is_free = name.isidentifier() and not keyword.iskeyword(name) and not _LOCAL.fullmatch(name)
+    return name if is_free else f"call_{name}" if name.isidentifier() else "call"

@@ -129,3 +129,21 @@ def test_places_are_the_smallest_that_fit() -> None:
     plan.give_back(64, 900)
     plan.give_back(b, 64)
     assert plan.take(1000) == 64
+
+
+def test_functions_that_are_called_as_variables_are() -> None:
+    x = np.linspace(-1.0, 1.0, 5)
+    graph = record(lambda x: (x + 1,), x)
+    for label in ("i0", "v1", "lambda", "into", "a b", "copyto"):
+        graph.nodes[0].label = label
+        assert_replays(graph, [x], {})
+
+
+def test_writes_through_views_that_numpy_makes_read_only() -> None:
+    def fill_diagonal(x):
+        y = x * 2
+        y.diagonal()[...] = x[0]
+        return (y,)
+
+    x = np.arange(9.0).reshape(3, 3)
+    assert_replays(record(fill_diagonal, x), [x], {})
