@@ -424,4 +424,4 @@ def test_activations_are_computed_again_and_memory_is_used_again() -> None:
     ], nn.Linear(48, 3))
     program = training(lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), net, numbers(600, 48), 2)
     each = 600 * 160 * 4  # bytes of one hidden layer; four of them wait for the backward pass
-    assert program.arena_bytes < 7.5 * each
+    assert program.arena_bytes < 8 * each
