@@ -91,6 +91,7 @@ def _special() -> dict[tuple[str, str], Any]:
 _FILES = {
     "nn.modules.attention": "nn.modules.activation", "nn.modules.rnn_cells": "nn.modules.rnn",
     "nn.parallel": "nn.parallel.data_parallel", "optim.adafactor": "optim", "optim.muon": "optim",
+    "utils.data.collate": "utils.data._utils.collate",
     "distributions.transform": "distributions.transforms",
     "distributions.elementwise_transforms": "distributions.transforms",
     "distributions.joined_transforms": "distributions.transforms",

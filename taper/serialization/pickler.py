@@ -18,6 +18,7 @@ from taper.core.dtype import dtype as dtype_class
 from taper.core.size import Size
 from taper.core.storage import UntypedStorage, address_of
 from taper.core.typed_storage import TypedStorage
+from taper.nn.parameter import UninitializedTensorMixin
 from taper.serialization.names import (
     StorageKind,
     TorchName,
@@ -164,6 +165,8 @@ class TorchPickler(_PythonPickler):
     def reducer_override(self, obj: Any) -> Any:
         """How tensors, and what describes them, are put into words."""
         kind = type(obj)
+        if isinstance(obj, UninitializedTensorMixin):
+            return obj.__reduce_ex__(self.proto)
         if isinstance(obj, Tensor):
             return reduce_tensor(obj)
         if kind is Size:
@@ -225,7 +228,6 @@ def reduce_tensor(tensor: Tensor) -> tuple[Any, ...]:
     """A tensor as a call of the function that makes it again."""
     kind = type(tensor)
     attributes = attributes_of(tensor)
-    attributes.pop("persistent", None)
     if kind is taper.nn.Parameter:
         arguments: Any = (tensor.data, tensor.requires_grad, OrderedDict())
         if attributes:
@@ -235,7 +237,7 @@ def reduce_tensor(tensor: Tensor) -> tuple[Any, ...]:
         return torch_name("torch._utils", "_rebuild_parameter"), arguments
     name, plain_arguments = _reduce_plain(tensor)
     function = torch_name("torch._utils", name)
-    if attributes or (kind is not Tensor and kind is not taper.nn.Buffer):
+    if attributes or kind is not Tensor:
         return torch_name("torch._tensor", "_rebuild_from_type_v2"), (
             function, kind, plain_arguments, attributes,
         )
@@ -246,7 +248,7 @@ def attributes_of(tensor: Tensor) -> dict[str, Any]:
     """What a program has set on a tensor, without what taper itself keeps there."""
     return {
         name: value for name, value in tensor.__dict__.items()
-        if not name.startswith("_") and name != "name"
+        if name == "_is_buffer" or (not name.startswith("_") and name != "name")
     }
 
 

@@ -45,9 +45,7 @@ def reduce_tensor(tensor: Tensor) -> tuple[Any, ...]:
     return _of_kind, (name, function, arguments, tensor.requires_grad, attributes)
 
 
-_WORDS: dict[type, str] = {
-    Tensor: "Tensor", taper.nn.Parameter: "Parameter", taper.nn.Buffer: "Buffer",
-}
+_WORDS: dict[type, str] = {Tensor: "Tensor", taper.nn.Parameter: "Parameter"}
 
 
 def _tensor_of(
@@ -64,8 +62,6 @@ def _of_kind(
     result: Tensor = function(*arguments)
     if kind == "Parameter":
         result = taper.nn.Parameter(result.detach(), requires_grad)
-    elif kind == "Buffer":
-        result = taper.nn.Buffer(result, persistent=attributes.pop("persistent", True))
     elif kind != "Tensor":
         result = result.as_subclass(kind)
     for name, value in attributes.items():

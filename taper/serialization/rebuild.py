@@ -194,7 +194,7 @@ def _with_state(tensor: Tensor, state: Any) -> Tensor:
     for name, value in (state or {}).items():
         if not isinstance(name, str):
             raise RuntimeError(f"a file can't name an attribute by a value of {type(name)}")
-        if name.startswith("_") or hasattr(type(tensor), name):
+        if (name.startswith("_") and name != "_is_buffer") or hasattr(type(tensor), name):
             raise RuntimeError(f"a file can't set the attribute {name!r} of a tensor")
         setattr(tensor, name, value)
     return tensor

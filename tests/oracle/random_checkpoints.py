@@ -102,6 +102,9 @@ class CheckpointMaker:
             parameter.note = self.text()
         return parameter
 
+    def buffer(self) -> Any:
+        return self.library.nn.Buffer(self.tensor(), persistent=self.chance.random() < 0.5)
+
     def with_attributes(self) -> Any:
         tensor = self.tensor()
         tensor.note, tensor.place = self.text(), (1, 2.5)
@@ -236,8 +239,8 @@ class CheckpointMaker:
 
 
 LEAVES = [getattr(CheckpointMaker, name) for name in """
-    tensor tensor tensor view view views views differentiable parameter parameter with_attributes
-    sparse meta storage description number number text binary state_dict training
+    tensor tensor tensor view view views views differentiable parameter parameter buffer
+    with_attributes sparse meta storage description number number text binary state_dict training
 """.split()]  # fmt: skip
 CONTAINERS = [getattr(CheckpointMaker, name) for name in """
     a_list a_dict an_ordered_dict a_set
@@ -293,7 +296,8 @@ class Comparison:
         assert name_of(type(saved)) == name_of(type(loaded)), at
         for name in ("dtype", "shape", "layout", "device", "requires_grad"):
             assert str(getattr(saved, name)) == str(getattr(loaded, name)), f"{at}.{name}"
-        kept = {name: value for name, value in vars(saved).items() if not name.startswith("_")}
+        kept = {name: value for name, value in vars(saved).items()
+                if not name.startswith("_") or name == "_is_buffer"}
         for name, value in kept.items():
             self.same(value, getattr(loaded, name), f"{at}.{name}")
         if "sparse" in str(saved.layout):
