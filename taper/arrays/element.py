@@ -74,7 +74,7 @@ class ElementArray(np.lib.mixins.NDArrayOperatorsMixin):
             raise NotElementwise(ufunc.__name__)
         given = [np.dtype(wide)] * len(inputs) if wide else map(_dtype_of, inputs)
         *wanted, result = ufunc.resolve_dtypes((*given, None))
-        if result.name == "float16" or "float16" in [w.name for w in wanted]:
+        if any(d.itemsize == 2 and d.name == "float16" for d in (result, *wanted)):
             raise NotElementwise("arithmetic in float16")
         kinds = [kind_of(w) for w in wanted]
         nodes = [self.node_of(x, kind) for x, kind in zip(inputs, kinds, strict=True)]

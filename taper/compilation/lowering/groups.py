@@ -182,6 +182,7 @@ class Grouping:
                 self.readers.setdefault(view.value, []).append((operation, view))
         self.homes: dict[Operation, list[Group]] = {}
         self.others: set[Operation] = set()  # that are no part of groups
+        self._known_readers: dict[Value, list[Any]] = {}
         self.groups: list[Group] = []
 
     def run(self) -> None:
@@ -205,23 +206,24 @@ class Grouping:
         """The groups and operations that read what a group or operation stores."""
         if isinstance(unit, Group):
             for operation in unit.levels:
-                yield from self._readers_outside(operation.out, unit)
+                yield from self._readers_from_memory(operation.out)
         else:
             for out in unit.outs:
-                yield from self._readers_outside(out, None)
+                yield from self._readers_from_memory(out)
 
-    def _readers_outside(self, value: Value, group: Group | None) -> Iterator[Any]:
-        maker = value.maker
-        for reader, view in self.readers.get(value, ()):
-            if reader in self.others:
-                yield reader
-            for home in self.homes.get(reader, ()):
-                if home is group and is_inside_group(view, home, maker, reader):
-                    continue
-                if home is not group and maker in home.levels and is_inside_group(
-                        view, home, maker, reader):
-                    continue  # it has one of its own
-                yield home
+    def _readers_from_memory(self, value: Value) -> list[Any]:
+        """Who reads a value that isn't computed where it is read. Once its operation has its place,
+        so have all of its readers."""
+        found = self._known_readers.get(value)
+        if found is None:
+            found = self._known_readers[value] = []
+            maker = value.maker
+            for reader, view in self.readers.get(value, ()):
+                if reader in self.others:
+                    found.append(reader)
+                found += [home for home in self.homes.get(reader, ())
+                          if not is_inside_group(view, home, maker, reader)]
+        return found
 
     def _reaches(self, starts: list[Any], goal: Group) -> bool:
         """Whether a group waits, directly or not, for one of these."""

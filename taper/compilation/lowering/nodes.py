@@ -435,7 +435,7 @@ def _parts(outer: int, count: int, inner: int) -> int:
 
 def _in_wider(call: Callable[..., Any], dtypes: Sequence[Any], dtype: Any) -> Any:
     """The function itself, or for bfloat16 one that computes in float32 and rounds."""
-    if all(d.name != "bfloat16" for d in (*dtypes, dtype)):
+    if all(d.itemsize != 2 or d.name != "bfloat16" for d in (*dtypes, dtype)):
         return call
     if traced(call, dtypes) is not None:
         return call
