@@ -161,7 +161,7 @@ def alive(pids):
     return found
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize("context", ["fork", "spawn", "thread"])
 def test_workers_keep_the_order(context):
     loader = DataLoader(rows(11), 2, num_workers=2, multiprocessing_context=context)
     assert lists(loader) == lists(DataLoader(rows(11), 2))
@@ -182,6 +182,74 @@ def test_large_batches_do_not_block():
 
     loader = DataLoader(Large(), num_workers=2, prefetch_factor=4)
     assert [batch[0, 0].item() for batch in loader] == list(range(8))
+
+
+def test_batches_may_all_be_kept():
+    class Large(data.Dataset):
+        def __len__(self):
+            return 150
+
+        def __getitem__(self, index):
+            return torch.full((20_000,), float(index))
+
+    batches = list(DataLoader(Large(), batch_size=None, num_workers=1))
+    assert [batch[-1].item() for batch in batches] == list(range(150))
+
+
+def test_tasks_larger_than_a_pipe_do_not_block():
+    """Each side could wait for the other to take what it sends."""
+    class Whole(data.Dataset):
+        def __len__(self):
+            return 400_000
+
+        def __getitems__(self, indices):
+            return [torch.zeros(100_000), torch.tensor(indices)]
+
+    loader = DataLoader(
+        Whole(), 100_000, num_workers=1, prefetch_factor=4, collate_fn=lambda batch: batch[1],
+        timeout=20,
+    )
+    assert sum(len(batch) for batch in loader) == 400_000
+
+
+def test_one_goes_on_after_an_exception():
+    batches = iter(DataLoader(Faulty(fail), num_workers=2))
+    assert [next(batches).item() for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(KeyError):
+        next(batches)
+    assert [batch.item() for batch in batches] == [4, 5, 6, 7]
+
+
+def test_a_failed_start_is_said_in_every_epoch():
+    loader = DataLoader(
+        rows(), num_workers=1, worker_init_fn=lambda number: int("x"), persistent_workers=True
+    )
+    for _ in range(2):
+        with pytest.raises(ValueError, match="Caught ValueError in DataLoader worker process 0"):
+            list(loader)
+
+
+def test_exceptions_of_types_that_stay_in_the_worker():
+    class Own(Exception):
+        pass
+
+    def raise_own():
+        raise Own("here")
+
+    with pytest.raises(RuntimeError, match="Caught Own in DataLoader worker process 1") as caught:
+        list(DataLoader(Faulty(raise_own), num_workers=2))
+    assert "here" in str(caught.value)
+
+
+def test_forked_processes_leave_the_workers_alone():
+    iterator = iter(DataLoader(rows(100), 1, num_workers=2))
+    next(iterator)
+    pid = os.fork()
+    if pid == 0:
+        iterator._crew.close()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert len(list(iterator)) == 99
 
 
 def test_exceptions_come_with_the_workers_traceback():

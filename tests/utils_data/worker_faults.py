@@ -210,9 +210,11 @@ def run(name: str, method: str, trials: int) -> dict[str, object]:
         before = shared_memory()
         descriptors = len(os.listdir("/proc/self/fd"))
         source = loaders(name, method, str(note))
-        for number in range(trials):
+        number = 0
+        while number < trials:
             loader = next(source)
             for _ in range(1 + loader.persistent_workers):  # the next epoch has the same fate
+                number += 1
                 note_time(note)
                 problem = trial(loader, name)
                 begun = float(note.read_text().split()[-1])

@@ -29,7 +29,7 @@ __all__ = ["BlockPipe"]
 _LARGE = 1 << 14  # bytes from which a buffer, or a pickle, is worth a block
 _SMALLEST_BLOCK = 1 << 16
 _ALIGNED = 64  # bytes: buffers begin at cache lines
-_MOST_LENT = 512  # blocks that the other side may keep; a process can't map too many
+_MOST_LENT = 32  # blocks that the other side may keep; to each belongs a file descriptor
 _MOST_FREE = 8  # blocks that wait here
 
 
