@@ -43,7 +43,8 @@ class Size:
 
 
 class Counting:
-    """A constant array whose shape depends on the dynamic size: start + step * position."""
+    """A constant array that depends on the dynamic size: start + step * position. Its shape does,
+    or, of a single number, the start."""
 
     __slots__ = ("dtype", "shape", "start", "step")
 
@@ -56,11 +57,9 @@ class Counting:
     def at(self, size: int) -> np.ndarray:
         """The array for a size."""
         shape = [n.at(size) if isinstance(n, Size) else n for n in self.shape]
-        return self._counted(shape)
-
-    def _counted(self, shape: Any) -> np.ndarray:
+        start = self.start.at(size) if isinstance(self.start, Size) else self.start
         places = np.arange(int(np.prod(shape, dtype=np.int64))).reshape(shape)
-        return (places * self.step + self.start).astype(self.dtype)
+        return (places * self.step + start).astype(self.dtype)
 
     def __repr__(self) -> str:
         return f"counting {self.dtype}{list(self.shape)}"
@@ -159,6 +158,8 @@ class _Join:
         a = values[0]
         if all([b.shape == a.shape and b.tobytes() == a.tobytes() for b in values]):
             return a
+        if a.shape == () and all([np.isfinite(v) and v == int(v) for v in values]):
+            return Counting((), a.dtype, self._int([int(v) for v in values]), 0)
         shape = tuple([self._int(list(n)) for n in zip(*[v.shape for v in values], strict=True)])
         largest = max(values, key=lambda v: v.size).reshape(-1)
         if largest.size:

@@ -57,7 +57,11 @@ def _operator(op: str, writer: Writer, node: GraphNode) -> str:
         raise unsupported(node, "of more than two dimensions")
     if node.results[0][1] == _BOOL:
         op = _OF_BOOLS.get(op, op)
-    return str(writer.add(op, *_operands(writer, node)))
+    operands = _operands(writer, node)
+    if writer.opset < 12 and op.endswith("OrEqual"):
+        strict = writer.add(op.removesuffix("OrEqual"), *operands)
+        return str(writer.add("Or", strict, writer.add("Equal", *operands)))
+    return str(writer.add(op, *operands))
 
 
 TRANSLATIONS.update({name: partial(_operator, op) for name, op in {**_UNARY, **_BINARY}.items()})
@@ -161,8 +165,7 @@ def _angle(writer: Writer, node: GraphNode) -> str:
     dtype = node.results[0][1]
     add = writer.add
     zero, half_turn = writer.constant(0, dtype), writer.constant(math.pi, dtype)
-    up = add("GreaterOrEqual", y, zero)
-    behind = add("Where", up, half_turn, add("Neg", half_turn))
+    behind = add("Where", add("Less", y, zero), add("Neg", half_turn), half_turn)
     angle = add("Atan", add("Div", y, x))
     angle = add("Where", add("Less", x, zero), add("Add", angle, behind), angle)
     is_origin = add("And", add("Equal", x, zero), add("Equal", y, zero))

@@ -21,7 +21,7 @@ from taper.version import __version__
 __all__ = ["ONNXProgram", "export"]
 
 _DEFAULT_OPSET = 18
-_OLDEST_OPSET = 13
+_OLDEST_OPSET = 11
 _NEWEST_OPSET = 23
 
 
@@ -61,7 +61,7 @@ def export(
         f: a path, or a file open for writing bytes; None writes none.
         export_params: whether the weights are in the file; else they are inputs.
         input_names, output_names: of the tensors among arguments and results.
-        opset_version: of ONNX's operators: 13 to 23.
+        opset_version: of ONNX's operators: 11 to 23.
         dynamic_axes: `{"input": {0: "batch"}}` or `{"input": [0]}`: axes of one open size.
         dynamic_shapes: the same as `taper.export.export` takes it.
         verbose, do_constant_folding, dynamo: accepted, and without effect.

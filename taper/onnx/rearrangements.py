@@ -107,7 +107,7 @@ def _sliced(writer: Writer, name: str, parts: Any, shape: Any) -> str:
     if axes:
         name = writer.add("Slice", name, writer.shape(starts), writer.shape(stops),
                           writer.ints(axes), writer.ints(steps))
-    return str(writer.add("Squeeze", name, writer.ints(gone))) if gone else name
+    return writer.squeeze(name, *gone) if gone else name
 
 
 def _places(writer: Writer, arrays: list[Any], base: Any) -> str:

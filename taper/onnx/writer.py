@@ -101,8 +101,8 @@ class Writer:
         if isinstance(value, Counting):
             return self._counting(value, dtype)
         if isinstance(value, Size):
-            return self.cast(self.add("Squeeze", self.shape([value]), self.ints([0])),
-                             np.dtype(np.int64), dtype or np.dtype(np.int64))
+            return self.cast(self.squeeze(self.shape([value]), 0), np.dtype(np.int64),
+                             dtype or np.dtype(np.int64))
         return self.constant(value, dtype)
 
     def shape(self, sizes: Sequence[Any]) -> str:
@@ -140,13 +140,24 @@ class Writer:
             return name
         if axes is None:
             return str(self.add(op, name, keepdims=int(keepdims)))
-        if op == "ReduceSum" or self.opset >= 18:
-            return str(self.add(op, name, self.ints(list(axes)), keepdims=int(keepdims)))
-        return str(self.add(op, name, axes=list(axes), keepdims=int(keepdims)))
+        since = 13 if op == "ReduceSum" else 18
+        return self._with_axes(op, name, axes, since, keepdims=int(keepdims))
 
     def unsqueeze(self, name: str, *axes: int) -> str:
         """A value with new axes of one element."""
-        return str(self.add("Unsqueeze", name, self.ints(axes)))
+        return self._with_axes("Unsqueeze", name, axes, 13)
+
+    def squeeze(self, name: str, *axes: int) -> str:
+        """A value without these axes, of one element each."""
+        return self._with_axes("Squeeze", name, axes, 13)
+
+    def _with_axes(
+        self, op: str, name: str, axes: Sequence[int], since: int, **attributes: Any
+    ) -> str:
+        """A node that takes its axes as an operand since that opset, as an attribute before."""
+        if self.opset >= since:
+            return str(self.add(op, name, self.ints(list(axes)), **attributes))
+        return str(self.add(op, name, axes=list(axes), **attributes))
 
     def slice(self, name: str, start: Any, stop: Any, axis: int, step: int = 1) -> str:
         """A part of a value along one axis."""
@@ -154,10 +165,11 @@ class Writer:
                             self.ints([axis]), self.ints([step])))
 
     def _counting(self, value: Counting, dtype: Any) -> str:
-        count = self.add("ReduceProd", self.shape(value.shape), keepdims=0)
         if value.step == 0:
-            result = self.expand(self.constant(value.start, value.dtype), value.shape)
+            result = self.operand(value.start, value.dtype)
+            result = self.expand(result, value.shape) if value.shape else result
         else:
+            count = self.add("ReduceProd", self.shape(value.shape), keepdims=0)
             zero, one = self.constant(0, np.int64), self.constant(1, np.int64)
             places = self.cast(self.add("Range", zero, count, one), np.dtype(np.int64), value.dtype)
             scaled = self.add("Mul", places, self.constant(value.step, value.dtype))

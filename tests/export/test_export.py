@@ -33,6 +33,8 @@ MODELS: list[tuple[str, Any, Any]] = [
     ("gru", lambda: nn.GRU(3, 5, batch_first=True), lambda n: torch.rand(n, 7, 3)),
     ("transformer", lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval(),
      lambda n: torch.rand(n, 5, 8)),
+    ("statistics of the batch", lambda: lambda x: (x.mean(0), x.std(0), x.sum() / len(x)),
+     lambda n: torch.rand(n + 1, 3)),
     ("embedding", lambda: nn.Embedding(10, 4), lambda n: torch.randint(0, 10, (n, 3))),
 ]
 

@@ -84,7 +84,7 @@ class Block(nn.Module):
         return (x + self.inside(x)) @ self.tokens.weight.T
 
 
-@pytest.mark.parametrize("opset", [13, 17, None, 20])
+@pytest.mark.parametrize("opset", [11, 13, 17, None, 20])
 def test_a_decoder(opset: int | None) -> None:
     calls = [(torch.randint(0, 11, (n, 6)),) for n in (3, 1, 7)]
     program = assert_runs(Block(), *calls, dynamic_axes=BATCH, opset_version=opset)
@@ -118,6 +118,13 @@ FUNCTIONS: dict[str, Any] = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions(name: str) -> None:
     assert_runs(FUNCTIONS[name], (torch.randn(4, 5),))
+
+
+def test_numbers_that_count_an_open_size() -> None:
+    assert_runs(lambda x: x.mean(0) + x.var(0), *[(torch.randn(n, 3),) for n in (4, 7)],
+                dynamic_axes=BATCH)
+    assert_runs(lambda x: F.pad(x, (1, 2)) + torch.arange(len(x))[:, None],
+                *[(torch.randn(n, 3),) for n in (4, 7)], dynamic_axes=BATCH)
 
 
 def test_files_hold_weights_names_and_open_sizes(tmp_path: Any) -> None:
