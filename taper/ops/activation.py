@@ -20,7 +20,7 @@ from taper.ops.constants import F32, constant
 from taper.ops.declare import composite, operator
 from taper.ops.exponential import one_like, sigmoid
 from taper.ops.join import cat
-from taper.ops.scipy_functions import scipy_special
+from taper.ops.scipy_functions import LARGE_FOR_ERF, scipy_special
 
 # -- exponential linear units ----------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ def _check_gelu(bound: dict[str, Any]) -> None:
 
 @operator(
     "nn.functional.gelu", kinds="f", upcast=True, kernel="GeluKernelImpl", check=_check_gelu,
-    out=True, elementwise=True,
+    out=True, elementwise=True, large=LARGE_FOR_ERF,
 )
 def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
     r"""Weighs elements by the normal distribution: :math:`y_i = x_i \Phi(x_i)`.
@@ -183,7 +183,9 @@ def _(grad, input, approximate):
     return gelu_backward.function(grad, input, approximate)
 
 
-@operator(hidden=True, promote="result_type", upcast=True, elementwise=True)
+@operator(
+    hidden=True, promote="result_type", upcast=True, elementwise=True, large=LARGE_FOR_ERF,
+)
 def gelu_backward(grad_output: Tensor, input: Tensor, approximate: str) -> Tensor:
     """The gradient of `gelu`."""
     def number(value: float) -> Any:

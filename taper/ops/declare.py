@@ -43,6 +43,9 @@ from typing import Any
 
 from taper.core.tensor import Tensor
 
+LARGE = 32767
+"""Elements from which on a native kernel beats one NumPy call."""
+
 __all__ = ["COMPOSITES", "OPERATORS", "Derivative", "Operator", "composite", "operator"]
 
 OPERATORS: dict[str, Operator] = {}
@@ -87,6 +90,8 @@ class Operator:
         rowwise: the parameter that names a dimension whose rows don't depend on each other.
         native: a function of kernels that stands for the forward on large arrays, such as
             "native_reductions.var"; it returns None where it has no kernel.
+        large: from how many elements on the native form is asked; less than LARGE where NumPy takes
+            long for each. The first such call waits for its kernel, so that equal calls agree.
         view: the result shares the input's memory. aux: names of hidden extra outputs.
         outputs: None for one output; names of the fields (a named tuple) or a number, for more;
             "list" for a list or tuple of outputs as the forward returns it.
@@ -122,6 +127,7 @@ class Operator:
         self.elementwise: bool = options.pop("elementwise", self.ufunc is not None)
         self.rowwise: str | None = options.pop("rowwise", None)
         self.native_path: str | None = options.pop("native", None)
+        self.large: int = options.pop("large", LARGE)
         self.view = options.pop("view", False)
         self.aux: tuple[str, ...] = options.pop("aux", ())
         self.outputs = options.pop("outputs", None)

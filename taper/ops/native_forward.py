@@ -16,15 +16,12 @@ from numpy import ndarray
 
 from taper.core.state import active
 from taper.core.tensor import Tensor
-from taper.ops.declare import Operator
+from taper.ops.declare import LARGE, Operator
 from taper.ops.signature import LIST, VALUE, Signature
 
 __all__ = ["LARGE", "FirstNative", "computed_into", "make_native", "quickly_into"]
 
 F32, F64 = numpy_dtype("float32"), numpy_dtype("float64")
-LARGE = 32767
-"""Elements from which on a native kernel beats one NumPy call."""
-
 
 class FirstNative:
     """Stands for an operator's native form until its first use in a generated function."""

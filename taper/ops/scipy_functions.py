@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["scipy_special"]
+__all__ = ["LARGE_FOR_ERF", "scipy_special"]
 
 _FOUND: dict[str, Any] = {}
+
+LARGE_FOR_ERF = 1023
+"""Elements from which on a kernel's error function beats SciPy's, which takes 15 ns for each."""
 
 
 def scipy_special(name: str) -> Any:

@@ -50,7 +50,7 @@ from taper.ops.forward_mode import (
     pass_tangents,
     rewrite_tangents,
 )
-from taper.ops.native_forward import LARGE, computed_into, quickly_into
+from taper.ops.native_forward import computed_into, quickly_into
 from taper.ops.promoted_call import promoted_call
 from taper.ops.recorded_call import record
 from taper.ops.signature import LIST, NUMBER, TENSOR, Signature
@@ -250,7 +250,7 @@ def _run(
     """What the forward returns for these arrays and values."""
     others = {type(t._array) for t in tensors} - _PLAIN
     if not others:
-        is_large = op.has_native and any(t._array.size > LARGE for t in tensors)
+        is_large = op.has_native and any(t._array.size > op.large for t in tensors)
         return call_by_signature(op.native if is_large else op.forward, signature, values)
     from taper.ops.other_arrays import run_forward
 

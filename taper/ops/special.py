@@ -15,7 +15,7 @@ from taper.core.tensor import Tensor
 from taper.kernels.memory_order import in_rows
 from taper.ops.conditional import where
 from taper.ops.declare import composite, operator
-from taper.ops.scipy_functions import scipy_special
+from taper.ops.scipy_functions import LARGE_FOR_ERF, scipy_special
 
 Number = Any
 
@@ -27,7 +27,7 @@ TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
 
 @operator(
     method=True, inplace=True, out=True, promote="float", kinds="f", kernel="erf_vml_cpu",
-    aliases=("special.erf",), elementwise=True,
+    aliases=("special.erf",), elementwise=True, large=LARGE_FOR_ERF,
 )
 def erf(input: Tensor) -> Tensor:
     r"""The error function: :math:`y_i = \frac{2}{\sqrt\pi} \int_0^{x_i} e^{-t^2} dt`.
@@ -47,7 +47,7 @@ def _(grad, input):
 
 @operator(
     method=True, inplace=True, out=True, promote="float", kinds="f", kernel="erfc_vml_cpu",
-    aliases=("special.erfc",), elementwise=True,
+    aliases=("special.erfc",), elementwise=True, large=LARGE_FOR_ERF,
 )
 def erfc(input: Tensor) -> Tensor:
     r"""The complement of the error function: :math:`y_i = 1 - \mathrm{erf}(x_i)`.

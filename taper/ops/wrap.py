@@ -14,7 +14,7 @@ from typing import Any
 from taper.kernels.small_calls import stand_in
 from taper.ops.autocast import POLICIES
 from taper.ops.declare import Operator
-from taper.ops.native_forward import LARGE, FirstNative
+from taper.ops.native_forward import FirstNative
 from taper.ops.recording import write_recording
 from taper.ops.signature import LIST, NUMBER, OPTIONAL, REQUIRED, TENSOR, VALUE, Signature
 from taper.ops.source import Source, default_text, is_plain, other_names, signature_text
@@ -267,7 +267,7 @@ def _write_branch(
         native = f"native({operands})" + (f" if {plain} else {native}" if plain else "")
     if op.has_native:
         source.scope["native"] = FirstNative(source)
-        large = f"a_{signature.tensors[0].name}.size > {LARGE}"
+        large = f"a_{signature.tensors[0].name}.size > {op.large}"
         call = f"({native}) if {large} else {call}"
     source.add(indent, "try:", f"    r = {call}", "except Exception:", f"    {leave}")
     _write_result(source, op, signature, indent, numbers)
