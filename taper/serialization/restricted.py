@@ -75,6 +75,7 @@ class _Machine:
         self, file: IO[bytes], find_storage: Callable[[Any], Any], allowance: Allowance
     ) -> None:
         self._file = file
+        self._read = file.read
         self._find_storage = find_storage
         self._allowance = allowance
         self._stack: list[Any] = []
@@ -89,13 +90,10 @@ class _Machine:
             self._file.seek(here)
             if count > end - here:
                 raise EOFError("Ran out of input")
-        data = self._file.read(count)
+        data = self._read(count)
         if len(data) < count:
             raise EOFError("Ran out of input")
         return data
-
-    def _number(self, form: str) -> Any:
-        return struct.unpack(form, self._take(struct.calcsize(form)))[0]
 
     def _line(self) -> str:
         line = self._file.readline(1024)
@@ -105,31 +103,18 @@ class _Machine:
 
     def run(self) -> Any:
         """Runs to the STOP instruction; returns what is left on the stack."""
-        push = self._stack.append
+        read = self._read
         while True:
-            code = self._take(1)
-            if code == b".":
-                return self._stack.pop()
-            simple = _CONSTANTS.get(code)
-            if simple is not None:
-                push(simple[0])
-                continue
-            form = _NUMBERS.get(code)
-            if form is not None:
-                push(self._number(form))
-                continue
-            form = _TEXTS.get(code)
-            if form is not None:
-                push(self._take(self._number(form)).decode("utf-8", "surrogatepass"))
-                continue
-            form = _BYTES.get(code)
-            if form is not None:
-                push(self._take(self._number(form)))
-                continue
+            code = read(1)
             instruction = _INSTRUCTIONS.get(code)
-            if instruction is None:
+            if instruction is not None:
+                instruction(self)
+            elif code == pickle.STOP:
+                return self._stack.pop()
+            elif not code:
+                raise EOFError("Ran out of input")
+            else:
                 raise pickle.UnpicklingError(f"Unsupported operand {code[0]}")
-            instruction(self)
 
     # -- instructions -------------------------------------------------------------
 
@@ -143,9 +128,6 @@ class _Machine:
 
     def _long(self) -> None:
         self._stack.append(int.from_bytes(self._take(self._take(1)[0]), "little", signed=True))
-
-    def _bytearray(self) -> None:
-        self._stack.append(bytearray(self._take(self._number("<Q"))))
 
     def _mark(self) -> None:
         self._stack.append(_MARK)
@@ -229,12 +211,6 @@ class _Machine:
         self._allowance.check_keys(items[::2], target)
         for key, value in zip(items[::2], items[1::2], strict=True):
             target[key] = value
-
-    def _get(self, form: str) -> None:
-        self._stack.append(self._memo[self._number(form)])
-
-    def _put(self, form: str) -> None:
-        self._memo[self._number(form)] = self._stack[-1]
 
     def _memoize(self) -> None:
         self._memo[len(self._memo)] = self._stack[-1]
@@ -326,23 +302,69 @@ class _Machine:
         self._stack.append(self._find_storage(saved_id))
 
 
-_CONSTANTS: dict[bytes, tuple[Any]] = {
-    pickle.NONE: (None,), pickle.NEWTRUE: (True,), pickle.NEWFALSE: (False,),
-    pickle.EMPTY_TUPLE: ((),),
-}  # fmt: skip
-_NUMBERS = {
-    pickle.BININT: "<i", pickle.BININT1: "<B", pickle.BININT2: "<H", pickle.BINFLOAT: ">d",
-}  # fmt: skip
-_TEXTS = {
-    pickle.BINUNICODE: "<I", pickle.SHORT_BINUNICODE: "<B", pickle.BINUNICODE8: "<Q",
-    pickle.SHORT_BINSTRING: "<B",
-}  # fmt: skip
-_BYTES = {pickle.BINBYTES: "<I", pickle.SHORT_BINBYTES: "<B", pickle.BINBYTES8: "<Q"}
-_INSTRUCTIONS: dict[bytes, Callable[[_Machine], None]] = {
+_Instruction = Callable[[_Machine], None]
+
+
+def _constant(value: Any) -> _Instruction:
+    """Pushes a value."""
+    return lambda machine: machine._stack.append(value)
+
+
+def _with_number(form: str, act: Callable[[_Machine, Any], None]) -> _Instruction:
+    """Does something with the number, written in this form, that follows the instruction."""
+    number = struct.Struct(form)
+    unpack, size = number.unpack, number.size
+
+    def instruction(machine: _Machine) -> None:
+        act(machine, unpack(machine._read(size))[0])
+
+    return instruction
+
+
+def _push_number(machine: _Machine, number: Any) -> None:
+    machine._stack.append(number)
+
+
+def _push_text(machine: _Machine, size: int) -> None:
+    machine._stack.append(machine._take(size).decode("utf-8", "surrogatepass"))
+
+
+def _push_bytes(machine: _Machine, size: int) -> None:
+    machine._stack.append(machine._take(size))
+
+
+def _push_bytearray(machine: _Machine, size: int) -> None:
+    machine._stack.append(bytearray(machine._take(size)))
+
+
+def _get(machine: _Machine, index: int) -> None:
+    machine._stack.append(machine._memo[index])
+
+
+def _put(machine: _Machine, index: int) -> None:
+    machine._memo[index] = machine._stack[-1]
+
+
+_INSTRUCTIONS: dict[bytes, _Instruction] = {
+    pickle.NONE: _constant(None),
+    pickle.NEWTRUE: _constant(True),
+    pickle.NEWFALSE: _constant(False),
+    pickle.EMPTY_TUPLE: _constant(()),
+    pickle.BININT: _with_number("<i", _push_number),
+    pickle.BININT1: _with_number("<B", _push_number),
+    pickle.BININT2: _with_number("<H", _push_number),
+    pickle.BINFLOAT: _with_number(">d", _push_number),
+    pickle.BINUNICODE: _with_number("<I", _push_text),
+    pickle.SHORT_BINUNICODE: _with_number("<B", _push_text),
+    pickle.BINUNICODE8: _with_number("<Q", _push_text),
+    pickle.SHORT_BINSTRING: _with_number("<B", _push_text),
+    pickle.BINBYTES: _with_number("<I", _push_bytes),
+    pickle.SHORT_BINBYTES: _with_number("<B", _push_bytes),
+    pickle.BINBYTES8: _with_number("<Q", _push_bytes),
+    pickle.BYTEARRAY8: _with_number("<Q", _push_bytearray),
     pickle.PROTO: _Machine._protocol,
     pickle.FRAME: _Machine._skip_frame_size,
     pickle.LONG1: _Machine._long,
-    pickle.BYTEARRAY8: _Machine._bytearray,
     pickle.MARK: _Machine._mark,
     pickle.POP: _Machine._pop,
     pickle.EMPTY_LIST: _Machine._push_list,
@@ -358,10 +380,10 @@ _INSTRUCTIONS: dict[bytes, Callable[[_Machine], None]] = {
     pickle.ADDITEMS: _Machine._add_items,
     pickle.SETITEM: _Machine._set_item,
     pickle.SETITEMS: _Machine._set_items,
-    pickle.BINGET: lambda machine: machine._get("<B"),
-    pickle.LONG_BINGET: lambda machine: machine._get("<I"),
-    pickle.BINPUT: lambda machine: machine._put("<B"),
-    pickle.LONG_BINPUT: lambda machine: machine._put("<I"),
+    pickle.BINGET: _with_number("<B", _get),
+    pickle.LONG_BINGET: _with_number("<I", _get),
+    pickle.BINPUT: _with_number("<B", _put),
+    pickle.LONG_BINPUT: _with_number("<I", _put),
     pickle.MEMOIZE: _Machine._memoize,
     pickle.GLOBAL: _Machine._global,
     pickle.STACK_GLOBAL: _Machine._stack_global,
