@@ -26,13 +26,14 @@ import numpy as np
 from taper.core.device import CPU, device
 from taper.core.tensor import Tensor, wrap
 
-__all__ = ["DEFAULT_SEED", "STATE_BYTES", "Ahead", "Generator", "default_generator"]
+__all__ = ["DEFAULT_SEED", "STATE_BYTES", "Ahead", "Generator", "Quicker", "default_generator"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 DEFAULT_SEED = 67280421310721  # PyTorch's, for every generator that nobody seeded
 BLOCK = 624  # MT19937's words of state: outputs are made this many at a time
 MOST_BLOCKS_AHEAD = 16
+_MANY_BLOCKS = 32  # from which on it is worth asking `Quicker`
 STATE_BYTES = 5056
 _STATE = np.dtype(
     [("seed", "<u8"), ("left", "<i4"), ("seeded", "<i4"), ("next", "<u8"), ("key", "<u8", 624),
@@ -41,6 +42,22 @@ _STATE = np.dtype(
 )
 _NOTHING = np.empty(0, np.uint32)
 _NONE_AHEAD = -1, _NOTHING
+
+
+class Quicker:
+    """Who makes many draws, if somebody can: ``draws(bits, blocks)``, or None for NumPy's."""
+
+    draws: Any = None
+
+
+def _raw(bits: Any, blocks: int) -> Array:
+    """The next blocks of 32-bit numbers of a bit generator."""
+    if blocks >= _MANY_BLOCKS and Quicker.draws is not None:
+        found: Array | None = Quicker.draws(bits, blocks)
+        if found is not None:
+            return found
+    raw: Array = bits.random_raw(blocks * BLOCK).astype(np.uint32)
+    return raw
 
 
 class Ahead:
@@ -135,7 +152,7 @@ class Generator:
         missing = count - len(rest)
         blocks = -(-missing // BLOCK)
         blocks = max(blocks, self._batch)
-        fresh = self._bits.random_raw(blocks * BLOCK).astype(np.uint32)
+        fresh = _raw(self._bits, blocks)
         result: Array = fresh[:missing]
         if len(rest):
             result = np.concatenate((rest, result))
@@ -156,7 +173,7 @@ class Generator:
                 if not self._end:
                     self._seed_bits()
                 first = max(self._position - 1, 0) // BLOCK * BLOCK  # get_state needs that block
-                fresh = self._bits.random_raw(-(-missing // BLOCK) * BLOCK).astype(np.uint32)
+                fresh = _raw(self._bits, -(-missing // BLOCK))
                 self._buffer = np.concatenate((self._buffer[first : self._end], fresh))
                 self._position -= first
                 self._end = len(self._buffer)

@@ -8,8 +8,8 @@ import numpy as np
 
 from taper.compiler import machine
 from taper.compiler.expression import Expression, Node
-from taper.compiler.passes import Operand
-from taper.compiler.row_kernels import flat_kernel
+from taper.compiler.llvm_text import FunctionText
+from taper.compiler.vector_code import VectorCode
 from taper.core.storage import address_of
 from taper.kernels import box_muller as definition
 from taper.kernels.native import GRAIN, Kernel
@@ -84,17 +84,50 @@ def _cos_sin(e: Expression, k: Node) -> tuple[Node, Node]:
 
 
 def _build() -> tuple[str, str]:
+    """A kernel on groups of 16 draws: eight of one half, then eight of the other one."""
     e = Expression()
     low = e.constant(0xFFFFFF, _BITS)
     first, second = (e.binary("and", e.input(i, _BITS), low) for i in (0, 1))
     radius = _radius(e, first)
     cos, sin = _cos_sin(e, second)
-    e.results.extend([e.mul(cos, radius), e.mul(sin, radius)])
-    operands = [Operand(kind, "contiguous") for kind in (_BITS, _BITS, _FLOAT, _FLOAT)]
-    return flat_kernel("normals", machine.host().vector_bytes, e, operands), "normals"
+    results = [e.mul(cos, radius), e.mul(sin, radius)]
+    text = FunctionText("normals", machine.host().vector_bytes)
+    draws, normals = text.pointer(text.argument(0)), text.pointer(text.argument(1))
+
+    def groups(count: int, stop: str, start: str) -> None:
+        """Computes `count` groups at a time, halves with halves."""
+        lanes = 8 * count
+        halves = [[16 * g + 8 * half + i for g in range(count) for i in range(8)]
+                  for half in (0, 1)]
+        back = [halves[0].index(i) if i in halves[0] else lanes + halves[1].index(i)
+                for i in range(2 * lanes)]
+        both = VectorCode(text, 2 * lanes, lambda node: None)
+
+        def some(number: str, _: list[str]) -> list[str]:
+            place = text.integer("mul", number, 16)
+            found = both.load(text.offset(draws, place, 4), _BITS)
+            parts = [_picked(text, both.type(_BITS), found, "poison", half) for half in halves]
+            code = VectorCode(text, lanes, lambda n: parts[n.value] if n.op == "input" else None)
+            made = [code.of(result) for result in results]
+            both.store(_picked(text, code.type(_FLOAT), *made, back),
+                       text.offset(normals, place, 4), _FLOAT)
+            return []
+
+        text.loop(start, stop, count, [], some)
+
+    odd = text.integer("and", text.integer("sub", "%end", "%begin"), 1)
+    even = text.integer("sub", "%end", odd)
+    groups(2, even, "%begin")
+    groups(1, "%end", even)
+    return text.text(), "normals"
 
 
-_kernel = Kernel(_build, 4)
+def _picked(text: FunctionText, kind: str, a: str, b: str, lanes: list[int]) -> str:
+    picked = ", ".join(f"i32 {i}" for i in lanes)
+    return text.value(f"shufflevector {kind} {a}, {kind} {b}, <{len(lanes)} x i32> <{picked}>")
+
+
+_kernel = Kernel(_build, 2)
 _kernel.exact = True
 
 
@@ -103,10 +136,6 @@ def box_muller(draws: Any) -> Any:
     address = _kernel.address()
     if address is None:
         return None
-    halves = definition.split(draws)
-    first, second = address_of(halves), address_of(halves) + halves.nbytes // 2
-    # In place: each element is read before it is written.
-    _kernel.run(address, [first, second, first, second], halves.nbytes // 8, GRAIN)
     result = new_array((len(draws),), _F32, len(draws))
-    definition.join(halves, result)
+    _kernel.run(address, [address_of(draws), address_of(result)], len(draws) // 16, GRAIN // 16)
     return result

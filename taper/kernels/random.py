@@ -30,8 +30,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from taper.core.generator import Ahead, Generator
+from taper.core.generator import Ahead, Generator, Quicker
+from taper.core.settings import settings
 from taper.kernels.box_muller import box_muller
+from taper.kernels.native_twin import with_native
 from taper.kernels.random_levels import for_each_sample
 
 __all__ = [
@@ -50,6 +52,7 @@ COMPLEX64, COMPLEX128 = np.dtype(np.complex64), np.dtype(np.complex128)
 _DIGITS = {FLOAT32: 24, FLOAT64: 53, FLOAT16: 11, BFLOAT16: 8}
 
 _CHUNK = 1 << 15  # draws per round of a large fill: the arrays of a round stay in the cache
+_MOST_AT_ONCE = 1 << 24  # draws for a native kernel: 64 MB
 _FEW = 4096  # calls for fewer numbers are served from those computed ahead
 _LOW53, _32 = np.uint64((1 << 53) - 1), np.uint64(32)
 
@@ -58,9 +61,12 @@ def _in_chunks(
     generator: Generator, count: int, draws_each: int, dtype: np.dtype[Any],
     make: Callable[[Array], Array],
 ) -> Array:
-    """`make` of the next draws, `draws_each` per number, a cache-sized part at a time."""
+    """`make` of the next draws, `draws_each` per number, a cache-sized part at a time; if that has
+    a native kernel, many at once."""
     if count * draws_each <= _CHUNK:
         return make(generator.draw(count * draws_each)).astype(dtype, copy=False)
+    if make in _NATIVE and settings.native != "off" and count * draws_each <= _MOST_AT_ONCE:
+        return make(_draws_at_once(generator, count * draws_each))
     result = np.empty(count, dtype)
     step = _CHUNK // draws_each
     for start in range(0, count, step):
@@ -69,16 +75,31 @@ def _in_chunks(
     return result
 
 
+def _draws_at_once(generator: Generator, count: int) -> Array:
+    """Many draws, by a native kernel if there is one."""
+    if Quicker.draws is None and settings.native != "off":
+        from taper.kernels.native_twister import draws
+
+        Quicker.draws = draws
+    return generator.draw(count)
+
+
 # Uniform ----------------------------------------------------------------------------------
 
 
-def _to_uniform32(draws: Array) -> Array:
+_TWISTER = "taper.kernels.native_twister"
+_twin = with_native(_TWISTER, is_large=lambda draws: draws.size > _CHUNK)
+
+
+@_twin
+def to_uniform32(draws: Array) -> Array:
     result = (draws & np.uint32(0xFFFFFF)).view(np.int32).astype(np.float32)
     result *= np.float32(2.0**-24)
     return result
 
 
-def _to_uniform64(draws: Array) -> Array:
+@_twin
+def to_uniform64(draws: Array) -> Array:
     pairs = draws.view(np.uint64)
     if not pairs.flags.aligned:
         pairs = pairs.copy()
@@ -90,8 +111,9 @@ def _to_uniform64(draws: Array) -> Array:
     return result
 
 
-_UNIFORM32 = Ahead(_to_uniform32, each=1, period=1)
-_UNIFORM64 = Ahead(_to_uniform64, each=2, period=2)
+_NATIVE = {to_uniform32, to_uniform64, box_muller}  # of many draws
+_UNIFORM32 = Ahead(to_uniform32, each=1, period=1)
+_UNIFORM64 = Ahead(to_uniform64, each=2, period=2)
 
 
 def _uniform32(generator: Generator, count: int) -> Array:
@@ -100,7 +122,7 @@ def _uniform32(generator: Generator, count: int) -> Array:
         found = generator.take(_UNIFORM32, count)
         if found is not None:
             return found
-    return _in_chunks(generator, count, 1, FLOAT32, _to_uniform32)
+    return _in_chunks(generator, count, 1, FLOAT32, to_uniform32)
 
 
 def _uniform64(generator: Generator, count: int) -> Array:
@@ -109,7 +131,7 @@ def _uniform64(generator: Generator, count: int) -> Array:
         found = generator.take(_UNIFORM64, count)
         if found is not None:
             return found
-    return _in_chunks(generator, count, 2, FLOAT64, _to_uniform64)
+    return _in_chunks(generator, count, 2, FLOAT64, to_uniform64)
 
 
 def _multiply_add(x: Array, scale: float, offset: float) -> Array:
@@ -156,7 +178,7 @@ def uniform(
 
 def _to_normal64(draws: Array) -> Array:
     """The pairs of Box-Muller's method, four draws a pair: cos first, then sin."""
-    uniforms = _to_uniform64(draws).reshape(-1, 2)
+    uniforms = to_uniform64(draws).reshape(-1, 2)
     angle = uniforms[:, 0] * (2 * math.pi)
     radius = np.log(1.0 - uniforms[:, 1])  # the difference is exact: uniforms end at 2^-53
     radius *= -2.0
@@ -206,7 +228,7 @@ def few_normals(generator: Generator, count: int) -> Array:
 
 def _to_normal16(draws: Array) -> Array:
     """As `box_muller`, in float64 (two draws a number)."""
-    blocks = _to_uniform64(draws).reshape(-1, 2, 8)
+    blocks = to_uniform64(draws).reshape(-1, 2, 8)
     radius = np.sqrt(-2.0 * np.log(1.0 - blocks[:, 0]))
     angle = 2 * math.pi * blocks[:, 1]
     result = np.empty_like(blocks)
@@ -430,7 +452,16 @@ def _follow_swaps(target: Array) -> Array:
 @for_each_sample
 def bernoulli(generator: Generator, shape: Shape, dtype: np.dtype[Any], p: float) -> Array:
     """Ones with probability `p`, else zeros."""
-    return (_uniform64(generator, math.prod(shape)) < p).astype(dtype).reshape(shape)
+    count = math.prod(shape)
+    if count <= _FEW or 2 * count > _MOST_AT_ONCE:
+        return (_uniform64(generator, count) < p).astype(dtype).reshape(shape)
+    return ones_below(_draws_at_once(generator, 2 * count), p, dtype).reshape(shape)
+
+
+@with_native(_TWISTER, is_large=lambda draws, limit, dtype: draws.size > _CHUNK)
+def ones_below(draws: Array, limit: float, dtype: np.dtype[Any]) -> Array:
+    """One where a number made of two draws is less than `limit`, else zero."""
+    return (to_uniform64(draws) < limit).astype(dtype)
 
 
 @for_each_sample

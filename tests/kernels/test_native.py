@@ -12,9 +12,10 @@ import pytest
 import taper
 from taper.compiler import machine
 from taper.core.settings import settings
-from taper.kernels import native_box_muller
+from taper.kernels import native_box_muller, native_twister
 from taper.kernels.box_muller import box_muller
 from taper.kernels.native import Elementwise
+from taper.kernels.random import to_uniform32, to_uniform64
 from taper.kernels.strided_walks import merged_dims
 
 from .guarded_memory import guarded
@@ -204,6 +205,49 @@ def test_numpy_alone_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_normal_numbers_are_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     draws = random.integers(0, 2**32, 1 << 18, np.uint32)
     draws[:2] = 0, 0xFFFFFF
+    found = native_box_muller.box_muller(draws)
+    monkeypatch.setattr(settings, "native", "off")
+    np.testing.assert_array_equal(found, box_muller(draws))
+
+
+# -- random numbers --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3, 40])
+def test_draws_are_the_twisters(blocks: int) -> None:
+    ours, numpys = np.random.MT19937(5), np.random.MT19937(5)
+    ours._legacy_seeding(5)
+    numpys._legacy_seeding(5)
+    for _ in range(3):
+        wanted = numpys.random_raw(blocks * 624)
+        np.testing.assert_array_equal(native_twister.draws(ours, blocks), wanted)
+    np.testing.assert_array_equal(ours.random_raw(1000), numpys.random_raw(1000))
+
+
+@pytest.mark.parametrize("count", [2, 6, 16, 34, 100_002])
+def test_numbers_made_of_draws(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    draws = guarded(random.integers(0, 2**32, count, np.uint32), bool(count % 4))
+    draws[:2] = 0, 0
+    found = [native_twister.to_uniform32(draws), native_twister.to_uniform64(draws)]
+    below = [native_twister.ones_below(draws, limit, np.dtype(dtype))
+             for limit in (0.0, 1e-17, 0.3, 0.5, 1.0) for dtype in (np.float32, np.float64)]
+    assert native_twister.ones_below(draws, 0.5, np.dtype(np.float16)) is None
+    monkeypatch.setattr(settings, "native", "off")
+    np.testing.assert_array_equal(found[0], to_uniform32(draws))
+    numbers = to_uniform64(draws)
+    np.testing.assert_array_equal(found[1], numbers)
+    for limit in (0.0, 1e-17, 0.3, 0.5, 1.0):
+        for dtype in (np.float32, np.float64):
+            result = below.pop(0)
+            assert result.dtype == dtype
+            np.testing.assert_array_equal(result, (numbers < limit).astype(dtype))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 1001])
+def test_normal_numbers_of_any_count_of_groups(
+    monkeypatch: pytest.MonkeyPatch, groups: int
+) -> None:
+    draws = guarded(random.integers(0, 2**32, 16 * groups, np.uint32), bool(groups % 2))
     found = native_box_muller.box_muller(draws)
     monkeypatch.setattr(settings, "native", "off")
     np.testing.assert_array_equal(found, box_muller(draws))
