@@ -42,6 +42,8 @@ class ExportedProgram:
         example_inputs: args and kwargs of the call it was made with; None for loaded ones.
     """
 
+    __module__ = "torch.export.exported_program"
+
     def __init__(
         self, captured: Captured, state: dict[str, Tensor], parameters: frozenset[str],
         example_inputs: tuple[tuple[Any, ...], dict[str, Any]] | None = None,

@@ -28,6 +28,8 @@ _NEWEST_OPSET = 23
 class ONNXProgram:
     """An exported model: `model_proto` is the ONNX ModelProto."""
 
+    __module__ = "torch.onnx"
+
     def __init__(self, model_proto: Any) -> None:
         self.model_proto = model_proto
 
