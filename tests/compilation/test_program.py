@@ -425,3 +425,20 @@ def test_activations_are_computed_again_and_memory_is_used_again() -> None:
     program = training(lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), net, numbers(600, 48), 2)
     each = 600 * 160 * 4  # bytes of one hidden layer; four of them wait for the backward pass
     assert program.arena_bytes < 8 * each
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_and_its_gradient(causal: bool, masked: bool) -> None:
+    def step(x: Any, g: Any, mask: Any) -> Any:
+        x = x.clone().requires_grad_()
+        q, k, v = (t.reshape(2, 33, 3, 8).transpose(1, 2) for t in x.split(24, dim=2))
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask if masked else None,
+                                           is_causal=causal and not masked)
+        y = y.transpose(1, 2).reshape(2, 33, 24)
+        y.backward(g)
+        return y.detach(), x.grad
+
+    mask = numbers(33, 33, seed=2)
+    mask[3] = -torch.inf
+    check(step, numbers(2, 33, 72), numbers(2, 33, 24, seed=1), mask, ulps=2048, all_native=False)

@@ -63,7 +63,10 @@ class Lowering:
                 self.consumers.setdefault(reference.node.number, []).append(node)
 
     def run(self) -> None:
-        from taper.compilation.lowering.rules import RULES
+        from taper.compilation.lowering import attention_rules, rules
+
+        assert attention_rules
+        RULES = rules.RULES
 
         for node in self.graph.nodes:
             rule = RULES.get(name_of(node))
@@ -93,6 +96,12 @@ class Lowering:
             value.constant = array
             found = self.constants[id(item)] = item, View.of(value)
         return found[1]
+
+    def constant(self, key: Any, make: Callable[[], Any]) -> View:
+        """The view of a constant array, made once for a key."""
+        if key not in self.arguments:
+            self.arguments[key] = make()
+        return self.view(self.arguments[key])
 
     def is_array(self, item: Any) -> bool:
         return isinstance(item, Reference) or (
@@ -320,12 +329,16 @@ class Lowering:
             if found is None:
                 found = self._matrix_product(a, b, self._is_turned(node))
         else:
-            out = self.new_value((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2],
-                                  b.shape[-1]), dtype)
-            self.add(Product("product", [_for_blas(self, a), _for_blas(self, b)], [out]))
-            found = View.of(out)
+            found = self.batched_product(a, b)
         return found if found.shape == shape else found.through(
             lambda x: np.reshape(x, shape, copy=False))
+
+    def batched_product(self, a: View, b: View) -> View:
+        """The products of batches of matrices."""
+        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        out = self.new_value((*batch, a.shape[-2], b.shape[-1]), a.dtype)
+        self.add(Product("product", [_for_blas(self, a), _for_blas(self, b)], [out]))
+        return View.of(out)
 
     def _matrix_product(self, a: View, b: View, is_turned: bool) -> View:
         if is_turned:

@@ -20,7 +20,7 @@ from taper.compilation.lowering.operations import Check, Map, RowPick, RowSum
 from taper.compilation.lowering.values import View, contiguous
 from taper.compiler.graph import GraphNode, Reference
 
-__all__ = ["RULES"]
+__all__ = ["RULES", "filled", "rule"]
 
 _PRECISE = Context(prec=40)
 _MOST_CLASSES = 256  # picks from longer rows aren't worth comparing all
@@ -99,10 +99,7 @@ def _filled_with(lowering: Lowering, number: Reference, shape: Any, dtype: Any) 
 def filled(lowering: Lowering, number: Any, shape: Any, dtype: Any) -> View:
     """An array of one number: a constant of one element, seen everywhere."""
     key = "number", np.dtype(dtype).str, np.asarray(number).astype(dtype).tobytes()
-    constant = lowering.arguments.get(key)
-    if constant is None:
-        constant = lowering.arguments[key] = np.full(1, number, dtype)
-    view = lowering.view(constant)
+    view = lowering.constant(key, lambda: np.full(1, number, dtype))
     return View(view.value, 0, (1,) * len(shape), (0,) * len(shape)).broadcast(shape)
 
 
@@ -343,10 +340,7 @@ def _is_chosen(lowering: Lowering, index: View, count: int) -> View:
     n = prod(index.shape)
     column = View(index.value, index.offset, (n, 1), (index.strides[0], 0))
     _check(lowering, column, count, 1)
-    numbers = lowering.arguments.get(("columns", count))
-    if numbers is None:
-        numbers = lowering.arguments["columns", count] = np.arange(count, dtype=np.int32)
-    places = lowering.view(numbers)
+    places = lowering.constant(("columns", count), lambda: np.arange(count, dtype=np.int32))
     row = View(places.value, 0, (1, count), (0, 1))
 
     def chosen(i: ElementArray, place: ElementArray) -> ElementArray:
