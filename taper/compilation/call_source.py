@@ -24,7 +24,7 @@ from taper.core.state import active, is_recording
 from taper.core.storage import new_storage
 from taper.core.tensor import LEAF, Tensor, wrap
 
-__all__ = ["EAGER", "MISSED", "attempt_function", "run_function"]
+__all__ = ["EAGER", "MISSED", "always", "attempt_function", "run_function"]
 
 MISSED = object()  # the program isn't for this call
 EAGER = object()  # the call is to run as it is
@@ -245,7 +245,7 @@ def attempt_function(
         active=active, running=running, is_recording=is_recording, MISSED=MISSED, Tensor=Tensor,
         get_default_dtype=get_default_dtype, anomaly=anomaly, observed=observed, lock=lock,
         holds=holds, run=run, ndarray=np.ndarray, LEAF=LEAF, apart=apart, EAGER=EAGER,
-        default_dtype=context[1], differs=_always, table=0, count=0,
+        default_dtype=context[1], differs=always, table=0, count=0,
     )
     names = tuple(kwargs)
     add("if (active.modes or running.vmaps or "
@@ -289,7 +289,8 @@ def attempt_function(
     return source.function()
 
 
-def _always(table: int, start: int, end: int) -> int:
+def always(table: int, start: int, end: int) -> int:
+    """Says that the first word differs."""
     return start
 
 

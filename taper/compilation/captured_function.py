@@ -8,8 +8,8 @@ from typing import Any
 
 from taper.arrays.levels import running
 from taper.autograd.engine import anomaly, observed
-from taper.compilation.explanations import Explanation, Unsupported, log
 from taper.compilation.call_source import EAGER, MISSED
+from taper.compilation.explanations import Explanation, Unsupported, log
 from taper.compilation.recording import NotCaptured, NumberPinned, exclusive, record_call
 from taper.compilation.snapshot import Snapshot, take
 from taper.compilation.variant import EagerVariant, Variant
@@ -89,6 +89,13 @@ class CapturedFunction:
         Returns the result, or EAGER if the call is to run as it is.
         """
         snapshot = take(self.function, args, kwargs, self.last, self.free)
+        try:
+            return self.carry_out(snapshot, args, kwargs)
+        finally:
+            snapshot.release_arguments()
+
+    def carry_out(self, snapshot: Snapshot, args: Any, kwargs: Any) -> Any:
+        """`consider`, with the snapshot of the call."""
         if snapshot.refusal is not None:
             self.refuse(snapshot.refusal)
             return EAGER

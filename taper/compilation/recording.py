@@ -59,8 +59,8 @@ class Known:
         grad: what its `.grad` is after the call: None, or how to make it; UNCHANGED.
     """
 
-    __slots__ = ("array", "bumps", "changed_at", "grad", "input", "owner", "path", "place", "role",
-                 "saved", "tensor", "written")
+    __slots__ = ("array", "attributes", "bumps", "changed_at", "grad", "input", "owner", "path",
+                 "place", "role", "saved", "tensor", "written")
 
     def __init__(self, tensor: Tensor, role: str, place: int, path: Any) -> None:
         self.tensor = tensor
@@ -69,6 +69,7 @@ class Known:
         self.path = path
         self.array = tensor._array
         self.saved = (tensor._array, tensor._storage, tensor._grad, tensor._edge, tensor._base)
+        self.attributes = tensor.__dict__.copy()
         self.input = -1  # its position among the inputs of the program, if it is read
         self.bumps = 0
         self.changed_at: Any = None
@@ -76,6 +77,11 @@ class Known:
         self.grad: Any = UNCHANGED
         self.owner: Any = None
 
+
+    def release(self) -> None:
+        """Lets go of a tensor that is another one at each call."""
+        if self.role != "state":
+            self.tensor = self.array = self.saved = self.attributes = self.owner = None  # type: ignore[assignment]
 
     def take_over(self, other: Known) -> None:
         """Takes what the recorded call does to the tensor that `other` stands for."""
@@ -298,6 +304,9 @@ def _as_inputs(graph: Graph, known: list[Known]) -> Iterator[None]:
         for item in known:
             t = item.tensor
             t._array, t._storage, t._grad, t._edge, t._base = item.saved
+            if t.__dict__ != item.attributes:
+                t.__dict__.clear()
+                t.__dict__.update(item.attributes)
 
 
 def numbers_in(snapshot: Snapshot) -> list[Number]:
@@ -469,6 +478,8 @@ class _Reading:
             )
         if (t._edge is None) is not (edge is None) or (edge is not None and t._edge is not LEAF):
             raise NotCaptured(f"{where} has another history than before")
+        if t.__dict__.keys() - {"_accumulator"} != item.attributes.keys() - {"_accumulator"}:
+            raise NotCaptured(f"{where} got a hook or another attribute")
         item.written = owner.writes > 0
         if t._storage is not None:
             item.bumps, item.changed_at = t._storage.version, t._storage.changed_at

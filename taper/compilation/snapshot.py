@@ -63,6 +63,7 @@ __all__ = ["Found", "Snapshot", "take"]
 MOST_OBJECTS = 20_000
 _LARGEST_ARRAY = 4096
 _PLAIN_TENSORS = (Tensor, Parameter, Buffer)
+_BOXES = (list, tuple, dict)  # they count by what they hold, not by their ids
 
 
 class Found(NamedTuple):
@@ -95,6 +96,14 @@ class Snapshot:
         self.generators: list[Generator] = []
         self.refusal: str | None = None
         self.names = Names()
+        self.held: list[Any] = []  # so that no id in the key is given to another object
+
+    def release_arguments(self) -> None:
+        """Lets go of the tensors that were passed: they may be large, and others come next time."""
+        self.watches = [watch for watch in self.watches if not watch.in_arguments]
+        passed = {id(found.tensor) for found in self.arguments}
+        self.held = [o for o in self.held if id(o) not in passed and type(o) not in _BOXES]
+        self.arguments = []
 
     def first_change(self) -> Watch | None:
         """The first watch that doesn't hold any more."""
@@ -160,7 +169,7 @@ class _Walk:
         self.wanted, self.assigned, self.is_reflective = names
         self.seen: dict[int, int] = {}
         self.members: set[Any] = set()
-        self.held: list[Any] = []  # so that no id is given to another object
+        self.held: list[Any] = []
         self.tokens: list[Any] = []
         self.snapshot = Snapshot()
         self.globals: dict[int, tuple[dict[str, Any], set[str]]] = {}
@@ -186,7 +195,7 @@ class _Walk:
         snapshot.names = Names(
             frozenset(self.names), frozenset(self.written), self.found_reflective
         )
-        snapshot.held = self.held  # type: ignore[attr-defined]
+        snapshot.held = self.held
         return snapshot
 
     def refuse(self, path: Any, reason: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.compilation.call_source import attempt_function, run_function
+from taper.compilation.call_source import always, attempt_function, run_function
 from taper.compilation.programs import choose_program
 from taper.compilation.recording import Known, Recorded, known_tensors, numbers_in
 from taper.compilation.snapshot import Snapshot
@@ -30,7 +30,7 @@ class TensorWatch:
         self.tensor = tensor
         self.array = tensor._array
         self.edge = tensor._edge
-        grad = tensor._grad
+        grad = tensor._grad  # another one at each call, so it isn't kept
         self.grad = None if grad is None else _layout(grad._array)
         self.is_read = is_read  # whether the program reads the gradient
         self.has_attributes = bool(tensor.__dict__)
@@ -148,6 +148,10 @@ def _nothing() -> None:
     pass
 
 
+def _not_yet(tensors: list[Tensor]) -> Any:
+    raise AssertionError("the program isn't bound")
+
+
 class EagerVariant:
     """Calls that run as they are, and why."""
 
@@ -179,7 +183,10 @@ class Variant(EagerVariant):
             recorded.backward.program = choose_program(recorded.backward.graph, {})
         self.state = StateGuard(snapshot, self.read_gradients())
         self.state.numbers_changed = self.take_numbers
-        self.example = args, kwargs, lock
+        self.attempt = self.state.attempt = attempt_function(
+            args, kwargs, key[0], lock, self.state.holds, snapshot, _not_yet,
+            Apart.of(recorded.known),
+        )
         self.bind()
 
     def read_gradients(self) -> frozenset[int]:
@@ -221,12 +228,12 @@ class Variant(EagerVariant):
             if number.place >= 0:
                 array = static[number.place] = np.array(number.group[number.name], np.float64)
                 self.numbers.append((number.group, number.name, array))
-        args, kwargs, lock = self.example
         self.run = run_function(recorded, self.program, static)
-        self.attempt = self.state.attempt = attempt_function(
-            args, kwargs, self.key[0], lock, self.state.holds, self.state.snapshot, self.run,
-            Apart.of(recorded.known),
-        )
+        if self.attempt is not None:
+            scope = self.attempt.__globals__
+            scope.update(run=self.run, apart=Apart.of(recorded.known), differs=always)
+        for item in recorded.known:
+            item.release()
 
     def take_numbers(self) -> None:
         """Hands the program the numbers that there are now."""
@@ -239,8 +246,9 @@ class Apart:
 
     def __init__(self, known: list[Known]) -> None:
         self.written = [k.place for k in known if k.role == "argument" and k.written]
-        self.spans = _Spans([k.array for k in known if k.role != "argument" and k.written])
-        self.all = _Spans([k.array for k in known if k.role != "argument"])
+        self.spans = _Spans([k.array for k in known if k.role == "state" and k.written])
+        self.all = _Spans([k.array for k in known if k.role == "state"])
+        self.owners = [known[k.place] for k in known if k.role == "gradient" and k.written]
 
     @classmethod
     def of(cls, known: list[Known]) -> Apart | None:
@@ -248,8 +256,16 @@ class Apart:
         return cls(known) if any(k.written for k in known) else None
 
     def __call__(self, arrays: tuple[Any, ...]) -> bool:
+        spans = self.spans
+        if self.owners or self.written:
+            now = [k.tensor._grad for k in self.owners if k.role == "state"]
+            gradients = _Spans([grad._array for grad in now if grad is not None])
+            if len(now) != len(self.owners) or any(
+                gradients.meet(address_of(a), span_in_bytes(a)) for a in arrays
+            ):
+                return False
         for array in arrays:
-            if self.spans.meet(address_of(array), span_in_bytes(array)):
+            if spans.meet(address_of(array), span_in_bytes(array)):
                 return False
         for place in self.written:
             array = arrays[place]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,10 @@ def _recorded_whole(op: Operator, call: Call, values: tuple[Any, ...]) -> Any:
 
     with recording_draws(draw):
         shapes = forward_without_data(op, call, _mapped(_without_values, values))
+    if any(not isinstance(leaf, (ShapeArray, NoneType)) for leaf in _leaves(shapes)):
+        raise NotImplementedError(
+            f"{op.name}() can't be recorded: what it returns depends on values"
+        )
     source = next(v for v in _leaves(values) if isinstance(v, TracedArray))
     found = [leaf for leaf in _leaves(shapes) if isinstance(leaf, ShapeArray)]
     if op.view and found == [shapes]:
