@@ -36,7 +36,7 @@ class Allowance:
     """
 
     def __init__(self, size: int) -> None:
-        self._left = 2 * size + 100_000
+        self._left = size + 100_000
         self._crowds: dict[tuple[int, int], int] = {}
 
     def spend(self, count: int) -> None:
@@ -192,8 +192,8 @@ def _set(allowance: Allowance, items: Any = ()) -> set[Any]:
 def _mapping(kind: type) -> Callable[..., Any]:
     def make(allowance: Allowance, items: Any = ()) -> Any:
         allowance.spend(len(_only(items, dict, list, tuple)))
-        pairs = items.items() if type(items) is dict else items
-        allowance.check_keys((_only(pair, tuple, list)[0] for pair in pairs), items)
+        keys = items if type(items) is dict else [_only(pair, tuple, list)[0] for pair in items]
+        allowance.check_keys(keys, items)
         return kind(items if kind is OrderedDict else dict(items))  # Counter would count pairs
 
     return make
