@@ -176,6 +176,12 @@ def _affine(x: Any, mean: Any, scale: Any, shift: Any) -> Any:
     return result if shift is None else result + shift
 
 
+def _scaled(x: Any, mean: Any, inverse: Any, weight: Any, bias: Any) -> Any:
+    scale = inverse if weight is None else inverse * weight
+    shift = -(mean * scale)
+    return x * scale + (shift if bias is None else shift + bias)
+
+
 def _channel_sums(grad: Any, x: Any, mean: Any) -> Any:
     return total(grad), total(grad * (x - mean))
 
@@ -186,6 +192,7 @@ def _channel_slope(grad: Any, x: Any, mean: Any, a: Any, b: Any, scale: Any) -> 
 
 _STATISTICS = RowProgram(_statistics, FULL)
 _AFFINE = RowProgram(_affine, FULL, CHANNEL, CHANNEL, CHANNEL)
+_SCALED = RowProgram(_scaled, FULL, *[CHANNEL] * 4)
 _CHANNEL_SUMS = RowProgram(_channel_sums, FULL, FULL, CHANNEL)
 _CHANNEL_SLOPE = RowProgram(_channel_slope, FULL, FULL, *[CHANNEL] * 4)
 
@@ -217,14 +224,11 @@ def normalize_channels(x: Any, weight: Any, bias: Any, eps: float) -> Any:
     return None if result is None else (result[0].reshape(x.shape), mean, variance, inverse)
 
 
+@replayed
 def scale_channels(x: Any, mean: Any, inverse: Any, weight: Any, bias: Any) -> Any:
     if not _is_plain(x, mean, inverse, weight, bias):
         return None
-    scale = inverse if weight is None else inverse * weight
-    shift = -mean * scale
-    if bias is not None:
-        shift += bias
-    found = _AFFINE(*_layout(x), x, None, scale, shift)
+    found = _SCALED(*_layout(x), x, mean, inverse, weight, bias)
     return None if found is None else found[0].reshape(x.shape)
 
 
