@@ -16,6 +16,7 @@ import numpy as np
 from taper.arrays.primitive import primitive
 from taper.core.dtype import from_numpy_dtype
 from taper.core.promotion import scalar_type_name
+from taper.kernels.native_twin import with_native
 from taper.kernels.scipy_threads import with_fitting_threads
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
 Array = np.ndarray[Any, Any]
 INT32 = np.dtype(np.int32)
 _BLOCK = 64  # columns that LAPACK treats at once, if it has room for them
+_WORTH_A_KERNEL = 16  # columns
 _PREFIX = {"float32": "s", "float64": "d", "complex64": "c", "complex128": "z"}
 
 
@@ -383,7 +385,12 @@ def cholesky(a: Array) -> Array:
 # -- least squares -------------------------------------------------------------------------------
 
 
+def _is_medium(a: Array, b: Array, rcond: float, driver: str) -> bool:
+    return driver in ("gels", "gelsy") and a.shape[-1] >= _WORTH_A_KERNEL
+
+
 @primitive
+@with_native("taper.kernels.native_reflections", _is_medium)
 @with_fitting_threads
 def least_squares(
     a: Array, b: Array, rcond: float, driver: str

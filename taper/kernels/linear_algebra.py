@@ -50,7 +50,6 @@ def with_few_threads(function: Callable[..., Any]) -> Callable[..., Any]:
 eigenvectors = with_few_threads(np.linalg.eig)
 eigenvectors_of_symmetric = with_few_threads(np.linalg.eigh)
 eigenvalues_of_symmetric = with_few_threads(np.linalg.eigvalsh)
-qr = with_few_threads(np.linalg.qr)
 singular_values = with_few_threads(np.linalg.svd)
 
 
@@ -74,10 +73,21 @@ def _suits_native(a: Any, b: Any) -> bool:
 
 
 solve = with_native(_NATIVE, _suits_native)(with_few_threads(np.linalg.solve))
+_qr = with_few_threads(np.linalg.qr)
 _inverse = with_few_threads(np.linalg.inv)
 _cholesky = with_few_threads(np.linalg.cholesky)
 _determinant = with_few_threads(np.linalg.det)
 _log_determinant = with_few_threads(np.linalg.slogdet)
+
+
+def _is_worth_reflecting(a: Any, *_: Any) -> bool:
+    return _is_medium(a) and a.shape[-2] >= _SMALLEST_MEDIUM
+
+
+@with_native("taper.kernels.native_reflections", _is_worth_reflecting)
+def qr(a: Any, mode: str = "reduced") -> Any:
+    """Q and R of each matrix, or only R, as NumPy's `mode` says."""
+    return _qr(a, mode)
 
 
 @with_native(_NATIVE, _is_medium)

@@ -1,5 +1,5 @@
 """The native twins of kernels/linear_algebra.py: many small systems at once, and elimination in
-matrices of medium size, one a task."""
+matrices of medium size, one a task. See native_reflections.py for orthogonal factors."""
 
 from __future__ import annotations
 
