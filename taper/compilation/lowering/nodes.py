@@ -17,6 +17,7 @@ from taper.compilation.lowering.operations import (
     Operation,
     Product,
     Reduction,
+    is_known,
     mapped,
     traced,
 )
@@ -139,7 +140,7 @@ class Lowering:
     def copied(self, view: View) -> View:
         """The same elements as a value of their own, in C order."""
         out = self.new_value(view.shape, view.dtype)
-        if view.size:
+        if view.size and is_known(view.dtype):
             self.add(Map("copy", lambda x: x, [view], out, 0))
         else:
             self.add(Call("copy", np.array, (view,), {}, [out], False, False))

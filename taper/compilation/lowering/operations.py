@@ -22,7 +22,7 @@ from taper.compiler.expression import Expression
 
 __all__ = [
     "Call", "Check", "Join", "Map", "Operation", "Product", "Reduction", "RowPick", "RowSum",
-    "mapped", "traced", "views_in",
+    "is_known", "mapped", "traced", "views_in",
 ]
 
 Ints = tuple[int, ...]
@@ -154,6 +154,15 @@ def mapped(function: Callable[[Any], Any], value: Any) -> Any:
     if type(value) is dict:
         return {k: mapped(function, v) for k, v in value.items()}
     return function(value)
+
+
+def is_known(dtype: Any) -> bool:
+    """Whether kernels can load and store elements of this dtype."""
+    try:
+        kind_of(dtype)
+    except NotElementwise:
+        return False
+    return True
 
 
 def traced(function: Callable[..., Any], dtypes: Sequence[Any]) -> tuple[Any, int] | None:

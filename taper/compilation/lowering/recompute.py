@@ -17,7 +17,7 @@ _DEAREST = 24  # operations that are done again for an element
 
 
 def with_late_copies(operations: list[Operation], wanted: set[Value]) -> list[Operation]:
-    """The operations, with copies of some maps before late products and calls that read them."""
+    """The operations, with copies of some maps before late products that read them."""
     last: dict[Value, int] = {}
     readers: dict[Value, list[Operation]] = {}
     for operation in operations:
@@ -25,6 +25,8 @@ def with_late_copies(operations: list[Operation], wanted: set[Value]) -> list[Op
             last[view.value] = operation.number
             readers.setdefault(view.value, []).append(operation)
     before: dict[Operation, list[Operation]] = {}
+    behind: dict[Operation, list[Operation]] = {}
+    moved: set[Operation] = set()
     for operation in operations:
         value = operation.outs[0] if operation.outs else None
         if not isinstance(operation, Map) or value is None or value.bytes < _SMALLEST or (
@@ -37,16 +39,30 @@ def with_late_copies(operations: list[Operation], wanted: set[Value]) -> list[Op
         if chain is None:
             continue
         copies = _copied(chain)
-        before.setdefault(late[0], []).extend(copies)
+        first = _last_maker(late[0], value) if len(late) == 1 else None
+        if first is None or first.number < operation.number or late[0] in moved:
+            before.setdefault(late[0], []).extend(copies)
+        else:
+            # At once when that can be: the copy shall be gone before much else is computed.
+            behind.setdefault(first, []).extend([*copies, late[0]])
+            moved.add(late[0])
         for reader in late:
             reader.views = [_moved(view, value, copies[-1].out) for view in reader.views]
             last[value] = operation.number
     found: list[Operation] = []
     for operation in operations:
-        found += [*before.get(operation, []), operation]
+        if operation not in moved:
+            found += [*before.get(operation, []), operation]
+        found += behind.get(operation, [])
     for number, operation in enumerate(found):
         operation.number = number
     return found
+
+
+def _last_maker(reader: Operation, value: Value) -> Operation | None:
+    """The operation that makes the last of a reader's other operands."""
+    makers = [v.value.maker for v in reader.views if v.value is not value and v.value.maker]
+    return max(makers, key=lambda o: o.number) if makers else None
 
 
 def _late_readers(operation: Operation, readers: list[Operation]) -> list[Operation] | None:
