@@ -109,7 +109,7 @@ class _Writer:
         here = code.first(count)
         top = ir.integer("sub", ir.integer("mul", y, self.word["row_stride"]), self.word["padding"])
         if task == "max":
-            found = self._over_window(top, source, reads, [(code.vector, self._lowest())],
+            found = self._over_window(top, source, reads, [(code.vector, self.lowest())],
                                       self._larger)
             code.store(found[0], ir.offset(result, at, code.size), code.kind, here)
             return
@@ -124,12 +124,16 @@ class _Writer:
         if task == "mean gradient":
             by = code.load(ir.offset(divisors, at, code.size), code.kind, here)
             value = ir.value(f"fdiv {code.vector} {value}, {by}")
-            self._over_window(top, result, reads, [], lambda read, line, number, _: (
-                read.add(line, value, read.mask), [])[1])
+
+            def share(read: _Read, line: str, _: str, __: list[str]) -> list[str]:
+                read.add(line, value, read.mask)
+                return []
+
+            self._over_window(top, result, reads, [], share)
             return
         none = f"splat (i32 {-1})"
         _, choice = self._over_window(
-            top, source, reads, [(code.vector, self._lowest()), (self.numbers, none)],
+            top, source, reads, [(code.vector, self.lowest()), (self.numbers, none)],
             self._first_largest)
 
         def spread(read: _Read, line: str, number: str, _: list[str]) -> list[str]:
@@ -176,7 +180,7 @@ class _Writer:
 
     def _larger(self, read: _Read, line: str, _: str, values: list[str]) -> list[str]:
         value = read.value(line, None)
-        return [self._chosen(self._exceeds(value, values[0]), value, values[0])]
+        return [self.chosen(self._exceeds(value, values[0]), value, values[0])]
 
     def _first_largest(
         self, read: _Read, line: str, number: str, values: list[str]
@@ -189,7 +193,7 @@ class _Writer:
         choice = self.ir.value(
             f"select {self.bits} {better}, {self.numbers} {self._all(number)}, "
             f"{self.numbers} {values[1]}")
-        return [self._chosen(better, value, values[0]), choice]
+        return [self.chosen(better, value, values[0]), choice]
 
     def _exceeds(self, a: str, b: str) -> str:
         """Whether a is larger, or no number."""
@@ -197,11 +201,11 @@ class _Writer:
         is_nan = self.ir.value(f"fcmp uno {self.code.vector} {a}, {a}")
         return self.ir.value(f"or {self.bits} {larger}, {is_nan}")
 
-    def _chosen(self, mask: str, a: str, b: str) -> str:
+    def chosen(self, mask: str, a: str, b: str) -> str:
         kind = self.code.vector
         return self.ir.value(f"select {self.bits} {mask}, {kind} {a}, {kind} {b}")
 
-    def _lowest(self) -> str:
+    def lowest(self) -> str:
         return self.code.constant(float("-inf"), self.code.kind)
 
     def _all(self, number: str) -> str:
@@ -250,7 +254,7 @@ class _Read:
             found = code.gather(place, str(self.stride * code.size), code.kind, self.mask)
         if otherwise is not None:
             return found
-        return self.writer._chosen(self.mask, found, self.writer._lowest())
+        return self.writer.chosen(self.mask, found, self.writer.lowest())
 
     def add(self, line: str, value: str, mask: str) -> None:
         """Adds to the elements of one row."""

@@ -26,8 +26,8 @@ Ints = tuple[int, ...]
 
 _KINDS = {np.dtype(kind): name for kind, name in (
     ("f4", "f32"), ("c8", "f32"), ("f8", "f64"), ("c16", "f64"))}
-_COMPLEX = {np.dtype("f4"): np.dtype("c8"), np.dtype("f8"): np.dtype("c16")}
-_REAL = {"f32": np.dtype("f4"), "f64": np.dtype("f8")}
+_COMPLEX: dict[Any, Any] = {np.dtype("f4"): np.dtype("c8"), np.dtype("f8"): np.dtype("c16")}
+_REAL: dict[str, Any] = {"f32": np.dtype("f4"), "f64": np.dtype("f8")}
 _LONGEST = 2048  # elements of a lane; its buffers stay in the second cache
 _SLOTS = 16  # buffers; tasks that share one are done by one thread
 
@@ -90,7 +90,7 @@ class _Step(NamedTuple):
     tables: tuple[Array, ...]  # factors, twist, scale
     buffers: int  # their size in complex numbers
     words: Ints
-    count: int
+    tasks: int
     together: int
 
 
