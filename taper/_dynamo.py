@@ -33,11 +33,12 @@ def explain(function: Callable[..., Any], *extra: Any, **more: Any) -> Callable[
     """
     from taper.compilation import compile
 
-    compiled = function if hasattr(function, "explain") else compile(function)
+    compiled: Any = function if hasattr(function, "explain") else compile(function)
 
     def explained(*args: Any, **kwargs: Any) -> Explanation:
         for _ in range(3):
             compiled(*args, **kwargs)
-        return compiled.explain()  # type: ignore[no-any-return, union-attr]
+        found: Explanation = compiled.explain()
+        return found
 
     return explained

@@ -15,8 +15,17 @@ import numpy as np
 
 from taper.arrays.levels import running
 from taper.autograd.engine import anomaly, observed
+from taper.autograd.node import NodeOutput
 from taper.compilation.differentiable import new_node
-from taper.compilation.recording import UNCHANGED, Alias, Constant, Fresh, Given, Recorded
+from taper.compilation.recorded import (
+    UNCHANGED,
+    Alias,
+    Constant,
+    Fresh,
+    Given,
+    Known,
+    Recorded,
+)
 from taper.compilation.results import freed_node, view_of
 from taper.compilation.snapshot import Snapshot
 from taper.core.dtype import get_default_dtype
@@ -74,150 +83,156 @@ def run_function(recorded: Recorded, program: Any, static: list[Any]) -> Callabl
     Args:
         static: for each input of the program, its array where that doesn't depend on the call.
     """
-    source = _Source("def run(tensors):")
-    add, scope = source.add, source.scope
-    scope.update(
-        new=object.__new__, Tensor=Tensor, program=program, static=static, new_node=new_node,
-        getrefcount=_getrefcount, ndarray=np.ndarray, view_of=view_of, freed_node=freed_node, wrap=wrap, LEAF=LEAF,
-    )
-    known = recorded.known
-    holder: dict[int, str] = {}
+    return _Run(recorded, program, static).write()
 
-    def held(i: int) -> str:
-        """The known tensor number i."""
-        item = known[i]
-        if i not in holder:
-            if item.role == "argument":
-                holder[i] = f"x{item.place}"
-                add(f"x{item.place} = tensors[{item.place}]")
-            elif item.role == "gradient":
-                parent = held(item.place)
-                holder[i] = f"g{i}"
-                add(f"g{i} = {parent}._grad")
+
+class _Run(_Source):
+    """Writes `run`."""
+
+    def __init__(self, recorded: Recorded, program: Any, static: list[Any]) -> None:
+        super().__init__("def run(tensors):")
+        self.recorded = recorded
+        self.known = recorded.known
+        self.holders: dict[int, str] = {}
+        self.kept: dict[int, str] = {}  # by place of a new gradient, its array if it may stay
+        self.scope.update(
+            new=object.__new__, Tensor=Tensor, program=program, static=static, new_node=new_node,
+            getrefcount=_getrefcount, ndarray=np.ndarray, view_of=view_of, freed_node=freed_node,
+            wrap=wrap, new_storage=new_storage, LEAF=LEAF,
+        )
+
+    def write(self) -> Callable[..., Any]:
+        recorded, known, add = self.recorded, self.known, self.add
+        add("arrays = static.copy()")
+        for i, item in enumerate(known):
+            if item.input >= 0 and item.role != "state":
+                add(f"arrays[{item.input}] = {self.held(i)}._array")
+        add(f"out = program(arrays, [{', '.join(self.write_reuse())}])")
+        for i, item in enumerate(known):
+            if item.bumps:
+                self.write_version(i, item)
+        for place, made in enumerate(recorded.tensors):
+            if place not in self.kept:
+                self.write_tensor(place, made)
+        for i, item in enumerate(known):
+            if item.grad is UNCHANGED:
+                continue
+            if item.grad in self.kept:
+                made = recorded.tensors[item.grad]
+                add(f"if {self.kept[item.grad]} is None: "
+                    f"{self.held(i)}._grad = wrap(out[{made.output}])")
             else:
-                holder[i] = source.name("t", item.tensor)
-        return holder[i]
-
-    add("arrays = static.copy()")
-    for i, item in enumerate(known):
-        if item.input >= 0 and item.role != "state":
-            add(f"arrays[{item.input}] = {held(i)}._array")
-    into = ["None"] * recorded.output_count
-    kept: dict[int, str] = {}  # by place of a new gradient, the array it stays in, if it does
-    read = {item.place for item in known if item.role == "gradient" and item.input >= 0}
-    for i, item in enumerate(known):
-        if item.grad is UNCHANGED or item.grad is None or i in read:
-            continue
-        made = recorded.tensors[item.grad]
-        if type(made) is not Fresh or made.steps or made.edge is not None or (
-            _is_used_twice(recorded, made, item.grad)
-        ):
-            continue
-        t, a = held(i), f"a{made.output}"
-        add(f"g = {t}._grad", f"{a} = None",
-            f"if g is not None and getrefcount(g) == {UNSHARED_GRAD} and g._storage is None:",
-            f"    {a} = g._array",
-            f"    if (getrefcount({a}) != {UNSHARED_ARRAY} or type({a}.base) is ndarray"
-            f" or {a}.dtype is not {source.name('d', item.array.dtype)}"
-            f" or {a}.shape != {item.array.shape!r}): {a} = None")
-        into[made.output] = a
-        kept[item.grad] = a
-    if kept:
-        add("del g")
-    add(f"out = program(arrays, [{', '.join(into)}])")
-    for i, item in enumerate(known):
-        if item.bumps:
-            t = held(i)
-            if item.role == "state":
-                if item.tensor._storage is None:
-                    item.tensor._storage = new_storage(item.tensor._array)
-                s = source.name("s", item.tensor._storage)
-            else:
-                s = "s"
-                scope["new_storage"] = new_storage
-                add(f"s = {t}._storage", f"if s is None: s = {t}._storage = new_storage({t}._array)")
-            add(f"{s}.version += {item.bumps}",
-                f"{s}.changed_at = {source.name('c', item.changed_at)}")
-    for place, made in enumerate(recorded.tensors):
-        if place in kept:
-            i = next(i for i, item in enumerate(known) if item.grad == place)
-            add(f"if {kept[place]} is None: {held(i)}._grad = wrap(out[{made.output}])")
-            continue
-        _write_tensor(source, recorded, place, made, held)
-    for i, item in enumerate(known):
-        if item.grad is not UNCHANGED and item.grad not in kept:
-            add(f"{held(i)}._grad = {'None' if item.grad is None else f'r{item.grad}'}")
-    backward = recorded.backward
-    if backward is not None:
-        _write_node(source, recorded, held)
-    tensors = ", ".join("None" if i in kept else f"r{i}" for i in range(len(recorded.tensors)))
-    if recorded.only is not None:
-        add(f"return r{recorded.only}")
-    else:
-        scope["result"] = recorded.result
-        add(f"return result([{tensors}])")
-    return source.function()
-
-
-def _is_used_twice(recorded: Recorded, made: Fresh, place: int) -> bool:
-    """Whether another tensor needs the same output or the tensor itself."""
-    if recorded.uses.get(place, 0) > 1:
-        return True
-    return sum(type(m) is Fresh and m.output == made.output for m in recorded.tensors) > 1
-
-
-def _write_tensor(
-    source: _Source, recorded: Recorded, place: int, made: Any, held: Callable[[int], str]
-) -> None:
-    add = source.add
-    r = f"r{place}"
-    if type(made) is Given:
-        add(f"{r} = {held(made.known)}")
-        return
-    if type(made) is Constant:
-        add(f"{r} = wrap({source.name('k', made.array)}.copy('K'))")
-    elif type(made) is Alias:
-        add(f"{r} = view_of({held(made.known)}, {source.name('v', made.steps)})")
-    else:
-        shared = [i for i, m in enumerate(recorded.tensors)
-                  if type(m) is Fresh and m.output == made.output]
-        base = f"b{made.output}"
-        if len(shared) == 1 and not made.steps:
-            add(f"{r} = new(Tensor)", f"{r}._array = out[{made.output}]", f"{r}._storage = None",
-                f"{r}._base = None", f"{r}._grad = None")
+                add(f"{self.held(i)}._grad = "
+                    + ("None" if item.grad is None else f"r{item.grad}"))
+        if recorded.backward is not None:
+            self.write_node()
+        if recorded.only is not None:
+            add(f"return r{recorded.only}")
         else:
-            if shared[0] == place:
-                add(f"{base} = wrap(out[{made.output}])")
-            add(f"{r} = view_of({base}, {source.name('v', made.steps)})" if made.steps
-                else f"{r} = {base}")
-    if made.edge is None or made.edge is LEAF:
-        add(f"{r}._edge = {'LEAF' if made.edge is LEAF else 'None'}")
-    else:
-        add(f"{r}._edge = freed_node({source.name('e', made.edge)})")
+            self.scope["result"] = recorded.result
+            tensors = ["None" if i in self.kept else f"r{i}"
+                       for i in range(len(recorded.tensors))]
+            add(f"return result([{', '.join(tensors)}])")
+        return self.function()
 
+    def held(self, i: int) -> str:
+        """The name of the known tensor number i."""
+        item = self.known[i]
+        if i not in self.holders:
+            if item.role == "argument":
+                self.holders[i] = f"x{item.place}"
+                self.add(f"x{item.place} = tensors[{item.place}]")
+            elif item.role == "gradient":
+                parent = self.held(item.place)
+                self.holders[i] = f"g{i}"
+                self.add(f"g{i} = {parent}._grad")
+            else:
+                self.holders[i] = self.name("t", item.tensor)
+        return self.holders[i]
 
-def _write_node(source: _Source, recorded: Recorded, held: Callable[[int], str]) -> None:
-    """The node behind results that require grad."""
-    backward = recorded.backward
-    assert backward is not None
-    source.scope.update(backward=backward, NodeOutput=_node_output())
-    edges = [held(i) for i in backward.leaves]
-    inputs = [held(i) for i in backward.inputs]
-    first = recorded.output_count - len(backward.saved)
-    source.add(
-        f"node = new_node(backward, ({''.join(e + ', ' for e in edges)}), "
-        f"[{', '.join(inputs)}], out[{first}:])"
-    )
-    for i, place in enumerate(recorded.differentiable):
-        source.add(f"r{place}._base = None")
-        many = len(recorded.differentiable) > 1
-        source.add(f"r{place}._edge = " + (f"NodeOutput(node, {i})" if many else "node"))
+    def write_reuse(self) -> list[str]:
+        """For each output, the name of the array that it may go into: that of the gradient before,
+        if nobody else holds it. Such a gradient stays where it is."""
+        into = ["None"] * self.recorded.output_count
+        read = {k.place for k in self.known if k.role == "gradient" and k.input >= 0}
+        for i, item in enumerate(self.known):
+            if item.grad is UNCHANGED or item.grad is None or i in read:
+                continue
+            made = self.recorded.tensors[item.grad]
+            if type(made) is not Fresh or made.steps or made.edge is not None or (
+                self.recorded.uses[item.grad] > 1 or len(self.sharing(made)) > 1
+            ):
+                continue
+            a = into[made.output] = self.kept[item.grad] = f"a{made.output}"
+            self.add(
+                f"g = {self.held(i)}._grad", f"{a} = None",
+                f"if g is not None and getrefcount(g) == {UNSHARED_GRAD} and g._storage is None:",
+                f"    {a} = g._array",
+                f"    if (getrefcount({a}) != {UNSHARED_ARRAY} or type({a}.base) is ndarray"
+                f" or {a}.dtype is not {self.name('d', item.array.dtype)}"
+                f" or {a}.shape != {item.array.shape!r}): {a} = None",
+            )
+        if self.kept:
+            self.add("del g")
+        return into
 
+    def sharing(self, made: Fresh) -> list[int]:
+        """The places of tensors that are made of the same output."""
+        return [i for i, m in enumerate(self.recorded.tensors)
+                if type(m) is Fresh and m.output == made.output]
 
-def _node_output() -> Any:
-    from taper.autograd.node import NodeOutput
+    def write_version(self, i: int, item: Known) -> None:
+        t, s = self.held(i), "s"
+        if item.role == "state":
+            if item.tensor._storage is None:
+                item.tensor._storage = new_storage(item.tensor._array)
+            s = self.name("s", item.tensor._storage)
+        else:
+            self.add(f"s = {t}._storage",
+                     f"if s is None: s = {t}._storage = new_storage({t}._array)")
+        self.add(f"{s}.version += {item.bumps}",
+                 f"{s}.changed_at = {self.name('c', item.changed_at)}")
 
-    return NodeOutput
+    def write_tensor(self, place: int, made: Any) -> None:
+        add, r = self.add, f"r{place}"
+        if type(made) is Given:
+            add(f"{r} = {self.held(made.known)}")
+            return
+        if type(made) is Constant:
+            add(f"{r} = wrap({self.name('k', made.array)}.copy('K'))")
+        elif type(made) is Alias:
+            add(f"{r} = view_of({self.held(made.known)}, {self.name('v', made.steps)})")
+        else:
+            shared = self.sharing(made)
+            base = f"b{made.output}"
+            if len(shared) == 1 and not made.steps:
+                add(f"{r} = new(Tensor)", f"{r}._array = out[{made.output}]",
+                    f"{r}._storage = None", f"{r}._base = None", f"{r}._grad = None")
+            else:
+                if shared[0] == place:
+                    add(f"{base} = wrap(out[{made.output}])")
+                add(f"{r} = view_of({base}, {self.name('v', made.steps)})" if made.steps
+                    else f"{r} = {base}")
+        if made.edge is None or made.edge is LEAF:
+            add(f"{r}._edge = {'LEAF' if made.edge is LEAF else 'None'}")
+        else:
+            add(f"{r}._edge = freed_node({self.name('e', made.edge)})")
+
+    def write_node(self) -> None:
+        """The node behind results that require grad."""
+        recorded = self.recorded
+        backward = recorded.backward
+        assert backward is not None
+        self.scope.update(backward=backward, NodeOutput=NodeOutput)
+        edges = [self.held(i) + ", " for i in backward.leaves]
+        inputs = [self.held(i) for i in backward.inputs]
+        first = recorded.output_count - len(backward.saved)
+        self.add(f"node = new_node(backward, ({''.join(edges)}), [{', '.join(inputs)}], "
+                 f"out[{first}:])")
+        for i, place in enumerate(recorded.differentiable):
+            many = len(recorded.differentiable) > 1
+            self.add(f"r{place}._base = None",
+                     f"r{place}._edge = " + (f"NodeOutput(node, {i})" if many else "node"))
 
 
 # -- guards ----------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from taper.arrays.levels import running
 from taper.autograd.engine import anomaly, observed
 from taper.compilation.call_source import EAGER, MISSED
 from taper.compilation.explanations import Explanation, Unsupported, log
-from taper.compilation.recording import NotCaptured, NumberPinned, exclusive, record_call
+from taper.compilation.recorded import NotCaptured, NumberPinned
+from taper.compilation.recording import exclusive, record_call
 from taper.compilation.snapshot import Snapshot, take
 from taper.compilation.variant import EagerVariant, Variant
 from taper.compiler.directives import forgetful

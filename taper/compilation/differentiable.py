@@ -60,11 +60,10 @@ class Backward:
 
 def record_backward(
     graph: Graph, outputs: list[Tensor], leaves: list[tuple[int, Tensor]]
-) -> tuple[Backward, list[Any], list[Any]]:
+) -> tuple[Backward, list[Any]]:
     """Records the backward of `outputs`, in the graph that they were recorded in.
 
-    Returns it, the arrays that stand for the gradients of the outputs, and the gradients of the
-    leaves.
+    Returns it, and the gradients of the leaves.
     """
     cut = len(graph.nodes)
     seeds = []
@@ -77,7 +76,7 @@ def record_backward(
         seeds[-1].meta = type(seeds[-1].meta)(array.shape, array.dtype)
     found = gradients_of(outputs, [t for _, t in leaves], [wrap(s) for s in seeds],
                          allow_unused=True)
-    return Backward(graph, cut, [i for i, _ in leaves], outputs), seeds, list(found)
+    return Backward(graph, cut, [i for i, _ in leaves], outputs), list(found)
 
 
 def split(backward: Backward, grads: list[Any], written: set[int]) -> None:
@@ -186,7 +185,7 @@ class CompiledFunctionBackward(Node):
             np.zeros(*metadata) if g is None else g._array
             for g, metadata in zip(given, record.metadata, strict=True)
         ]
-        return _gradients(*seeds, (record, [t._array for t in tensors], values))  # type: ignore[no-any-return]
+        return _gradients(*seeds, (record, [t._array for t in tensors], values))
 
 
 def _gradients(*seeds_and_rest: Any) -> tuple[Any, ...]:

@@ -11,7 +11,8 @@ import numpy as np
 
 from taper.compilation.call_source import always, attempt_function, run_function
 from taper.compilation.programs import choose_program
-from taper.compilation.recording import Known, Recorded, known_tensors, numbers_in
+from taper.compilation.recorded import Known, Recorded
+from taper.compilation.recording import known_tensors, numbers_in
 from taper.compilation.snapshot import Snapshot
 from taper.compilation.watches import GroupWatch, ListWatch, Watch
 from taper.compilation.words import WordTable, first_difference, places_of, places_of_tensor
@@ -104,9 +105,10 @@ class StateGuard:
         i = native(table.address, 0, end)
         while i >= 0:
             watch = table.owners[i]
-            if not watch.holds():
-                if not (type(watch) is GroupWatch and watch.holds_but_for_numbers()):
-                    return False
+            if not watch.holds() and not (
+                type(watch) is GroupWatch and watch.holds_but_for_numbers()
+            ):
+                return False
             if type(watch) is ListWatch:
                 self.table = None
                 return None
@@ -129,12 +131,12 @@ class StateGuard:
                 self.slow.append(watch)
             else:
                 table.add(watch, places)
-        for watch in self.tensors:
-            places = places_of_tensor(watch.tensor, self.kept)
-            if places is None or watch.is_read:
-                self.slow.append(watch)
+        for item in self.tensors:
+            places = places_of_tensor(item.tensor, self.kept)
+            if places is None or item.is_read:
+                self.slow.append(item)
             if places is not None:
-                table.add(watch, places)
+                table.add(item, places)
         table.finish()
         self.table = table
         if self.attempt is not None:
@@ -217,7 +219,7 @@ class Variant(EagerVariant):
         return True
 
     def bind(self) -> None:
-        """Finds the arrays and tensors of the state, and writes the functions around the program."""
+        """Finds the arrays of the state, and writes the function around the program."""
         recorded = self.recorded
         static: list[Any] = [None] * len(recorded.graph.inputs)
         for item in recorded.known:

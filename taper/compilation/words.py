@@ -76,7 +76,8 @@ def _counts_changes() -> bool:
 
     probe = Probe()
     probe.x = 1  # type: ignore[attr-defined]
-    for holder in (vars(probe), {"x": 1}):
+    holders: tuple[dict[str, Any], ...] = vars(probe), {"x": 1}
+    for holder in holders:
         place = id(holder) + 8 * (HEADER_WORDS + 1)
         seen = {read(place)}
         for change in ("set", "set", "add", "delete"):
@@ -123,7 +124,7 @@ def first_difference() -> Any:
 def slot_places(cls: type) -> dict[str, int] | None:
     """Where the slots of a class of tensors lie, from the start of an object, in bytes."""
     names = ("_array", "_edge", "_grad")
-    probe = object.__new__(cls)
+    probe: Any = object.__new__(cls)
     for name in ("_storage", "_base"):
         setattr(probe, name, None)
     found = {}
@@ -185,7 +186,8 @@ def places_of(watch: Watch, held: list[Any]) -> list[int] | None:
 
 def places_of_tensor(t: Any, held: list[Any]) -> list[int] | None:
     """The same for a tensor's array, history and gradient, and whether it has attributes."""
-    places = slot_places(type(t)) if type(t) in (Tensor, Parameter) else None
+    kind: type = type(t)
+    places = slot_places(kind) if kind in (Tensor, Parameter) else None
     if places is None:
         return None
     attributes, array = t.__dict__, t._array

@@ -67,7 +67,8 @@ class Output:
 def test_results_of_many_kinds() -> None:
     x = torch.arange(6.0).view(2, 3)
     for result in (
-        lambda y: (y, y.t(), y[0]), lambda y: [y, None, 3, 2.5, "a", True], lambda y: {"a": y, 1: ()},
+        lambda y: (y, y.t(), y[0]), lambda y: [y, None, 3, 2.5, "a", True],
+        lambda y: {"a": y, 1: ()},
         lambda y: Point(y, y.shape), lambda y: Output(y.sum(), "n", [y, y + 1]), lambda y: None,
         lambda y: y.max(0), lambda y: y.dtype, lambda y: torch.zeros(2),
         lambda y: (torch.arange(3), y.int(), y > 2, y.size(0)),
@@ -87,7 +88,12 @@ def test_results_share_memory_as_they_should() -> None:
     ones.zero_()
     again = compiled(x)
     assert again[3].sum() != 0 and again[4].sum() == 2
-    compiled = torch.compile(lambda x: (lambda y: (y, y[1:], y.view(3, 2)))(x * 2))
+
+    def three(x: Any) -> Any:
+        y = x * 2
+        return y, y[1:], y.view(3, 2)
+
+    compiled = torch.compile(three)
     for _ in range(3):
         whole, part, matrix = compiled(x)
     part.zero_()
@@ -120,11 +126,13 @@ def test_arguments_that_share_memory() -> None:
         y.mul_(2)
         return x + y
 
+    def overlapping() -> Any:
+        b = torch.arange(4.0)
+        return b[:3], b[1:]
+
     compiled = torch.compile(function)
     for make in (
-        lambda: (torch.ones(3), torch.ones(3)),
-        lambda: (lambda b: (b[:3], b[1:]))(torch.arange(4.0)),
-        lambda: (lambda b: (b, b))(torch.arange(4.0)),
+        lambda: (torch.ones(3), torch.ones(3)), overlapping, lambda: (torch.ones(3),) * 2,
         lambda: (torch.ones(3), torch.ones(3)),
     ):
         for _ in range(4):

@@ -12,8 +12,8 @@ import pytest
 import taper as torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "ops"))
-from gradient_samples import RANDOM  # noqa: E402
-from operator_samples import (  # noqa: E402
+from gradient_samples import RANDOM
+from operator_samples import (
     ASKED,
     CONSTANT,
     FINISH,
@@ -25,7 +25,7 @@ from operator_samples import (  # noqa: E402
     tensors_in,
 )
 
-from taper.ops.declare import OPERATORS  # noqa: E402
+from taper.ops.declare import OPERATORS
 
 pytestmark = [pytest.mark.filterwarnings("ignore")]
 

@@ -1,4 +1,4 @@
-"""Random programs compute the same compiled as they do eagerly: values, gradients, changes in place.
+"""Random programs compute the same compiled as they do eagerly: values, gradients, changes.
 
     TAPER_COMPILED_PROGRAMS=5000    how many programs
     TAPER_PROGRAMS_SEED=123         the seed of a failed run, which it printed; default: a new one

@@ -1,0 +1,179 @@
+"""What a recorded call is made of: the tensors that were there before, and those that it makes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from taper.arrays.recorded_number import RecordedNumber
+from taper.arrays.traced import Step
+from taper.compilation.differentiable import Backward
+from taper.compilation.watches import path_text
+from taper.compiler.graph import Graph
+from taper.core.storage import address_of, span_in_bytes
+from taper.core.tensor import Tensor
+
+__all__ = [
+    "UNCHANGED", "Alias", "Constant", "Fresh", "Given", "Known", "NotCaptured", "Number",
+    "NumberPinned", "Recorded",
+]
+
+
+class NotCaptured(Exception):
+    """Why a call wasn't captured; `line` is the user's, `state` says that it is worth trying again
+    once optimizers have their state."""
+
+    def __init__(
+        self, reason: str, line: str | None = None, *, again: bool = False, lasting: bool = False
+    ) -> None:
+        super().__init__(reason)
+        self.line = line
+        self.again = again
+        self.is_lasting = lasting  # it will be so in every call
+
+
+class Known:
+    """A tensor that was there before the call.
+
+    Attributes:
+        role: "state", "argument" (`place` is its position among them) or "gradient" (of the
+            known tensor number `place`).
+        bumps: by how much the call raises its version, if it writes to it.
+        grad: what its `.grad` is after the call: None, or how to make it; UNCHANGED.
+    """
+
+    __slots__ = ("array", "attributes", "bumps", "changed_at", "grad", "input", "owner", "path",
+                 "place", "role", "saved", "tensor", "written")
+
+    def __init__(self, tensor: Tensor, role: str, place: int, path: Any) -> None:
+        self.tensor = tensor
+        self.role = role
+        self.place = place
+        self.path = path
+        self.array = tensor._array
+        self.saved = (tensor._array, tensor._storage, tensor._grad, tensor._edge, tensor._base)
+        self.attributes = tensor.__dict__.copy()
+        self.input = -1  # its position among the inputs of the program, if it is read
+        self.bumps = 0
+        self.changed_at: Any = None
+        self.written = False
+        self.grad: Any = UNCHANGED
+        self.owner: Any = None
+
+
+    def release(self) -> None:
+        """Lets go of a tensor that is another one at each call."""
+        if self.role != "state":
+            self.tensor = self.array = self.saved = self.attributes = self.owner = None  # type: ignore[assignment]
+
+    def take_over(self, other: Known) -> None:
+        """Takes what the recorded call does to the tensor that `other` stands for."""
+        for name in ("bumps", "changed_at", "grad", "input", "written"):
+            setattr(self, name, getattr(other, name))
+
+
+UNCHANGED = object()
+
+
+# -- what results are made of ----------------------------------------------------------------------
+
+
+class Given:
+    """A result that is a known tensor itself."""
+
+    def __init__(self, known: int) -> None:
+        self.known = known
+
+
+class Fresh:
+    """A new tensor around an output of the program, or a view of one."""
+
+    def __init__(self, output: int, steps: tuple[Step, ...], edge: Any) -> None:
+        self.output = output
+        self.steps = steps
+        self.edge = edge  # None, LEAF, or the node that it had
+
+
+class Alias:
+    """A new tensor that shares the memory of a known one."""
+
+    def __init__(self, known: int, steps: tuple[Step, ...], edge: Any) -> None:
+        self.known = known
+        self.steps = steps
+        self.edge = edge
+
+
+class Constant:
+    """A new tensor of the same numbers each time."""
+
+    def __init__(self, array: np.ndarray, edge: Any) -> None:
+        self.array = array
+        self.edge = edge
+
+
+class Number:
+    """A float in a parameter group that the program reads at each call.
+
+    Attributes:
+        group: the dict that holds it under `name`; `place` is its position among the inputs.
+    """
+
+    __slots__ = ("group", "name", "place", "recorded")
+
+    def __init__(self, group: dict[str, Any], name: str) -> None:
+        self.group = group
+        self.name = name
+        self.place = -1
+        self.recorded: RecordedNumber | None = None
+
+
+class NumberPinned(Exception):
+    """Raised if a call depends on the value of a number that was to be an input."""
+
+
+class Recorded:
+    """A recorded call.
+
+    Attributes:
+        graph: its inputs are those known tensors that are read (`Known.input`).
+        updates: output name → position of the input whose memory it is written to.
+        outputs: names of the outputs that become tensors, in the order of `Fresh.output`.
+        tensors: how to make each tensor of the result, and new gradients.
+        result: ``result(tensors)`` is what the function returns.
+    """
+
+    def __init__(self, graph: Graph, known: list[Known]) -> None:
+        self.graph = graph
+        self.known = known
+        self.numbers: list[Number] = []
+        self.updates: dict[str, int] = {}
+        self.tensors: list[Any] = []
+        self.output_count = 0
+        self.uses: dict[int, int] = {}  # how often each of `tensors` is used
+        self.only: int | None = None  # the one that is the result, if it is one
+        self.result: Any = None
+        self.backward: Backward | None = None
+        self.differentiable: list[int] = []  # places of tensors whose history is `backward`
+
+    def overlap(self) -> str | None:
+        """Which memory that is written to two known tensors share, if any."""
+        spans = sorted(
+            (address_of(k.array), address_of(k.array) + span_in_bytes(k.array), i)
+            for i, k in enumerate(self.known) if k.array.size
+        )
+        end_of_all = end_of_written = 0
+        of_all = of_written = 0
+        for start, end, i in spans:
+            written = self.known[i].written
+            if start < end_of_written or (written and start < end_of_all):
+                other = of_written if start < end_of_written else of_all
+                return (
+                    f"{path_text(self.known[other].path)} and {path_text(self.known[i].path)} "
+                    "share memory that is written to"
+                )
+            if end > end_of_all:
+                end_of_all, of_all = end, i
+            if written and end > end_of_written:
+                end_of_written, of_written = end, i
+        return None
