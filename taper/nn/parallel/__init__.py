@@ -1,12 +1,13 @@
-"""DataParallel: here there is one device, so it calls the module it holds."""
+"""DataParallel and DistributedDataParallel: with one device, they call the module they hold."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from taper.nn.modules.module import Module
+from taper.nn.parallel.distributed import DistributedDataParallel
 
-__all__ = ["DataParallel"]
+__all__ = ["DataParallel", "DistributedDataParallel"]
 
 
 class DataParallel(Module):
@@ -28,12 +29,3 @@ class DataParallel(Module):
 
     def forward(self, *inputs: Any, **kwargs: Any) -> Any:
         return self.module(*inputs, **kwargs)
-
-
-def __getattr__(name: str) -> Any:
-    if name == "DistributedDataParallel":
-        raise NotImplementedError(
-            "nn.parallel.DistributedDataParallel: average the gradients with "
-            "taper.distributed.all_reduce after backward() instead."
-        )
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
