@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numpy import empty_like, moveaxis, ndarray
+from numpy import broadcast_to, empty_like, moveaxis, ndarray
 
 __all__ = [
     "as_laid_out", "cast_in_order", "copied", "in_rows", "in_rows_or_channels_last",
@@ -44,7 +44,9 @@ def as_laid_out(x: Any, pattern: Any) -> Any:
 
 
 def cast_in_order(x: Any, dtype: Any) -> Any:
-    """The array in another dtype; expanded dims stay in their place, which NumPy would sort."""
+    """An operand in another dtype. One that is expanded stays so: written out, it would have a say
+    in how the result lies in memory."""
     if type(x) is ndarray and 0 in x.strides:
-        return x.astype(dtype, "C")
+        one = x[tuple([slice(None) if step else slice(0, 1) for step in x.strides])]
+        return broadcast_to(one.astype(dtype), x.shape)
     return x.astype(dtype)
