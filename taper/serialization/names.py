@@ -97,6 +97,7 @@ _FILES = {
     "distributions.joined_transforms": "distributions.transforms",
     "distributions.vector_transforms": "distributions.transforms",
 }  # fmt: skip
+_RESULTS = "torch.return_types"  # of operators: tuples with names, called with values and a dict
 _PUBLIC = (
     "torch.nn", "torch.optim", "torch.optim.lr_scheduler", "torch.utils.data",
     "torch.distributions",
@@ -120,6 +121,9 @@ def find_torch_object(module: str, name: str) -> Any:
     special = _special().get((module, name))
     if special is not None:
         return special
+    if module == _RESULTS:
+        kind = getattr(taper.return_types, name)
+        return lambda values, more=None: kind(values)
     try:
         found: Any = importlib.import_module("taper" + module.removeprefix("torch"))
         for part in name.split("."):

@@ -171,6 +171,8 @@ class TorchPickler(_PythonPickler):
             return reduce_tensor(obj)
         if kind is Size:
             return torch_name("torch", "Size"), (tuple(obj),)
+        if kind.__module__ == "torch.return_types":
+            return torch_name(kind.__module__, kind.__name__), (tuple(obj), {})
         if kind is device:
             arguments: Any = (obj.type,) if obj.index is None else (obj.type, obj.index)
             return torch_name("torch", "device"), arguments

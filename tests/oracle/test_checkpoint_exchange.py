@@ -332,3 +332,14 @@ def test_files_from_a_gpu(location):
         except RuntimeError as error:
             outcomes.append(str(error))
     assert outcomes[0] == outcomes[1]
+
+
+def test_results_of_operators(sides):
+    """Tuples with names have a class in ``torch.return_types``."""
+    writer, reader = sides
+    x = writer.tensor([[2.0, 1.0], [1.0, 3.0]])
+    for value in (x.max(1), x.sort(0), writer.linalg.eigh(x)):
+        file = io.BytesIO()
+        writer.save(value, file)
+        file.seek(0)
+        assert repr(reader.load(file, weights_only=False)) == repr(value)
