@@ -13,6 +13,7 @@ from taper.core.dtype import as_dtype, float16, get_default_dtype
 from taper.core.errors import normalize_dim, normalize_dims
 from taper.core.tensor import Tensor
 from taper.kernels import fourier as kernel
+from taper.kernels.memory_order import in_rows
 from taper.ops.declare import composite, operator
 
 _NUMPY_NORM = {"none": ("backward", "forward"), "sqrt": ("ortho", "ortho"),
@@ -38,7 +39,7 @@ def _scale(norm: str | None, forward: bool, name: str) -> str:
 @operator(hidden=True, node="FftC2CBackward0")
 def complex_to_complex(input: Tensor, dims: Any, scale: str, forward: bool) -> Tensor:
     """Transforms complex values along `dims`."""
-    return kernel.complex_to_complex(input, dims, _norm_name(scale, forward), forward)
+    return in_rows(kernel.complex_to_complex(input, dims, _norm_name(scale, forward), forward))
 
 
 @complex_to_complex.derivative("input")
@@ -49,7 +50,7 @@ def _(grad, dims, scale, forward):
 @operator(hidden=True, node="FftR2CBackward0")
 def real_to_complex(input: Tensor, dims: Any, scale: str, half: bool = True) -> Tensor:
     """Transforms real values; `half` keeps the non-redundant half of the last of `dims`."""
-    return kernel.real_to_complex(input, dims, _norm_name(scale, True), half)
+    return in_rows(kernel.real_to_complex(input, dims, _norm_name(scale, True), half))
 
 
 @real_to_complex.derivative("input")
@@ -66,7 +67,7 @@ def _(grad, input_shape, dims, scale):
 @operator(hidden=True, node="FftC2RBackward0")
 def complex_to_real(input: Tensor, dims: Any, scale: str, last_size: int) -> Tensor:
     """Transforms half of a Hermitian spectrum back to `last_size` real values."""
-    return kernel.complex_to_real(input, dims, _norm_name(scale, False), last_size)
+    return in_rows(kernel.complex_to_real(input, dims, _norm_name(scale, False), last_size))
 
 
 @complex_to_real.derivative("input")
