@@ -54,6 +54,19 @@ def _count_of_unshared() -> tuple[int, int]:
 UNSHARED_GRAD, UNSHARED_ARRAY = _count_of_unshared()
 
 
+def is_alone(array: Any) -> bool:
+    """Whether nobody else has the memory that an array is a view of."""
+    owner = array.base
+    while owner is not None:
+        if _getrefcount(owner) > _UNSHARED_OWNER:
+            return False
+        owner = owner.base if type(owner) is np.ndarray else None
+    return True
+
+
+_UNSHARED_OWNER = 3  # what a local variable, the call and one array make of it
+
+
 class _Source:
     def __init__(self, head: str) -> None:
         self.lines = [head]
@@ -98,7 +111,7 @@ class _Run(_Source):
         self.scope.update(
             new=object.__new__, Tensor=Tensor, program=program, static=static, new_node=new_node,
             getrefcount=_getrefcount, ndarray=np.ndarray, view_of=view_of, freed_node=freed_node,
-            wrap=wrap, new_storage=new_storage, LEAF=LEAF,
+            is_alone=is_alone, wrap=wrap, new_storage=new_storage, LEAF=LEAF,
         )
 
     def write(self) -> Callable[..., Any]:
@@ -168,7 +181,7 @@ class _Run(_Source):
                 f"g = {self.held(i)}._grad", f"{a} = None",
                 f"if g is not None and getrefcount(g) == {UNSHARED_GRAD} and g._storage is None:",
                 f"    {a} = g._array",
-                f"    if (getrefcount({a}) != {UNSHARED_ARRAY} or type({a}.base) is ndarray"
+                f"    if (getrefcount({a}) != {UNSHARED_ARRAY} or {a}.base is not None and not is_alone({a})"
                 f" or {a}.dtype is not {self.name('d', item.array.dtype)}"
                 f" or {a}.shape != {item.array.shape!r}): {a} = None",
             )
@@ -205,12 +218,15 @@ class _Run(_Source):
         else:
             shared = self.sharing(made)
             base = f"b{made.output}"
+            array = f"out[{made.output}]"
+            if made.axes is not None:
+                array += f".transpose({made.axes!r})"
             if len(shared) == 1 and not made.steps:
-                add(f"{r} = new(Tensor)", f"{r}._array = out[{made.output}]",
+                add(f"{r} = new(Tensor)", f"{r}._array = {array}",
                     f"{r}._storage = None", f"{r}._base = None", f"{r}._grad = None")
             else:
                 if shared[0] == place:
-                    add(f"{base} = wrap(out[{made.output}])")
+                    add(f"{base} = wrap({array})")
                 add(f"{r} = view_of({base}, {self.name('v', made.steps)})" if made.steps
                     else f"{r} = {base}")
         if made.edge is None or made.edge is LEAF:
