@@ -80,3 +80,15 @@ def test_heads_one_by_one():
     )
     assert nothing is None
     assert torch.allclose(y, z)
+
+
+def test_gradients_of_half_precision_are_computed_in_single():
+    torch.manual_seed(0)
+    parts = [torch.randn(2, 3, 4).half().requires_grad_() for _ in range(3)]
+    mask = torch.randn(3, 3).half().requires_grad_()
+    wide = [t.detach().double().requires_grad_() for t in (*parts, mask)]
+    F.scaled_dot_product_attention(*parts, mask).sum().backward()
+    F.scaled_dot_product_attention(*wide).sum().backward()
+    for t, exact in zip((*parts, mask), wide, strict=True):
+        assert t.grad.dtype is torch.float16
+        assert (t.grad - exact.grad).abs().max() < 1e-3

@@ -104,3 +104,11 @@ def test_polynomials(name, at_degrees):
 def test_complex_is_refused():
     with pytest.raises(NotImplementedError, match="\"erf_vml_cpu\" not implemented for 'Complex"):
         torch.erf(torch.tensor([1j]))
+
+
+def test_results_of_erfinv_may_be_changed():
+    x = torch.tensor([0.5], requires_grad=True)
+    y = torch.erfinv(x)
+    y.mul_(2)
+    y.sum().backward()
+    assert math.isclose(x.grad.item(), 2 * 1.1125849, rel_tol=1e-5)
