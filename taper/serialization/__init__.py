@@ -1,8 +1,8 @@
 """Saving and loading: PyTorch's own file format, read and written without PyTorch.
 
-`archive.py` has the container, `pickler.py` and `restricted.py` the objects in it, `allowed.py` what
-those may name and call, `rebuild.py` the tensors, `legacy.py` the format of before version 1.6, and
-`replacing.py` how a new file takes the place of an old one.
+`archive.py` has the container, `pickler.py` and `restricted.py` the objects in it, `allowed.py`
+what those may name and call, `rebuild.py` the tensors, `legacy.py` the format of before version
+1.6, and `replacing.py` how a new file takes the place of an old one.
 """
 
 from collections.abc import Callable
