@@ -24,6 +24,7 @@ import atexit
 import os
 import queue
 import threading
+import time
 import warnings
 from collections.abc import Callable, Hashable
 from functools import cache
@@ -159,10 +160,32 @@ def _waited_for(key: Hashable, pending: _Pending, exact: bool) -> int | None:
     """The kernel, if it is ready or soon will be; see the Note."""
     if settings.native == "now":
         pending.ready.wait()
-    elif not pending.ready.wait(0 if exact else _LONGEST_WAIT):
+    elif not (pending.ready.is_set() or (not exact and _waits(pending.ready))):
         return None
     _addresses[key] = pending.address
     return pending.address
+
+
+class _Patience(threading.local):
+    """How long this thread may still wait: kernels that are asked for in quick succession are for
+    one call."""
+
+    left, end = _LONGEST_WAIT, 0.0
+
+
+_patience = _Patience()
+_SAME_CALL = 0.002  # seconds between waits, at most
+
+
+def _waits(ready: threading.Event) -> bool:
+    """Waits for a kernel, as long as a call may; tells whether it came."""
+    begin = time.perf_counter()
+    if begin - _patience.end > _SAME_CALL:
+        _patience.left = _LONGEST_WAIT
+    came = ready.wait(max(0.0, _patience.left))
+    _patience.end = time.perf_counter()
+    _patience.left -= _patience.end - begin
+    return came
 
 
 @cache
@@ -170,12 +193,17 @@ def load() -> bool:
     """Imports what compiling takes, 20 to 50 ms; tells whether code can be made. See the Note."""
     for module in iter_modules([os.path.dirname(__file__)]):
         import_module(f"taper.compiler.{module.name}")
+    _Loaded.is_done = True
     return machine.is_available()
 
 
+class _Loaded:
+    is_done = False
+
+
 def is_loaded() -> bool:
-    """Whether somebody has called `load` already."""
-    return load.cache_info().currsize > 0
+    """Whether `load` has done its work already."""
+    return _Loaded.is_done
 
 
 def run_aside(job: Callable[[], None]) -> None:

@@ -15,23 +15,32 @@ see `is_available`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
 from taper.compiler.object_cache import ObjectCache
 from taper.core.settings import settings
 
-__all__ = ["Host", "NoNativeCode", "compile_ir", "host", "is_available", "lock", "vector_bytes"]
+__all__ = [
+    "Host", "NoNativeCode", "NotCached", "compile_ir", "host", "is_available", "lock",
+    "only_from_cache", "vector_bytes",
+]
 
 _MOST_KERNELS = 4096
 
 # Held while LLVM works and while a process forks, so that no child inherits a half-done LLVM.
 lock = threading.RLock()
+
+
+class NotCached(Exception):
+    """Code would have to be compiled, within `only_from_cache`."""
 
 
 class NoNativeCode(RuntimeError):
@@ -136,6 +145,8 @@ class _Machine:
         key = hashlib.sha256("\0".join([digest, _versions()]).encode()).hexdigest()
         content = self.objects.load(key)
         if content is None:
+            if _own.only_from_cache:
+                raise NotCached(name)
             module = self.llvm.parse_assembly(text.replace(f"@{name}(", f"@{symbol}("))
             module.verify()
             content = self.emitter.emit_object(module)
@@ -145,6 +156,23 @@ class _Machine:
         address = int(self.engine.get_function_address(symbol))
         self.addresses[digest] = address
         return address
+
+
+class _Own(threading.local):
+    only_from_cache = False
+
+
+_own = _Own()
+
+
+@contextlib.contextmanager
+def only_from_cache() -> Iterator[None]:
+    """Within, this thread loads machine code, which takes a millisecond, but makes none."""
+    _own.only_from_cache = True
+    try:
+        yield
+    finally:
+        _own.only_from_cache = False
 
 
 @cache
@@ -167,12 +195,16 @@ def compile_ir(text: str, name: str) -> int:
 
     Raises: NoNativeCode: if code can't be made here; RuntimeError: if LLVM rejects the module.
     """
-    with lock:
+    if not lock.acquire(blocking=not _own.only_from_cache):
+        raise NotCached(name)  # yet: somebody is compiling
+    try:
         if not is_available():
             raise NoNativeCode("llvmlite is missing, or memory can't be made executable")
         if sys.platform == "win32" and " alloca " in text:
             raise NoNativeCode("large stack frames call __chkstk there, an external symbol")
         return _machine().compile(text, name)
+    finally:
+        lock.release()
 
 
 if hasattr(os, "register_at_fork"):

@@ -5,9 +5,9 @@
 
 To import LLVM takes 20 to 100 ms, too much for a program that runs for a second or that only prints
 a tensor. So a thread looks a few times what the others are doing. When it met them in taper often
-enough, the next call of each such function has its successor made: 2 ms from the cache, 10 to 50 if
-it has to be compiled. (Not by a thread: see compiler/background.py; and LLVM, called from one,
-would wait for the GIL a hundred times.) Successors must give the very bits that NumPy gives, since
+enough, the next call of each such function has its successor made: 2 ms from the cache. Where it
+has to be compiled, as on a first run, a thread does that, and takes its time: LLVM, called from
+one, waits for the GIL a hundred times. Successors must give the very bits that NumPy gives, since
 the moment differs from run to run.
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -58,13 +59,43 @@ def make_all() -> None:
 
 def _replace(entry: _Entry) -> None:
     """Has one successor made and put into its place."""
-    scope, name, replaced, make = entry
+    scope, name, replaced, _ = entry
     if entry in _waiting:
         _waiting.remove(entry)
     if scope[name] is replaced or isinstance(scope[name], _Starter):
         scope[name] = replaced
         if _can_make():
+            _make_within_a_call(entry)
+
+
+def _make_within_a_call(entry: _Entry) -> None:
+    """Has a successor made of what is in the cache, here and now; else by the thread that
+    compiles, as nobody shall wait for it."""
+    from taper.compiler import machine
+    from taper.compiler.background import run_aside
+
+    scope, name, replaced, make = entry
+    if settings.native == "now":
+        scope[name] = make()
+        return
+    try:
+        with machine.only_from_cache():
             scope[name] = make()
+    except machine.NotCached:
+        run_aside(lambda: _make_aside(scope, name, replaced, make))
+
+
+def _make_aside(
+    scope: dict[str, Any], name: str, replaced: Any, make: Callable[[], Any]
+) -> None:
+    try:
+        made = make()
+    except Exception as error:
+        warnings.warn(f"taper couldn't make {name!r} quicker: {error!r}", RuntimeWarning,
+                      stacklevel=2)
+        return
+    if scope[name] is replaced:
+        scope[name] = made
 
 
 def _can_make() -> bool:
