@@ -26,7 +26,7 @@ from taper.compilation.recorded import (
     Known,
     Recorded,
 )
-from taper.compilation.results import freed_node, view_of
+from taper.compilation.results import freed_node, laid_out, view_of
 from taper.compilation.snapshot import Snapshot
 from taper.core.dtype import get_default_dtype
 from taper.core.state import active, is_recording
@@ -111,7 +111,7 @@ class _Run(_Source):
         self.scope.update(
             new=object.__new__, Tensor=Tensor, program=program, static=static, new_node=new_node,
             getrefcount=_getrefcount, ndarray=np.ndarray, view_of=view_of, freed_node=freed_node,
-            is_alone=is_alone, wrap=wrap, new_storage=new_storage, LEAF=LEAF,
+            laid_out=laid_out, is_alone=is_alone, wrap=wrap, new_storage=new_storage, LEAF=LEAF,
         )
 
     def write(self) -> Callable[..., Any]:
@@ -219,8 +219,10 @@ class _Run(_Source):
             shared = self.sharing(made)
             base = f"b{made.output}"
             array = f"out[{made.output}]"
-            if made.axes is not None:
-                array += f".transpose({made.axes!r})"
+            strides = next(filter(None, [self.recorded.tensors[i].strides for i in shared]), None)
+            if strides is not None and shared[0] == place:
+                add(f"if {array}.strides != {strides!r}:",
+                    f"    {array} = laid_out({array}, {strides!r})")
             if len(shared) == 1 and not made.steps:
                 add(f"{r} = new(Tensor)", f"{r}._array = {array}",
                     f"{r}._storage = None", f"{r}._base = None", f"{r}._grad = None")

@@ -146,7 +146,8 @@ class Reading:
             return Alias(known, array.steps, edge)
         if by_value and t._base is None:
             return Fresh(self.output_of(array), (), edge)
-        return Fresh(self.output_of(owner), array.steps, edge)
+        return Fresh(self.output_of(owner), array.steps, edge,
+                     owner.strides if owner.ndim > 1 and 0 not in owner.strides else None)
 
     def output_of(self, array: TracedArray) -> int:
         """The number of the output that has the values of an array."""
@@ -154,7 +155,7 @@ class Reading:
         if output is None:
             output = self.outputs[id(array)] = len(self.names)
             self.names.append(f"output.{output}")
-            self.graph.outputs[self.names[-1]] = array.as_result()
+            self.graph.outputs[self.names[-1]] = array.reference
         return output
 
     def edge_of(self, t: Tensor, where: str) -> Any:

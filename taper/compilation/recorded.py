@@ -87,10 +87,18 @@ class Given:
 
 
 class Fresh:
-    """A new tensor around an output of the program, or a view of one."""
+    """A new tensor around an output of the program, or a view of one.
 
-    def __init__(self, output: int, steps: tuple[Step, ...], edge: Any) -> None:
+    Attributes:
+        strides: how the output must lie in memory; None if that doesn't matter.
+    """
+
+    def __init__(
+        self, output: int, steps: tuple[Step, ...], edge: Any,
+        strides: tuple[int, ...] | None = None,
+    ) -> None:
         self.output = output
+        self.strides = strides
         self.steps = steps
         self.edge = edge  # None, LEAF, or the node that it had
 

@@ -42,7 +42,7 @@ class Replay:
     def __call__(
         self, arrays: Sequence[np.ndarray], into: Sequence[np.ndarray | None] | None = None
     ) -> list[np.ndarray]:
-        """The outputs that aren't updates, in order.
+        """The outputs that aren't updates, in order, each in the order of rows.
 
         Args:
             arrays: for the inputs.
@@ -98,7 +98,7 @@ class Replay:
         for name, target in zip(self.returned, into, strict=True):
             value = value_of(outputs[name])
             if target is None:
-                results.append(np.array(value, order="K"))
+                results.append(np.array(value, order="C"))
             else:
                 np.copyto(target, value)
                 results.append(target)

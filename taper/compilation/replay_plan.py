@@ -32,6 +32,16 @@ class Layout(NamedTuple):
     def nbytes(self) -> int:
         return math.prod(self.shape) * int(self.dtype.itemsize)
 
+    @property
+    def is_in_rows(self) -> bool:
+        """Whether it lies in the order of rows, without gaps."""
+        expected = self.dtype.itemsize
+        for n, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
+            if n != 1 and stride != expected:
+                return False
+            expected *= n
+        return True
+
     def lies_as(self, other: Layout) -> bool:
         """Whether the other has the same shape, dtype and strides."""
         return self[:3] == other[:3]
@@ -152,7 +162,8 @@ class Plan:
             return Place("input", self.graph.inputs[self.updates[update]].number)
         elif key in results:
             whole = key_of(self.graph.outputs[self.returned[results[key]]]) == key
-            place = Place("result", results[key]) if whole else Place("new")
+            place = Place("result", results[key]) if (
+                whole and self.layouts[key].is_in_rows) else Place("new")
         elif key not in self.reads and update is None:
             place = Place("new")  # nobody wants it, but the call is kept for its effect
         else:

@@ -267,13 +267,14 @@ class _Writer:
             layout, root = plan.layouts[key], plan.root(reference)
             value = self._expression(reference)
             place = plan.places.get(root, Place("constant"))
+            size = math.prod(plan.layouts[root].shape)
             own = root not in given and place.how in ("new", "result") and (
-                math.prod(layout.shape) == math.prod(plan.layouts[root].shape))
+                layout.is_in_rows and math.prod(layout.shape) == size)
             given.add(root)
             if own and place == Place("result", k) and key == root and self._took_target(key):
                 result = f"asarray({value})" if layout.shape == () else value
             else:
-                result = f"asarray({value})" if own else f"array({value})"
+                result = f"asarray({value})" if own else f"array({value}, order='C')"
                 result = f"{result} if into[{k}] is None else moved(into[{k}], {value})"
             self.lines.append(f"r{k} = {result}")
         late = [(name, plan.graph.inputs[position].number)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from taper.autograd.node import Node, freed_error, next_sequence
 from taper.core.tensor import Tensor, alias
 
-__all__ = ["freed_node", "view_of"]
+__all__ = ["freed_node", "laid_out", "view_of"]
 
 _new = object.__new__
 
@@ -19,6 +21,21 @@ def view_of(base: Tensor, steps: Any) -> Tensor:
         result._array = step(result._array)
     if steps:
         result._base = base if base._base is None else base._base
+    return result
+
+
+def laid_out(array: np.ndarray, strides: tuple[int, ...]) -> np.ndarray:
+    """The array, if it lies in memory with these strides; else a copy that does.
+
+    Axes of one element may have any stride.
+    """
+    if all([a == b or n == 1
+            for a, b, n in zip(array.strides, strides, array.shape, strict=True)]):
+        return array
+    order = sorted(range(array.ndim), key=lambda axis: (-strides[axis], axis))
+    result = np.empty([array.shape[axis] for axis in order], array.dtype)
+    result = result.transpose(np.argsort(order).tolist())
+    result[...] = array
     return result
 
 

@@ -24,6 +24,7 @@ def assert_replays(graph: Graph, arrays: list[np.ndarray], updates: dict[str, in
             for name, value in expected.items():
                 assert np.array_equal(value, found[name], equal_nan=True), (name, replay.source)
                 assert np.shape(value) == found[name].shape
+            assert all(found[name].flags.c_contiguous for name in replay.returned)
             untouched = set(range(len(arrays))) - set(updates.values())
             for i in untouched:
                 assert np.array_equal(given[i], arrays[i], equal_nan=True)

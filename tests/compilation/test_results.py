@@ -1,0 +1,59 @@
+"""Results of compiled calls lie in memory as those of the same calls run eagerly."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import taper as torch
+from taper.compilation.results import laid_out
+
+
+def filled(x: torch.Tensor) -> Any:
+    y = torch.zeros(4, 3)
+    y[...] = x.t() * 2
+    return y
+
+
+def copied(x: torch.Tensor) -> Any:
+    y = torch.zeros(4, 3)
+    y.copy_(x.t())
+    return y, y.view(-1)
+
+
+def through_a_view(x: torch.Tensor) -> Any:
+    y = x.clone()
+    y.t().copy_(x.t().contiguous() * 2)
+    return y
+
+
+def of_many_kinds(x: torch.Tensor) -> Any:
+    return ((x.t() * 2).contiguous(), x.t() * 2, torch.cat([x.t(), x.t()], 1),
+            torch.ones_like(x.t()) * 2, x.t().clone(), x.t().sum(1), x.t() @ x)
+
+
+@pytest.mark.parametrize("function", [filled, copied, through_a_view, of_many_kinds])
+@pytest.mark.parametrize("native", ["off", "background"])
+def test_strides(function: Callable[..., Any], native: str) -> None:
+    before, torch.settings.native = torch.settings.native, native
+    try:
+        x = torch.rand(3, 4)
+        compiled = torch.compile(function)
+        expected = function(x)
+        for _ in range(4):
+            found = compiled(x)
+            for a, b in zip(expected if type(expected) is tuple else (expected,),
+                            found if type(found) is tuple else (found,), strict=True):
+                assert a.stride() == b.stride()
+                torch.testing.assert_close(a, b)
+    finally:
+        torch.settings.native = before
+
+
+def test_laid_out_copies_only_what_lies_otherwise() -> None:
+    x = np.arange(6.0).reshape(2, 3)
+    assert laid_out(x, (24, 8)) is x
+    assert laid_out(x[:, None], (24, 999, 8)).base is x.base
+    turned = laid_out(x, (8, 16))
+    assert turned.strides == (8, 16) and np.array_equal(turned, x)
