@@ -15,7 +15,7 @@ from taper.version import __version__ as __version__
 
 _MODULES = frozenset("""
     _C __config__ _dynamo accelerator amp autograd backends classes compiler cpu cuda distributed
-    distributions export fft func functional futures hub jit library linalg masked mps
+    distributions export fft func functional fx futures hub jit library linalg masked mps
     multiprocessing nn onnx ops optim overrides profiler quasirandom random return_types
     serialization signal sparse special testing types utils version
     """.split())

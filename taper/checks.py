@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from taper.core.overrides import has_override, intercept
 from taper.core.tensor import Tensor
 
 __all__ = [
@@ -86,4 +87,7 @@ def _check_tensor_all(cond: Any, message: Message = None) -> None:
 
 def _assert(condition: Any, message: str) -> None:
     """An `assert` that is a function."""
+    if has_override(condition):
+        intercept(_assert, ["condition", "message"], (condition, message), None)
+        return
     assert condition, message

@@ -39,7 +39,7 @@ FLOORS = (
     ("amp", "cpu", "cuda", "data", "distributed", "distributions", "multiprocessing", "nn",
      "optim", "utils"),
     ("autograd.profiler", "profiler"),
-    ("benchmarks", "compilation", "serialization", "interop", "testing", "viewer", "cli"),
+    ("benchmarks", "compilation", "fx", "serialization", "interop", "testing", "viewer", "cli"),
     ("export",),
     ("onnx",),
 )  # fmt: skip

@@ -29,6 +29,7 @@ MODULE_NAMES: dict[str, str] = {
     "torch.torch_version": "taper.version",
     "torch.autograd.gradcheck": "taper.autograd.gradient_check",
     "torch.autograd.profiler_util": "taper.profiler.events",
+    "torch.fx._symbolic_trace": "taper.fx.tracer",
     "torch.utils.tensorboard.writer": "taper.utils.tensorboard",
 }
 

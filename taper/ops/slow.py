@@ -581,9 +581,19 @@ def _bump(target: Tensor, change: str, where: Any = None) -> None:
 # -- errors ---------------------------------------------------------------------------------------
 
 
-def explain(op: Operator, args: tuple[Any, ...], error: Exception) -> None:
-    """Raises PyTorch's error for a composite whose body failed, if it has another."""
-    explain_failure(op, signature_of(op), args, error)
+def recover(op: Operator, args: tuple[Any, ...], error: Exception) -> Any:
+    """What becomes of a composite whose body failed: PyTorch's error, if it has another.
+
+    Objects that are no tensors may stand in for them, and answer for the whole call: tracers' do.
+    `error` itself is returned where it says all.
+    """
+    signature = signature_of(op)
+    if any(overrides.has_override(a) and not isinstance(a, Tensor) for a in args):
+        intercepted = overrides.intercept(op.function, signature.names, args, None)
+        if intercepted is not overrides.NOT_INTERCEPTED:
+            return intercepted
+    explain_failure(op, signature, args, error)
+    return error
 
 
 def _cause(error: Exception) -> Exception | None:

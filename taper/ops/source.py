@@ -107,7 +107,7 @@ class Source:
 
         self.scope["slow"] = slow.call
         self.scope["call_composite"] = slow.call_composite
-        self.scope["explain"] = slow.explain
+        self.scope["recover"] = slow.recover
         self.scope["slow_inplace"] = slow.call_inplace
         self.scope["slow_dunder"] = slow.call_dunder
         self.scope["renamed"] = slow.renamed_arguments

@@ -104,7 +104,8 @@ def _make(op: Operator, name: str, *, has_out: bool, slow: str) -> Callable[...,
             source.add(1, "if active.modes and autocasting() is not None:",
                        f"    return call_composite(op, ({arguments}))")
         source.add(indent, "try:", f"    return forward({call})", "except Exception as failure:",
-                   f"    explain(op, ({arguments}), failure)", "    raise")
+                   f"    recovered = recover(op, ({arguments}), failure)",
+                   "    if recovered is failure:", "        raise", "    return recovered")
         if has_out:
             source.add(1, leave)
     else:
