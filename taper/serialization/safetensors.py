@@ -18,6 +18,7 @@ import numpy as np
 
 import taper
 from taper import Tensor
+from taper.serialization.archive import read_into
 from taper.serialization.replacing import replacing
 
 __all__ = ["load_file", "read_metadata", "save_file"]
@@ -102,12 +103,12 @@ def load_file(
     Raises:   RuntimeError: if the file isn't what it says it is
     """
     with open(filename, "rb") as file:
-        entries, _, start = _read_header(file)
+        entries, _, _ = _read_header(file)
         loaded = {}
-        for entry in entries:
-            file.seek(start + entry.begin)
-            raw = np.fromfile(file, np.uint8, entry.end - entry.begin)
-            array = raw.view(entry.dtype.numpy_dtype).reshape(entry.shape)
+        for entry in entries:  # they follow the header, and each other
+            array = np.empty(entry.shape, entry.dtype.numpy_dtype)
+            if not read_into(file, array.reshape(-1).view(np.uint8).data):
+                raise _invalid(f"{entry.name!r} ends early")
             if sys.byteorder == "big":
                 array = array.byteswap()
             loaded[entry.name] = taper.from_numpy(array).to(device)
