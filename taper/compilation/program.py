@@ -17,7 +17,7 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -26,7 +26,7 @@ from taper.compilation.lowering.groups import Group, Grouping
 from taper.compilation.lowering.launches import Address, Launch
 from taper.compilation.lowering.loops import Loops, loops_of
 from taper.compilation.lowering.memory import plan
-from taper.compilation.lowering.nodes import Lowering
+from taper.compilation.lowering.nodes import Lowering, order_of_input
 from taper.compilation.lowering.operations import (
     Call,
     Check,
@@ -41,7 +41,7 @@ from taper.compilation.lowering.recompute import with_late_copies
 from taper.compilation.lowering.reuse import with_places_of_operands
 from taper.compilation.lowering.rows import pick_launch, sum_launch
 from taper.compilation.lowering.schedule import Schedule
-from taper.compilation.lowering.values import Value, View, contiguous
+from taper.compilation.lowering.values import Value, View, contiguous, inverse
 from taper.compilation.replay import Replay
 from taper.compiler import background
 from taper.compiler.graph import Graph
@@ -92,6 +92,25 @@ class _Instruction:
         elif self.address is None:
             self.address = background.request(self.launch.key, self.launch.build, exact=True)
         return self.address is not None
+
+
+class _Fresh(NamedTuple):
+    """A result in memory that is made for each run: its number, how its memory is laid out, and the
+    orders of axes that lead from it to its memory and back, if they aren't the same."""
+
+    number: int
+    shape: tuple[int, ...]  # in memory
+    dtype: Any
+    size: int
+    order: tuple[int, ...] | None
+    back: tuple[int, ...] | None
+
+
+def _fresh(number: int, shape: tuple[int, ...], order: tuple[int, ...], value: Value) -> _Fresh:
+    memory = tuple([shape[a] for a in order])
+    if order == tuple(range(len(order))):
+        return _Fresh(number, memory, value.dtype, value.size, None, None)
+    return _Fresh(number, memory, value.dtype, value.size, order, inverse(order))
 
 
 class _Segment:
@@ -191,6 +210,8 @@ class Program:
         graph = self.graph
         lowering = Lowering(graph)
         lowering.run()
+        orders = map(order_of_input, graph.inputs)
+        self.input_orders = [None if o == tuple(range(len(o))) else o for o in orders]
         self.constants = lowering  # keeps the arrays of constants alive
         outputs = self._outputs(lowering)
         wanted = set(outputs.values())
@@ -215,16 +236,25 @@ class Program:
                      if outputs[name] not in schedule.in_place]
 
     def _outputs(self, lowering: Lowering) -> dict[str, Value]:
-        """A value of its own for each output, in C order."""
+        """A value of its own for each output, and the order of its axes in memory."""
         found: dict[str, Value] = {}
+        self.orders: dict[str, tuple[int, ...]] = {}
         for name, reference in self.graph.outputs.items():
             view = lowering.known[reference.node.number, reference.output]
-            value = view.value
+            value, order = view.value, view.order
+            usual = tuple(range(len(view.shape)))
+            wanted = None  # by an input that is updated
+            if name in self.updates:
+                wanted = order_of_input(self.graph.inputs[self.updates[name]])
             is_own = (
-                value.maker is not None and value not in found.values() and view.is_whole
-                and not (isinstance(value.maker, Call) and (
-                    name in self.updates or view.shape != value.shape)))
-            found[name] = value if is_own else lowering.copied(view).value
+                value.maker is not None and value not in found.values() and order is not None
+                and wanted in (None, order) and not (isinstance(value.maker, Call) and (
+                    name in self.updates or view.shape != value.shape or order != usual)))
+            if not is_own:
+                order = wanted or usual
+                value = lowering.copied(view.permuted(order)).value
+            assert order is not None
+            found[name], self.orders[name] = value, order
         return found
 
     def _bases(
@@ -234,15 +264,15 @@ class Program:
         count = 1 + len(self.graph.inputs)
         places: dict[Value, tuple[int, int]] = {
             v: (1 + place, 0) for v, place in schedule.in_place.items()}
-        self.fresh: list[tuple[int, tuple[int, ...], Any, int]] = []
+        self.fresh: list[_Fresh] = []
         self.result_bases: list[int] = []
         for name in self.returned:
             value = outputs[name]
             places[value] = count, 0
             if not isinstance(value.maker, Call):
-                shape = self.graph.outputs[name].node.results[
-                    self.graph.outputs[name].output or 0][0]
-                self.fresh.append((len(self.result_bases), shape, value.dtype, value.size))
+                reference = self.graph.outputs[name]
+                shape = reference.node.results[reference.output or 0][0]
+                self.fresh.append(_fresh(len(self.result_bases), shape, self.orders[name], value))
             self.result_bases.append(count)
             count += 1
         for unit in schedule.order:
@@ -418,7 +448,9 @@ class Program:
         held, bases = self.held, self.bases
         copies: list[tuple[int, Array]] | None = None
         base = 1
-        for a in arrays:
+        for a, order in zip(arrays, self.input_orders, strict=True):
+            if order is not None:
+                a = a.transpose(order)
             if not a.flags.c_contiguous:
                 if copies is None:
                     copies = []
@@ -428,14 +460,18 @@ class Program:
             bases[base] = address_of(a)
             base += 1
         results: list[Any] = [None] * len(self.result_bases)
-        for i, shape, dtype, size in self.fresh:
-            given = None if into is None else into[i]
-            if given is None or not given.flags.c_contiguous:
-                given = new_array(shape, dtype, size)
+        for i, shape, dtype, size, order, back in self.fresh:
+            given = memory = None if into is None else into[i]
+            if given is not None and order is not None:
+                memory = given.transpose(order)
+            if memory is None or not memory.flags.c_contiguous:
+                given = memory = new_array(shape, dtype, size)
+                if back is not None:
+                    given = memory.transpose(back)
             results[i] = given
             base = self.result_bases[i]
-            held[base] = given
-            bases[base] = address_of(given)
+            held[base] = memory
+            bases[base] = address_of(memory)
         for step in self.steps:
             if type(step) is _Segment:
                 self._run_driver(step.block, 0, 0)
@@ -476,7 +512,9 @@ class Program:
                 np.copyto(target, results[i])
                 results[i] = target
         for source, place in self.late:
-            np.copyto(arrays[place], source)
+            order = self.input_orders[place]
+            target = arrays[place] if order is None else arrays[place].transpose(order)
+            np.copyto(target, source.reshape(target.shape))
         if copies is not None:
             changed = set(self.schedule.in_place.values())
             for place, a in copies:
@@ -495,12 +533,13 @@ class Program:
         for _ in range(times):
             self._run(arrays, None)
             held, bases = self.held, self.bases
-            for base, a in enumerate(arrays, 1):
-                held[base] = np.ascontiguousarray(a)
+            for base, (a, order) in enumerate(zip(arrays, self.input_orders, strict=True), 1):
+                held[base] = np.ascontiguousarray(a if order is None else a.transpose(order))
                 bases[base] = address_of(held[base])
-            for i, shape, dtype, _ in self.fresh:
-                held[self.result_bases[i]] = made = np.empty(shape, dtype)
-                bases[self.result_bases[i]] = address_of(made)
+            for fresh in self.fresh:
+                made = np.empty(fresh.shape, fresh.dtype)
+                held[self.result_bases[fresh.number]] = made
+                bases[self.result_bases[fresh.number]] = address_of(made)
             taken: list[float] = []
             names = []
             for step in self.steps:

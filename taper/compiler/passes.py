@@ -61,11 +61,7 @@ def _kept(
     expression: Expression, depths: list[int], elements: list[tuple[int, Node]]
 ) -> list[tuple[int, Node]]:
     """Costly values that a later pass needs again: they wait in the memory of a later result."""
-    users: dict[int, int] = {}
-    for node in expression.nodes:
-        when = depths[node.number] - (node.op in REDUCTIONS)
-        for a in node.args:
-            users[a.number] = max(users.get(a.number, 0), when)
+    users = _last_uses(expression, depths, elements)
     kept = []
     free = list(elements)
     for node in reversed(expression.nodes):
@@ -79,6 +75,23 @@ def _kept(
             free.remove(place)
             kept.append((place[0], node))
     return kept
+
+
+def _last_uses(
+    expression: Expression, depths: list[int], elements: list[tuple[int, Node]]
+) -> dict[int, int]:
+    """The last pass that needs each value: also for values that are computed anew from it."""
+    last: dict[int, int] = {}
+    for _, node in elements:
+        last[node.number] = depths[node.number]
+    for node in reversed(expression.nodes):
+        if node.op in REDUCTIONS:
+            when = depths[node.number] - 1
+        else:
+            when = max(last.get(node.number, 0), depths[node.number])
+        for a in node.args:
+            last[a.number] = max(last.get(a.number, 0), when)
+    return last
 
 
 def _cost(node: Node, depths: list[int]) -> int:

@@ -442,3 +442,29 @@ def test_attention_and_its_gradient(causal: bool, masked: bool) -> None:
     mask = numbers(33, 33, seed=2)
     mask[3] = -torch.inf
     check(step, numbers(2, 33, 72), numbers(2, 33, 24, seed=1), mask, ulps=2048, all_native=False)
+
+
+def test_arrays_in_any_order_of_axes() -> None:
+    x, y = numbers(4, 6, 5).permute(2, 0, 1), numbers(6, 7).t()
+
+    def step(x: Any, y: Any) -> Any:
+        x.mul_(2)
+        y.add_(y.sum())
+        return x + 1, y.sum(0)
+
+    graph = record(step, x, y)
+    names = [n.label for n in graph.inputs]
+    updates = {name: names.index(name) for name in graph.outputs if name in names}
+    assert len(updates) == 2
+    program = make_program(simplified(graph), updates)
+    background.wait_until_idle(60)
+    assert program.is_ready()
+    for change in (lambda a: a.copy("K"), np.ascontiguousarray):
+        mine = [change(t._array) for t in (x, y)]
+        wanted = graph.run(*[a.copy() for a in mine])
+        found = program(mine)
+        compare(found[0], wanted["result.0"], 0)
+        compare(found[1], wanted["result.1"], 64)
+        for name, place in updates.items():
+            compare(mine[place], wanted[name], 64)
+    assert found[0].strides == wanted["result.0"].strides

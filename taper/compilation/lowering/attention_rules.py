@@ -84,7 +84,7 @@ class _Scores:
             least = query.dtype.type(-np.inf)
             later = lowering.constant(
                 ("later", *raw.shape[-2:]),
-                lambda: np.tri(*raw.shape[-2:]) == 0)
+                lambda: np.tri(raw.shape[-2], raw.shape[-1]) == 0)
             found = lowering.must_map(
                 "causal", lambda a, s: np.where(a, least, s), later, found)
         self.view = found

@@ -22,10 +22,10 @@ from taper.compilation.lowering.operations import (
     traced,
 )
 from taper.compilation.lowering.products import has_tiles
-from taper.compilation.lowering.values import Value, View, contiguous
+from taper.compilation.lowering.values import Value, View, contiguous, inverse, order_in_memory
 from taper.compiler.graph import Graph, GraphNode, Reference, references
 
-__all__ = ["Lowering"]
+__all__ = ["Lowering", "order_of_input"]
 
 Ints = tuple[int, ...]
 
@@ -43,6 +43,21 @@ def name_of(node: GraphNode) -> str:
     return getattr(node.function, "__name__", "")
 
 
+def order_of_input(node: GraphNode) -> tuple[int, ...]:
+    """The axes of an input in the order in which they lie in memory, as far as that is known: only
+    arrays without gaps are taken as they are."""
+    shape, dtype = node.results[0]
+    usual = tuple(range(len(shape)))
+    if node.strides is None or 0 in shape:
+        return usual
+    strides = tuple([s // dtype.itemsize if n != 1 else 1 << 62
+                     for n, s in zip(shape, node.strides[0], strict=True)])
+    order = order_in_memory(shape, strides)
+    sizes = [shape[a] for a in order if shape[a] != 1]
+    lies = contiguous(sizes) == tuple([strides[a] for a in order if shape[a] != 1])
+    return order if lies else usual
+
+
 class Lowering:
     """The state of it: what each node's results are views of, and the operations so far."""
 
@@ -56,9 +71,10 @@ class Lowering:
         self.numbers = itertools.count()
         for index, node in enumerate(graph.inputs):
             shape, dtype = node.results[0]
-            value = Value(node.label, shape, dtype)
+            order = order_of_input(node)
+            value = Value(node.label, tuple([shape[a] for a in order]), dtype)
             value.input = index
-            self.known[node.number, None] = View.of(value)
+            self.known[node.number, None] = View.of(value).permuted(inverse(order))
         for node in graph.nodes:
             for reference in references((node.args, tuple(node.kwargs.values()))):
                 self.consumers.setdefault(reference.node.number, []).append(node)

@@ -16,8 +16,8 @@ import numpy as np
 
 from taper.arrays.element import ElementArray
 from taper.compilation.lowering.nodes import Lowering
-from taper.compilation.lowering.operations import Check, Map, RowPick, RowSum
-from taper.compilation.lowering.values import View, contiguous
+from taper.compilation.lowering.operations import Check, Map, RowPick, RowSum, is_known
+from taper.compilation.lowering.values import View, contiguous, inverse, order_in_memory
 from taper.compiler.graph import GraphNode, Reference
 
 __all__ = ["RULES", "filled", "rule"]
@@ -64,6 +64,22 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
 @rule("copy")
 def _(lowering: Lowering, node: GraphNode) -> Any:
     return lowering.view(node.args[0]) if lowering.is_array(node.args[0]) else None
+
+
+@rule("laid_out")
+def _(lowering: Lowering, node: GraphNode) -> Any:
+    """The array with given strides: the order of its axes in memory."""
+    source, strides = node.args
+    if not lowering.is_array(source):
+        return None
+    view = lowering.view(source)
+    if not is_known(view.dtype):
+        return None
+    order = order_in_memory(view.shape, strides)
+    turned = view.permuted(order)
+    if not turned.is_whole or view.value.input is not None or view.value.constant is not None:
+        turned = lowering.copied(turned)
+    return turned.permuted(inverse(order))
 
 
 # -- constants ---------------------------------------------------------------------------------
@@ -281,7 +297,8 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
             "axis"}:
         return None
     views = [lowering.view(p) for p in parts]
-    if any(v.dtype != dtype or len(v.shape) != len(shape) for v in views):
+    if not is_known(dtype) or any(
+            v.dtype != dtype or len(v.shape) != len(shape) for v in views):
         return None
     return lowering.joined(views, axis % len(shape), shape, dtype)
 

@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from taper.core.storage import address_of
 
-__all__ = ["Value", "View", "contiguous", "refined", "split_at"]
+__all__ = ["Value", "View", "contiguous", "inverse", "order_in_memory", "refined", "split_at"]
 
 Ints = tuple[int, ...]
 
@@ -28,6 +28,16 @@ def contiguous(shape: Sequence[int]) -> Ints:
         strides.append(step)
         step *= max(n, 1)
     return tuple(reversed(strides))
+
+
+def order_in_memory(shape: Ints, strides: Ints) -> Ints:
+    """The axes, those with the largest strides first."""
+    return tuple(sorted(range(len(shape)), key=lambda a: (-strides[a], a)))
+
+
+def inverse(order: Ints) -> Ints:
+    """The axes that lead back."""
+    return tuple(sorted(range(len(order)), key=order.__getitem__))
 
 
 class Value:
@@ -91,6 +101,12 @@ class View:
             return True
         sizes = tuple([n for n in self.shape if n != 1])
         return self.strides_over(sizes) == contiguous(sizes)
+
+    @property
+    def order(self) -> Ints | None:
+        """The axes in the order in which they lie, if this is all of the value, without gaps."""
+        order = order_in_memory(self.shape, self.strides)
+        return order if self.permuted(order).is_whole else None
 
     def through(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> View | None:
         """The view of this that a NumPy function makes; None if it would copy."""
