@@ -25,7 +25,7 @@ __all__ = [
     "forward",
 ]
 
-LONGEST_ROW = 256  # elements of a query or value; a scratch of 6 rows is then 6 KB of float32
+LONGEST_ROW = 256  # elements of a query or value; a scratch of 12 rows is then 12 KB of float32
 
 class _Task:
     """What the three kernels have in common: rows, score tiles and mixtures."""
