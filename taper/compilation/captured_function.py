@@ -149,14 +149,16 @@ class CapturedFunction:
             variant = EagerVariant(key, snapshot, args, kwargs, self.lock)
         else:
             variant = Variant(key, snapshot, args, kwargs, self.lock, recorded)
+            simplified = variant.program.graph
             self.explanation.programs.append({
                 "arguments": [_type_text(f.tensor) for f in snapshot.arguments],
-                "nodes": len(recorded.graph.nodes),
+                "nodes": f"{len(recorded.graph.nodes)}, simplified to {len(simplified.nodes)}",
                 "reads": ", ".join(node.label for node in recorded.graph.inputs),
                 "writes": ", ".join(recorded.graph.inputs[i].label
                                     for i in recorded.updates.values()),
                 "watches": len(snapshot.watches),
                 "graph": recorded.graph,
+                "simplified": simplified,
             })
         self.seen.pop(key, None)
         self.variants.insert(0, variant)

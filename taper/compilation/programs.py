@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections import Counter
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,7 +13,14 @@ from taper.core.settings import settings
 
 __all__ = ["Program", "choose_program"]
 
-Program = Callable[[list[np.ndarray], list[Any]], list[np.ndarray]]
+
+class Program(Protocol):
+    """Runs the graph that passes have left: ``program(arrays, into)`` gives its outputs that aren't
+    updates, in new arrays or those of `into`."""
+
+    graph: Graph
+
+    def __call__(self, arrays: list[np.ndarray], into: list[Any]) -> list[np.ndarray]: ...
 
 
 def choose_program(graph: Graph, updates: dict[str, int]) -> Program:
@@ -26,7 +33,11 @@ def choose_program(graph: Graph, updates: dict[str, int]) -> Program:
     from taper.compilation.program import make_program
     from taper.compilation.replay import Replay
 
-    graph = simplified(graph)
+    applied: Counter[str] = Counter()
+    count = len(graph.nodes)
+    graph = simplified(graph, applied)
+    rules = ", ".join([f"{rule}: {times}" for rule, times in applied.most_common()])
+    log.info(f"{count} recorded calls became {len(graph.nodes)} ({rules})")
     if settings.native == "off":
         return Replay(graph, updates)
     try:
