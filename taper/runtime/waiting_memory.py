@@ -27,7 +27,7 @@ from taper.compiler import background
 __all__ = ["MemoryFunctions", "find_functions"]
 
 _MOST_BYTES = 1 << 28  # that wait
-_MOST = 64  # pieces that wait
+_MOST = 512  # pieces that wait: as many as one training step of a deep network frees
 _PAGE = 1 << 21  # bytes of a large page
 _HUGE = 3 << 20  # bytes that are worth large pages
 _HUGEPAGE_ADVICE = 14  # MADV_HUGEPAGE

@@ -71,10 +71,10 @@ def test_waiting_memory_is_bounded() -> None:
 
 
 def test_few_pieces_wait() -> None:
-    sizes = range(10_000, 10_000 + 1024 * 100, 1024)
+    sizes = range(10_000, 10_000 + 1024 * 600, 1024)
     kept = [large_arrays.new_array((n,), F32, n) for n in sizes]
     kept.clear()
-    assert 0 < waiting_memory.find_functions().words[waiting_memory.Word.COUNT] <= 64
+    assert 0 < waiting_memory.find_functions().words[waiting_memory.Word.COUNT] <= 512
 
 
 def test_arrays_have_any_order() -> None:
