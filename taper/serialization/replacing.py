@@ -73,8 +73,8 @@ def _temporary_name(name: str) -> str:
 
 
 def _sync_folder(folder: str) -> None:
-    """Brings a new name to the disk as well."""
-    if os.name == "posix":
+    """Brings a new name to the disk as well, if the folder may be opened, not only written to."""
+    if os.name == "posix" and os.access(folder, os.R_OK):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
