@@ -69,7 +69,7 @@ def _disabled_handler(cls: Any, func: Any, types: Any, args: Any = (), kwargs: A
     return NotImplemented
 
 
-def _overriding(args: Any) -> list[Any]:
+def overriding_in(args: Any) -> list[Any]:
     """The arguments that override, subclasses before their parents, each type once."""
     found: list[Any] = []
     for value in args:
@@ -108,7 +108,7 @@ def intercept(
     function: Any, names: list[str], args: tuple[Any, ...], out: Any, **keywords: Any
 ) -> Any:
     """Offers a call to modes and overriding types; NOT_INTERCEPTED if nobody takes it."""
-    overriding = [] if _disabled.get() else _overriding((*args, out))
+    overriding = [] if _disabled.get() else overriding_in((*args, out))
     stack = mode_stack.get() if active.modes else ()
     if not overriding and not stack:
         return NOT_INTERCEPTED

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from taper.core.overrides import NOT_INTERCEPTED, intercept
 from taper.core.tensor import Tensor
 from taper.ops.declare import composite
 from taper.ops.matrix import matmul
@@ -124,6 +125,10 @@ def einsum(*args: Any) -> Tensor:
         equation, operands = _from_lists(args)
     if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
         operands = list(operands[0])
+    if not all([isinstance(operand, Tensor) for operand in operands]):  # a tracer's stand-ins
+        intercepted = intercept(einsum.function, ["equation"], (equation, *operands), None)
+        if intercepted is not NOT_INTERCEPTED:
+            return intercepted
     shapes = tuple([tuple(operand.shape) for operand in operands])
     return _computed(_plan(equation, shapes), operands)
 

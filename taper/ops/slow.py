@@ -588,7 +588,7 @@ def recover(op: Operator, args: tuple[Any, ...], error: Exception) -> Any:
     `error` itself is returned where it says all.
     """
     signature = signature_of(op)
-    if any(overrides.has_override(a) and not isinstance(a, Tensor) for a in args):
+    if any(not isinstance(a, Tensor) for a in overrides.overriding_in(args)):
         intercepted = overrides.intercept(op.function, signature.names, args, None)
         if intercepted is not overrides.NOT_INTERCEPTED:
             return intercepted
