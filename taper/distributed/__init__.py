@@ -10,6 +10,9 @@ can't talk to each other, and libraries go by it before they import the rooms th
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 from taper.distributed.collectives import (
     Work,
     all_gather,
@@ -97,3 +100,9 @@ __all__ = [
     "reduce_scatter_single", "reduce_scatter_tensor", "scatter", "scatter_object_list", "send",
     "send_object_list",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name == "nn":
+        return importlib.import_module("taper.distributed.nn")
+    raise AttributeError(f"module 'torch.distributed' has no attribute {name!r}")
