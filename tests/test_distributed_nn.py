@@ -10,7 +10,7 @@ def test_gradients_pass_through():
     x = torch.ones(2, requires_grad=True)
     with pytest.raises(ValueError, match="Default process group"):
         nn.functional.all_reduce(x)
-    torch.distributed.init_process_group("gloo", rank=0, world_size=1)
+    torch.distributed.init_process_group("gloo", "tcp://localhost:1", rank=0, world_size=1)
     try:
         (gathered,) = nn.all_gather(x)
         total = nn.all_reduce(x * 2) + gathered + nn.broadcast(x, 0) + nn.scatter([x])

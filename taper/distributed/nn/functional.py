@@ -20,7 +20,7 @@ def all_reduce(tensor: Tensor, op: Any = ReduceOp.SUM, group: Any = None) -> Ten
     Raises: ValueError: if no group was made.
     Example:
         >>> import taper as torch
-        >>> torch.distributed.init_process_group("gloo", rank=0, world_size=1)
+        >>> torch.distributed.init_process_group("gloo", "tcp://localhost:1", rank=0, world_size=1)
         >>> torch.distributed.nn.functional.all_reduce(torch.ones(2))
         tensor([1., 1.])
         >>> torch.distributed.destroy_process_group()
