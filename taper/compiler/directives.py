@@ -21,6 +21,7 @@ BACKENDS = ("aot_eager", "eager", "inductor")
 
 
 _is_recording: ContextVar[bool] = ContextVar("is_recording_for_compile", default=False)
+_is_exporting: ContextVar[bool] = ContextVar("is_exporting", default=False)
 forgetful: WeakSet[Any] = WeakSet()
 """What has a `reset()` that `reset` calls."""
 
@@ -35,6 +36,17 @@ def compiling() -> Iterator[None]:
         _is_recording.reset(token)
 
 
+@contextmanager
+def exporting() -> Iterator[None]:
+    """Within: code is being captured for a file."""
+    token = _is_exporting.set(True)
+    try:
+        with compiling():
+            yield
+    finally:
+        _is_exporting.reset(token)
+
+
 def is_compiling() -> bool:
     """Whether the code that asks is being captured for a compiled function."""
     return _is_recording.get()
@@ -44,8 +56,8 @@ is_dynamo_compiling = is_compiling
 
 
 def is_exporting() -> bool:
-    """Whether the code that asks is being exported: never."""
-    return False
+    """Whether the code that asks is being captured by `torch.export` or `torch.onnx.export`."""
+    return _is_exporting.get()
 
 
 def list_backends(exclude_tags: Any = ("debug", "experimental")) -> list[str]:

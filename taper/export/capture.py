@@ -10,6 +10,7 @@ import taper
 from taper import Tensor
 from taper.capture import record
 from taper.compilation.passes import simplified
+from taper.compiler.directives import exporting
 from taper.compiler.graph import Graph
 from taper.export.sizes import for_any_size
 from taper.func.tree import Structure, flatten, unflatten
@@ -100,7 +101,7 @@ def capture(
         return [r for r in results if isinstance(r, Tensor)]
 
     def recorded(given: list[Tensor]) -> Graph:
-        with taper.no_grad():
+        with taper.no_grad(), exporting():
             graph = record(step, *given, state=[function] if isinstance(function, Module) else [])
         inputs = {node.label for node in graph.inputs}
         graph.outputs = {name: r for name, r in graph.outputs.items()

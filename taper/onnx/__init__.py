@@ -5,6 +5,6 @@ operators (elementwise.py, rearrangements.py, networks.py). A call that has no t
 NotImplementedError with the operation's name.
 """
 
-from taper.onnx.program import ONNXProgram, export
+from taper.onnx.program import ONNXProgram, export, is_in_onnx_export
 
-__all__ = ["ONNXProgram", "export"]
+__all__ = ["ONNXProgram", "export", "is_in_onnx_export"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,18 @@ from taper.func.tree import flatten
 from taper.nn import Module
 from taper.version import __version__
 
-__all__ = ["ONNXProgram", "export"]
+__all__ = ["ONNXProgram", "export", "is_in_onnx_export"]
 
 _DEFAULT_OPSET = 18
 _OLDEST_OPSET = 11
 _NEWEST_OPSET = 23
+
+_is_exporting: ContextVar[bool] = ContextVar("is_in_onnx_export", default=False)
+
+
+def is_in_onnx_export() -> bool:
+    """Returns whether the code that asks is being captured by `export`."""
+    return _is_exporting.get()
 
 
 class ONNXProgram:
@@ -92,7 +100,11 @@ def export(
     names = list(input_names or ())
     if dynamic_axes and dynamic_shapes is None:
         dynamic_shapes = _shapes_of_axes(args, names, dynamic_axes)
-    captured = capture(model, args, kwargs, dynamic_shapes)
+    token = _is_exporting.set(True)
+    try:
+        captured = capture(model, args, kwargs, dynamic_shapes)
+    finally:
+        _is_exporting.reset(token)
     writing = _Writing(captured, _state_of(model), names, list(output_names or ()), opset)
     program = ONNXProgram(writing.model(export_params))
     onnx.checker.check_model(program.model_proto)

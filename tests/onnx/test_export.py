@@ -151,3 +151,17 @@ def test_what_is_not_translated_is_named() -> None:
         torch.onnx.export(torch.cdist, (torch.ones(3, 2), torch.ones(3, 2)))
     with pytest.raises(NotImplementedError, match="opset_version=9 is not supported"):
         torch.onnx.export(nn.ReLU(), (torch.ones(3),), opset_version=9)
+
+
+def test_code_can_ask_whether_it_is_exported() -> None:
+    seen: list[bool] = []
+
+    def function(x: torch.Tensor) -> torch.Tensor:
+        seen.extend([torch.onnx.is_in_onnx_export(), torch.compiler.is_exporting()])
+        return x + 1
+
+    function(torch.ones(2))
+    torch.onnx.export(function, (torch.ones(2),))
+    torch.export.export(function, (torch.ones(2),))
+    assert seen == [False, False, True, True, False, True]
+    assert not torch.onnx.is_in_onnx_export() and not torch.compiler.is_exporting()
