@@ -227,10 +227,11 @@ class _Run(_Source):
                 add(f"{r} = new(Tensor)", f"{r}._array = {array}",
                     f"{r}._storage = None", f"{r}._base = None", f"{r}._grad = None")
             else:
+                whole = [i for i in shared if not self.recorded.tensors[i].steps]
                 if shared[0] == place:
                     add(f"{base} = wrap({array})")
-                add(f"{r} = view_of({base}, {self.name('v', made.steps)})" if made.steps
-                    else f"{r} = {base}")
+                add(f"{r} = {base}" if whole[:1] == [place]
+                    else f"{r} = view_of({base}, {self.name('v', made.steps)})")
         if made.edge is None or made.edge is LEAF:
             add(f"{r}._edge = {'LEAF' if made.edge is LEAF else 'None'}")
         else:

@@ -43,7 +43,8 @@ from taper.core.generator import Generator
 from taper.core.size import Size
 from taper.core.tensor import LEAF, Buffer, Parameter, Tensor
 from taper.nn import Module
-from taper.optim import Optimizer
+from taper.nn.modules.hooks import everywhere
+from taper.optim import Optimizer, optimizer
 
 __all__ = ["Walk"]
 
@@ -101,6 +102,8 @@ class Walk:
         snapshot = self.snapshot
         try:
             self.visit(function, None)
+            for name, hooks in _hooks_of_all():
+                self.visit(hooks, (None, name))
             self.in_arguments = True
             for i, value in enumerate(args):
                 self.visit(value, (None, f"argument {i}"))
@@ -541,6 +544,15 @@ class Walk:
 
 
 _HEAP_TYPE = 1 << 9
+
+
+def _hooks_of_all() -> list[tuple[str, Any]]:
+    """The hooks that run for every module and every optimizer."""
+    names = ("forward", "forward_pre", "forward_with_kwargs", "forward_always_called", "backward",
+             "backward_pre")
+    found = [(f"hooks of all modules, {name}", getattr(everywhere, name)) for name in names]
+    return [*found, ("hooks of all optimizers, before", optimizer._global_pre_hooks),
+            ("hooks of all optimizers, after", optimizer._global_post_hooks)]
 
 
 def _is_users_file(code: Any) -> bool:

@@ -212,6 +212,11 @@ def test_hooks() -> None:
     pair.both(lambda side: side.net[4].register_full_backward_hook(
         lambda module, given, taken: (given[0] * 0.5,)))
     pair.run(4)
+    everywhere = nn.modules.module.register_module_forward_hook(
+        lambda module, args, result: result + 0.1)
+    pair.run(4)
+    everywhere.remove()
+    pair.run(4)
     seen: list[Any] = []
     pair.both(lambda side: side.net.register_forward_pre_hook(lambda module, args: seen.append(1)))
     pair.run(4)
