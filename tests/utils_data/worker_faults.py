@@ -1,7 +1,7 @@
 """Has the workers of data loaders fail in some way, many times, and reports what became of it.
 
-    python tests/utils_data/worker_faults.py killed --method spawn --trials 100
-    python tests/utils_data/worker_faults.py loop hangs        # prints process ids, then waits
+    python tests/utils_data/worker_faults.py killed raises --method spawn --trials 100
+    python tests/utils_data/worker_faults.py --loop hangs        # prints process ids, then waits
 
 A program of its own, as workers that are spawned import the program that spawned them.
 """
@@ -50,8 +50,9 @@ PLACES = ("item", "collate", "start")
 SIZE = 8
 
 
-def fail(_number: int | None = None) -> int:
-    return 1 // 0
+def fail(note: str) -> float:
+    note_time(note)
+    return 1 / 0
 
 
 def note_time(path: str) -> None:
@@ -60,8 +61,11 @@ def note_time(path: str) -> None:
 
 
 class Unloadable:
+    def __init__(self, note: str) -> None:
+        self.note = note
+
     def __reduce__(self):
-        return fail, ()
+        return fail, (self.note,)
 
 
 class Fault:
@@ -93,7 +97,7 @@ class Fault:
             case "sends what can't be pickled":
                 return open(os.devnull)
             case "sends what can't be unpickled":
-                return Unloadable()
+                return Unloadable(self.note)
         return None
 
 
@@ -154,7 +158,7 @@ def loaders(name: str, method: str, note: str):
         if name == "can't be pickled":
             dataset.function = lambda: None
         if name == "can't be unpickled":
-            dataset.part = Unloadable()
+            dataset.part = Unloadable(note)
         yield data.DataLoader(
             dataset, batch_size=2, num_workers=2, collate_fn=Collate(fault),
             worker_init_fn=Start(fault), persistent_workers=persistent, in_order=in_order,
@@ -205,7 +209,7 @@ def run(name: str, method: str, trials: int) -> dict[str, object]:
     """The report of many trials."""
     wrong: list[str] = []
     slowest = 0.0
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # threads note later
         note = Path(folder) / "time"
         before = shared_memory()
         descriptors = len(os.listdir("/proc/self/fd"))
@@ -259,14 +263,12 @@ def faults_of(method: str) -> list[str]:
 
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("fault", choices=["all", "loop", *ERRORS])
-    arguments.add_argument("where", nargs="?", default="hangs")
+    arguments.add_argument("faults", nargs="*", metavar="FAULT", help=", ".join(ERRORS))
+    arguments.add_argument("--loop", choices=["hangs", "starts", "persistent", "trains", "ends"])
     arguments.add_argument("--method", default="fork")
     arguments.add_argument("--trials", type=int, default=12)
     chosen = arguments.parse_args()
-    if chosen.fault == "loop":
-        loop(chosen.where, chosen.method)
-    else:
-        every = faults_of(chosen.method) if chosen.fault == "all" else [chosen.fault]
-        for one in every:
-            print(json.dumps(run(one, chosen.method, chosen.trials)), flush=True)
+    if chosen.loop:
+        loop(chosen.loop, chosen.method)
+    for one in chosen.faults:
+        print(json.dumps(run(one, chosen.method, chosen.trials)), flush=True)

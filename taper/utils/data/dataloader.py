@@ -47,7 +47,8 @@ class DataLoader(Generic[_T_co]):
         timeout: seconds to wait for a worker; 0: as long as it lives.
         worker_init_fn: called with the worker's number in each worker.
         multiprocessing_context: how workers are started: "fork", "spawn", "forkserver", or
-            "thread" for threads of this process, which start at once and share the data set.
+            "thread" for threads of this process: they start at once and share the data set, but
+            not generators of random numbers; theirs are in ``get_worker_info().rng``.
         generator: where the order, and the seeds of the workers, come from.
         prefetch_factor: batches that each worker loads ahead; default 2.
         persistent_workers: keeps the workers from one epoch to the next.

@@ -149,7 +149,7 @@ class WorkerProcesses:
     def _raise_unexpected_end(self, ended: list[_Worker]) -> NoReturn:
         """Says which workers ended by themselves, and how."""
         for worker in ended:
-            worker.process.join(timeout=1.0)
+            worker.process.join(timeout=3.0)
         pids = ", ".join(str(worker.process.pid) for worker in ended)
         message = f"DataLoader worker (pid(s) {pids}) exited unexpectedly"
         code = ended[0].process.exitcode
