@@ -93,15 +93,6 @@ class _Scores:
         return self.lowering.reduce(op, view, (len(view.shape) - 1,), True)
 
 
-def _exponentials(scores: Any, most: Any) -> Any:
-    """exp(scores - most). Those of -inf are taken as they are: to compute that they vanish, numbers
-    near the end of the range, takes a hundred times as long. NaN stays NaN."""
-    least = scores.dtype.type(-np.inf)
-    is_hidden = np.equal(scores, least)
-    powers = np.exp(np.subtract(np.where(is_hidden, most, scores), most))
-    return np.where(is_hidden, np.subtract(most, most), powers)
-
-
 def _is_small(lowering: Lowering, query: Any, key: Any, mask: Any) -> bool:
     arrays = [query, key] + ([] if mask is None else [mask])
     if not all(map(lowering.is_array, arrays)):
@@ -123,7 +114,8 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
     if mask is not None:
         most = lowering.must_map(
             "finite", lambda m: np.where(np.equal(m, least), zero, m), most)
-    powers = lowering.must_map("exp", _exponentials, scores.view, most)
+    powers = lowering.must_map(
+        "exp", lambda s, m: np.exp(np.subtract(s, m)), scores.view, most)
     total = scores.reduce("reduce_sum", powers)
     if mask is not None:
         total = lowering.must_map(
@@ -146,7 +138,8 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
                      None if mask is None else lowering.view(mask), causal, scale)
     wanted, values, mixed, logs = (
         _in_batch(lowering, lowering.view(a), scores.batch) for a in (grad, value, result, logsum))
-    weights = lowering.must_map("weights", _exponentials, scores.view, logs)
+    weights = lowering.must_map(
+        "weights", lambda s, m: np.exp(np.subtract(s, m)), scores.view, logs)
     for_value = lowering.batched_product(_turned(weights), wanted)
     products = lowering.must_map("multiply", np.multiply, wanted, mixed)
     along = scores.reduce("reduce_sum", products)
