@@ -117,8 +117,11 @@ def constant(array: Any) -> Any:
 def forget() -> None:
     """All plans are out of date."""
     _Epoch.number += 1
-    if _Epoch.words is not None:
+    if _Epoch.words is not None and _Current.recording is None:
         _Epoch.words[Environment.EPOCH] = _Epoch.number
+
+
+_NO_EPOCH = 0
 
 
 class _Epoch:
@@ -179,10 +182,13 @@ class _Plans:
             return self.compute(*args, **named)
         self.made += 1
         mine = _Current.recording = _Recording()
+        # No epoch: what is planned within goes through Python too, and is written down.
+        _Epoch.words[Environment.EPOCH] = _NO_EPOCH
         try:
             result = self.compute(*args)
         finally:
             _Current.recording = None
+            _Epoch.words[Environment.EPOCH] = _Epoch.number
         if mine.is_complete():
             at = pool.addresses()
             if at is not None:

@@ -121,6 +121,26 @@ def test_misaligned_and_other_arrays_are_not_replayed() -> None:
     assert type(add(masked, y)) is not None and counted.calls == 3
 
 
+def test_a_planned_call_within_another_is_written_down() -> None:
+    inner, negative = replayed(Elementwise(np.negative, (0,)))
+    doubled = Elementwise(np.add, (0, 1))
+    x = normal(50_000)
+    for _ in range(3):
+        negative(x)
+    assert inner.calls == 1
+
+    def both(a: Any) -> Any:
+        first = planned_calls.scratch(negative(a))
+        return doubled.compute((first, first), {})
+
+    outer, run = replayed(both)
+    for _ in range(3):
+        x = normal(50_000)
+        np.testing.assert_array_equal(run(x), -2 * x)
+    assert outer.calls == 1
+    np.testing.assert_array_equal(negative(x), -x)
+
+
 def test_results_belong_to_the_caller() -> None:
     __, add = replayed(Elementwise(np.add, (0, 1)))
     x, y = normal(50_000), normal(50_000)
