@@ -205,7 +205,12 @@ def _register_tile(
             ]
         return new
 
-    found = text.loop(0, depth, 1, sums, step)
+    def two(k: str, values: list[str]) -> list[str]:
+        return step(text.integer("add", k, 1), step(k, values))
+
+    even = text.integer("and", depth, -2)
+    found = text.loop(0, even, 2, sums, two)
+    found = text.loop(even, depth, 1, [(code.vector, value) for value in found], step)
     for m in range(tile.rows):
         for v in range(vectors):
             kept = text.offset(scratch, text.integer("add", place, m * pitch + v * tile.lanes),

@@ -14,7 +14,6 @@ __all__ = ["affine", "multiply", "multiply_batches"]
 Array = np.ndarray[Any, Any]
 
 _WORTH_A_KERNEL = 1 << 19  # multiplications
-_LARGEST = 1 << 31  # from here on BLAS's own threads do as well
 # OpenBLAS starts threads from the first number of multiplications on. They meet at barriers that
 # spin, so on a busy machine a product of 40 us took 10 ms; they are worth that from the second on.
 _FIRST_WITH_THREADS, _WORTH_THREADS = 1 << 18, 1 << 22
@@ -25,8 +24,7 @@ _SMALLEST_MATRIX = 1 << 12  # multiplications of one of a batch
 def _is_medium(a: Array, b: Array, *_: Any) -> bool:
     rows, columns = a.shape[0], b.shape[1]
     return (
-        rows >= _NARROWEST and columns >= _NARROWEST
-        and _WORTH_A_KERNEL <= a.size * columns < _LARGEST
+        rows >= _NARROWEST and columns >= _NARROWEST and a.size * columns >= _WORTH_A_KERNEL
     )
 
 
