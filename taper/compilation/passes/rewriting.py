@@ -156,6 +156,8 @@ class Rewriting:
             self._current = before
 
     def _by_rules(self, node: GraphNode) -> Any:
+        if node.effect:
+            return self.keep(node)
         kind = kind_of(node)
         for group in (kind, "ufunc" if isinstance(node.function, np.ufunc) else "", "any"):
             for rule in self.rules.get(group, ()):
