@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from typing import Any, Protocol
 
@@ -44,4 +45,11 @@ def choose_program(graph: Graph, updates: dict[str, int]) -> Program:
         return make_program(graph, updates)
     except NotImplementedError as reason:
         log.info(f"a graph of {len(graph.nodes)} calls runs through NumPy: {reason}")
-        return Replay(graph, updates)
+    except Exception as error:
+        if settings.native == "now":
+            raise
+        warnings.warn(
+            f"taper couldn't make a native program of {len(graph.nodes)} calls, it runs through "
+            f"NumPy instead: {error!r}", RuntimeWarning, stacklevel=2,
+        )
+    return Replay(graph, updates)

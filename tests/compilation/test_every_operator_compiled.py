@@ -27,7 +27,9 @@ from operator_samples import (
 
 from taper.ops.declare import OPERATORS
 
-pytestmark = [pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"), pytest.mark.filterwarnings("error:taper couldn't make"),
+]
 
 # Such calls run as they are: the shapes of their results, or what they do, depend on values; they
 # change what programs leave alone; or they raise.

@@ -111,6 +111,7 @@ def difference(program: Program) -> str | None:
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.filterwarnings("error:taper couldn't make")
 @pytest.mark.parametrize("part", range(PARTS))
 def test_compiled_programs(part: int) -> None:
     failures = []
