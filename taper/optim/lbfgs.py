@@ -8,7 +8,7 @@ from typing import Any
 import taper
 from taper import Tensor
 from taper.optim.optimizer import Optimizer, ParamsT, check_lr
-from taper.optim.vector_arithmetic import add_scaled, arithmetic_for, dot
+from taper.optim.vector_arithmetic import add_scaled_, arithmetic_for, dot
 
 __all__ = ["LBFGS"]
 
@@ -184,7 +184,7 @@ class LBFGS(Optimizer):
             values = taper.view_as_real(param) if param.is_complex() else param
             end = start + values.numel()
             step = direction[start:end].view_as(values)
-            values.copy_(add_scaled(values.detach(), step, _as_number(length)))
+            add_scaled_(values, step, _as_number(length))
             start = end
 
 

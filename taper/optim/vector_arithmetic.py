@@ -18,7 +18,7 @@ import numpy as np
 import taper
 from taper import Tensor
 
-__all__ = ["TensorArithmetic", "add_scaled", "arithmetic_for", "dot"]
+__all__ = ["TensorArithmetic", "add_scaled_", "arithmetic_for", "dot"]
 
 _LONGEST = 63
 _LANES = 16
@@ -158,11 +158,12 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     return arithmetic.as_number(arithmetic.dot(*arithmetic.vectors([a, b])))
 
 
-def add_scaled(a: Tensor, b: Tensor, scale: Any) -> Tensor:
-    """``a + scale * b`` of two tensors."""
+def add_scaled_(a: Tensor, b: Tensor, scale: Any) -> None:
+    """Adds ``scale * b`` to a tensor."""
     if not _is_short(a):
-        return _of_tensors.add_scaled(a, b, scale)
+        a.add_(b, alpha=scale)
+        return
     fused = b.numpy().astype(np.float64)
     fused *= np.float32(scale)
-    fused += a.numpy()
-    return taper.from_numpy(fused.astype(np.float32))
+    fused += a.detach().numpy()
+    a.copy_(taper.from_numpy(fused.astype(np.float32)))
