@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 LONGEST_UNIT = 512  # elements; a scratch of 8 rows is then 16 KB of float32
+_AHEAD = 8  # elements of k from which the source is fetched into the first cache
 BLOCKS_AT_ONCE = 8  # of a tile's elements of k, whose sums are kept in memory
 
 
@@ -205,7 +206,19 @@ def _register_tile(
             ]
         return new
 
+    latest = text.integer("sub", depth, 1)
+
+    def fetch(k: str) -> None:
+        """Shifts jump between lines, so that no processor guesses which are needed next."""
+        soon = text.offset(start, word_at(text, offsets, text.least(k, latest)))
+        for v in range(vectors + 1):
+            line = text.offset(soon, str(v * tile.lanes), code.size)
+            text.intrinsic("void", "llvm.prefetch.p0", [
+                ("ptr", line), ("i32", "0"), ("i32", "3"), ("i32", "1")])
+
     def two(k: str, values: list[str]) -> list[str]:
+        for ahead in (_AHEAD, _AHEAD + 1):
+            fetch(text.integer("add", k, ahead))
         return step(text.integer("add", k, 1), step(k, values))
 
     even = text.integer("and", depth, -2)
