@@ -67,7 +67,13 @@ def _name(function: Any) -> str | None:
         return _ufunc_name(function)
     if type(function) is WholeForward:
         results = "view" if function.count is None else str(function.count)
-        return f"operator({results}).{function.op.path}"
+        op = function.op
+        if OPERATORS.get(op.path) is op:
+            return f"operator({results}).{op.path}"
+        forward = op.forward  # of an operator that only others call
+        room = forward.__module__.removeprefix("taper.ops.")
+        found = _hidden_operator(room, forward.__name__) is op
+        return f"hidden({results}).{room}.{forward.__name__}" if found else None
     if type(function) is MethodCaller:
         return f"method.{name}" if name in _METHODS else None
     if type(function) is Changed:
@@ -106,13 +112,23 @@ def find_function(name: str) -> Callable[..., Any]:
     Raises:
         ValueError: for names that `name_of` doesn't give.
     """
-    whole = re.fullmatch(r"operator\((view|\d+)\)\.([\w.]+)", name)
-    if whole is not None and whole[2] in OPERATORS:
-        return _whole_forward(OPERATORS[whole[2]], whole[1])
-    found = _find(*name.split("."))
+    whole = re.fullmatch(r"(operator|hidden)\((view|\d+)\)\.([\w.]+)", name)
+    if whole is None:
+        found = _find(*name.split("."))
+    else:
+        op = OPERATORS.get(whole[3]) if whole[1] == "operator" else _hidden_operator(
+            *whole[3].rpartition(".")[::2])
+        found = None if op is None else _whole_forward(op, whole[2])
     if found is None:
         raise ValueError(f"an exported program can't call {name!r}")
     return found
+
+
+def _hidden_operator(module: str, name: str) -> Operator | None:
+    """An operator without a public name."""
+    room = _module("taper.ops", module)
+    found = getattr(room, name, None)
+    return found if isinstance(found, Operator) else None
 
 
 def _whole_forward(op: Operator, results: str) -> WholeForward:
@@ -155,18 +171,18 @@ def _find_library_function(room: str, name: str, *method: str) -> Any:
 
 def _kernel(module: str, name: str) -> Any:
     """A primitive, or a kernel that draws."""
-    room = _room(module)
+    room = _module("taper.kernels", module)
     found = getattr(room, name, None)
     if isinstance(found, Primitive) or (module == _DRAWS and name in room.__all__):
         return found
     return None
 
 
-def _room(module: str) -> Any:
-    """A module of the kernels."""
-    if not module.isidentifier() or importlib.util.find_spec(f"taper.kernels.{module}") is None:
+def _module(package: str, module: str) -> Any:
+    """A module of one of our packages."""
+    if not module.isidentifier() or importlib.util.find_spec(f"{package}.{module}") is None:
         return None
-    return importlib.import_module(f"taper.kernels.{module}")
+    return importlib.import_module(f"{package}.{module}")
 
 
 def settings_name_of(cls: type) -> tuple[str, str] | None:
@@ -190,7 +206,6 @@ def find_settings(module: str, name: str) -> Any:
 
 
 def _settings(module: str, name: str) -> Any:
-    room = _room(module)
-    found = getattr(room, name, None)
+    found = getattr(_module("taper.kernels", module), name, None)
     is_named = isinstance(found, type) and issubclass(found, tuple) and hasattr(found, "_fields")
     return found if is_named else None

@@ -43,7 +43,9 @@ _BITWISE = {"numpy.bitwise_and": "And", "numpy.bitwise_or": "Or", "numpy.bitwise
 def _operands(writer: Writer, node: GraphNode) -> list[str]:
     """The operands, cast to what NumPy computes in."""
     function: Any = node.function
-    if not isinstance(function, np.ufunc):
+    if node.kwargs.keys() - {"dtype", "casting"}:
+        raise unsupported(node, f"with the options {', '.join(node.kwargs)}")
+    if not isinstance(function, np.ufunc) or "dtype" in node.kwargs:
         return [writer.operand(a, node.results[0][1]) for a in node.args]
     kinds = [type(a) if type(a) in (int, float, complex) else dtype_of(a) or np.dtype(type(a))
              for a in node.args]
@@ -180,6 +182,37 @@ def _where(writer: Writer, node: GraphNode) -> str:
     dtype = node.results[0][1]
     return str(writer.add("Where", writer.operand(condition, _BOOL),
                           *[writer.operand(c, dtype) for c in choices]))
+
+
+@translation("numpy.nan_to_num")
+def _without_nan(writer: Writer, node: GraphNode) -> str:
+    """NaN as a number, and infinities as the largest ones."""
+    values = dict(zip(("x", "copy", "nan", "posinf", "neginf"), node.args, strict=False))
+    values.update(node.kwargs)
+    dtype = node.results[0][1]
+    name = writer.operand(values["x"], dtype)
+    zero = writer.constant(0, dtype)
+    limits = (("posinf", "Greater", np.finfo(dtype).max), ("neginf", "Less", np.finfo(dtype).min))
+    for option, sign, usual in limits:
+        given = values.get(option)
+        number = writer.operand(usual if given is None else given, dtype)
+        found = writer.add("And", writer.add("IsInf", name), writer.add(sign, name, zero))
+        name = writer.add("Where", found, number, name)
+    number = writer.operand(values.get("nan", 0.0), dtype)
+    return str(writer.add("Where", writer.add("IsNaN", name), number, name))
+
+
+@translation("hidden(1).search.search")
+def _places_among(writer: Writer, node: GraphNode) -> list[str]:
+    """How many of the sorted numbers are less than each value, or not greater."""
+    numbers, values, right, _, sorter = (*node.args, None, None)[:5]
+    if sorter is not None or len(shape_of(numbers)) != 1 or (right and writer.opset < 12):
+        raise unsupported(node, "with these arguments, or before opset 12")
+    x = writer.unsqueeze(writer.operand(values), -1)
+    found = writer.add("GreaterOrEqual" if right else "Greater", x, writer.operand(numbers))
+    ones = writer.cast(found, _BOOL, np.dtype(np.int64))
+    count = writer.reduce("ReduceSum", ones, [-1], False)
+    return [writer.cast(count, np.dtype(np.int64), node.results[0][1])]
 
 
 @translation("numpy.clip")

@@ -68,6 +68,12 @@ def _max_pooled(writer: Writer, node: GraphNode) -> str:
     return _pooled(writer, node, "MaxPool")
 
 
+@translation("kernel.pooling.max_pool_with_indices")
+def _max_pooled_with_places(writer: Writer, node: GraphNode) -> list[str | None]:
+    """ONNX counts places over the whole batch, so only the values are given."""
+    return [_pooled(writer, node, "MaxPool"), None]
+
+
 @translation("kernel.pooling.mean_pool")
 def _mean_pooled(writer: Writer, node: GraphNode) -> str:
     """ONNX's means over whole windows, as sums over the divisor."""
@@ -83,12 +89,21 @@ def _mean_pooled(writer: Writer, node: GraphNode) -> str:
 
 @translation("kernel.pooling.adaptive_mean")
 def _adaptive_mean(writer: Writer, node: GraphNode) -> str:
+    return _adaptive(writer, node, "AveragePool")
+
+
+@translation("kernel.pooling.adaptive_max")
+def _adaptive_max(writer: Writer, node: GraphNode) -> list[str | None]:
+    return [_adaptive(writer, node, "MaxPool"), None]
+
+
+def _adaptive(writer: Writer, node: GraphNode, op: str) -> str:
     x, out = node.args
     size = shape_of(x)[-len(out):]
     if any([n % m for n, m in zip(size, out, strict=True)]) or len(shape_of(x)) != len(out) + 2:
         raise unsupported(node, "for sizes that the number of windows doesn't divide")
     kernel = [n // m for n, m in zip(size, out, strict=True)]
-    return str(writer.add("AveragePool", writer.operand(x), kernel_shape=kernel, strides=kernel))
+    return str(writer.add(op, writer.operand(x), kernel_shape=kernel, strides=kernel))
 
 
 @translation("kernel.resampling.resample")

@@ -254,18 +254,31 @@ def _difference(n: Any, m: Any) -> Any:
     return None
 
 
-@translation("operator(1).scatter")
+@translation("hidden(1).scatter.scatter_src", "hidden(1).scatter.scatter_value")
 def _scattered_along(writer: Writer, node: GraphNode) -> list[str]:
-    x, axis, index, value = node.args[:4]
+    x, axis, index, value = node.args
+    return [_scatter_elements(writer, node, x, axis, index, value)]
+
+
+@translation("changed.put_along_axis")
+def _put_along(writer: Writer, node: GraphNode) -> str:
+    x, index, value, axis = node.args
+    return _scatter_elements(writer, node, x, axis, index, value)
+
+
+def _scatter_elements(
+    writer: Writer, node: GraphNode, x: Any, axis: int, index: Any, value: Any
+) -> str:
+    """Elements of a value, or of its first part, at an index along one axis."""
     dtype = node.results[0][1]
     name, shape = writer.operand(value, dtype), shape_of(index)
-    if len(shape_of(value)) != len(shape):
-        name = writer.expand(name, shape)
     for d, (n, m) in enumerate(zip(shape_of(value), shape, strict=False)):
-        if n != m:
+        if n not in (1, m):
             name = writer.slice(name, 0, m, d)
-    return [writer.add("ScatterElements", writer.operand(x, dtype),
-                       writer.operand(index, np.dtype(np.int64)), name, axis=axis)]
+    if shape_of(value) != shape:
+        name = writer.expand(name, shape)
+    return str(writer.add("ScatterElements", writer.operand(x, dtype),
+                          writer.operand(index, np.dtype(np.int64)), name, axis=axis))
 
 
 @translation("changed.numpy.add.at")
@@ -276,6 +289,17 @@ def _added(writer: Writer, node: GraphNode) -> str:
         raise unsupported(node, "with this index, or before opset 16")
     return _scatter_nd(writer, writer.operand(x), shape_of(x), arrays, value, node.results[0][1],
                        "add")
+
+
+@translation("kernel.embedding.add_rows")
+def _added_rows(writer: Writer, node: GraphNode) -> str:
+    """Rows added to those of a table of zeros."""
+    count, index, rows = node.args
+    if writer.opset < 16:
+        raise unsupported(node, "before opset 16")
+    shape, dtype = [count, *shape_of(rows)[1:]], node.results[0][1]
+    base = writer.expand(writer.constant(0, dtype), shape)
+    return _scatter_nd(writer, base, shape, [index], rows, dtype, "add")
 
 
 @translation("changed.setitem", "ours.write")

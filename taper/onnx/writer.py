@@ -96,7 +96,9 @@ class Writer:
     def operand(self, value: Any, dtype: Any = None) -> str:
         """The name of an argument that is an array or a number, cast to `dtype` if given."""
         if isinstance(value, Reference):
-            name = self.names[value.node.number, value.output]
+            name = self.names.get((value.node.number, value.output))
+            if name is None:
+                raise unsupported(value.node, f"its result number {value.output}")
             return name if dtype is None else self.cast(name, dtype_of(value), dtype)
         if isinstance(value, Counting):
             return self._counting(value, dtype)

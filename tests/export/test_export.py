@@ -144,7 +144,7 @@ def test_what_depends_on_the_size_otherwise_is_refused_by_name() -> None:
 
 @pytest.mark.parametrize("function", [
     torch.linalg.eigvalsh, torch.linalg.inv, lambda x: torch.logsumexp(x, 1),
-    lambda x: torch.linalg.svd(x)[1],
+    lambda x: torch.linalg.svd(x)[1], lambda x: torch.bucketize(x, torch.tensor([1.5, 2.5])),
 ])
 def test_other_kinds_of_calls(function: Any) -> None:
     x = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
@@ -157,7 +157,8 @@ def test_other_kinds_of_calls(function: Any) -> None:
     "numpy.load", "numpy.frompyfunc", "os.system", "method.tofile", "method.__class__",
     "kernel.random.Generator", "kernel....core.write", "changed.exec", "ours.name_of", "numpy",
     "numpy.add.__class__", "scipy.os", "",
-    "operator(1).os.system", "operator(view).nothing",
+    "operator(1).os.system", "operator(view).nothing", "hidden(1).declare.operator",
+    "hidden(1).search.os", "hidden(view).search",
 ])
 def test_files_can_not_name_other_functions(name: str) -> None:
     file = io.BytesIO()
