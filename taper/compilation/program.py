@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
+import warnings
 from array import array
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -201,8 +202,16 @@ class Program:
         self._pool: Any = None
         self.is_native = settings.native != "off" and background.load()
         if self.is_native:
-            self._plan()
-            self._ask()
+            try:
+                self._plan()
+                self._ask()
+            except Exception as error:
+                if settings.native == "now":
+                    raise
+                self.is_native = False
+                warnings.warn(
+                    f"taper couldn't make a native program of a graph of {len(graph.nodes)} calls, "
+                    f"NumPy computes instead: {error!r}", RuntimeWarning, stacklevel=2)
 
     # -- planning ------------------------------------------------------------------------------
 

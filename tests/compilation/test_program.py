@@ -468,3 +468,16 @@ def test_arrays_in_any_order_of_axes() -> None:
         for name, place in updates.items():
             compare(mine[place], wanted[name], 64)
     assert found[0].strides == wanted["result.0"].strides
+
+
+def test_a_graph_that_cannot_be_planned_runs_by_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise ValueError("not today")
+
+    monkeypatch.setattr("taper.compilation.program.plan", fail)
+    graph = record(lambda x: x.exp() + 1, numbers(5))
+    with pytest.warns(RuntimeWarning, match="NumPy computes instead.*not today"):
+        program = make_program(graph, {})
+    x = np.zeros(5, np.float32)
+    assert program([x])[0].tolist() == [2] * 5
+    assert "NumPy" in program.describe()

@@ -23,7 +23,7 @@ from taper.compiler.graph import GraphNode, Reference
 __all__ = ["RULES", "filled", "rule"]
 
 _PRECISE = Context(prec=40)
-_MOST_CLASSES = 256  # picks from longer rows aren't worth comparing all
+_MOST_CLASSES = 4096  # picks from longer rows aren't worth comparing all
 
 Rule = Callable[[Lowering, GraphNode], Any]
 RULES: dict[str, Rule] = {}
