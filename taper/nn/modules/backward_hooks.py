@@ -8,6 +8,7 @@ from typing import Any
 
 from taper import Tensor, is_grad_enabled
 from taper.autograd import Function
+from taper.core.user_warning import warn_user
 
 __all__ = ["BackwardHooks", "hook_result_node"]
 
@@ -82,6 +83,12 @@ class BackwardHooks:
         return watch
 
     def _run_without_input_gradients(self) -> None:
+        warn_user(
+            "Full backward hook is firing when gradients are computed with respect to module "
+            "outputs since no inputs require gradients. See https://docs.pytorch.org/docs/main/"
+            "generated/torch.nn.Module.html#torch.nn.Module.register_full_backward_hook for more "
+            "details."
+        )
         none = (None,) * self.input_count
         for hook in self.hooks:
             changed = hook(self.module, none, self.grad_outputs)
