@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import weakref
+from collections import OrderedDict
 from itertools import count
 from typing import Any
 
 __all__ = ["RemovableHandle", "register"]
 
-_next_id = count().__next__
+_ids = count()
 
 
 class RemovableHandle:
@@ -25,7 +26,7 @@ class RemovableHandle:
 
     def __init__(self, hooks_dict: Any, *, extra_dict: Any = None) -> None:
         self.hooks_dict_ref = weakref.ref(hooks_dict)
-        self.id = _next_id()
+        self.id = next(_ids)
         if extra_dict is None:
             extra_dict = []
         elif not isinstance(extra_dict, list):
@@ -38,6 +39,18 @@ class RemovableHandle:
             hooks = reference()
             if hooks is not None:
                 hooks.pop(self.id, None)
+
+    def __getstate__(self) -> Any:
+        extra = tuple([reference() for reference in self.extra_dict_ref])
+        return self.hooks_dict_ref(), self.id, extra
+
+    def __setstate__(self, state: Any) -> None:
+        global _ids  # noqa: PLW0603 - later hooks must not get an id that is taken
+        hooks, self.id, *extra = state
+        # What is gone is referred to by a dict that is gone, too.
+        self.hooks_dict_ref = weakref.ref(OrderedDict() if hooks is None else hooks)
+        self.extra_dict_ref = tuple([weakref.ref(d) for d in (extra[0] if extra else ()) or ()])
+        _ids = count(max(next(_ids), self.id + 1))
 
     def __enter__(self) -> RemovableHandle:
         return self
