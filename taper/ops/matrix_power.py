@@ -96,11 +96,14 @@ def _(A):
 def _(grad, A):
     # The upper right block of exp([[A^H, G], [0, A^H]]) is the derivative at A^H in direction G
     # (Najfeld and Havel, Derivatives of the matrix exponential, 1995).
+    # It is linear in G: a large one would only cost more squarings, and their digits.
     n = A.shape[-1]
     h = adjoint(A)
-    upper = taper.cat([h, grad], -1)
+    size = grad.detach().abs().amax((-2, -1), True) if n else grad
+    size = size.masked_fill(size == 0, 1)
+    upper = taper.cat([h, grad / size], -1)
     lower = taper.cat([taper.zeros_like(h), h], -1)
-    return matrix_exp(taper.cat([upper, lower], -2))[..., :n, n:]
+    return matrix_exp(taper.cat([upper, lower], -2))[..., :n, n:] * size
 
 
 # -- chains --------------------------------------------------------------------------------------

@@ -179,7 +179,7 @@ def _(grad, result1, input_shape, dim):
 
 def _log_add_exp(first: Any, second: Any) -> Any:
     """log(exp(first) + exp(second)) of complex numbers."""
-    swap = first.real < second.real
+    swap = first.real <= second.real
     high, low = np.where(swap, second, first), np.where(swap, first, second)
     return np.where(np.isinf(low.real) & (low.real < 0), high, high + np.log1p(np.exp(low - high)))
 

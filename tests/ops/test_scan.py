@@ -44,3 +44,9 @@ def test_logcumsumexp():
     assert torch.allclose(y, torch.tensor([1.0, 2.0, 3.0]).log())
     y[2].backward()
     assert torch.allclose(x.grad, torch.full((3,), 1 / 3))
+
+
+def test_of_equal_real_parts_the_later_one_says_the_branch_of_the_logarithm():
+    first, second = 0.375 + 5j, 0.375 - 3j
+    found = torch.logcumsumexp(torch.tensor([first, second]), 0)[1].imag.item()
+    assert abs(found - (-2.1415927)) < 1e-5
