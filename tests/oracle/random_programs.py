@@ -10,9 +10,10 @@ What programs keep away from, beside errors of names and numbers that overflow:
 
 * values on the edge of a step, a comparison or a choice (`is_settled`, `are_apart`): rounding
   decides there. Exact numbers, as leaves are, may lie on it;
-* where PyTorch is wrong or has nothing: atan2 of uint8, branch cuts of complex atan, trigamma of
-  float64, half precision or derivatives of complex numbers without a kernel (`is_missing`),
-  as_strided beyond what a view shows, writing into expanded memory by an index;
+* where PyTorch is wrong or has nothing: atan2 of uint8, branch cuts of complex atan, trigamma and
+  the gradient of matrix_exp in float64, half precision or derivatives of complex numbers without a
+  kernel (`is_missing`), as_strided beyond what a view shows, writing into expanded memory by an
+  index;
 * what docs/compatibility.md lists: results of operands that lie differently (`laid_out`), of
   equal strides, or of LAPACK and Fourier transforms (marked = in the tables), nodes of what PyTorch
   makes of several steps (marked ~) and what these keep for backward, nodes of views that were
