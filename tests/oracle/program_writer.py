@@ -292,6 +292,10 @@ class Writer:
         value = self.evaluate(expression)
         return value is not None and self.is_settled(value, edge, period)
 
+    def is_bounded_expression(self, expression: str, limit: float) -> bool:
+        value = self.evaluate(expression)
+        return value is not None and bool((magnitudes(value) < limit).all())
+
     def are_apart_expression(self, expression: str) -> bool:
         """No two elements are near each other, and none are equal: whose index is found is open."""
         value = self.evaluate(expression)

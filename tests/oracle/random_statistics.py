@@ -132,6 +132,8 @@ def running_result(w: Writer) -> str | None:
     if name is None:
         return None
     form = w.choice(RUNNING).format(x=f"({x} + 0)", d=w.random.randint(-2, 1))
+    if w.value(name).is_complex():
+        form = form.replace(".sin()", " * 0.02")  # the sine of complex numbers grows as exp
     return f"{w.fresh()} = {by_steps(form)}"
 
 
