@@ -364,6 +364,8 @@ def _write_value_check(source: _Source, x: str, value: Any) -> bool:
         source.add(f"if {x} is not {value}: return MISSED")
     elif kind is float:
         source.add(f"if type({x}) is not float or {x}.hex() != {value.hex()!r}: return MISSED")
+    elif kind not in (list, tuple, dict, set, frozenset, int, str, bytes, np.ndarray, complex):
+        source.add(f"if {x} is not {source.name('v', value)}: return MISSED")  # one of the state
     elif kind in (int, str, bytes):
         source.add(f"if type({x}) is not {kind.__name__} or {x} != "
                    f"{source.name('v', value)}: return MISSED")

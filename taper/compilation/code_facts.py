@@ -12,7 +12,10 @@ from functools import lru_cache
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
-__all__ = ["CodeFacts", "facts_of", "impure_builtin", "is_own_module", "refused_module"]
+__all__ = [
+    "CodeFacts", "facts_of", "impure_builtin", "is_opaque_module", "is_own_module",
+    "is_pure_module", "refused_module",
+]
 
 
 class CodeFacts(NamedTuple):
@@ -103,13 +106,20 @@ def refused_module(module: ModuleType, names: frozenset[str]) -> str | None:
     """
     name = module.__name__
     top = name.partition(".")[0]
+    if name.startswith("numpy.random"):
+        return "`numpy.random`, which draws other numbers each time"
     if top in _OWN or top == "numpy":
         bad = sorted(names & _IMPURE_NAMES["numpy" if top == "numpy" else "taper"])
         bad = [n for n in bad if hasattr(module, n)]
         return f"`{name}.{bad[0]}`, which reads or changes more than tensors" if bad else None
-    if top in sys.stdlib_module_names and name not in _PURE_MODULES and top not in _PURE_MODULES:
+    if top in sys.stdlib_module_names and not (is_pure_module(name) or is_pure_module(top)):
         return f"module `{name}`, whose functions may have effects or give another result each time"
     return None
+
+
+def is_pure_module(name: str | None) -> bool:
+    """Whether a module of the standard library has no state and no effects."""
+    return name in _PURE_MODULES
 
 
 def is_opaque_module(module: Any) -> bool:

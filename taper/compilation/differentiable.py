@@ -74,8 +74,14 @@ def record_backward(
         )
         seeds.append(TracedArray.as_input(graph, f"gradient {i}", example))
         seeds[-1].meta = type(seeds[-1].meta)(array.shape, array.dtype)
-    found = gradients_of(outputs, [t for _, t in leaves], [wrap(s) for s in seeds],
-                         allow_unused=True)
+    hooks = [t.__dict__.pop("_backward_hooks", None) for _, t in leaves]
+    try:  # hooks of leaves are called when the tape gets there
+        found = gradients_of(outputs, [t for _, t in leaves], [wrap(s) for s in seeds],
+                             allow_unused=True)
+    finally:
+        for (_, t), own in zip(leaves, hooks, strict=True):
+            if own is not None:
+                t._backward_hooks = own
     return Backward(graph, cut, [i for i, _ in leaves], outputs), list(found)
 
 

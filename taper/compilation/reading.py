@@ -26,11 +26,10 @@ from taper.compiler.graph import Graph, GraphNode
 from taper.core.device import device
 from taper.core.dtype import dtype
 from taper.core.size import Size
-from taper.core.tensor import LEAF, Buffer, Parameter, Tensor
+from taper.core.tensor import LEAF, Tensor
 
 __all__ = ["Reading"]
 
-_TENSORS = (Tensor, Parameter, Buffer)
 _CONSTANTS = frozenset([bool, int, float, complex, str, bytes, Size, dtype, device, np.dtype])
 
 
@@ -128,7 +127,7 @@ class Reading:
         number = self.numbers.get(id(t))
         if number is not None:
             return Given(number)
-        if type(t) not in _TENSORS:
+        if type(t) is not Tensor:
             raise NotCaptured(f"{where} is a {type(t).__name__}, a class of tensors of its own")
         edge = self.edge_of(t, where)
         if t.__dict__.keys() - {"_created_as"} or (t._created_as and t._edge is not None):

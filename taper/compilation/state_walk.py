@@ -6,6 +6,7 @@ import builtins
 import enum
 import functools
 import pathlib
+import sys
 import types
 import weakref
 from collections import OrderedDict, defaultdict, deque
@@ -19,6 +20,7 @@ from taper.compilation.code_facts import (
     impure_builtin,
     is_opaque_module,
     is_own_module,
+    is_pure_module,
     refused_module,
 )
 from taper.compilation.snapshot import Found, Names, Snapshot
@@ -77,6 +79,7 @@ _NOT_READ = frozenset([
     "_optimizer_state_dict_pre_hooks", "_optimizer_state_dict_post_hooks",
     "_optimizer_load_state_dict_pre_hooks", "_optimizer_load_state_dict_post_hooks",
 ])
+_PASSED = frozenset([Tensor, Parameter, Buffer, list, tuple, dict, set, frozenset, np.ndarray])
 _FUNCTIONS = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType,
               types.MethodWrapperType, types.ClassMethodDescriptorType,
               types.GetSetDescriptorType, types.MemberDescriptorType)
@@ -146,11 +149,13 @@ class Walk:
         self.held.append(value)
         if len(self.seen) > MOST_OBJECTS:
             raise Refused(f"reaches more than {MOST_OBJECTS} objects")
-        handler = _HANDLERS.get(kind)
-        if handler is not None:
+        handler = _HANDLERS.get(kind, Walk.visit_other)
+        if self.in_arguments and kind not in _PASSED:  # an object that is passed counts as state
+            self.in_arguments = False
             handler(self, value, path)
+            self.in_arguments = True
         else:
-            self.visit_other(value, path)
+            handler(self, value, path)
 
     def watch(self, watch: Watch) -> None:
         watch.in_arguments = self.in_arguments
@@ -168,14 +173,8 @@ class Walk:
             self.visit_optimizer(value, path)
         elif isinstance(value, enum.Enum):
             self.tokens.append(("enum", id(value)))
-        elif isinstance(value, (dict, types.MappingProxyType)):
-            self.visit_dict(value, path)
-        elif isinstance(value, (list, deque)):
-            self.visit_list(value, path)
-        elif isinstance(value, (tuple, frozenset)):
-            self.visit_tuple(value, path)
-        elif isinstance(value, set):
-            self.visit_set(value, path)
+        elif isinstance(value, (dict, types.MappingProxyType, list, deque, tuple, frozenset, set)):
+            self.visit_container(value, path)
         elif isinstance(value, np.generic):
             self.tokens.append((kind, value.tobytes()))
         elif isinstance(value, (int, float, str)) and kind.__module__ != "builtins":
@@ -227,6 +226,21 @@ class Walk:
 
     # -- containers --------------------------------------------------------------------------------
 
+    def visit_container(self, value: Any, path: Any) -> None:
+        """A container of a class of its own, with what attributes it has."""
+        if isinstance(value, (dict, types.MappingProxyType)):
+            self.visit_dict(value, path)
+        elif isinstance(value, (list, deque)):
+            self.visit_list(value, path)
+        elif isinstance(value, set):
+            self.visit_set(value, path)
+        else:
+            self.visit_tuple(value, path)
+        if getattr(value, "__dict__", None) is not None and not is_own_module(
+            type(value).__module__
+        ):
+            self.visit_object(value, path)
+
     def visit_dict(self, value: Any, path: Any) -> None:
         self.tokens.append((type(value), len(value)))
         self.watch(DictWatch(path, value))
@@ -276,7 +290,9 @@ class Walk:
         code = value.__code__
         self.tokens.append(("function", id(code)))
         self.held.append(code)
-        is_own = is_own_module(value.__module__) and not _is_users_file(code)
+        is_own = (is_own_module(value.__module__) and not _is_users_file(code)) or (
+            is_pure_module(value.__module__)
+        )
         self.watch(AttributeWatch(path, value, ("__code__", "__defaults__", "__kwdefaults__")))
         for name, cell in zip(code.co_freevars, value.__closure__ or (), strict=True):
             below = (None, f"closure variable `{name}`")
@@ -293,6 +309,7 @@ class Walk:
         if "__wrapped__" in value.__dict__:
             self.visit(value.__dict__["__wrapped__"], path)
         if not is_own:
+            self.visit_attributes(value.__dict__, path, type(value))
             self.visit_code(code, value.__globals__, path)
 
     def visit_code(self, code: Any, scope: dict[str, Any], path: Any) -> None:
@@ -302,8 +319,6 @@ class Walk:
         self.found_reflective |= facts.is_reflective
         where = f"{code.co_filename}:{code.co_firstlineno}"
         for name in facts.imports:
-            import sys
-
             module = sys.modules.get(name)
             reason = f"module `{name}`" if module is None else refused_module(module, facts.names)
             if reason is not None:
@@ -356,8 +371,6 @@ class Walk:
         if module == "builtins" and impure_builtin(name):
             self.refuse(path, f"is {name}(), whose effect a program would leave out")
         if isinstance(module, str) and module not in ("builtins", None):
-            import sys
-
             found = sys.modules.get(module)
             reason = None if found is None else refused_module(found, frozenset([name]))
             if reason is not None:
@@ -372,11 +385,11 @@ class Walk:
                 self.refuse(path, f"is {reason}")
             return
         scope = value.__dict__
-        found = tuple(sorted(name for name in self.wanted if name in scope))
+        found = tuple(sorted(n for n in self.wanted if n in scope or n in self.assigned))
         self.watch(NamesWatch(path, scope, found))
         for name in found:
             below = (path, f".{name}")
-            item = scope[name]
+            item = scope.get(name)
             if isinstance(item, types.ModuleType):
                 reason = refused_module(item, frozenset(self.wanted))
                 if reason is not None:
@@ -398,6 +411,11 @@ class Walk:
 
     def visit_class(self, value: Any, path: Any) -> None:
         self.tokens.append(("class", id(value)))
+        module = sys.modules.get(value.__module__ or "")
+        if module is not None and value.__module__.partition(".")[0] in sys.stdlib_module_names:
+            reason = refused_module(module, frozenset(self.wanted))
+            if reason is not None:
+                self.refuse(path, f"is from {reason}")
         self.visit_members(value, path, constructs=True)
 
     def visit_members(self, cls: type, path: Any, *, constructs: bool) -> None:
@@ -565,8 +583,6 @@ def _is_users_file(code: Any) -> bool:
 
 def _is_opaque_class(cls: type) -> bool:
     """Whether instances may have state that isn't in their attributes."""
-    import sys
-
     top = (cls.__module__ or "").partition(".")[0]
     if cls.__module__ == "types" and cls.__name__ == "SimpleNamespace":
         return False

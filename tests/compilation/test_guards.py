@@ -408,3 +408,71 @@ def test_what_changes_at_every_call_is_given_up() -> None:
     torch.compiler.reset()
     compiled(x), compiled(x)
     assert compiled.explain().calls["compiled"] == before + 1
+
+
+def test_hooks_of_leaves_run_once_when_results_are_differentiated() -> None:
+    model = nn.Linear(2, 2)
+    compiled = torch.compile(model)
+    model.weight.register_hook(lambda grad: grad * 10)
+    x = torch.ones(1, 2)
+    for _ in range(4):
+        model.weight.grad = None
+        compiled(x).sum().backward()
+        assert model.weight.grad.tolist() == [[10, 10], [10, 10]]
+
+
+def test_methods_that_are_compiled_in_their_class() -> None:
+    class Model(nn.Module):
+        def __init__(self, scale: float) -> None:
+            super().__init__()
+            self.scale, self.layer = scale, nn.Linear(2, 2)
+
+        @torch.compile
+        def forward(self, x: Any) -> Any:
+            return self.layer(x) * self.scale
+
+    models = [Model(1.0), Model(2.0)]
+    x = torch.ones(3, 2)
+    for i in range(12):
+        for model in models:
+            assert torch.allclose(model(x), model.layer(x) * model.scale)
+        if i % 4 == 3:
+            models[0].scale += 1
+    assert Model.forward.explain().calls["compiled"] > 12
+
+
+def test_attributes_of_functions_and_containers() -> None:
+    class Table(dict):  # type: ignore[type-arg]
+        scale = 1.0
+
+    table = Table(a=2.0)
+
+    def function(x: Any) -> Any:
+        return x * function.factor * table.scale * table["a"]  # type: ignore[attr-defined]
+
+    def counts(x: Any) -> Any:
+        counts.calls += 1  # type: ignore[attr-defined]
+        return x
+
+    function.factor, counts.calls = 3.0, 0  # type: ignore[attr-defined]
+    compiled, counted, x = torch.compile(function), torch.compile(counts), torch.ones(2)
+    for change in (lambda: None, lambda: setattr(function, "factor", 5.0),
+                   lambda: setattr(table, "scale", 7.0), lambda: table.update(a=1.0)):
+        change()
+        for _ in range(3):
+            assert torch.equal(compiled(x), function(x))
+            counted(x)
+    assert counts.calls == 12  # type: ignore[attr-defined]
+
+
+def test_random_numbers_and_clocks_by_other_names() -> None:
+    from datetime import datetime
+
+    from numpy import random as chance
+    from numpy.random import rand
+
+    for function in (lambda x: x + chance.rand(), lambda x: x + rand(),
+                     lambda x: x + datetime.now().microsecond):
+        compiled = torch.compile(function)
+        assert len({compiled(torch.zeros((), dtype=torch.float64)).item() for _ in range(5)}) > 1
+        assert compiled.explain().calls["compiled"] == 0
