@@ -181,7 +181,8 @@ class _Run(_Source):
                 f"g = {self.held(i)}._grad", f"{a} = None",
                 f"if g is not None and getrefcount(g) == {UNSHARED_GRAD} and g._storage is None:",
                 f"    {a} = g._array",
-                f"    if (getrefcount({a}) != {UNSHARED_ARRAY} or {a}.base is not None and not is_alone({a})"
+                f"    if (getrefcount({a}) != {UNSHARED_ARRAY}"
+                f" or {a}.base is not None and not is_alone({a})"
                 f" or {a}.dtype is not {self.name('d', item.array.dtype)}"
                 f" or {a}.shape != {item.array.shape!r}): {a} = None",
             )

@@ -22,6 +22,7 @@ from taper.core.tensor import Tensor
 __all__ = ["CapturedFunction"]
 
 MOST_VARIANTS = 16
+MOST_EXPLAINED = 64
 MOST_CHANGES = 32  # calls in a row that find nothing that fits; then nobody looks any more
 
 
@@ -159,7 +160,9 @@ class CapturedFunction:
                 "watches": len(snapshot.watches),
                 "graph": recorded.graph,
                 "simplified": simplified,
+                "program": variant.program,
             })
+            del self.explanation.programs[:-MOST_EXPLAINED]
         self.seen.pop(key, None)
         self.variants.insert(0, variant)
         del self.variants[MOST_VARIANTS:]
@@ -178,6 +181,7 @@ class CapturedFunction:
     def explain(self, reason: str, line: str | None) -> None:
         """Notes why a call runs as it is; raises with `fullgraph`."""
         self.explanation.fallbacks.append((reason, line))
+        del self.explanation.fallbacks[:-MOST_EXPLAINED]
         text = f"{self.explanation.function} runs as it is: {reason}"
         if line is not None:
             text += f"\n  at {line}"

@@ -16,12 +16,22 @@ class Unsupported(RuntimeError):
     __module__ = "torch._dynamo.exc"
 
 
+def _steps_of(program: Any) -> str:
+    """How many steps a program has; the steps themselves are in `program.describe()`."""
+    describe = getattr(program, "describe", None)
+    if describe is None:
+        return "NumPy, from memory planned ahead"
+    steps = [line for line in describe().split("\n")[1:] if not line.startswith(" ")]
+    calls = sum(line.startswith("call ") for line in steps)
+    return f"{len(steps) - calls} kernels and products, {calls} calls of Python functions"
+
+
 class Explanation:
     """How calls of a compiled function were carried out; `print` it.
 
     Attributes:
         function: its name.
-        programs: one entry per captured call: its graph, what it reads and writes.
+        programs: one entry per captured call: its graph, what it reads and writes, and the program.
         fallbacks: why other calls ran as they are, each with the line if one is known.
         calls: how many calls ran as programs, and how many as they are.
     """
@@ -54,9 +64,9 @@ class Explanation:
         ]
         for i, program in enumerate(self.programs):
             lines.append(f"program {i}: {', '.join(program['arguments']) or 'no arguments'}")
-            for name in ("nodes", "reads", "writes", "watches", "runs as"):
-                if name in program:
-                    lines.append(f"  {name}: {program[name]}")
+            for name in ("nodes", "reads", "writes", "watches"):
+                lines.append(f"  {name}: {program[name]}")
+            lines.append(f"  runs as: {_steps_of(program['program'])}")
         for reason, line in self.fallbacks:
             lines.append(f"ran as it is: {reason}" + (f"\n  at {line}" if line else ""))
         return "\n".join(lines)
