@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import threading
+import weakref
 from collections import OrderedDict, namedtuple
 from typing import Any
 
@@ -500,3 +502,36 @@ def test_whether_code_is_being_captured() -> None:
     for _ in range(3):
         seen.append(compiled(torch.ones(1)).item())
     assert seen == [2, 2, 2] and not torch.compiler.is_compiling()
+
+
+def test_nothing_is_kept_of_arguments_and_results() -> None:
+    model = nn.Linear(4, 4)
+    optimizer = torch.optim.Adam(model.parameters())
+
+    @torch.compile
+    def step(x: Any, *, more: Any = None) -> Any:
+        optimizer.zero_grad()
+        loss = model(x).square().mean() + (0 if more is None else more[0].sum())
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    for more in (None, True):
+        alive = []
+        for _ in range(6):
+            x = torch.randn(3, 4)
+            loss = step(x) if more is None else step(x, more=[torch.ones(2)])
+            alive += [weakref.ref(x), weakref.ref(x._array), weakref.ref(loss)]
+        del x, loss
+        gc.collect()
+        assert not [reference() for reference in alive if reference() is not None]
+
+
+def test_programs_are_bounded() -> None:
+    compiled = torch.compile(lambda x: x + 1)
+    for size in range(1, 40):
+        for _ in range(3):
+            assert compiled(torch.ones(size)).sum() == 2 * size
+    (captured,) = [c.cell_contents for c in compiled.__closure__
+                   if type(c.cell_contents).__name__ == "CapturedFunction"]
+    assert len(captured.variants) == 16
