@@ -1,4 +1,4 @@
-"""Kernels of running sums and products, carried in float64.
+"""Kernels of running sums and products, carried in float64, and of running extremes.
 
 The argument block: input and result, both of shape (outer, n, inner) in C order, then n and inner.
 Units are rows where `inner` is 1 (lanes are neighbours, added up in three steps, then the sum so
@@ -7,11 +7,11 @@ far), else tiles of columns (each lane carries its own).
 
 from __future__ import annotations
 
-from taper.compiler.expression import SIZE_OF
+from taper.compiler.expression import SIZE_OF, is_float
 from taper.compiler.llvm_text import FunctionText
 from taper.compiler.vector_code import VectorCode
 
-__all__ = ["TILE", "scan_kernel"]
+__all__ = ["TILE", "extreme_kernel", "scan_kernel"]
 
 TILE = 32  # columns of a unit
 _LANES = 8  # neighbours that are added up at a time
@@ -115,3 +115,51 @@ def _across(
         return []
 
     text.loop("%begin", "%end", 1, [], unit)
+
+
+def extreme_kernel(name: str, vector_bytes: int, kind: str, op: str, is_across: bool) -> str:
+    """The running largest ("ge") or smallest ("le") elements and their int64 places, the last of
+    equal ones; NaN stays. The argument block: input, values, places, n and inner."""
+    text = FunctionText(name, vector_bytes)
+    source, values, places, length, width = (text.argument(i) for i in range(5))
+    lanes = TILE if is_across else 1
+    code = _code(text, lanes)
+    whole, indices, bits = code.type(kind), code.type("i64"), code.type("b1")
+    size = SIZE_OF[kind]
+    tiles = text.integer("udiv", text.integer("add", width, lanes - 1), lanes)
+
+    def unit(number: str, _: list[str]) -> list[str]:
+        column = text.integer("mul", text.integer("urem", number, tiles), lanes)
+        mask = _mask(text, lanes, text.integer("sub", width, column)) if is_across else None
+        plane = text.integer("mul", text.integer("udiv", number, tiles), length)
+        first = text.integer("add", text.integer("mul", plane, width), column)
+
+        def at(address: str, index: str, item: int) -> str:
+            place = text.integer("add", first, text.integer("mul", index, width))
+            return text.offset(text.pointer(address), place, item)
+
+        def store(index: str, best: str, place: str) -> None:
+            code.store(best, at(values, index, size), kind, mask)
+            code.store(place, at(places, index, 8), "i64", mask)
+
+        def step(index: str, carried: list[str]) -> list[str]:
+            best, place = carried
+            new = code.load(at(source, index, size), kind, mask)
+            wins = code.compare(op, kind, new, best)
+            if is_float(kind):
+                is_nan = code.compare("ne", kind, new, new)
+                wins = text.value(f"or {bits} {wins}, {is_nan}")
+            here = code.splat(index, "i64")
+            best = text.value(f"select {bits} {wins}, {whole} {new}, {whole} {best}")
+            place = text.value(f"select {bits} {wins}, {indices} {here}, {indices} {place}")
+            store(index, best, place)
+            return [best, place]
+
+        begin = code.load(at(source, "0", size), kind, mask)
+        zero = code.constant(0, "i64")
+        store("0", begin, zero)
+        text.loop("1", length, 1, [(whole, begin), (indices, zero)], step)
+        return []
+
+    text.loop("%begin", "%end", 1, [], unit)
+    return text.text()

@@ -1,5 +1,5 @@
-"""Kernels that add where an index says. An index that is out of range is not followed: it sets a
-flag, and whoever launched the kernel says what was wrong.
+"""Kernels that add, or put, where an index says. An index that is out of range is not followed: it
+sets a flag, and whoever launched the kernel says what was wrong.
 
 Results don't depend on the number of threads: what one unit adds, it adds in order, and no two
 units write to the same place.
@@ -7,6 +7,10 @@ units write to the same place.
 `element_adder`: the argument block has tables, index, values, flag; how many places a table has,
 how many indices there are and how many a unit takes. Each unit has a table of its own; the first
 one's is there already, the others begin with zeros.
+
+`line_writer`: lines of a table, along memory, each with a line of indices and of values, which are
+added or put there. The argument block has the table, index, values, flag; how long the table's
+lines and the others are. A unit is a line.
 
 `row_adder`: the argument block has a table, index, rows, flag; how many rows the table has, how
 many indices there are, and how many elements a row has. A unit is `row_tile` columns.
@@ -20,7 +24,7 @@ from taper.compiler.expression import SIZE_OF, is_float
 from taper.compiler.llvm_text import FunctionText
 from taper.compiler.vector_code import VectorCode
 
-__all__ = ["element_adder", "row_adder", "row_tile"]
+__all__ = ["element_adder", "line_writer", "row_adder", "row_tile"]
 
 
 def _code(text: FunctionText, lanes: int) -> VectorCode:
@@ -81,6 +85,40 @@ def element_adder(name: str, vector_bytes: int, kind: str) -> str:
         return []
 
     text.loop("%begin", "%end", 1, [], unit)
+    return text.text()
+
+
+def line_writer(name: str, vector_bytes: int, kind: str, adds: bool) -> str:
+    """Adds or puts elements of lines, one after the other."""
+    text = FunctionText(name, vector_bytes)
+    table, index, values, flag, places, count = (text.argument(i) for i in range(6))
+    flag = text.pointer(flag)
+    size = SIZE_OF[kind]
+    one = _code(text, 1)
+
+    def line(number: str, _: list[str]) -> list[str]:
+        def own(address: str, length: str, item: int) -> str:
+            start = text.integer("mul", text.integer("mul", number, length), item)
+            return text.pointer(text.integer("add", address, start))
+
+        target, source, where = own(table, places, size), own(values, count, size), own(
+            index, count, 8)
+
+        def element(at: str, _: list[str]) -> list[str]:
+            def write(wanted: str) -> None:
+                place = text.offset(target, wanted, size)
+                value = one.load(text.offset(source, at, size), kind)
+                if adds:
+                    value = _sum(one, kind, one.load(place, kind), value)
+                one.store(value, place, kind)
+
+            _at_index(text, where, at, places, flag, write)
+            return []
+
+        text.loop("0", count, 1, [], element)
+        return []
+
+    text.loop("%begin", "%end", 1, [], line)
     return text.text()
 
 

@@ -1,4 +1,4 @@
-"""Native running sums and products."""
+"""Native running sums, products and extremes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 from taper.arrays.element import kind_of
 from taper.compiler import machine
-from taper.compiler.scan_kernels import TILE, scan_kernel
+from taper.compiler.scan_kernels import TILE, extreme_kernel, scan_kernel
 from taper.kernels.native import GRAIN, Kernel
 from taper.runtime.large_arrays import new_array
 from taper.runtime.planned_calls import replayed
 
-__all__ = ["cumprod", "cumsum"]
+__all__ = ["cummax", "cummin", "cumprod", "cumsum"]
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 _kernels: dict[Any, Kernel] = {}
@@ -59,3 +59,41 @@ def cumsum(input: Any, dim: int, *, dtype: Any = None) -> Any:
 
 def cumprod(input: Any, dim: int, *, dtype: Any = None) -> Any:
     return _scan("mul", input, dim, dtype)
+
+
+_ORDERED = [np.dtype(name) for name in ("f4", "f8", "i4", "i8")]
+_I64 = np.dtype(np.int64)
+_extreme_kernels: dict[Any, Kernel] = {}
+
+
+@replayed
+def _running_extreme(op: str, input: Any, dim: Any) -> Any:
+    if type(input) is not np.ndarray or input.dtype not in _ORDERED or not input.size or (
+        type(dim) is not int or not -input.ndim <= dim < input.ndim
+    ) or not input.flags.c_contiguous:
+        return None
+    dim %= input.ndim
+    n, inner = input.shape[dim], prod(input.shape[dim + 1 :])
+    key = kind_of(input.dtype), op, inner > 1
+    if key not in _extreme_kernels:
+        _extreme_kernels[key] = Kernel(lambda: (
+            extreme_kernel("extreme", machine.host().vector_bytes, *key), "extreme"), 5)
+        _extreme_kernels[key].exact = True
+    kernel = _extreme_kernels[key]
+    address = kernel.address()
+    if address is None:
+        return None
+    values = new_array(input.shape, input.dtype, input.size)
+    places = new_array(input.shape, _I64, input.size)
+    each = TILE if inner > 1 else 1
+    units = input.size // (n * inner) * -(-inner // each)
+    kernel.launch(address, (input, values, places), (n, inner), units, max(1, GRAIN // (n * each)))
+    return values, places
+
+
+def cummax(input: Any, dim: int) -> Any:
+    return _running_extreme("ge", input, dim)
+
+
+def cummin(input: Any, dim: int) -> Any:
+    return _running_extreme("le", input, dim)

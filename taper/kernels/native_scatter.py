@@ -14,14 +14,14 @@ import numpy as np
 
 from taper.arrays.element import kind_of
 from taper.compiler import machine
-from taper.compiler.scatter_kernels import element_adder, row_adder, row_tile
+from taper.compiler.scatter_kernels import element_adder, line_writer, row_adder, row_tile
 from taper.core.storage import address_of
 from taper.kernels.lanes import plain_positions
 from taper.kernels.native import GRAIN, Kernel
 from taper.kernels.native_rows import FULL, RowProgram, total
-from taper.runtime.large_arrays import new_array
+from taper.runtime.large_arrays import copied, new_array
 
-__all__ = ["add_rows", "rows_added", "scatter_add"]
+__all__ = ["add_rows", "rows_added", "scatter", "scatter_add"]
 
 ndarray = np.ndarray
 _I64 = np.dtype(np.int64)
@@ -78,8 +78,43 @@ def scatter_add(input: Any, dim: Any, index: Any, src: Any) -> Any:
         return None
     if input.ndim == 1 and index.ndim == 1 and dim in (0, -1) and index.size:
         return _elements_added(input, index, src)
+    found = _lines_written(input, dim, index, src, True)
+    if found is not None:
+        return found
     positions = plain_positions(input, dim, index)
     return None if positions is None else _elements_added(input, positions, src)
+
+
+def scatter(input: Any, dim: Any, index: Any, src: Any) -> Any:
+    """`scatter` of arrays of which `index` and `src` have one shape, along memory."""
+    return _lines_written(input, dim, index, src, False)
+
+
+def _lines_written(input: Any, dim: Any, index: Any, src: Any, adds: bool) -> Any:
+    """A copy of an array with elements added or put along its last dimension, several lines."""
+    ndim = input.ndim
+    if not _are_plain(index, input, src) or ndim < 2 or dim not in (-1, ndim - 1) or (
+        index.ndim != ndim or index.shape[:-1] != input.shape[:-1] or not input.size
+    ):
+        return None
+    kernel = _kernel(_adder_of_lines if adds else _putter_of_lines, input.dtype)
+    address = kernel.address()
+    if address is None:
+        return None
+    table = copied(input)
+    flag = np.zeros(1, _I64)
+    places, count = input.shape[-1], index.shape[-1]
+    kernel.run(address, [*map(address_of, (table, index, src, flag)), places, count, 0],
+               input.size // places, max(1, GRAIN // max(1, count)))
+    return None if flag[0] else table
+
+
+def _adder_of_lines(name: str, vector_bytes: int, kind: str) -> str:
+    return line_writer(name, vector_bytes, kind, True)
+
+
+def _putter_of_lines(name: str, vector_bytes: int, kind: str) -> str:
+    return line_writer(name, vector_bytes, kind, False)
 
 
 def rows_added(table: Any, index: Any, rows: Any) -> bool:

@@ -134,7 +134,8 @@ def _running_extremum(ufunc: Any, input: Any, dim: int) -> Any:
 
 
 @operator(
-    method=True, out=True, outputs=("values", "indices"), kinds="bif", kernel="cummax_cpu"
+    method=True, out=True, outputs=("values", "indices"), kinds="bif", kernel="cummax_cpu",
+    native="native_scans.cummax",
 )
 def cummax(input: Tensor, dim: int) -> Tensor:
     """Running largest elements along `dim` and their indices (the last, where equal).
@@ -148,7 +149,8 @@ def cummax(input: Tensor, dim: int) -> Tensor:
 
 
 @operator(
-    method=True, out=True, outputs=("values", "indices"), kinds="bif", kernel="cummin_cpu"
+    method=True, out=True, outputs=("values", "indices"), kinds="bif", kernel="cummin_cpu",
+    native="native_scans.cummin",
 )
 def cummin(input: Tensor, dim: int) -> Tensor:
     """Running smallest elements along `dim` and their indices (the last, where equal).

@@ -71,6 +71,12 @@ def _cut(grad: Tensor, shape: Any) -> Tensor:
 def scatter_src(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """`scatter` of a tensor."""
     if src.shape == index.shape and src.dtype is input.dtype:
+        if index.size > LARGE and settings.native != "off":
+            from taper.kernels import native_scatter
+
+            found = native_scatter.scatter(input, dim, index, src)
+            if found is not None:
+                return found
         positions = plain_positions(input, dim, index)
         if positions is not None:
             result = input.copy()

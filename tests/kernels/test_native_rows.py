@@ -264,3 +264,29 @@ def test_lines_are_cut_into_pieces_of_any_length(n: int, inner: int) -> None:
             weights = w[i * piece : (i + 1) * piece, None]
             np.testing.assert_allclose(sums[i], (part * weights).sum(0), rtol=1e-4, atol=1e-4)
             np.testing.assert_array_equal(most[i], part.max(0))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4", "i8"])
+@pytest.mark.parametrize("shape", [(5, 1), (1, 7), (40, 33), (33, 40), (3, 17, 65)], ids=str)
+@pytest.mark.parametrize("dim", [0, 1, -1])
+@pytest.mark.parametrize("name", ["cummax", "cummin"])
+def test_running_extremes(name: str, dim: int, shape: Any, dtype: str) -> None:
+    x = (random.standard_normal(shape) * 3).astype(dtype)  # integers repeat
+    if dtype[0] == "f":
+        x.reshape(-1)[:: 7] = np.round(x.reshape(-1)[:: 7])
+        x.reshape(-1)[len(x.reshape(-1)) // 2 :: 11] = np.nan
+    x = guarded(x, dim == 0)
+    values, places = getattr(native_scans, name)(x, dim)
+    moved = np.moveaxis(x, dim, -1).reshape(-1, x.shape[dim])
+    best = np.empty_like(moved)
+    place = np.empty(moved.shape, np.int64)
+    for i, row in enumerate(moved):
+        at = 0
+        for j, value in enumerate(row):
+            wins = value >= row[at] if name == "cummax" else value <= row[at]
+            if wins or value != value:
+                at = j
+            best[i, j], place[i, j] = row[at], at
+    shape = np.moveaxis(x, dim, -1).shape
+    np.testing.assert_array_equal(np.moveaxis(values, dim, -1), best.reshape(shape))
+    np.testing.assert_array_equal(np.moveaxis(places, dim, -1), place.reshape(shape))

@@ -110,6 +110,24 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
         np.testing.assert_array_equal(whole, found[0][1])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_lines(dtype: Any) -> None:
+    for outer, places, count in ((1, 5, 9), (7, 33, 20), (40, 100, 101), (2, 1, 1)):
+        x = guarded(values(dtype, outer, places), bool(count % 2))
+        index = guarded(random.integers(0, places, (outer, count)))
+        given = guarded(values(dtype, outer, count), bool(places % 2))
+        put, added = x.copy(), x.copy()
+        for i in range(outer):
+            for j in range(count):
+                put[i, index[i, j]] = given[i, j]
+                added[i, index[i, j]] += given[i, j]
+        np.testing.assert_array_equal(native_scatter.scatter(x, -1, index, given), put)
+        close(native_scatter.scatter_add(x, 1, index, given), added)
+        index[-1, -1] = places
+        assert native_scatter.scatter(x, 1, index, given) is None
+    assert native_scatter.scatter(x, 0, index, given) is None
+
+
 def test_operators() -> None:
     table = taper.zeros(100, 200)
     index = taper.tensor(random.integers(0, 100, 500))
