@@ -12,13 +12,13 @@ from taper.capture import record
 from taper.compilation.passes import simplified
 from taper.compiler.directives import exporting
 from taper.compiler.graph import Graph
-from taper.export.sizes import for_any_size
+from taper.export.sizes import for_any_sizes, products_of
 from taper.func.tree import Structure, flatten, unflatten
 from taper.nn import Module
 
 __all__ = ["TENSOR", "Captured", "Dim", "capture"]
 
-_SIZES = (3, 5, 8)  # at which a step with a dynamic size is recorded
+_MOST_DIMS = 3  # which need nine recordings
 
 
 class Dim:
@@ -64,10 +64,11 @@ TENSOR = _TensorMark()  # stands for tensors among arguments and results
 class Captured(NamedTuple):
     """What a call became.
 
-    graph: with `Size` for numbers that depend on the dynamic size, if there is one.
+    graph: with `Size` for numbers that depend on open sizes.
     inputs: by argument, `TENSOR` or the value that it always has.
     results: the same for results; the tensors are the graph's outputs "result.0", …
-    dynamic: by tensor argument, the axes of the dynamic size.
+    dims: the open sizes.
+    dynamic: by tensor argument, its open axes and the names of their sizes.
     """
 
     graph: Graph
@@ -75,8 +76,8 @@ class Captured(NamedTuple):
     input_structure: Structure
     results: list[Any]
     result_structure: Structure
-    dim: Dim | None
-    dynamic: list[list[int]]
+    dims: tuple[Dim, ...]
+    dynamic: list[dict[int, str]]
 
 
 def capture(
@@ -86,7 +87,8 @@ def capture(
     """Records `function(*args, **kwargs)`, which must be a function of the values of tensors.
 
     Raises:
-        NotImplementedError: where it asks for the value of a tensor, and for several dynamic sizes.
+        NotImplementedError: where it asks for the value of a tensor, and for more open sizes than
+            three.
     """
     leaves, structure = flatten((tuple(args), kwargs))
     tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
@@ -108,44 +110,68 @@ def capture(
                          if name.startswith("result") or name in inputs}
         return simplified(graph)
 
-    dim, dynamic = _dynamic_axes(function, args, kwargs, dynamic_shapes)
-    if dim is None:
+    dims, dynamic = _open_axes(function, args, kwargs, dynamic_shapes)
+    if not dims:
         graph = recorded(tensors)
     else:
-        sizes = [n for n in _SIZES if dim.allows(n)]
-        while len(sizes) < len(_SIZES):
-            sizes.append((sizes or [max(dim.min, 1)])[-1] + 1)
-        graph = for_any_size(
-            tuple([recorded([_resized(t, axes, n)  # type: ignore[arg-type]
-                             for t, axes in zip(tensors, dynamic, strict=True)])
-                   for n in sizes]), tuple(sizes), dim.name)  # type: ignore[arg-type]
+        points = _points(dims, tensors, dynamic)
+        graph = for_any_sizes(
+            [recorded([_resized(t, axes, point) for t, axes in zip(tensors, dynamic, strict=True)])
+             for point in points], points, [d.name for d in dims])
     return Captured(
         graph, [TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves], structure,
-        found["results"], found["structure"], dim, dynamic,
+        found["results"], found["structure"], dims, dynamic,
     )
 
 
-def _resized(tensor: Tensor, axes: list[int], size: int) -> Tensor:
-    """A tensor of the same kind whose dynamic axes have that size; recording asks for no values."""
+def _points(
+    dims: tuple[Dim, ...], tensors: list[Tensor], dynamic: list[dict[int, str]]
+) -> list[dict[str, int]]:
+    """Sizes to record at: two of each in all combinations, and a third.
+
+    Those of the example and smaller ones first, since larger ones may be too large for a table;
+    1 and 2 last, since dividing by n or n - 1 is something else there.
+    """
+    example = {name: t.shape[axis] for t, axes in zip(tensors, dynamic, strict=True)
+               for axis, name in axes.items()}
+    choices = []
+    for d in dims:
+        n = example[d.name]
+        candidates = [*range(n, 2, -1), *range(max(n, 2) + 1, max(n, 2) + 4), 2, 1]
+        sizes = [m for m in candidates if d.allows(m)][:3]
+        if len(sizes) < 3:
+            raise ValueError(f"{d} leaves too few sizes open to tell how results depend on it")
+        choices.append(sizes)
+    corners = [{d.name: sizes[d.name in product]
+                for d, sizes in zip(dims, choices, strict=True)}
+               for product in products_of([d.name for d in dims])]
+    return [*corners, {d.name: sizes[2] for d, sizes in zip(dims, choices, strict=True)}]
+
+
+def _resized(tensor: Tensor, axes: dict[int, str], point: dict[str, int]) -> Tensor:
+    """A tensor of the same kind whose open axes have those sizes; recording asks for no values."""
     if not axes:
         return tensor
-    shape = [size if axis in axes else n for axis, n in enumerate(tensor.shape)]
+    shape = [point[axes[axis]] if axis in axes else n for axis, n in enumerate(tensor.shape)]
     return taper.zeros(shape, dtype=tensor.dtype)
 
 
-def _dynamic_axes(
+def _open_axes(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], shapes: Any
-) -> tuple[Dim | None, list[list[int]]]:
-    """The dynamic size, and the axes that have it by tensor argument."""
+) -> tuple[tuple[Dim, ...], list[dict[int, str]]]:
+    """The open sizes, and the axes that have them by tensor argument."""
     dims: dict[str, Dim] = {}
-    axes: list[list[int]] = []
+    axes: list[dict[int, str]] = []
 
     def walk(value: Any, spec: Any) -> None:
         if isinstance(value, Tensor):
             named = spec.items() if isinstance(spec, dict) else enumerate(spec or ())
-            mine = {axis: d for axis, d in named if isinstance(d, Dim)}
+            mine = {axis % value.ndim: d for axis, d in named if isinstance(d, Dim)}
+            # Sizes without a name of their own are the same where they are equal in the example.
+            mine = {axis: Dim(f"s{value.shape[axis]}") if d is Dim.AUTO else d
+                    for axis, d in mine.items()}
             dims.update({d.name: d for d in mine.values()})
-            axes.append([axis % value.ndim for axis in mine])
+            axes.append({axis: d.name for axis, d in mine.items()})
         elif isinstance(value, dict):
             for key, item in value.items():
                 walk(item, spec.get(key) if spec else None)
@@ -166,9 +192,9 @@ def _dynamic_axes(
     else:
         walk(args, shapes)
         walk(kwargs, None)
-    if len(dims) > 1:
+    if len(dims) > _MOST_DIMS:
         raise NotImplementedError(
-            f"several dynamic sizes ({', '.join(dims)}) are not supported: one name may stand for "
-            "the same size in several places"
+            f"{len(dims)} dynamic sizes ({', '.join(dims)}) are not supported, {_MOST_DIMS} are: "
+            "one name may stand for the same size in several places"
         )
-    return next(iter(dims.values()), None), axes
+    return tuple(dims.values()), axes

@@ -93,7 +93,7 @@ class Writer:
         if value is TENSOR:
             return ["tensor"]
         if cls is Size:
-            return ["size", value.name, value.coefficient, value.constant]
+            return ["size", *[[list(names), n] for names, n in value.terms.items()]]
         if cls is Counting:
             return ["counting", self.value(value.shape), _dtype_name(value.dtype),
                     self.value(value.start), self.value(value.step)]
@@ -194,7 +194,7 @@ class Reader:
         if kind == "float":
             return float(rest[0])
         if kind == "size":
-            return Size(*rest)
+            return Size({tuple(names): n for names, n in rest})
         if kind == "counting":
             shape, name, start, step = rest
             return Counting(self.value(shape), _DTYPES[name], self.value(start), self.value(step))

@@ -14,7 +14,7 @@ from taper.compiler.graph import Graph
 from taper.core.tensor import wrap
 from taper.export.capture import TENSOR, Captured, Dim, capture
 from taper.export.file_format import Reader, Writer
-from taper.export.sizes import Size, at_size
+from taper.export.sizes import Size, at_sizes
 from taper.func.tree import flatten, unflatten
 from taper.nn import Module, Parameter
 
@@ -104,7 +104,7 @@ class ExportedModule(Module):
     def __init__(self, program: ExportedProgram) -> None:
         super().__init__()
         self._program = program
-        self._runs: OrderedDict[int | None, Program] = OrderedDict()
+        self._runs: OrderedDict[tuple[int, ...], Program] = OrderedDict()
         for name, t in program.state_dict.items():
             *path, last = name.split(".")
             owner: Module = self
@@ -128,15 +128,16 @@ class ExportedModule(Module):
             )
         tensors = [leaf for leaf, known in zip(leaves, captured.inputs, strict=True)
                    if _is_tensor(leaf, known)]
-        size = self._check(tensors)
+        sizes = self._check(tensors)
         graph = captured.graph
         inputs = tensors + self._state(graph.inputs[len(tensors):])
         names = [node.label for node in graph.inputs]
         updates = {n: names.index(n) for n in graph.outputs if n in names}
-        run = self._runs.get(size)
+        key = tuple(sizes.values())
+        run = self._runs.get(key)
         if run is None:
-            run = choose_program(graph if size is None else at_size(graph, size), updates)
-            self._runs[size] = run
+            run = choose_program(at_sizes(graph, sizes) if sizes else graph, updates)
+            self._runs[key] = run
             if len(self._runs) > _MOST_SIZES:
                 self._runs.popitem(last=False)
         arrays = run([t._array for t in inputs], [None] * (len(graph.outputs) - len(updates)))
@@ -149,25 +150,28 @@ class ExportedModule(Module):
         state = {**dict(self.named_parameters()), **dict(self.named_buffers())}
         return [state[node.label] for node in nodes]
 
-    def _check(self, tensors: list[Tensor]) -> int | None:
-        """The dynamic size of these inputs, whose shapes and dtypes must be those exported."""
+    def _check(self, tensors: list[Tensor]) -> dict[str, int]:
+        """The open sizes of these inputs, whose shapes and dtypes must be those exported."""
         captured = self._program.captured
-        size = None
+        found: dict[str, int] = {}
         for t, axes in zip(tensors, captured.dynamic, strict=True):
-            for axis in axes[:1] if size is None and t.ndim else ():
-                size = t.shape[axis] if axis < t.ndim else None
-        if captured.dim is not None and (size is None or not captured.dim.allows(size)):
-            raise ValueError(f"the dynamic size {captured.dim} can't be {size}")
+            for axis, name in axes.items():
+                if axis < t.ndim:
+                    found.setdefault(name, t.shape[axis])
+        sizes = {d.name: found.get(d.name, -1) for d in captured.dims}
+        for d in captured.dims:
+            if not d.allows(sizes[d.name]):
+                raise ValueError(f"the dynamic size {d} can't be {sizes[d.name]}")
         for node, t in zip(captured.graph.inputs, tensors, strict=False):
             shape: tuple[Any, ...] = node.results[0][0]
             dtype = node.results[0][1]
-            expected = tuple([n.at(size or 0) if isinstance(n, Size) else n for n in shape])
+            expected = tuple([n.at(sizes) if isinstance(n, Size) else n for n in shape])
             if tuple(t.shape) != expected or t._array.dtype != dtype:
                 raise ValueError(
                     f"input {node.label} of the exported program is {dtype}{list(shape)}, not "
                     f"{t._array.dtype}{list(t.shape)}"
                 )
-        return size
+        return sizes
 
 
 def _is_tensor(leaf: Any, known: Any) -> bool:
@@ -192,13 +196,13 @@ def export(
         mod: the module; training or evaluating, as it is now. Functions of tensors, too.
         args, kwargs: of the call. Shapes, and arguments that aren't tensors, become fixed.
         dynamic_shapes: sizes that stay open: `{"x": {0: Dim("batch")}}` by argument, or a tuple of
-            such dicts in the order of `args`. All open sizes must have one name.
+            such dicts in the order of `args`; up to three names.
         strict, preserve_module_call_signature: accepted, and without effect.
     Returns:
         The program, with copies of parameters and buffers. `module()` makes it callable.
     Raises:
-        NotImplementedError: if the call depends on values of tensors, or on the open size in a way
-            that isn't linear; the operation is named.
+        NotImplementedError: if the call depends on values of tensors, or on open sizes otherwise
+            than by sums of their products; the operation is named.
     Example:
         >>> import taper as torch
         >>> program = torch.export.export(lambda x: x.exp() + 1, (torch.zeros(2),))
@@ -242,15 +246,14 @@ def save(ep: ExportedProgram, f: str | os.PathLike[str] | Any, **others: Any) ->
     """
     writer = Writer()
     captured = ep.captured
-    dim = captured.dim
     writer.write(f, {
         "graph": writer.graph(captured.graph),
         "inputs": [writer.value(v) for v in captured.inputs],
         "input_structure": writer.structure(captured.input_structure),
         "results": [writer.value(v) for v in captured.results],
         "result_structure": writer.structure(captured.result_structure),
-        "dim": None if dim is None else [dim.name, dim.min, dim.max],
-        "dynamic": captured.dynamic,
+        "dims": [[d.name, d.min, d.max] for d in captured.dims],
+        "dynamic": [list(axes.items()) for axes in captured.dynamic],
         "state": [[name, writer.array(t._array), name in ep._parameters, t.requires_grad]
                   for name, t in ep.state_dict.items()],
     })
@@ -272,13 +275,13 @@ def load(f: str | os.PathLike[str] | Any, **others: Any) -> ExportedProgram:
 
 def _program_of(reader: Reader) -> ExportedProgram:
     program = reader.program
-    dim = program["dim"]
     captured = Captured(
         reader.graph(program["graph"]), [reader.value(v) for v in program["inputs"]],
         reader.structure(program["input_structure"]),
         [reader.value(v) for v in program["results"]],
         reader.structure(program["result_structure"]),
-        None if dim is None else Dim(dim[0], min=dim[1], max=dim[2]), program["dynamic"],
+        tuple([Dim(name, min=low, max=high) for name, low, high in program["dims"]]),
+        [dict([(axis, name) for axis, name in axes]) for axes in program["dynamic"]],
     )
     state: dict[str, Tensor] = {}
     for name, entry, is_parameter, needs in program["state"]:

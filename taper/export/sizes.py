@@ -1,11 +1,14 @@
-"""Graphs for any size of a batch, from graphs recorded at three.
+"""Graphs for sizes that stay open, from graphs recorded at several.
 
-Recording gives plain numbers for shapes. Where a number differs between two recordings whose batch
-sizes differ, it is taken to be `coefficient * size + constant`, and the third recording must agree.
+Recording gives plain numbers for shapes. A number that differs between recordings is taken to be a
+sum of products of the open sizes, each at most once in a product (batch * length + 1); as many
+recordings as there are such products say how many of each, and one more must agree.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -13,37 +16,53 @@ import numpy as np
 from taper.arrays.traced import Step
 from taper.compiler.graph import Graph, GraphNode, Reference
 
-__all__ = ["Counting", "Size", "at_size", "for_any_size"]
+__all__ = ["Counting", "Size", "at_sizes", "for_any_sizes", "products_of"]
+
+Product = tuple[str, ...]  # names of sizes; none for the constant term
+
+
+def products_of(names: Sequence[str]) -> list[Product]:
+    """All products of some of the sizes, the empty one first."""
+    return [p for count in range(len(names) + 1) for p in combinations(names, count)]
 
 
 class Size:
-    """A number that depends on the dynamic size: coefficient * size + constant."""
+    """A number that depends on open sizes: how many of each product, by names."""
 
-    __slots__ = ("coefficient", "constant", "name")
+    __slots__ = ("terms",)
 
-    def __init__(self, name: str, coefficient: int, constant: int) -> None:
-        self.name = name
-        self.coefficient = coefficient
-        self.constant = constant
+    def __init__(self, terms: Mapping[Product, int]) -> None:
+        self.terms = {p: n for p, n in terms.items() if n}
 
-    def at(self, size: int) -> int:
-        """The number for a size."""
-        return self.coefficient * size + self.constant
+    def at(self, sizes: Mapping[str, int]) -> int:
+        """The number for these sizes."""
+        return sum([n * int(np.prod([sizes[name] for name in p], dtype=np.int64))
+                    for p, n in self.terms.items()])
+
+    def minus(self, other: Size | int) -> Size | int:
+        """The difference, an int if it doesn't depend on sizes."""
+        terms = dict(self.terms)
+        for p, n in (other.terms if isinstance(other, Size) else {(): other}).items():
+            terms[p] = terms.get(p, 0) - n
+        found = Size(terms)
+        return found if found.terms.keys() - {()} else found.terms.get((), 0)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Size) and (self.name, self.coefficient, self.constant) == (
-            other.name, other.coefficient, other.constant)
+        return isinstance(other, Size) and self.terms == other.terms
 
     def __hash__(self) -> int:
-        return hash((self.name, self.coefficient, self.constant))
+        return hash(tuple(sorted(self.terms.items())))
 
     def __repr__(self) -> str:
-        text = self.name if self.coefficient == 1 else f"{self.coefficient}*{self.name}"
-        return text if self.constant == 0 else f"{text}{self.constant:+d}"
+        parts = []
+        for p, n in sorted(self.terms.items(), reverse=True):
+            factors = [*([str(n)] if n != 1 or not p else []), *p]
+            parts.append("*".join(factors))
+        return "+".join(parts).replace("+-", "-")
 
 
 class Counting:
-    """A constant array that depends on the dynamic size: start + step * position. Its shape does,
+    """A constant array that depends on open sizes: start + step * position. Its shape does,
     or, of a single number, the start."""
 
     __slots__ = ("dtype", "shape", "start", "step")
@@ -54,10 +73,10 @@ class Counting:
         self.start = start
         self.step = step
 
-    def at(self, size: int) -> np.ndarray:
-        """The array for a size."""
-        shape = [n.at(size) if isinstance(n, Size) else n for n in self.shape]
-        start = self.start.at(size) if isinstance(self.start, Size) else self.start
+    def at(self, sizes: Mapping[str, int]) -> np.ndarray:
+        """The array for these sizes."""
+        shape = [n.at(sizes) if isinstance(n, Size) else n for n in self.shape]
+        start = self.start.at(sizes) if isinstance(self.start, Size) else self.start
         places = np.arange(int(np.prod(shape, dtype=np.int64))).reshape(shape)
         return (places * self.step + start).astype(self.dtype)
 
@@ -69,21 +88,24 @@ class _Differs(Exception):
     """Why three recordings aren't one graph with sizes in it."""
 
 
-def for_any_size(graphs: tuple[Graph, Graph, Graph], sizes: tuple[int, int, int],
-                 name: str) -> Graph:
-    """One graph with `Size` in place of the numbers that depend on the size.
+def for_any_sizes(
+    graphs: Sequence[Graph], points: Sequence[Mapping[str, int]], names: Sequence[str]
+) -> Graph:
+    """One graph with `Size` in place of the numbers that depend on sizes.
 
+    Args:
+        graphs: recorded at these points, one more than `products_of(names)` has.
     Raises:
         NotImplementedError: if the recordings differ in another way, naming the operation.
     """
-    first = graphs[0]
+    open_sizes = " and ".join(map(repr, names))
     if len({len(g.nodes) for g in graphs}) != 1:
-        counts = [f"{len(g.nodes)} for {n}" for g, n in zip(graphs, sizes, strict=True)]
+        counts = [f"{len(g.nodes)} for {point}" for g, point in zip(graphs, points, strict=True)]
         raise NotImplementedError(
-            f"the size {name!r} can't be dynamic: the number of operations depends on it "
+            f"the size {open_sizes} can't be dynamic: the number of operations depends on it "
             f"({', '.join(counts)})"
         )
-    join = _Join(sizes, name)
+    join = _Join(points, names)
     result = Graph()
     for nodes in zip(*[g.inputs for g in graphs], strict=True):
         (shape, dtype), = join.value([n.results for n in nodes])
@@ -97,21 +119,23 @@ def for_any_size(graphs: tuple[Graph, Graph, Graph], sizes: tuple[int, int, int]
                      for part in ("args", "kwargs", "results")]
         except _Differs as error:
             raise NotImplementedError(
-                f"the size {name!r} can't be dynamic: in {node}, {error}"
+                f"the size {open_sizes} can't be dynamic: in {node}, {error}"
             ) from None
         assert node.function is not None
         join.made[node.number] = result.add(node.label, node.function, *parts, effect=node.effect)
-    result.outputs = {name: join.value([r] * 3) for name, r in first.outputs.items()}
+    result.outputs = {name: join.value([r]) for name, r in graphs[0].outputs.items()}
     return result
 
 
 class _Join:
-    """Values that stand at one place in three graphs, as one."""
+    """Values that stand at one place in several graphs, as one."""
 
-    def __init__(self, sizes: tuple[int, int, int], name: str) -> None:
-        self.sizes = sizes
-        self.name = name
+    def __init__(self, points: Sequence[Mapping[str, int]], names: Sequence[str]) -> None:
+        self.points = points
+        self.products = products_of(names)
         self.made: dict[int, GraphNode] = {}
+        rows = [[Size({p: 1}).at(point) for p in self.products] for point in points]
+        self.matrix = np.array(rows, np.float64)
 
     def value(self, values: list[Any]) -> Any:
         a, *others = values
@@ -144,43 +168,43 @@ class _Join:
         return a
 
     def _int(self, values: list[int]) -> Any:
-        a, b, c = values
-        if a == b == c:
-            return a
-        n, m, _ = self.sizes
-        coefficient, rest = divmod(b - a, m - n)
-        size = Size(self.name, coefficient, a - coefficient * n)
-        if rest or size.at(self.sizes[2]) != c:
-            raise _Differs(f"a number isn't linear in the size: {values} for {self.sizes}")
+        if len(set(values)) == 1:
+            return values[0]
+        count = len(self.products)
+        found = np.linalg.solve(self.matrix[:count], np.array(values[:count], np.float64))
+        size = Size({p: round(float(n)) for p, n in zip(self.products, found, strict=True)})
+        if [size.at(point) for point in self.points] != values:
+            raise _Differs(f"a number isn't a sum of products of sizes: {values} for {self.points}")
         return size
 
     def _array(self, values: list[np.ndarray]) -> Any:
         a = values[0]
         if all([b.shape == a.shape and b.tobytes() == a.tobytes() for b in values]):
             return a
-        if a.shape == () and all([np.isfinite(v) and v == int(v) for v in values]):
-            return Counting((), a.dtype, self._int([int(v) for v in values]), 0)
         shape = tuple([self._int(list(n)) for n in zip(*[v.shape for v in values], strict=True)])
         largest = max(values, key=lambda v: v.size).reshape(-1)
-        if largest.size:
-            start = largest[0].item()
-            step = largest[1].item() - start if largest.size > 1 else 0
+        firsts = [v.reshape(-1)[0].item() for v in values if v.size]
+        if len(firsts) == len(values):
+            start = firsts[0]
+            if len(set(firsts)) > 1 and all([n == n // 1 for n in firsts]):
+                start = self._int([int(n) for n in firsts])
+            step = largest[1].item() - largest[0].item() if largest.size > 1 else 0
             found = Counting(shape, a.dtype, start, step)
-            if all([np.array_equal(found.at(n), v, equal_nan=a.dtype.kind == "f")
-                    for n, v in zip(self.sizes, values, strict=True)]):
+            if all([np.array_equal(found.at(point), v, equal_nan=a.dtype.kind == "f")
+                    for point, v in zip(self.points, values, strict=True)]):
                 return found
         raise _Differs("a constant depends on the size")
 
 
-def at_size(graph: Graph, size: int) -> Graph:
-    """The graph for one size, with plain numbers."""
+def at_sizes(graph: Graph, sizes: Mapping[str, int]) -> Graph:
+    """The graph for these sizes, with plain numbers."""
     made: dict[int, GraphNode] = {}
 
     def bound(value: Any) -> Any:
         if isinstance(value, Reference):
             return Reference(made[value.node.number], value.output)
         if isinstance(value, (Size, Counting)):
-            return value.at(size)
+            return value.at(sizes)
         cls = type(value)
         if cls is Step:
             return Step(value.function, bound(value.args), bound(value.kwargs))

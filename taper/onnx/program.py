@@ -72,7 +72,7 @@ def export(
         export_params: whether the weights are in the file; else they are inputs.
         input_names, output_names: of the tensors among arguments and results.
         opset_version: of ONNX's operators: 11 to 23.
-        dynamic_axes: `{"input": {0: "batch"}}` or `{"input": [0]}`: axes of one open size.
+        dynamic_axes: `{"input": {0: "batch"}}` or `{"input": [0]}`: axes whose sizes stay open.
         dynamic_shapes: the same as `taper.export.export` takes it.
         verbose, do_constant_folding, dynamo: accepted, and without effect.
     Raises:
@@ -125,8 +125,9 @@ def _shapes_of_axes(args: Any, names: list[str], axes: Mapping[str, Any]) -> Any
 
     def spec(name: str) -> dict[int, Dim]:
         given = axes.get(name, {})
-        named = given if isinstance(given, Mapping) else {a: f"{name}_dynamic_axes" for a in given}
-        return {axis: dims.setdefault(text, Dim(text)) for axis, text in named.items()}
+        if not isinstance(given, Mapping):  # without names: equal sizes have one
+            return dict.fromkeys(given, Dim.AUTO)
+        return {axis: dims.setdefault(text, Dim(text)) for axis, text in given.items()}
 
     leaves, _ = flatten(args)
     if len([x for x in leaves if isinstance(x, Tensor)]) != len(args):
@@ -213,17 +214,13 @@ class _Writing:
             self.writer.names[node.number, None] = names
 
     def _information(self, name: str, shape: Any, dtype: Any) -> Any:
-        dims = [_dim_text(n) if isinstance(n, Size) else n for n in shape]
+        dims = [repr(n) if isinstance(n, Size) else n for n in shape]
         return self.writer.onnx.helper.make_tensor_value_info(
             name, self.writer.type_of(dtype), dims)
 
-    def _size(self, writer: Any) -> str:
-        """The dynamic size, read off the first input that has it."""
-        at = next(i for i, axes in enumerate(self.captured.dynamic) if axes)
-        axis = self.captured.dynamic[at][0]
+    def _size(self, writer: Any, name: str) -> str:
+        """An open size, read off the first input that has it."""
+        at, axis = next((i, axis) for i, axes in enumerate(self.captured.dynamic)
+                        for axis, other in axes.items() if other == name)
         shape = writer.add("Shape", self.input_names[at])
         return str(writer.slice(shape, axis, axis + 1, 0))
-
-
-def _dim_text(size: Size) -> str:
-    return size.name if (size.coefficient, size.constant) == (1, 0) else repr(size)

@@ -92,8 +92,7 @@ def _sliced(writer: Writer, name: str, parts: Any, shape: Any) -> str:
         if not isinstance(p, slice):
             gone.append(axis)
             starts.append(p)
-            stops.append(p + 1 if isinstance(p, int) else Size(p.name, p.coefficient,
-                                                                p.constant + 1))
+            stops.append(p + 1 if isinstance(p, int) else p.minus(-1))
             steps.append(1)
         else:
             step = 1 if p.step is None else p.step
@@ -242,16 +241,8 @@ def _margins(parts: Any, shape: Any) -> tuple[list[int], list[int]] | None:
 
 
 def _difference(n: Any, m: Any) -> Any:
-    """n - m, of ints and dynamic sizes."""
-    if isinstance(n, int) and isinstance(m, int):
-        return n - m
-    if n == m:
-        return 0
-    if isinstance(n, Size) and isinstance(m, int):
-        return Size(n.name, n.coefficient, n.constant - m)
-    if isinstance(n, Size) and isinstance(m, Size) and n.coefficient == m.coefficient:
-        return n.constant - m.constant
-    return None
+    """n - m, of ints and open sizes."""
+    return n.minus(m) if isinstance(n, Size) else Size({(): n}).minus(m)
 
 
 @translation("hidden(1).scatter.scatter_src", "hidden(1).scatter.scatter_value")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -40,10 +41,10 @@ class Writer:
 
     Args:
         opset: the version of ONNX's operators.
-        size: gives the name of the dynamic size as a tensor of one int64.
+        size: gives the name of an open size, as a tensor of one int64.
     """
 
-    def __init__(self, opset: int, size: Callable[[Writer], str]) -> None:
+    def __init__(self, opset: int, size: Callable[[Writer, str], str]) -> None:
         import onnx
 
         self.onnx = onnx
@@ -53,7 +54,8 @@ class Writer:
         self.names: dict[tuple[int, int | None], str] = {}  # by the graph's value
         self._size = size
         self._constants: dict[Any, str] = {}
-        self._sizes: dict[Size, str] = {}
+        self._sizes: dict[Size, str] = {}  # each is computed once
+        self._open: dict[str, str] = {}
         self._counts: dict[str, int] = {}
 
     def fresh(self, base: str) -> str:
@@ -117,13 +119,19 @@ class Writer:
     def _of_size(self, size: Size) -> str:
         name = self._sizes.get(size)
         if name is None:
-            name = self._size(self)
-            if size.coefficient != 1:
-                name = self.add("Mul", name, self.ints([size.coefficient]))
-            if size.constant != 0:
-                name = self.add("Add", name, self.ints([size.constant]))
-            self._sizes[size] = name
+            terms = []
+            for product, count in size.terms.items():
+                factors = [self._open_size(n) for n in product]
+                if count != 1 or not factors:
+                    factors.append(self.ints([count]))
+                terms.append(reduce(lambda a, b: self.add("Mul", a, b), factors))
+            name = self._sizes[size] = reduce(lambda a, b: self.add("Add", a, b), terms)
         return name
+
+    def _open_size(self, name: str) -> str:
+        if name not in self._open:
+            self._open[name] = self._size(self, name)
+        return self._open[name]
 
     def reshape(self, name: str, shape: Sequence[Any]) -> str:
         """A value in another shape."""

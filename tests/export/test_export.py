@@ -61,6 +61,34 @@ def test_models_compute_the_same_from_a_file_for_any_batch(name: str, make: Any,
                 torch.testing.assert_close(a, b)
 
 
+def test_several_open_sizes() -> None:
+    def function(x: torch.Tensor, y: torch.Tensor) -> Any:
+        b, t, _ = x.shape
+        scores = (x @ y.transpose(1, 2)).softmax(-1)
+        return scores.reshape(b * t, -1), x.reshape(b, -1), torch.arange(t) + b
+
+    program = export(function, (torch.rand(2, 5, 4), torch.rand(2, 6, 4)), dynamic_shapes={
+        "x": {0: Dim("b"), 1: Dim("t")}, "y": {0: Dim("b"), 1: Dim("u", min=2, max=9)}})
+    assert "b*t" in str(program.graph)
+    module = reloaded(program).module()
+    for b, t, u in ((2, 5, 6), (3, 1, 9), (1, 7, 2)):
+        x, y = torch.rand(b, t, 4), torch.rand(b, u, 4)
+        for found, expected in zip(module(x, y), function(x, y), strict=True):
+            torch.testing.assert_close(found, expected)
+    with pytest.raises(ValueError, match=r"x1 of the exported program is float32\[b, u, 4\]"):
+        module(torch.rand(2, 5, 4), torch.rand(3, 6, 4))
+
+
+def test_open_sizes_without_names_and_narrow_ones() -> None:
+    program = export(lambda x, y: x + y, (torch.ones(2, 3), torch.ones(2, 1)),
+                     dynamic_shapes=({0: Dim.AUTO}, {0: Dim.DYNAMIC}))
+    assert program.module()(torch.ones(5, 3), torch.ones(5, 1)).shape == (5, 3)
+    program = export(lambda x: x * 2, (torch.ones(2),), dynamic_shapes=({0: Dim("n", max=3)},))
+    assert program.module()(torch.ones(1)).tolist() == [2]
+    with pytest.raises(ValueError, match="too few sizes"):
+        export(lambda x: x * 2, (torch.ones(2),), dynamic_shapes=({0: Dim("n", min=2, max=3)},))
+
+
 def test_structure_of_arguments_and_results_is_kept() -> None:
     def function(pair: Any, scale: float, *, shift: Any) -> Any:
         return {"sum": pair[0] + pair[1] * scale, "rest": [shift["by"] + 1, None, 3]}
@@ -136,8 +164,9 @@ def test_what_was_fixed_is_checked() -> None:
 def test_what_depends_on_the_size_otherwise_is_refused_by_name() -> None:
     with pytest.raises(NotImplementedError, match="the size 'n' can't be dynamic"):
         export(lambda x: x.repeat(len(x), 1), (torch.ones(2, 3),), dynamic_shapes=({0: Dim("n")},))
-    with pytest.raises(NotImplementedError, match="several dynamic sizes"):
-        export(lambda x: x, (torch.ones(2, 3),), dynamic_shapes=({0: Dim("n"), 1: Dim("m")},))
+    with pytest.raises(NotImplementedError, match="4 dynamic sizes"):
+        export(lambda x: x, (torch.ones(2, 3, 4, 5),),
+               dynamic_shapes=({i: Dim(f"n{i}") for i in range(4)},))
     with pytest.raises(NotImplementedError, match="needs a value"):
         export(lambda x: x if x.sum() > 0 else -x, (torch.ones(2),))
 

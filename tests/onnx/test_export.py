@@ -91,6 +91,15 @@ def test_a_decoder(opset: int | None) -> None:
     assert program.model_proto.opset_import[0].version == (opset or 18)
 
 
+def test_a_decoder_of_any_length() -> None:
+    calls = [(torch.randint(0, 11, shape),) for shape in ((3, 6), (1, 1), (2, 4))]
+    program = assert_runs(Block(), *calls, dynamic_axes={"in0": {0: "batch", 1: "length"}})
+    dims = program.model_proto.graph.output[0].type.tensor_type.shape.dim
+    assert [d.dim_param or d.dim_value for d in dims] == ["batch", "length", 11]
+    assert_runs(lambda x, y: x + y, (torch.rand(2, 3), torch.rand(2, 3)),
+                (torch.rand(5, 3), torch.rand(5, 3)), dynamic_axes={"in0": [0], "in1": [0]})
+
+
 FUNCTIONS: dict[str, Any] = {
     "expm1": lambda x: torch.expm1(x) + torch.expm1(x * 1e-3) * 1e3,
     "log1p": lambda x: torch.log1p(x.abs()) + torch.log1p(x * 1e-3) * 1e3,
