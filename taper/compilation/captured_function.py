@@ -23,6 +23,7 @@ __all__ = ["CapturedFunction"]
 
 MOST_VARIANTS = 16
 MOST_EXPLAINED = 64
+MOST_REFUSALS = 2
 MOST_CHANGES = 32  # calls in a row that find nothing that fits; then nobody looks any more
 
 
@@ -49,6 +50,7 @@ class CapturedFunction:
         self.last: Snapshot | None = None
         self.changes = 0
         self.keys = 0
+        self.refusals = 0
         self.free: tuple[str, ...] = ("lr",)  # numbers that programs take as inputs
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -99,7 +101,9 @@ class CapturedFunction:
     def carry_out(self, snapshot: Snapshot, args: Any, kwargs: Any) -> Any:
         """`consider`, with the snapshot of the call."""
         if snapshot.refusal is not None:
-            self.refuse(snapshot.refusal)
+            self.refusals += 1
+            if self.refusals == MOST_REFUSALS:  # what is in the way may go, as lazy parameters do
+                self.refuse(snapshot.refusal)
             return EAGER
         key = (context(), snapshot.key)
         for variant in self.variants:

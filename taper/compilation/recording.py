@@ -102,7 +102,7 @@ def _user_line(error: BaseException, own: str) -> str | None:
 
 
 def _position(generator: Any) -> Any:
-    return (generator._seed, generator._position, generator._end, id(generator._buffer),
+    return (generator.restarts, generator._position, generator._end, id(generator._buffer),
             generator.next_normal)
 
 
@@ -247,7 +247,12 @@ def _check_aftermath(
             raise NotCaptured(
                 "it writes to a tensor that can't be reached through its variables or arguments"
             )
-    if any(_position(generator) != position for generator, position, _ in states):
+    draws = any(node.effect for node in recording.graph.nodes)
+    if any(
+        _position(generator) != position
+        and (draws or not np.array_equal(generator.state_bytes(), state))
+        for generator, position, state in states
+    ):
         raise NotCaptured("it seeds a generator, or draws from it in a way that isn't recorded")
     if grad_mode.get() is not modes:
         raise NotCaptured("it leaves gradients switched on or off")

@@ -85,7 +85,7 @@ class Generator:
 
     __slots__ = (
         "__weakref__", "_ahead", "_batch", "_bits", "_buffer", "_end", "_lock", "_position",
-        "_seed", "next_normal",
+        "_seed", "next_normal", "restarts",
     )
     __module__ = "torch._C"
 
@@ -93,6 +93,7 @@ class Generator:
         _check_device(device)
         self._lock = threading.RLock()
         self._bits: Any = None
+        self.restarts = 0  # how often the stream was begun anew, or at another place
         self.manual_seed(DEFAULT_SEED)
 
     @property
@@ -117,6 +118,7 @@ class Generator:
 
     def _restart(self) -> None:
         """Forgets all draws: the next one seeds the bit generator from `_seed`."""
+        self.restarts += 1
         self._buffer: Array = _NOTHING
         self._position = self._end = 0
         self._batch = 1

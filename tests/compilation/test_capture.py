@@ -161,6 +161,24 @@ def test_random_numbers() -> None:
     compare(found, [x + torch.randn(20, generator=generator) for _ in range(4)])
 
 
+def test_reseeding_before_each_call() -> None:
+    """A checkpoint puts the generator back where it was, so its numbers are not drawn twice."""
+    from taper.utils.checkpoint import checkpoint
+
+    layer = nn.Dropout(0.5)
+    x = torch.ones(6, requires_grad=True)
+
+    def function(x: Any) -> Any:
+        return torch.autograd.grad(checkpoint(layer, x * 2, use_reentrant=False).sum(), x)[0]
+
+    compiled = torch.compile(function)
+    for seed in range(5):
+        torch.manual_seed(seed)
+        expected = function(x)
+        torch.manual_seed(seed)
+        assert torch.equal(compiled(x), expected)
+
+
 def test_seeds_are_effects() -> None:
     def function(x: Any) -> Any:
         torch.manual_seed(3)
