@@ -96,6 +96,15 @@ def test_integers(dtype: Any) -> None:
 def test_bfloat16() -> None:
     x, y = numbers(33, dtype=torch.bfloat16), numbers(33, dtype=torch.bfloat16, seed=1)
     check(lambda x, y: (x * y + x, (x + 1.5).float()), x, y, all_native=False)
+    check(lambda x, y: (torch.minimum(x, y), x < y, x == y, x.abs(), -x, torch.where(x > 0, x, y),
+                        torch.where(x > 0, x, torch.full_like(x, 1.5)), torch.relu(x)),
+          x, y, all_native=False)
+
+
+def test_float16() -> None:
+    x, y = numbers(33, dtype=torch.float16), numbers(33, dtype=torch.float16, seed=1)
+    check(lambda x, y: (x * y + x, x < y, torch.minimum(x, y), x.float(), x.t(), x.bfloat16()),
+          x, y, all_native=False)
 
 
 @pytest.mark.parametrize("n", SIZES)

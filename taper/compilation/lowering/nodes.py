@@ -88,12 +88,15 @@ class Lowering:
         for node in self.graph.nodes:
             rule = RULES.get(name_of(node))
             found = None
+            first = len(self.operations)
             if all(prod(shape) for shape, _ in node.results):
                 found = self.lowered(node) if rule is None else rule(self, node)
                 if found is None and rule is not None:
                     found = self.lowered(node)
             if found is None:
                 found = self.call(node)
+            for operation in self.operations[first:]:
+                operation.node = node.number
             if type(found) is tuple:
                 for i, view in enumerate(found):
                     self.known[node.number, i] = view

@@ -28,14 +28,19 @@ __all__ = [
 Ints = tuple[int, ...]
 
 
-class Operation:
-    """Something that makes values from views of others."""
+_STORED = ("f16", "bf16")  # types that are moved and converted, but not computed in
+_OF_ANY_TYPE = ("input", "convert", "select", "spread")
 
-    __slots__ = ("label", "number", "outs", "views")
+
+class Operation:
+    """Something that makes values from views of others, for a node of the graph (its number)."""
+
+    __slots__ = ("label", "node", "number", "outs", "views")
 
     def __init__(self, label: str, views: Sequence[View], outs: Sequence[Value]) -> None:
         self.label = label
         self.number = 0  # its place in the program's order
+        self.node: int | None = None
         self.views = list(views)
         self.outs = list(outs)
         for out in outs:
@@ -176,7 +181,7 @@ def traced(function: Callable[..., Any], dtypes: Sequence[Any]) -> tuple[Any, in
     except (NotElementwise, TypeError, AttributeError, ValueError, NotImplementedError):
         return None
     if not isinstance(result, ElementArray) or any(
-        n.type == "f16" or (n.type == "bf16" and n.op not in ("input", "convert", "select"))
+        n.op not in _OF_ANY_TYPE and not {n.type, *[a.type for a in n.args]}.isdisjoint(_STORED)
         for n in e.nodes
     ):
         return None

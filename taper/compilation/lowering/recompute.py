@@ -115,6 +115,7 @@ def _copied(chain: list[Map]) -> list[Map]:
         for old, new in made.items():
             views = [_moved(view, old, new) for view in views]
         copies.append(Map(operation.label, operation.function, views, value, operation.cost))
+        copies[-1].node = operation.node
         made[out] = value
     return copies
 
