@@ -40,6 +40,15 @@ class RemovableHandle:
             if hooks is not None:
                 hooks.pop(self.id, None)
 
+    def follow(self, replaced: dict[int, Any]) -> None:
+        """Refers to others where registries were replaced, which are told by their ids."""
+        hooks, extra = self.hooks_dict_ref(), [reference() for reference in self.extra_dict_ref]
+        own = OrderedDict() if hooks is None else hooks
+        self.hooks_dict_ref = weakref.ref(replaced.get(id(hooks), own))
+        self.extra_dict_ref = tuple([
+            weakref.ref(replaced.get(id(d), d)) for d in extra if d is not None
+        ])
+
     def __getstate__(self) -> Any:
         extra = tuple([reference() for reference in self.extra_dict_ref])
         return self.hooks_dict_ref(), self.id, extra

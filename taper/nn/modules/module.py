@@ -30,6 +30,7 @@ from taper.nn.modules.state_dict import _EXTRA_STATE_KEY as _EXTRA_STATE_KEY_SUF
 from taper.nn.modules.state_dict import StateDict, _IncompatibleKeys  # noqa: F401
 from taper.nn.modules.tables import HookTable, MemberTable, drop_mirror
 from taper.nn.parameter import Buffer, Parameter
+from taper.utils.hooks import RemovableHandle
 
 __all__ = [
     "Module", "register_module_backward_hook", "register_module_buffer_registration_hook",
@@ -307,8 +308,13 @@ class Module(HookedCall, Conversion, StateDict):
     def __setstate__(self, state: dict[str, Any]) -> None:
         own = self.__dict__
         own.update(state)
+        replaced = {}
         for table, kind in _TABLES.items():
-            own[table] = kind(self, own.get(table, {}).items())
+            plain = own.get(table, {})
+            own[table] = replaced[id(plain)] = kind(self, plain.items())
+        for value in list(own.values()):
+            if isinstance(value, RemovableHandle):
+                value.follow(replaced)
         for table in _OTHER_HOOKS:  # what a pickle of an older release may lack
             if table not in own:
                 own[table] = OrderedDict()
