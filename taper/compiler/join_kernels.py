@@ -1,4 +1,4 @@
-"""Kernels that put the parts of several arrays next to each other.
+"""Kernels that put the parts of several arrays next to each other, or one value everywhere.
 
 The argument block: a table with three words for each array (where its elements are; the bytes of
 one part; where in a row of the result its parts go), the result, the number of arrays, the bytes of
@@ -7,14 +7,18 @@ a row of the result, and one more word.
 `joiner`: long parts. The word says into how many pieces of `PIECE` bytes each part is cut; a unit
 is one piece: rows x arrays x pieces. `interleaver`: parts of one element. The word is the number of
 rows; a unit is `ROWS` of them.
+
+`filler`: the argument block has a pattern of one vector, the result, and its bytes. A unit is a
+piece of `PIECE` bytes.
 """
 
 from __future__ import annotations
 
 from taper.compiler.index_kernels import copy_bytes
 from taper.compiler.llvm_text import FunctionText
+from taper.compiler.vector_code import VectorCode
 
-__all__ = ["PIECE", "ROWS", "interleaver", "joiner"]
+__all__ = ["PIECE", "ROWS", "filler", "interleaver", "joiner"]
 
 PIECE = 1 << 16
 ROWS = 512  # whose lines stay in the first cache while array after array is written into them
@@ -81,4 +85,33 @@ def interleaver(name: str, vector_bytes: int, item: int) -> str:
         return []
 
     text.loop("%begin", "%end", 1, [], some)
+    return text.text()
+
+
+def filler(name: str, vector_bytes: int) -> str:
+    """Repeats a pattern."""
+    text = FunctionText(name, vector_bytes)
+    pattern, result, size = (text.argument(i) for i in range(3))
+    result = text.pointer(result)
+    code = VectorCode(text, vector_bytes, lambda node: None)
+    value = code.load(text.pointer(pattern), "u8")
+
+    def piece(number: str, _: list[str]) -> list[str]:
+        begin = text.integer("mul", number, PIECE)
+        end = text.least(text.integer("add", begin, PIECE), size)
+        left = text.integer("urem", text.integer("sub", end, begin), vector_bytes)
+        whole = text.integer("sub", end, left)
+
+        def vector(at: str, _: list[str]) -> list[str]:
+            code.store(value, text.offset(result, at), "u8")
+            return []
+
+        text.loop(begin, whole, vector_bytes, [], vector)
+        narrow = text.value(f"trunc i64 {left} to i32")
+        iota = f"<{', '.join(f'i32 {i}' for i in range(vector_bytes))}>"
+        mask = text.value(f"icmp slt {code.type('i32')} {iota}, {code.splat(narrow, 'i32')}")
+        code.store(value, text.offset(result, whole), "u8", mask)
+        return []
+
+    text.loop("%begin", "%end", 1, [], piece)
     return text.text()

@@ -25,8 +25,10 @@ from taper.ops.options import (
     LARGE_BYTES,
     check_out_dtype,
     dense_like,
+    fill,
     finish,
     in_large_memory,
+    large_zeros,
     order_of_format,
     read_options,
     uninitialized,
@@ -55,7 +57,7 @@ def _made(
         return _into(function, out, size, value, wanted)
     array = uninitialized(size, wanted or get_default_dtype(), where)
     if value is not None and type(array) is np.ndarray:
-        array.fill(value)
+        fill(array, value)
     return finish(array, requires_grad)
 
 
@@ -92,13 +94,13 @@ def zeros(
             pass
         else:
             tensor = _new(Tensor)
-            tensor._array = array
+            tensor._array = array if array.nbytes < LARGE_BYTES else large_zeros(array)
             tensor._edge = tensor._storage = tensor._base = tensor._grad = None
             return tensor
     shape = size_arguments("zeros", sizes, size)
     if out is device is layout is None and not active.modes:
         array = _zeros(shape, (read_options("zeros", dtype, None)[0] or _default[0]).numpy_dtype)
-        return finish(array, requires_grad)
+        return finish(array if array.nbytes < LARGE_BYTES else large_zeros(array), requires_grad)
     return _made("zeros", shape, 0, out, dtype, layout, device, pin_memory, requires_grad)
 
 
@@ -124,7 +126,11 @@ def ones(
         except Exception:
             pass
         else:
-            array.fill(1)
+            if array.nbytes >= LARGE_BYTES:
+                array = in_large_memory(array)
+                fill(array, 1)
+            else:
+                array.fill(1)
             return wrap(array)
     shape = size_arguments("ones", sizes, size)
     return _made("ones", shape, 1, out, dtype, layout, device, pin_memory, requires_grad)
@@ -190,7 +196,7 @@ def full(
         fill_value = fill_value.item()
     made = _made("full", shape, None, out, dtype, layout, device, pin_memory, requires_grad)
     if type(made._array) is np.ndarray:
-        made._array.fill(_element(fill_value, made.dtype))
+        fill(made._array, _element(fill_value, made.dtype))
     return made
 
 
@@ -247,7 +253,8 @@ def zeros_like(
         if type(a) is np.ndarray and a.flags.c_contiguous and memory_format is None and (
             layout is None and not requires_grad
         ):
-            return wrap(_zeros(a.shape, a.dtype))
+            array = _zeros(a.shape, a.dtype)
+            return wrap(array if array.nbytes < LARGE_BYTES else large_zeros(array))
     return _like("zeros_like", input, 0, dtype, layout, device, pin_memory, requires_grad,
                  memory_format)
 

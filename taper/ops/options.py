@@ -11,6 +11,7 @@ from taper.core import device as devices
 from taper.core.device import as_device
 from taper.core.dtype import as_dtype, dtype, get_default_dtype
 from taper.core.promotion import scalar_type_name
+from taper.core.settings import settings
 from taper.core.state import is_inference
 from taper.core.storage import inference_storage
 from taper.core.tensor import LEAF, Tensor, wrap
@@ -19,8 +20,9 @@ from taper.ops.native_forward import LARGE
 from taper.ops.slow import resize_out
 
 __all__ = [
-    "LARGE_BYTES", "check_out_dtype", "copy_in_format", "copy_in_order", "finish",
-    "in_large_memory", "preserved_copy", "read_options", "uninitialized", "write_out",
+    "LARGE_BYTES", "check_out_dtype", "copy_in_format", "copy_in_order", "fill", "finish",
+    "in_large_memory", "large_zeros", "preserved_copy", "read_options", "uninitialized",
+    "write_out",
 ]
 
 ndarray = np.ndarray
@@ -112,6 +114,28 @@ def in_large_memory(array: Any) -> Any:
     from taper.runtime.large_arrays import new_array
 
     return new_array(array.shape, array.dtype, array.size)
+
+
+_MOST_AT_ONCE = 1 << 26  # bytes; larger zeros come page by page, as they are touched
+
+
+def fill(array: Any, value: Any) -> None:
+    """``array.fill(value)``; large arrays on all cores."""
+    if array.nbytes < LARGE_BYTES or settings.native == "off":
+        array.fill(value)
+        return
+    from taper.kernels import native_fill
+
+    native_fill.fill(array, value)
+
+
+def large_zeros(array: Any) -> Any:
+    """Zeros like these, which the system has promised, in memory as large results have it."""
+    if array.nbytes > _MOST_AT_ONCE or settings.native == "off":
+        return array
+    made = in_large_memory(array)
+    fill(made, 0)
+    return made
 
 
 # -- memory formats --------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from taper.core.settings import settings
 from taper.kernels import (
     native_compaction,
     native_copies,
+    native_fill,
     native_indexing,
     native_joins,
     native_selection,
@@ -234,3 +235,26 @@ def test_masks_of_large_tensors() -> None:
     leaf[mask].sum().backward()
     np.testing.assert_array_equal(leaf.grad.numpy(), (x > 0).astype(np.float32))
     assert native_compaction.elements_where(values(np.float16, 50), np.ones(50, bool)) is None
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, np.complex64, np.complex128], ids=lambda d: d.__name__)
+@pytest.mark.parametrize("n", [1, 63, 64, 1000, 65_536, 70_001])
+def test_one_value_everywhere(dtype: Any, n: int) -> None:
+    array = guarded(values(np.float32, n).astype(dtype), bool(n % 2))
+    native_fill.fill(array, 1)
+    assert (array == 1).all()
+    native_fill.fill(array[::2], 0)
+    assert not array[::2].any() and array[1::2].all()
+
+
+def test_large_tensors_of_one_value() -> None:
+    for dtype in (taper.float32, taper.float64, taper.int64, taper.bool, taper.bfloat16):
+        shape = (700, 500)
+        for make, value in (
+            (taper.zeros, 0), (taper.ones, 1), (lambda *s, dtype: taper.full(s, 1, dtype=dtype), 1),
+        ):
+            for _ in range(3):
+                x = make(*shape, dtype=dtype)
+                assert x.shape == shape and x.dtype == dtype and bool((x == value).all())
+                x.fill_(1 - value)
+        assert not taper.zeros_like(x).any() and taper.ones_like(x).all()
