@@ -25,7 +25,7 @@ from taper.export.functions import (
     name_of,
     settings_name_of,
 )
-from taper.export.sizes import Counting, Size
+from taper.export.sizes import Counting, Repeated, Size
 from taper.func.tree import LEAF, Structure
 
 __all__ = ["Reader", "Writer"]
@@ -97,6 +97,8 @@ class Writer:
         if cls is Counting:
             return ["counting", self.value(value.shape), _dtype_name(value.dtype),
                     self.value(value.start), self.value(value.step)]
+        if cls is Repeated:
+            return ["repeated", self.value(value.value), self.value(value.count)]
         if isinstance(value, (np.ndarray, np.generic)):
             return self.array(np.asarray(value))
         if isinstance(value, np.dtype) or (cls is type and issubclass(value, np.generic)):
@@ -198,6 +200,8 @@ class Reader:
         if kind == "counting":
             shape, name, start, step = rest
             return Counting(self.value(shape), _DTYPES[name], self.value(start), self.value(step))
+        if kind == "repeated":
+            return Repeated(*[self.value(v) for v in rest])
         if kind == "array":
             return self.array(entry)
         if kind == "dtype":

@@ -16,7 +16,7 @@ import numpy as np
 from taper.arrays.traced import Step
 from taper.compiler.graph import Graph, GraphNode, Reference
 
-__all__ = ["Counting", "Size", "at_sizes", "for_any_sizes", "products_of"]
+__all__ = ["Counting", "Repeated", "Size", "at_sizes", "for_any_sizes", "products_of"]
 
 Product = tuple[str, ...]  # names of sizes; none for the constant term
 
@@ -84,6 +84,25 @@ class Counting:
         return f"counting {self.dtype}{list(self.shape)}"
 
 
+class Repeated:
+    """A tuple of one number, as often as an open size says."""
+
+    __slots__ = ("count", "value")
+
+    def __init__(self, value: Any, count: Any) -> None:
+        self.value = value
+        self.count = count
+
+    def at(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """The tuple for these sizes."""
+        value, count = [n.at(sizes) if isinstance(n, Size) else n
+                        for n in (self.value, self.count)]
+        return (value,) * count
+
+    def __repr__(self) -> str:
+        return f"({self.value!r},)*({self.count!r})"
+
+
 class _Differs(Exception):
     """Why three recordings aren't one graph with sizes in it."""
 
@@ -147,6 +166,11 @@ class _Join:
                 raise _Differs("other values are read for other sizes")
             return Reference(self.made[a.node.number], a.output)
         if isinstance(a, (tuple, list)):
+            if cls is tuple and len({len(v) for v in values}) != 1 and all([
+                len({*v}) == 1 and type(v[0]) is int for v in values
+            ]):
+                counts = self._int([len(v) for v in values])
+                return Repeated(self._int([v[0] for v in values]), counts)
             if len({len(v) for v in values}) != 1:
                 raise _Differs(f"a list has several lengths: {values}")
             parts = [self.value(list(v)) for v in zip(*values, strict=True)]
@@ -203,7 +227,7 @@ def at_sizes(graph: Graph, sizes: Mapping[str, int]) -> Graph:
     def bound(value: Any) -> Any:
         if isinstance(value, Reference):
             return Reference(made[value.node.number], value.output)
-        if isinstance(value, (Size, Counting)):
+        if isinstance(value, (Size, Counting, Repeated)):
             return value.at(sizes)
         cls = type(value)
         if cls is Step:

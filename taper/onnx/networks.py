@@ -9,6 +9,7 @@ import numpy as np
 
 from taper.compilation.passes import dtype_of, shape_of
 from taper.compiler.graph import GraphNode
+from taper.export.sizes import Repeated
 from taper.onnx.writer import Writer, translation, unsupported
 
 __all__: list[str] = []
@@ -224,9 +225,13 @@ def _sequences(writer: Writer, node: GraphNode, states: int) -> tuple[Any, ...]:
     """The data of a layer as (time, batch, features), its initial states, and its settings."""
     data, *given = node.args
     w_ih, w_hh, b_ih, b_hh, sizes, reverse = given[states:states + 6]
-    if any([n != sizes[0] for n in sizes]):
-        raise unsupported(node, "for sequences of several lengths")
-    x = writer.reshape(writer.operand(data), (len(sizes), sizes[0], shape_of(data)[1]))
+    if isinstance(sizes, Repeated):
+        length, batch = sizes.count, sizes.value
+    else:
+        length, batch = len(sizes), sizes[0]
+        if any([n != batch for n in sizes]):
+            raise unsupported(node, "for sequences of several lengths")
+    x = writer.reshape(writer.operand(data), (length, batch, shape_of(data)[1]))
     initial = [writer.unsqueeze(writer.operand(s), 0) for s in given[:states]]
     direction = "reverse" if reverse else "forward"
     return x, initial, (w_ih, w_hh, b_ih, b_hh), direction

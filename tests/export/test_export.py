@@ -79,6 +79,17 @@ def test_several_open_sizes() -> None:
         module(torch.rand(2, 5, 4), torch.rand(3, 6, 4))
 
 
+def test_sequences_of_any_length() -> None:
+    model = nn.LSTM(3, 4)
+    module = reloaded(export(model, (torch.rand(5, 2, 3),), dynamic_shapes=(
+        {0: Dim("length"), 1: Dim("batch")},))).module()
+    for shape in ((5, 2, 3), (1, 4, 3), (9, 1, 3)):
+        x = torch.rand(shape)
+        with torch.no_grad():
+            for found, expected in zip(leaves(module(x)), leaves(model(x)), strict=True):
+                torch.testing.assert_close(found, expected)
+
+
 def test_open_sizes_without_names_and_narrow_ones() -> None:
     program = export(lambda x, y: x + y, (torch.ones(2, 3), torch.ones(2, 1)),
                      dynamic_shapes=({0: Dim.AUTO}, {0: Dim.DYNAMIC}))

@@ -96,6 +96,8 @@ def test_a_decoder_of_any_length() -> None:
     program = assert_runs(Block(), *calls, dynamic_axes={"in0": {0: "batch", 1: "length"}})
     dims = program.model_proto.graph.output[0].type.tensor_type.shape.dim
     assert [d.dim_param or d.dim_value for d in dims] == ["batch", "length", 11]
+    assert_runs(nn.GRU(4, 8, batch_first=True), (torch.rand(2, 6, 4),), (torch.rand(5, 3, 4),),
+                dynamic_axes={"in0": {0: "batch", 1: "length"}})
     assert_runs(lambda x, y: x + y, (torch.rand(2, 3), torch.rand(2, 3)),
                 (torch.rand(5, 3), torch.rand(5, 3)), dynamic_axes={"in0": [0], "in1": [0]})
 
