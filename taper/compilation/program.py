@@ -18,6 +18,8 @@ import time
 import warnings
 from array import array
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,7 +59,9 @@ from taper.runtime.large_arrays import new_array
 __all__ = ["Program", "make_program"]
 
 Array = np.ndarray[Any, Any]
-_STOPPED = DRIVER_WORDS.index("stopped")
+_INSTRUCTIONS, _COUNT, _PATCH_COUNT, _STOPPED = map(
+    DRIVER_WORDS.index, ("instructions", "count", "patch_count", "stopped"))
+_INSTRUCTION_BYTES = 40
 _ARENA = 0  # the number of the base that values in the arena count from
 
 
@@ -534,41 +538,71 @@ class Program:
 
     # -- looking at it -------------------------------------------------------------------------
 
-    def measure(self, arrays: Sequence[Array], times: int = 20) -> list[tuple[float, str]]:
-        """The least time of each step, in seconds, with what it does. Updates are done, too."""
+    def measure(
+        self, arrays: Sequence[Array], times: int = 11,
+        of_runs: Callable[[Sequence[float]], float] = median,
+    ) -> list[tuple[float, str]]:
+        """The time of each step, in seconds, with what it does; on copies of the arrays.
+
+        Args:
+            of_runs: what is taken of the times of several runs.
+        """
         assert self.is_ready()
-        least: list[float] = []
-        names: list[str] = []
-        for _ in range(times):
-            self._run(arrays, None)
-            held, bases = self.held, self.bases
-            for base, (a, order) in enumerate(zip(arrays, self.input_orders, strict=True), 1):
-                held[base] = np.ascontiguousarray(a if order is None else a.transpose(order))
-                bases[base] = address_of(held[base])
-            for fresh in self.fresh:
-                made = np.empty(fresh.shape, fresh.dtype)
-                held[self.result_bases[fresh.number]] = made
-                bases[self.result_bases[fresh.number]] = address_of(made)
-            taken: list[float] = []
-            names = []
-            for step in self.steps:
-                if isinstance(step, _Segment):
-                    words = list(step.words)
-                    for i, instruction in enumerate(step.instructions):
-                        step.words[3] = words[3] + 40 * i
-                        step.words[4] = 1
-                        start = time.perf_counter()
-                        self._run_driver(step.block, 0, 0)
-                        taken.append(time.perf_counter() - start)
-                        names.append(instruction.launch.text)
-                    step.words[3], step.words[4] = words[3], words[4]
-                else:
-                    start = time.perf_counter()
-                    step.run(held, bases)
-                    taken.append(time.perf_counter() - start)
-                    names.append(f"call {step.label}")
-            least = [min(a, b) for a, b in zip(least, taken, strict=True)] if least else taken
-        return list(zip(least, names, strict=True))
+        copies = [a.copy("K") for a in arrays]
+        results = [new_array(f.shape, f.dtype, f.size) for f in self.fresh]
+        blas = find_blas() if self.needs_blas else None
+        with self._lock, nullcontext() if blas is None else blas.one_thread:
+            self._run(copies, None)
+            runs = []
+            for _ in range(times):
+                for own, a in zip(copies, arrays, strict=True):
+                    np.copyto(own, a)
+                runs.append(self._timed_steps(copies, results))
+        names = [name for step in self.steps for name in (
+            [i.launch.text for i in step.instructions] if isinstance(step, _Segment)
+            else [f"call {step.label}"])]
+        taken = zip(*runs, strict=True)
+        return [(of_runs(each), name) for each, name in zip(taken, names, strict=True)]
+
+    def _timed_steps(self, arrays: Sequence[Array], results: list[Array]) -> list[float]:
+        """Runs the program step by step: the seconds that each of them took."""
+        held, bases = self.held, self.bases
+        for base, (a, order) in enumerate(zip(arrays, self.input_orders, strict=True), 1):
+            held[base] = np.ascontiguousarray(a if order is None else a.transpose(order))
+        for fresh, made in zip(self.fresh, results, strict=True):
+            held[self.result_bases[fresh.number]] = made
+        for base, given in enumerate(held):
+            if given is not None:
+                bases[base] = address_of(given)
+        taken: list[float] = []
+        for step in self.steps:
+            if isinstance(step, _Segment):
+                taken += self._timed_instructions(step)
+            else:
+                start = time.perf_counter()
+                step.run(held, bases)
+                taken.append(time.perf_counter() - start)
+        held[:] = [None] * len(held)
+        return taken
+
+    def _timed_instructions(self, segment: _Segment) -> list[float]:
+        words = segment.words
+        before = list(words)
+        words[_COUNT] = 0
+        self._run_driver(segment.block, 0, 0)  # fills in the addresses
+        words[_PATCH_COUNT] = 0
+        start = time.perf_counter()
+        self._run_driver(segment.block, 0, 0)
+        nothing = time.perf_counter() - start  # what the call itself takes
+        words[_COUNT] = 1
+        taken = []
+        for _ in segment.instructions:
+            start = time.perf_counter()
+            self._run_driver(segment.block, 0, 0)
+            taken.append(max(0.0, time.perf_counter() - start - nothing))
+            words[_INSTRUCTIONS] += _INSTRUCTION_BYTES
+        words[:] = before
+        return taken
 
     def describe(self) -> str:
         """The instructions in order, with what they compute."""
