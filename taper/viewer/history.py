@@ -33,6 +33,7 @@ class Item:
     saved_bytes: int = 0
     gradient: float | None = None  # its norm
     inputs: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # further lines of the box
 
 
 class Reading:
@@ -214,4 +215,4 @@ def described(item: Item) -> Sequence[str]:
         lines.append(f"{item.dtype} {list(item.shape)}".strip())
     if item.gradient is not None:
         lines.append(f"|grad| {item.gradient:.3g}")
-    return lines
+    return lines + item.notes
