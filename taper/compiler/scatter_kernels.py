@@ -124,7 +124,7 @@ def line_writer(name: str, vector_bytes: int, kind: str, adds: bool) -> str:
 
 def row_tile(vector_bytes: int, kind: str) -> int:
     """How many columns a unit of `row_adder` has."""
-    return 2 * vector_bytes // SIZE_OF[kind]
+    return 4 * vector_bytes // SIZE_OF[kind]
 
 
 def row_adder(name: str, vector_bytes: int, kind: str) -> str:

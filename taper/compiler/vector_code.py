@@ -45,11 +45,14 @@ def largest_size(expression: Expression) -> int:
 
 def literal(value: object, kind: str) -> str:
     """A constant as LLVM reads it."""
-    if kind == "f32":
+    if kind in ("f16", "f32"):
+        packed = "<e" if kind == "f16" else "<f"
         try:
-            value = struct.unpack("<f", struct.pack("<f", value))[0]
+            value = struct.unpack(packed, struct.pack(packed, value))[0]
         except OverflowError:
             value = float("inf") if value > 0 else float("-inf")  # type: ignore[operator]
+    if kind == "f16":
+        return f"0xH{struct.unpack('<H', struct.pack('<e', value))[0]:04X}"
     if is_float(kind):
         return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
     if kind == "b1":

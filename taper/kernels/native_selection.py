@@ -14,7 +14,7 @@ from taper.kernels.native import GRAIN, Elementwise, Kernel
 from taper.runtime.large_arrays import new_array
 from taper.runtime.planned_calls import constant, replayed
 
-__all__ = ["floor_divide", "masked_fill", "remainder", "topk"]
+__all__ = ["floor_divide", "masked_fill", "remainder", "topk", "tril", "triu"]
 
 ndarray = np.ndarray
 _where = Elementwise(np.where, (0, 1, 2), stores_half=True)
@@ -81,3 +81,37 @@ def topk(
     places = new_array((*before, k), np.dtype(np.int64), rows * k)
     kernel.launch(address, (input, values, places), (n, k), rows, max(1, GRAIN // n))
     return values, places
+
+
+def _kept_below(x: Any, row: Any, column: Any) -> Any:
+    return np.where(np.greater_equal(row, column), x, x.dtype.type(0))
+
+
+def _kept_above(x: Any, row: Any, column: Any) -> Any:
+    return np.where(np.greater_equal(row, column), x.dtype.type(0), x)
+
+
+_TRIANGLES = {lower: Elementwise(kept, (0, 1, 2), stores_half=True)
+              for lower, kept in ((True, _kept_below), (False, _kept_above))}
+_I32 = np.dtype(np.int32)
+
+
+@replayed
+def _triangle(input: Any, diagonal: Any, lower: bool) -> Any:
+    """The elements on and below a diagonal, or those above."""
+    if type(input) is not ndarray or type(diagonal) is not int or input.ndim < 2 or (
+        max(input.shape[-2:]) + abs(diagonal) > 1 << 30
+    ) or not input.flags.c_contiguous:
+        return None
+    rows, columns = input.shape[-2:]
+    row = constant(np.arange(diagonal, rows + diagonal, dtype=_I32)[:, None])
+    column = constant(np.arange(columns, dtype=_I32))
+    return _TRIANGLES[lower].compute((input, row, column), {})
+
+
+def tril(input: Any, diagonal: int = 0) -> Any:
+    return _triangle(input, diagonal, True)
+
+
+def triu(input: Any, diagonal: int = 0) -> Any:
+    return None if type(diagonal) is not int else _triangle(input, diagonal - 1, False)

@@ -26,7 +26,7 @@ def _check_matrix(name: str, input: Any) -> None:
         raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
 
 
-@operator(method=True, inplace=True, out=True)
+@operator(method=True, inplace=True, out=True, native="native_selection.tril")
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """Keeps the elements on and below a diagonal, and sets the others to 0.
 
@@ -48,7 +48,7 @@ def _(grad, diagonal):
     return grad.tril(diagonal)
 
 
-@operator(method=True, inplace=True, out=True)
+@operator(method=True, inplace=True, out=True, native="native_selection.triu")
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """Keeps the elements on and above a diagonal, and sets the others to 0.
 

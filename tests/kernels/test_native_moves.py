@@ -258,3 +258,30 @@ def test_large_tensors_of_one_value() -> None:
                 assert x.shape == shape and x.dtype == dtype and bool((x == value).all())
                 x.fill_(1 - value)
         assert not taper.zeros_like(x).any() and taper.ones_like(x).all()
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.int64, np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(40, 37), (37, 40), (3, 20, 21), (17, 1), (1, 33)], ids=str)
+def test_triangles(dtype: Any, shape: tuple[int, ...]) -> None:
+    for diagonal in (-50, -3, 0, 1, 2, 50):
+        x = guarded(values(dtype, *shape), bool(diagonal % 2))
+        for _ in range(2):
+            lower, upper = (f(x, diagonal) for f in (native_selection.tril, native_selection.triu))
+            for found, wanted in ((lower, np.tril(x, diagonal)), (upper, np.triu(x, diagonal))):
+                if found is not None:  # NumPy is better at short rows
+                    np.testing.assert_array_equal(found, wanted)
+                    assert found.dtype == x.dtype
+                else:
+                    assert shape[-1] < 16
+
+
+def test_large_triangles() -> None:
+    x = values(np.float32, 200, 300)
+    x[0, 5], x[5, 0] = np.nan, np.inf
+    for diagonal in (-1, 0, 7):
+        for _ in range(3):
+            np.testing.assert_array_equal(taper.tensor(x).tril(diagonal), np.tril(x, diagonal))
+            np.testing.assert_array_equal(taper.tensor(x).triu(diagonal), np.triu(x, diagonal))
+    t = taper.tensor(x)
+    t.tril_()
+    np.testing.assert_array_equal(t, np.tril(x))
