@@ -13,8 +13,9 @@ from typing import Any
 
 from taper import Tensor
 from taper.nn import Module
-from taper.viewer.drawing import as_page, as_svg
+from taper.viewer.drawing import as_svg
 from taper.viewer.history import Item, read_history
+from taper.viewer.page import as_page
 from taper.viewer.text import as_dot, as_text
 
 __all__ = ["Graph", "graph"]

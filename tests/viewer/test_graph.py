@@ -92,7 +92,7 @@ def test_files(picture: Graph, tmp_path: Path) -> None:
     boxes = [g for g in root.iter("{http://www.w3.org/2000/svg}g") if g.get("class") == "box"]
     assert len(boxes) == 6
     page = picture.save(tmp_path / "g.html").read_text()
-    data = re.search(r"const items = (.*);\n", page)
+    data = re.search(r"openPicture\((\[.*\])\);\n", page)
     assert data is not None
     assert next(item["title"] for item in json.loads(data[1])) == "w"
     assert picture.save(tmp_path / "g.dot").read_text().count("->") == 6
