@@ -141,6 +141,8 @@ def window(array: Any, shape: Any, strides: Any, offset: int) -> Any:
     """A view of a contiguous array with these strides; they and the offset are in bytes."""
     if isinstance(array, ShapeArray):
         return array.as_strided(shape, strides, offset)
+    if not array.flags.c_contiguous:  # the values are the same, a program laid them otherwise
+        array = array.copy()
     return np.ndarray(shape, array.dtype, array, offset, strides)
 
 
