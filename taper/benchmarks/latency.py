@@ -62,7 +62,7 @@ def _gpt(torch: Any) -> Callable[[], Any]:
     nn = torch.nn
     functional = nn.functional
 
-    class Block(nn.Module):  # type: ignore[misc, name-defined]
+    class Block(nn.Module):  # type: ignore[name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.first, self.second = nn.LayerNorm(128), nn.LayerNorm(128)

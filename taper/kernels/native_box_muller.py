@@ -109,7 +109,7 @@ def _build() -> tuple[str, str]:
             parts = [_picked(text, both.type(_BITS), found, "poison", half) for half in halves]
             code = VectorCode(text, lanes, lambda n: parts[n.value] if n.op == "input" else None)
             made = [code.of(result) for result in results]
-            both.store(_picked(text, code.type(_FLOAT), *made, back),
+            both.store(_picked(text, code.type(_FLOAT), made[0], made[1], back),
                        text.offset(normals, place, 4), _FLOAT)
             return []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -82,7 +83,7 @@ def _below(kind: str) -> tuple[str, str]:
 
 
 _to_uniform64 = Kernel(_uniform64, 2)
-_ones_below = {np.dtype(name): Kernel(lambda kind=kind: _below(kind), 3)
+_ones_below = {np.dtype(name): Kernel(partial(_below, kind), 3)
                for name, kind in (("f4", "f32"), ("f8", "f64"))}
 for kernel in (_to_uniform64, *_ones_below.values()):
     kernel.exact = True
