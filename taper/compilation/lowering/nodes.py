@@ -312,7 +312,7 @@ class Lowering:
         assert node.function is not None
 
         def view_of(item: Any) -> Any:
-            return self.view(item) if isinstance(item, Reference) else item
+            return self._as_recorded(item) if isinstance(item, Reference) else item
 
         args, kwargs = mapped(view_of, node.args), mapped(view_of, node.kwargs)
         outs = [self.new_value(shape, dtype) for shape, dtype in node.results]
@@ -324,6 +324,20 @@ class Lowering:
                       bool(getattr(node, "effect", None))))
         views = tuple([View.of(out) for out in outs])
         return views if several else views[0]
+
+    def _as_recorded(self, reference: Reference) -> View:
+        """The view for a Python function, which may count on C's order where it was recorded."""
+        view = self.view(reference)
+        strides = reference.node.strides
+        if strides is None or not view.size or view.value.input is not None:
+            return view
+        item = view.dtype.itemsize
+        lies = [(n, s // item, own) for n, s, own in zip(
+            view.shape, strides[reference.output or 0], view.strides, strict=True) if n != 1]
+        usual = list(contiguous([n for n, _, _ in lies]))
+        if [s for _, s, _ in lies] == usual != [own for _, _, own in lies]:
+            return self.copied(view)
+        return view
 
     # -- products ------------------------------------------------------------------------------
 

@@ -82,6 +82,22 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
     return turned.permuted(inverse(order))
 
 
+@rule("window")
+def _(lowering: Lowering, node: GraphNode) -> Any:
+    """Windows of an array in C's order, with strides and an offset in bytes."""
+    source, shape, strides, *offset = node.args
+    if not isinstance(source, Reference) or node.kwargs:
+        return None
+    view = lowering.view(source)
+    item = view.dtype.itemsize
+    start = offset[0] if offset else 0
+    if not is_known(view.dtype) or start % item or any(s % item for s in strides):
+        return None
+    if not view.is_whole:
+        view = lowering.copied(view)
+    return View(view.value, start // item, tuple(shape), tuple([s // item for s in strides]))
+
+
 # -- constants ---------------------------------------------------------------------------------
 
 
