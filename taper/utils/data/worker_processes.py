@@ -198,6 +198,10 @@ def _start(context: Any, assignment: Assignment) -> _Worker:
     ours, theirs = context.Pipe()
     _pipes_of_loaders.add(ours)
     process = context.Process(target=_run_worker, args=(theirs, assignment), daemon=True)
+    if context.get_start_method() != "fork" and hasattr(signal, "pthread_sigmask"):
+        from multiprocessing import resource_tracker
+
+        resource_tracker.ensure_running()  # its start would let SIGINT through again
     with _interrupts_held_back():
         process.start()
     theirs.close()
