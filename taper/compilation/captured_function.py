@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from taper.arrays.levels import running
@@ -14,7 +15,7 @@ from taper.compilation.recorded import NotCaptured, NumberPinned
 from taper.compilation.recording import exclusive, record_call
 from taper.compilation.snapshot import Snapshot, take
 from taper.compilation.variant import EagerVariant, Variant
-from taper.compiler.directives import forgetful
+from taper.compiler.directives import forgetful, stance_now
 from taper.core.dtype import get_default_dtype
 from taper.core.state import active, is_recording
 from taper.core.tensor import Tensor
@@ -54,7 +55,10 @@ class CapturedFunction:
         self.free: tuple[str, ...] = ("lr",)  # numbers that programs take as inputs
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if active.modes or running.vmaps or self.refusal is not None or is_unusual():
+        if (
+            active.modes or running.vmaps or self.refusal is not None or stance_now.is_eager
+            or is_unusual()
+        ):
             return self.call_function(args, kwargs)
         found = self.attempt(args, kwargs)
         if found is MISSED and self.lock.acquire(False):  # else a call within the call
@@ -172,10 +176,20 @@ class CapturedFunction:
         del self.variants[MOST_VARIANTS:]
         return self.run(variant, snapshot)
 
-    def explain_calls(self) -> Explanation:
-        """What happened to the calls so far; `print` it."""
+    def explain_calls(self, html: bool | str | Path = False) -> Explanation | Path:
+        """What happened to the calls so far; `print` it.
+
+        Args:
+            html: writes a page instead, and returns its path: the graphs, kernels and their times,
+                what is watched, what ran as it is. True means compiled.html.
+        """
         self.explanation.calls = {"compiled": self.calls_compiled, "eager": self.calls_eager}
-        return self.explanation
+        if not html:
+            return self.explanation
+        from taper.compilation.reports import write_page
+
+        path = Path("compiled.html" if html is True else html)
+        return write_page(self.explanation, self.variants, path)
 
     def refuse(self, reason: str) -> None:
         """From now on, calls run as they are."""

@@ -7,7 +7,7 @@ forgotten through `reset`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 from weakref import WeakSet
@@ -17,6 +17,8 @@ __all__ = [
     "is_compiling", "is_dynamo_compiling", "is_exporting", "list_backends", "reset", "set_stance",
 ]
 
+_STANCES = ("default", "eager_on_recompile", "fail_on_recompile", "force_eager",
+            "eager_then_compile", "aot_eager_then_compile")
 BACKENDS = ("aot_eager", "eager", "inductor")
 
 
@@ -90,18 +92,40 @@ def cudagraph_mark_step_begin() -> None:
     """Tells where an iteration begins: of no use without CUDA graphs."""
 
 
-def set_stance(
-    stance: str = "default", *, skip_guard_eval_unsafe: bool = False, force_backend: Any = None
-) -> AbstractContextManager[None]:
-    """Says how compiled functions behave; as a block, for its duration. All behave alike here.
+class Stance:
+    """How compiled functions behave: whether they run as they are."""
+
+    __slots__ = ("is_eager",)
+
+    def __init__(self) -> None:
+        self.is_eager = False
+
+
+stance_now = Stance()
+
+
+class set_stance:  # PyTorch's name
+    """Says how compiled functions behave from now on; as a block, for its duration.
+
+    "force_eager" runs them as they are; the others that PyTorch has are like "default".
 
     Raises: RuntimeError: for a stance that PyTorch doesn't have.
     """
-    known = ("default", "eager_on_recompile", "fail_on_recompile", "force_eager",
-             "eager_then_compile", "aot_eager_then_compile")
-    if stance not in known:
-        raise RuntimeError(f"invalid torch.compile stance '{stance}'")
-    return nullcontext()
+
+    def __init__(
+        self, stance: str = "default", *, skip_guard_eval_unsafe: bool = False,
+        force_backend: Any = None,
+    ) -> None:
+        if stance not in _STANCES:
+            raise RuntimeError(f"invalid torch.compile stance '{stance}'")
+        self.before = stance_now.is_eager
+        stance_now.is_eager = stance == "force_eager"
+
+    def __enter__(self) -> None:
+        """The stance holds since the call."""
+
+    def __exit__(self, *exception: Any) -> None:
+        stance_now.is_eager = self.before
 
 
 def _itself(fn: Any) -> Any:

@@ -510,6 +510,18 @@ def test_threads() -> None:
     assert not failures
 
 
+def test_stances() -> None:
+    compiled = torch.compile(lambda x: x + 1)
+    x = torch.ones(2)
+    for _ in range(3):
+        compiled(x)
+    with torch.compiler.set_stance("force_eager"):
+        compiled(x)
+    assert compiled.explain().calls == {"compiled": 2, "eager": 2}
+    compiled(x)
+    assert compiled.explain().calls["compiled"] == 3
+
+
 def test_whether_code_is_being_captured() -> None:
     seen = []
 
