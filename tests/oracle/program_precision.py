@@ -60,6 +60,7 @@ DRAWN = re.compile(
     r"^(\w+) = (torch\.randn?\(.*, dtype=torch\.(\w+))(, requires_grad=True)?\)$"
 )
 CONVERTED = re.compile(r"^(v\d+) = (\w+)\.(?:to|type|type_as|float|double|cdouble)\([^()]*\)$")
+LIKE = re.compile(r"(torch\.randn?_like\(.*)\)\)$")
 FILLED = re.compile(r"^torch\.manual_seed\(\d+\)\n(v\d+) = .*$")
 MODULE = re.compile(r"^net = (.*)$", re.MULTILINE)
 IN_FLOAT32 = (
@@ -119,6 +120,7 @@ def in_precision(
     filled = FILLED.match(statement)
     if filled:
         name = filled[1]
+        statement = LIKE.sub(rf"\1, dtype={dtypes.get(name)}))", statement)
         made = f"{statement}\nif {name}.is_floating_point():\n    {name} = {name}.{convert}()"
         return IN_FLOAT32.format(made)
     converted = CONVERTED.match(statement)

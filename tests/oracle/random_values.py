@@ -32,19 +32,10 @@ SMOOTH = (
 EXPONENTIAL = ("exp", "expm1", "sinh", "cosh", "exp2")
 STEPS = ("sign", "floor", "ceil", "round", "trunc", "frac")
 POSITIVE = ("log", "sqrt", "rsqrt", "reciprocal", "log1p", "log2", "log10", "lgamma", "digamma")
-FUNCTIONAL = (
-    "softplus",
-    "silu",
-    "gelu",
-    "elu",
-    "leaky_relu",
-    "logsigmoid",
-    "hardtanh",
-    "mish",
-    "softsign",
-    "tanhshrink",
-    "relu6",
-)
+FUNCTIONAL: dict[str, tuple[float, ...]] = {  # and where they have corners
+    "softplus": (), "silu": (), "gelu": (), "elu": (), "leaky_relu": (0.0,), "logsigmoid": (),
+    "hardtanh": (-1.0, 1.0), "mish": (), "softsign": (), "tanhshrink": (), "relu6": (0.0, 6.0),
+}  # fmt: skip
 COMPARISONS = ("<", ">", "<=", ">=", "==", "!=")
 
 
@@ -84,7 +75,10 @@ def neural_function(w: Writer) -> str | None:
     name = w.pick_real()
     if name is None:
         return None
-    return f"{w.fresh()} = torch.nn.functional.{w.choice(FUNCTIONAL)}({name})"
+    op = w.choice(list(FUNCTIONAL))
+    if not all(w.is_settled(w.value(name), corner) for corner in FUNCTIONAL[op]):
+        return None
+    return f"{w.fresh()} = torch.nn.functional.{op}({name})"
 
 
 @family(3)
