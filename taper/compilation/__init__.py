@@ -49,9 +49,10 @@ class OptimizedModule(Module):
         """Calls the module."""
         return self._compiled(*args, **kwargs)
 
-    def explain(self) -> Any:
-        """What was captured, and what ran as it is; `print` it."""
-        return self._compiled.explain()
+    def explain(self, html: Any = False) -> Any:
+        """What was captured, and what ran as it is; `print` it. With `html`, True or a path, writes
+        a page of it, with the graphs, and the kernels and their times."""
+        return self._compiled.explain(html)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_compiled": None}
@@ -82,8 +83,9 @@ def compile(
     """Returns a function or module that computes the same, by programs recorded from its calls.
 
     The first call runs as it is, the second is recorded; ``explain()`` of what is returned tells
-    what became of them. Learning rates, numbers of tensors and random numbers may change from call
-    to call; whatever else the function depends on is compared, and recorded anew if it changed.
+    what became of them, ``explain(html=True)`` draws it: graphs, kernels, times. Learning rates,
+    numbers of tensors and random numbers may change from call to call; whatever else the function
+    depends on is compared, and recorded anew if it changed.
 
     Args:
         model: a function or module; without it, a decorator is returned.

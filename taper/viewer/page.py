@@ -51,7 +51,8 @@ STYLE = """\
   #side { width: 320px; border-left: 1px solid #d5dbe5; padding: 12px; overflow: auto; }
   #side h1 { font-size: 15px; margin: 0 0 4px; }
   #side input { width: 100%; box-sizing: border-box; margin: 8px 0; padding: 5px; }
-  #side pre { background: #f2f5f9; padding: 6px; white-space: pre-wrap; margin: 4px 0; }
+  #side pre { background: #f2f5f9; padding: 6px; white-space: pre-wrap; margin: 4px 0;
+    overflow-wrap: anywhere; }
   #side dt { font-weight: bold; margin-top: 8px; } #side dd { margin: 2px 0 0; }
   .box { cursor: pointer; } .faded { opacity: .22; } .chosen rect { stroke-width: 3.5; }
   .near { stroke: #2563eb !important; stroke-width: 2.4 !important; }
