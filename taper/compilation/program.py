@@ -17,7 +17,7 @@ import threading
 import time
 import warnings
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from statistics import median
 from typing import Any, NamedTuple
@@ -159,7 +159,9 @@ class _Segment:
 class _PythonCall:
     """A call of a Python function, between segments."""
 
-    __slots__ = ("function", "getters", "label", "outs", "released", "several", "source")
+    __slots__ = (
+        "function", "getters", "label", "may_share", "outs", "released", "several", "source",
+    )
 
     def __init__(
         self, call: Call, getters: Any, outs: list[tuple[int, Value]], released: list[int]
@@ -169,6 +171,7 @@ class _PythonCall:
         self.function = call.function
         self.getters = getters
         self.several = call.several
+        self.may_share = not isinstance(call.function, np.ufunc)
         self.outs = outs
         self.released = released
 
@@ -181,6 +184,10 @@ class _PythonCall:
             result = np.asarray(result)
             if not result.flags.c_contiguous or result.dtype != value.dtype:
                 result = result.astype(value.dtype, order="C")
+            elif self.may_share and any(
+                np.may_share_memory(result, a) for a in _arrays_in((args, kwargs))
+            ):
+                result = result.copy()  # what it looks at may be overwritten
             held[base] = result
             bases[base] = address_of(result)
         for base in self.released:
@@ -629,6 +636,18 @@ def _driver_text() -> tuple[str, str]:
 
 def _driver() -> int | None:
     return background.request(("taper.runtime", DRIVER), _driver_text, exact=True)
+
+
+def _arrays_in(value: Any) -> Iterator[Array]:
+    """All arrays inside nested tuples, lists and dicts."""
+    if isinstance(value, np.ndarray):
+        yield value
+    elif type(value) in (tuple, list):
+        for item in value:
+            yield from _arrays_in(item)
+    elif type(value) is dict:
+        for item in value.values():
+            yield from _arrays_in(item)
 
 
 class _Later:

@@ -501,3 +501,12 @@ def test_a_graph_that_cannot_be_planned_runs_by_numpy(monkeypatch: pytest.Monkey
     x = np.zeros(5, np.float32)
     assert program([x])[0].tolist() == [2] * 5
     assert "NumPy" in program.describe()
+
+
+def test_views_that_python_functions_return_are_copied() -> None:
+    def step(x: Any) -> Any:
+        z = torch.view_as_complex(x * 2)
+        y = x + 1
+        return z, z.real + 0, torch.view_as_real(z * z), y.exp()
+
+    check(step, numbers(30, 2), ulps=4, calls=3, all_native=False)
