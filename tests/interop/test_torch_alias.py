@@ -106,7 +106,7 @@ import importlib.util, importlib.metadata, sys
 spec = importlib.util.find_spec("torch")
 assert spec is not None and sys.modules["torch"].__spec__ is not None
 assert importlib.util.find_spec("torch.nn.functional") is not None
-assert importlib.util.find_spec("torch._dynamo") is None
+assert importlib.util.find_spec("torch._inductor") is None
 assert importlib.util.find_spec("torch.nothing") is None
 assert importlib.metadata.version("torch") == "2.13.0+lantern"
 assert importlib.metadata.distribution("torch").metadata["Name"] == "torch"

@@ -260,6 +260,10 @@ def _check_worker_options(
     return 2 if num_workers > 0 and prefetch_factor is None else prefetch_factor
 
 
+class _BaseDataLoaderIter:
+    """Goes through a data set once; other packages ask whether something is one."""
+
+
 class _ReportedLength:
     """What `len` said of a loader of an iterable data set, which may yield more than that."""
 
@@ -286,7 +290,7 @@ class _ReportedLength:
         warnings.warn(text, stacklevel=3)
 
 
-class _PlainIterator:
+class _PlainIterator(_BaseDataLoaderIter):
     """One epoch, loaded in this process."""
 
     def __init__(self, loader: DataLoader[Any]) -> None:
@@ -308,3 +312,14 @@ class _PlainIterator:
 
     def __len__(self) -> int:
         return len(self._loader._index_sampler)
+
+
+_SingleProcessDataLoaderIter = _PlainIterator
+
+
+def __getattr__(name: str) -> Any:
+    if name == "_MultiProcessingDataLoaderIter":
+        from taper.utils.data.worker_iterator import WorkersIterator
+
+        return WorkersIterator
+    raise AttributeError(f"module 'torch.utils.data.dataloader' has no attribute {name!r}")

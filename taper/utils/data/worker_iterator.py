@@ -12,13 +12,14 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+from taper.utils.data.dataloader import _BaseDataLoaderIter
 from taper.utils.data.sampler import draw_seed
 from taper.utils.data.worker import ENDED, FAILED, Assignment
 
 __all__ = ["WorkersIterator"]
 
 
-class WorkersIterator:
+class WorkersIterator(_BaseDataLoaderIter):
     """One epoch (or, with persistent workers, many), loaded by workers.
 
     It does not hold the loader, which holds it while workers are persistent: such a cycle would
