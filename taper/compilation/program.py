@@ -250,10 +250,9 @@ class Program:
         self.arena = new_array((max(64, self.arena_bytes),), np.dtype(np.uint8), self.arena_bytes)
         self.bases = array("q", [0] * self.base_count)
         self.held: list[Any] = [None] * self.base_count
-        self._make_steps(schedule)
-        self.late = [(self._static(View.of(outputs[name])), place)
-                     for name, place in self.updates.items()
+        self.late = [(View.of(outputs[name]), place) for name, place in self.updates.items()
                      if outputs[name] not in schedule.in_place]
+        self._make_steps(schedule)
 
     def _outputs(self, lowering: Lowering) -> dict[str, Value]:
         """A value of its own for each output, and the order of its axes in memory."""
@@ -361,7 +360,7 @@ class Program:
     def _make_steps(self, schedule: Schedule) -> None:
         self.steps: list[Any] = []
         self.instructions: list[_Instruction] = []
-        results = set(self.result_bases)
+        results = {*self.result_bases, *[self._place(view)[0] for view, _ in self.late]}
         for index, unit in enumerate(schedule.order):
             if isinstance(unit, Join):
                 continue
@@ -531,7 +530,8 @@ class Program:
                 assert target is not None
                 np.copyto(target, results[i])
                 results[i] = target
-        for source, place in self.late:
+        for view, place in self.late:
+            source = self._array(view)
             order = self.input_orders[place]
             target = arrays[place] if order is None else arrays[place].transpose(order)
             np.copyto(target, source.reshape(target.shape))

@@ -510,3 +510,18 @@ def test_views_that_python_functions_return_are_copied() -> None:
         return z, z.real + 0, torch.view_as_real(z * z), y.exp()
 
     check(step, numbers(30, 2), ulps=4, calls=3, all_native=False)
+
+
+def test_updates_of_numbers_without_kernels() -> None:
+    graph = Graph()
+    kind = np.dtype(np.complex64)
+    a = graph.add_input("a", (2, 3), kind)
+    b = graph.add("negative", np.negative, (Reference(a),), {}, [((2, 3), kind)])
+    c = graph.add("multiply", np.multiply, (Reference(b), np.complex64(2j)), {}, [((2, 3), kind)])
+    graph.outputs = {"a": Reference(b), "c": Reference(c)}
+    program = made(graph, {"a": 0})
+    x = np.full((2, 3), 1 + 2j, np.complex64)
+    for sign in (1, -1):
+        found = program([x])[0]
+        assert (found == sign * (4 - 2j)).all()
+        assert (x == -sign * (1 + 2j)).all()
