@@ -33,12 +33,12 @@ def steps(sizes: tuple[int, ...], reverse: bool) -> Iterator[tuple[int, slice]]:
 
 
 def sigmoid(x: Array) -> Array:
-    """The logistic function, in place; by tanh, which can't overflow."""
-    half = x.dtype.type(0.5)
-    x *= half
-    np.tanh(x, x)
+    """The logistic function, in place. Gates that are nearly closed keep their digits, which they
+    would lose by way of tanh; where exp overflows, they are closed."""
+    np.negative(x, x)
+    np.exp(x, x)
     x += x.dtype.type(1)
-    x *= half
+    np.reciprocal(x, x)
     return x
 
 

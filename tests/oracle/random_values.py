@@ -125,6 +125,8 @@ def division(w: Writer) -> str | None:
     if left is None:
         return None
     right = w.pick_partner(left)
+    if not (w.is_settled(w.value(left)) and w.is_settled(w.value(right))):
+        return None  # abs has a corner
     if w.value(right).is_complex() or w.value(right).is_floating_point():
         text = f"{left} / ({right}.abs() + 0.5)"
     else:
