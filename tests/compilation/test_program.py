@@ -525,3 +525,13 @@ def test_updates_of_numbers_without_kernels() -> None:
         found = program([x])[0]
         assert (found == sign * (4 - 2j)).all()
         assert (x == -sign * (1 + 2j)).all()
+
+
+def test_parts_of_joined_values_beside_sums() -> None:
+    def step(x: Any, y: Any) -> Any:
+        z = torch.cat([x * 2, y], 1)
+        return z, (x * 2).sum(), (x * 2).sum(0), z.sum((0, 1))
+
+    check(step, numbers(5, 3), numbers(5, 4, seed=1), ulps=64)
+    check(lambda x, y: (torch.cat([x, y], 2), x.sum((1, 2)), y.sum((0, 2))), numbers(3, 4, 5),
+          numbers(3, 4, 6), ulps=64)

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
-from taper.compilation.lowering.operations import Call, Map, Operation, Reduction
+from taper.compilation.lowering.operations import Call, Join, Map, Operation, Reduction
 from taper.compilation.lowering.values import Value, View, contiguous, refined, split_at
 
 __all__ = [
@@ -182,6 +182,9 @@ class Grouping:
                 self.readers.setdefault(view.value, []).append((operation, view))
         self.homes: dict[Operation, list[Group]] = {}
         self.others: set[Operation] = set()  # that are no part of groups
+        self.places = {
+            part.value: place for o in operations if isinstance(o, Join)
+            for part, place in zip(o.views, o.places, strict=True)}
         self._known_readers: dict[Value, list[Any]] = {}
         self.groups: list[Group] = []
 
@@ -405,7 +408,8 @@ class Grouping:
     def _loads_fit(
         self, operation: Operation, dims: Dims, level: int, levels: dict[Operation, int]
     ) -> bool:
-        """Whether the reduced dimensions can be walked as one, whatever is loaded."""
+        """Whether the reduced dimensions can be walked as one, whatever is loaded, and written to a
+        part of a joined value."""
         if level == SINGLE and isinstance(operation, Map):
             rows = prod(dims[0]) * prod(dims[2])
             if dims[1] and rows > _FEW_ROWS and operation.cost > 4:
@@ -419,11 +423,21 @@ class Grouping:
                     continue
                 strides = strides_at(view, dims, at)
                 loads.add((view.value, view.offset, strides))
-                begin, end = len(dims[0]), len(dims[0]) + len(dims[1])
-                for d in range(begin, end - 1):
-                    if strides[d] != strides[d + 1] * (*dims[0], *dims[1])[d + 1]:
-                        return False
+                if not _is_one_walk(dims, strides):
+                    return False
+            place = self.places.get(o.out)
+            if place is not None:
+                own = level if o is operation else levels[o]
+                if not _is_one_walk(dims, strides_at(place, dims, own)):
+                    return False
         return len(loads) <= _MOST_LOADS
+
+
+def _is_one_walk(dims: Dims, strides: Ints) -> bool:
+    """Whether the reduced dimensions can be walked as one."""
+    begin = len(dims[0])
+    return all(strides[d] == strides[d + 1] * dims[1][d + 1 - begin]
+               for d in range(begin, begin + len(dims[1]) - 1))
 
 
 def is_inside_group(view: View, group: Group, maker: Operation, reader: Operation) -> bool:
