@@ -20,6 +20,7 @@ usage: taper run PROGRAM.py [arguments]      run a program; `import torch` means
        taper run -m MODULE [arguments]       run a module, as python -m does
        taper run -c CODE [arguments]         run a line of Python
        taper graph PROGRAM.py [arguments]    draw what its backward pass walks through
+       taper graph --compiled PROGRAM.py     draw what its compiled function runs, with times
        taper bench                           time taper and PyTorch side by side here
        taper info                            this installation
        taper info OPERATOR                   an operator: declaration, generated code, derivative

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from pathlib import Path
-
-import pytest
+from collections.abc import Callable
 
 import taper as torch
 
-BROWSER = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome", "chrome")
-     if (path := shutil.which(name)) is not None), None,
-)
-
 # Does what a user would, and leaves what is to be seen then in the page.
 SCRIPT = """
-<pre id="report"></pre><script>
-const report = [], say = text => report.push(text);
 const svg2 = document.querySelector("#picture svg");
 const click = n => boxOf.get(n).dispatchEvent(new MouseEvent("click", { bubbles: true }));
 say("boxes " + document.querySelectorAll(".box").length);
@@ -41,27 +30,13 @@ say("fits again " + (svg2.getAttribute("viewBox") === before));
 const search = document.getElementById("search");
 search.value = "exp"; search.dispatchEvent(new Event("input"));
 say("faded " + document.querySelectorAll(".faded").length);
-document.getElementById("report").textContent = report.join("|");
-</script></body>"""
+"""
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome")
-def test_what_a_user_does(tmp_path: Path) -> None:
+def test_what_a_user_does(seen_in_browser: Callable[[str, str], list[str]]) -> None:
     w = torch.tensor([1.0, 2.0], requires_grad=True)
     page = torch.graph((w * 2).exp().sum(), names={"w": w}).html()
-    assert page.count("</body>") == 1
-    file = tmp_path / "graph.html"
-    file.write_text(page.replace("</body>", SCRIPT), encoding="utf-8")
-    assert BROWSER is not None
-    done = subprocess.run(
-        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
-         "--no-first-run", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1000,700",
-         "--dump-dom", file.as_uri()],
-        capture_output=True, text=True, check=True, timeout=60,
-    )
-    seen = done.stdout.split('<pre id="report">')[1].split("</pre>")[0].split("|")
-    assert seen == [
+    assert seen_in_browser(page, SCRIPT) == [
         "boxes 5", "title MulBackward0 #1", "near 2", "chosen 1", "followed w #0",
         "zoomed in true", "moved true", "fits again true", "faded 2",
     ]

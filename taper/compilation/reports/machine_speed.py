@@ -18,6 +18,7 @@ import numpy as np
 from taper.compilation.program import make_program
 from taper.compiler import background
 from taper.compiler.graph import Graph, Reference
+from taper.core.settings import settings
 from taper.core.threads import get_num_threads
 
 __all__ = ["MachineSpeed", "machine_speed"]
@@ -62,11 +63,12 @@ class MachineSpeed:
 
 def machine_speed() -> MachineSpeed | None:
     """The speeds of this machine with the threads there are now; None without native code."""
-    return _measured(get_num_threads()) if background.load() else None
+    is_native = settings.native != "off" and background.load()
+    return _measured(get_num_threads()) if is_native else None
 
 
 @cache
-def _measured(threads: int) -> MachineSpeed:
+def _measured(threads: int) -> MachineSpeed | None:
     moved, computed = {}, {}
     for count in _TRAFFIC:
         x, y = (np.ones(count // 12, np.float32) for _ in range(2))
@@ -77,7 +79,8 @@ def _measured(threads: int) -> MachineSpeed:
         operands = [[np.ones((side, side), dtype) for _ in range(2)] for side in _SIDES]
         computed[dtype.itemsize] = max(
             2 * len(x) ** 3 / _seconds_of(np.matmul, x, y) for x, y in operands)
-    return MachineSpeed(moved, computed)
+    is_known = all(moved.values()) and all(computed.values())
+    return MachineSpeed(moved, computed) if is_known else None
 
 
 def _seconds_of(function: Callable[..., Any], *arrays: Any) -> float:
