@@ -103,6 +103,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "nn":
-        return importlib.import_module("taper.distributed.nn")
+    if name in ("nn", "rpc"):
+        return importlib.import_module(f"taper.distributed.{name}")
     raise AttributeError(f"module 'torch.distributed' has no attribute {name!r}")

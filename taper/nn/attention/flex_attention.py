@@ -20,7 +20,7 @@ __all__ = [
 
 MaskFunction = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 ScoreFunction = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
-_DEFAULT_BLOCK = 128
+_DEFAULT_SPARSE_BLOCK_SIZE = 128
 
 
 class AuxRequest(NamedTuple):
@@ -161,7 +161,7 @@ def _ordered(blocks: Tensor) -> tuple[Tensor, Tensor]:
 
 def create_block_mask(
     mask_mod: MaskFunction, B: int | None, H: int | None, Q_LEN: int, KV_LEN: int,
-    device: Any = None, BLOCK_SIZE: int | tuple[int, int] = _DEFAULT_BLOCK,
+    device: Any = None, BLOCK_SIZE: int | tuple[int, int] = _DEFAULT_SPARSE_BLOCK_SIZE,
     _compile: bool = False, separate_full_blocks: bool = True, **options: Any,
 ) -> BlockMask:
     """A mask for `flex_attention`, from a function of (batch, head, query, key)."""

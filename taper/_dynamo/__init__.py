@@ -6,11 +6,22 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from taper.compilation import InvalidBackend
+from taper.compilation import InvalidBackend, OptimizedModule
 from taper.compilation.explanations import Explanation, Unsupported
-from taper.compiler.directives import disable, is_compiling, list_backends, reset
+from taper.compiler.directives import (
+    allow_in_graph,
+    assume_constant_result,
+    disable,
+    is_compiling,
+    list_backends,
+    reset,
+)
 
-__all__ = ["config", "disable", "exc", "explain", "is_compiling", "list_backends", "reset"]
+__all__ = [
+    "OptimizedModule", "allow_in_graph", "assume_constant_result", "config", "disable",
+    "disallow_in_graph", "exc", "explain", "graph_break", "is_compiling", "list_backends",
+    "mark_dynamic", "mark_static", "mark_static_address", "maybe_mark_dynamic", "reset",
+]
 
 exc = SimpleNamespace(InvalidBackend=InvalidBackend, Unsupported=Unsupported)
 config = SimpleNamespace(
@@ -42,3 +53,27 @@ def explain(function: Callable[..., Any], *extra: Any, **more: Any) -> Callable[
         return found
 
     return explained
+
+
+def graph_break(msg: str = "") -> None:
+    """Would end a graph; nothing is cut here."""
+
+
+def disallow_in_graph(fn: Any) -> Any:
+    """Marks a function that PyTorch's compiler must leave alone; returns it."""
+    return fn
+
+
+def mark_dynamic(t: Any, index: Any, *, hint_override: Any = None, **limits: Any) -> None:
+    """Says that a size will change: programs are made for each size anyway."""
+
+
+def mark_static(t: Any, index: Any = None) -> None:
+    """Says that a size won't change: programs are made for each size anyway."""
+
+
+def mark_static_address(t: Any, guard: bool = False) -> None:
+    """Says that a tensor stays where it is: programs find out by themselves."""
+
+
+maybe_mark_dynamic = mark_dynamic
