@@ -65,6 +65,40 @@ def test_what_goes_wrong(tmp_path: Path) -> None:
         assert status == 2 and message in err
 
 
+COMPILED = """
+import torch
+w = torch.nn.Parameter(torch.ones(3))
+@torch.compile
+def step(x):
+    w.grad = None
+    loss = ((w * x) ** 2).sum()
+    loss.backward()
+    return loss.detach()
+for i in range(5):
+    step(torch.ones(3) * i)
+print("the end")
+"""
+
+
+def test_a_compiled_function(tmp_path: Path) -> None:
+    status, out, err = taper_graph(tmp_path, "--compiled", "program.py", text=COMPILED)
+    assert (status, err) == (0, "")
+    assert "the end" not in out and "compiled.html" in out
+    page = (tmp_path / "compiled.html").read_text()
+    assert "program 0" in page and "argument 0" not in page.split("made up")[-1][:200]
+    status, out, _ = taper_graph(
+        tmp_path, "-n", "2", "--compiled", "-o", "p.html", "program.py", text=COMPILED)
+    assert status == 0 and "ended before there was program number 2" in out
+    assert "program 0" in (tmp_path / "p.html").read_text()
+
+
+def test_no_compiled_function(tmp_path: Path) -> None:
+    status, _, err = taper_graph(tmp_path, "--compiled", "program.py")
+    assert status == 2 and "has no compiled function" in err
+    status, _, err = taper_graph(tmp_path, "--compiled", "-o", "-", "program.py")
+    assert status == 2 and "must end in .html" in err
+
+
 def test_help(tmp_path: Path) -> None:
     status, out, _ = taper_graph(tmp_path, "--help")
     assert status == 0 and "usage: taper graph" in out
