@@ -39,7 +39,8 @@ FLOORS = (
     ("amp", "cpu", "cuda", "data", "distributed", "distributions", "multiprocessing", "nn",
      "optim", "utils"),
     ("autograd.profiler", "profiler"),
-    ("benchmarks", "compilation", "fx", "serialization", "interop", "testing", "viewer", "cli"),
+    ("_dynamo", "benchmarks", "compilation", "fx", "serialization", "interop", "testing", "viewer",
+     "cli"),
     ("export",),
     ("onnx",),
 )  # fmt: skip

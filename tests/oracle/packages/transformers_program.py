@@ -1,4 +1,4 @@
-"""GPT-2, BERT, Llama and T5 of Hugging Face's transformers: losses, gradients, generation, files."""
+"""GPT-2, BERT, Llama and T5 of Hugging Face: losses, gradients, generation, files."""
 
 import os
 import tempfile
