@@ -1,9 +1,11 @@
 import math
 
+import numpy as np
 import pytest
 
 import taper as torch
 from taper.autograd import gradcheck, gradgradcheck
+from taper.kernels.recurrent import sigmoid
 
 
 def random(*shape):
@@ -72,3 +74,9 @@ def test_errors():
         torch.gru_cell(
             torch.ones(1, 2), torch.ones(1, 1), torch.ones(3, 3), torch.ones(3, 1)
         )
+
+
+def test_gates_of_one_unit_and_gates_that_are_nearly_closed():
+    gate = np.array([[0.0, 1.0], [0.0, -20.0]], np.float32)
+    sigmoid(gate[:, 1:])  # a column, in place
+    assert np.allclose(gate[:, 1], [0.7310586, 2.0611537e-9], rtol=1e-6, atol=0)
