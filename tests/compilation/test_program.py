@@ -97,7 +97,8 @@ def test_bfloat16() -> None:
     x, y = numbers(33, dtype=torch.bfloat16), numbers(33, dtype=torch.bfloat16, seed=1)
     check(lambda x, y: (x * y + x, (x + 1.5).float()), x, y, all_native=False)
     check(lambda x, y: (torch.minimum(x, y), x < y, x == y, x.abs(), -x, torch.where(x > 0, x, y),
-                        torch.where(x > 0, x, torch.full_like(x, 1.5)), torch.relu(x)),
+                        torch.where(x > 0, x, torch.full_like(x, 1.5)), torch.relu(x),
+                        x.frac(), (x * 3).trunc(), torch.maximum(x, y) + y.floor()),
           x, y, all_native=False)
 
 
@@ -535,3 +536,9 @@ def test_parts_of_joined_values_beside_sums() -> None:
     check(step, numbers(5, 3), numbers(5, 4, seed=1), ulps=64)
     check(lambda x, y: (torch.cat([x, y], 2), x.sum((1, 2)), y.sum((0, 2))), numbers(3, 4, 5),
           numbers(3, 4, 6), ulps=64)
+
+
+def test_powers() -> None:
+    z = torch.tensor([1 + 2j, 0.5j])
+    check(lambda x, z: (0.9 ** x, 2.0 ** z, (-2.0) ** x.floor(), 0.0 ** x.abs()), numbers(9), z,
+          ulps=4, all_native=False)

@@ -280,9 +280,8 @@ class Lowering:
             return function(*[next(given) if p is None else p[0] for p in pattern], **kwargs)
 
         shape, dtype = node.results[0]
-        found = _in_wider(call, [v.dtype for v in views], dtype)
-        if found is None:
-            return None
+        found = call if function is np.where else _in_wider(
+            call, [v.dtype for v in views], dtype)
         label = node.label + "".join([f" {p[0]}" for p in pattern if p is not None])
         made = self.map(label, found, *views, shape=shape)
         return made if made is None or made.dtype == dtype else None
@@ -483,8 +482,6 @@ def _parts(outer: int, count: int, inner: int) -> int:
 def _in_wider(call: Callable[..., Any], dtypes: Sequence[Any], dtype: Any) -> Any:
     """The function itself, or for bfloat16 one that computes in float32 and rounds."""
     if all(d.itemsize != 2 or d.name != "bfloat16" for d in (*dtypes, dtype)):
-        return call
-    if traced(call, dtypes) is not None:
         return call
     wide = np.dtype(np.float32)
 

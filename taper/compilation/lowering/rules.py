@@ -149,9 +149,11 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
     if node.kwargs or not isinstance(node.function, np.ufunc):
         return None
     base, exponent = node.args
-    number = None if isinstance(base, Reference) or np.ndim(base) else float(base)
     dtype = node.results[0][1]
-    if number is None or not 0 < number < math.inf or dtype.name not in ("float32", "float64"):
+    if isinstance(base, Reference) or np.ndim(base) or dtype.name not in ("float32", "float64"):
+        return None
+    number = float(base)
+    if not 0 < number < math.inf:
         return None
     view = lowering.view(exponent) if lowering.is_array(exponent) else None
     if view is None or view.dtype != dtype:
