@@ -35,8 +35,9 @@ def as_page(function: FunctionView) -> str:
 
 def _program_data(program: ProgramView) -> dict[str, Any]:
     return {
-        "title": program.title, "seconds": program.seconds, "unmeasured": program.unmeasured,
-        "notes": program.notes, "kernels": [_kernel_data(kernel) for kernel in program.kernels],
+        "title": program.title, "seconds": program.seconds, "least": program.least,
+        "unmeasured": program.unmeasured, "notes": program.notes,
+        "kernels": [_kernel_data(kernel) for kernel in program.kernels],
         "guards": [[g.place, g.kind, g.content, "yes" if g.holds else "no"]
                    for g in program.guards],
         "before": details_of(program.before), "after": details_of(program.after),
@@ -78,7 +79,7 @@ const columns = [
   ["#", k => k.number, n => n], ["kind", k => k.kind, t => t],
   ["what it does", k => k.title, t => t],
   ["read", k => k.read, bytes], ["written", k => k.written, bytes],
-  ["time", k => k.seconds, micros], ["of all", k => part(k), percent],
+  ["time", k => k.seconds, duration], ["of all", k => part(k), percent],
   ["GB/s", k => k.speed, decimal], ["GFLOP/s", k => k.gigaflops, decimal],
   ["of the bound", k => k.share, percent],
 ];
@@ -86,7 +87,9 @@ let program = 0, panel = "kernels", sorted = { column: 5, down: true };
 const element = id => document.getElementById(id);
 const total = () => data.programs[program].kernels.reduce((sum, k) => sum + (k.seconds || 0), 0);
 const part = k => k.seconds === null || !total() ? null : k.seconds / total();
-function micros(s) { return (s * 1e6).toFixed(s < 1e-5 ? 2 : 1) + " µs"; }
+function duration(s) {
+  return s < 1e-3 ? (s * 1e6).toFixed(s < 1e-5 ? 2 : 1) + " µs" : (s * 1e3).toFixed(2) + " ms";
+}
 function percent(x) { return (100 * x).toFixed(0) + " %"; }
 function decimal(x) { return x.toPrecision(3); }
 function bytes(n) {
@@ -123,8 +126,8 @@ function openProgram(n) {
   program = n;
   const known = data.programs[n];
   element("notes").textContent = !known ? "" : [
-    known.seconds === null ? "" : "a call takes " + micros(known.seconds) + ", its steps "
-      + micros(total()) + " (medians)",
+    known.seconds === null ? "" : "a call takes " + duration(known.seconds) + ", at least "
+      + duration(known.least) + "; its steps, one by one, " + duration(total()),
     known.unmeasured && "not measured: " + known.unmeasured,
   ].filter(text => text).join("; ");
   element("about").textContent = "";
@@ -174,7 +177,7 @@ function chooseKernel(n) {
   details.textContent = "";
   line(details, "h1", "kernel " + n + ": " + kernel.kind);
   if (kernel.seconds !== null && kernel.bound !== null)
-    line(details, "div", micros(kernel.seconds) + "; at best " + micros(kernel.bound));
+    line(details, "div", duration(kernel.seconds) + "; at best " + duration(kernel.bound));
   if (kernel.nodes.length) line(details, "a", "show in the graph").addEventListener("click", () => {
     go("after"); mark(kernel.nodes);
   });
@@ -196,7 +199,8 @@ function fillGuards() {
   const grid = line(place, "table", ""), head = line(line(grid, "thead", ""), "tr", "");
   for (const title of ["place", "kind", "held", "holds now"]) line(head, "th", title);
   const body = line(grid, "tbody", "");
-  for (const guard of known.guards) {
+  const broken = known.guards.filter(guard => guard[3] === "no");
+  for (const guard of [...broken, ...known.guards.filter(guard => guard[3] === "yes")]) {
     const row = line(body, "tr", "");
     for (const text of guard) line(row, "td", text);
     if (guard[3] === "no") row.lastChild.className = "no";

@@ -65,7 +65,8 @@ class ProgramView:
     """One program: its graph before and after the passes, and what runs.
 
     Attributes:
-        seconds: what a whole call of the program took; unmeasured: why it wasn't measured.
+        seconds: what a whole call of the program took, the median of several; least: the quickest.
+        unmeasured: why it wasn't measured.
         notes: what else is to be known, a line each.
     """
 
@@ -75,6 +76,7 @@ class ProgramView:
     kernels: list[KernelView] = field(default_factory=list)
     guards: list[GuardView] = field(default_factory=list)
     seconds: float | None = None
+    least: float | None = None
     unmeasured: str = ""
     notes: list[str] = field(default_factory=list)
 

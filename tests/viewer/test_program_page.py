@@ -28,7 +28,7 @@ def view() -> FunctionView:
     ]
     guards = [GuardView("model.weight", "tensor", "float32[4]", True),
               GuardView("global `scale`", "globals", "scale: 2", False)]
-    program = ProgramView("program 0", before, after, kernels, guards, 6e-6, "", ["a note"])
+    program = ProgramView("program 0", before, after, kernels, guards, 6e-6, 5e-6, "", ["a note"])
     slow = ProgramView("program 1", before, after, unmeasured="it runs through NumPy")
     return FunctionView("step</script>", 7, 2, [program, slow],
                         [("it prints", "train.py:3 print(<x>)")], ["moves 10 GB/s"])
@@ -60,6 +60,7 @@ SCRIPT = """
 const texts = selector => [...document.querySelectorAll(selector)].map(e => e.textContent);
 const click = e => e.dispatchEvent(new MouseEvent("click", { bubbles: true }));
 const firsts = () => texts("#kernels tbody tr td:first-child").join(" ");
+say(element("notes").textContent);
 say("by time " + firsts());
 click(document.querySelectorAll("#kernels th")[0]);
 say("by number " + firsts());
@@ -94,9 +95,10 @@ def test_what_a_user_does(
     view: FunctionView, seen_in_browser: Callable[[str, str], list[str]]
 ) -> None:
     assert seen_in_browser(as_page(view), SCRIPT) == [
+        "a call takes 6.00 µs, at least 5.00 µs; its steps, one by one, 5.00 µs",
         "by time 1 0", "by number 0 1", "by GB/s 1 0",
         "5.9 KiB, 2.0 KiB, 4.00 µs, 80 %, 2.00, 1.00, 25 %", "v0 = exp(x); %0 = input 0",
-        "after 3", "chosen exp", "zoomed true", "before 5", "faded 3", "searched 0", "yes no",
+        "after 3", "chosen exp", "zoomed true", "before 5", "faded 3", "searched 0", "no yes",
         "Ran as it is (1): it printstrain.py:3 print(<x>)", "No kernels: it runs through NumPy",
     ]
 

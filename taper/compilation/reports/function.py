@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,6 +21,7 @@ from taper.compilation.variant import Variant
 from taper.compilation.watches import MISSING, path_text
 from taper.compiler import background
 from taper.compiler.graph import Graph, GraphNode
+from taper.core.generator import Generator, default_generator
 from taper.core.tensor import Tensor
 from taper.viewer.program_page import as_page
 from taper.viewer.programs import FunctionView, GuardView, KernelView, ProgramView
@@ -51,11 +54,24 @@ def view_of_function(
     speed = machine_speed()
     programs: list[ProgramView] = []
     shown = [v for v in variants if isinstance(v, Variant)]
-    for i, variant in enumerate(shown):
-        programs += _views_of(f"program {i}", variant, None if i else arguments, speed)
+    with _same_random_numbers([default_generator, *itertools.chain.from_iterable(
+            [v.state.snapshot.generators for v in shown])]):
+        for i, variant in enumerate(shown):
+            programs += _views_of(f"program {i}", variant, None if i else arguments, speed)
     return FunctionView(
         explanation.function, explanation.calls["compiled"], explanation.calls["eager"], programs,
         list(explanation.fallbacks), [] if speed is None else speed.lines())
+
+
+@contextmanager
+def _same_random_numbers(generators: list[Generator]) -> Iterator[None]:
+    """What is drawn within is drawn again behind it."""
+    states = [(g, g.get_state()) for g in generators]
+    try:
+        yield
+    finally:
+        for generator, state in states:
+            generator.set_state(state)
 
 
 def _views_of(
@@ -120,7 +136,8 @@ def _view_of(
     arrays = [given[i] if i in given else _made_up(node) for i, node in enumerate(graph.inputs)]
     try:
         with_times(kernels, program, arrays, speed)
-        view.seconds = _seconds_of_call(program, arrays)
+        taken = _seconds_of_calls(program, arrays)
+        view.seconds, view.least = median(taken), min(taken)
     except Exception as error:  # made-up numbers may be refused: the page tells it
         view.unmeasured = f"{type(error).__name__}: {error}"
     return view
@@ -139,8 +156,8 @@ def _made_up(node: GraphNode) -> Any:
     return memory.transpose(np.argsort(axes)) if shape else memory
 
 
-def _seconds_of_call(program: Program, arrays: Sequence[Any]) -> float:
-    """The median time of a whole call, on copies."""
+def _seconds_of_calls(program: Program, arrays: Sequence[Any]) -> list[float]:
+    """The times of whole calls, on copies."""
     copies = [a.copy("K") for a in arrays]
     into: list[Any] = [None] * len(program.returned)
     taken = []
@@ -150,7 +167,7 @@ def _seconds_of_call(program: Program, arrays: Sequence[Any]) -> float:
         start = time.perf_counter()
         program(copies, into)
         taken.append(time.perf_counter() - start)
-    return median(taken)
+    return taken
 
 
 def _guards(variant: Variant) -> Iterator[GuardView]:

@@ -23,8 +23,9 @@ from taper.core.threads import get_num_threads
 
 __all__ = ["MachineSpeed", "machine_speed"]
 
-_TRAFFIC = tuple([1 << power for power in range(14, 28, 2)])  # 16 KiB to 64 MiB
-_SIDES = (32, 96, 256, 512)
+_TRAFFIC = tuple([1 << power for power in range(14, 27, 2)])  # 16 KiB to 64 MiB
+_SIDES = (96, 256, 512)
+_RUNS = 11
 
 
 class MachineSpeed:
@@ -94,7 +95,7 @@ def _seconds_of(function: Callable[..., Any], *arrays: Any) -> float:
     background.wait_until_idle(60)
     if not program.is_ready():
         return inf
-    return max(sum(seconds for seconds, _ in program.measure(arrays, 5, min)), 1e-9)
+    return max(sum(seconds for seconds, _ in program.measure(arrays, _RUNS, min)), 1e-9)
 
 
 def _size(count: int) -> str:
