@@ -19,6 +19,7 @@ from taper.compiler.directives import forgetful, stance_now
 from taper.core.dtype import get_default_dtype
 from taper.core.state import active, is_recording
 from taper.core.tensor import Tensor
+from taper.nn import Module
 
 __all__ = ["CapturedFunction"]
 
@@ -37,7 +38,7 @@ class CapturedFunction:
         self.function = function
         self.fullgraph = fullgraph
         self.as_it_is = as_it_is  # why nothing is captured, if so
-        self.explanation = Explanation(getattr(function, "__qualname__", repr(function)))
+        self.explanation = Explanation(_name_of(function))
         self.lock = threading.Lock()
         self.calls_compiled = self.calls_eager = 0
         self.reset()
@@ -216,6 +217,13 @@ def context() -> tuple[Any, ...]:
 def is_unusual() -> bool:
     """Whether somebody watches what programs don't show."""
     return anomaly.enabled or observed.around is not None
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    """The function's name; of a call of a module, that of the module's class."""
+    owner = getattr(function, "__self__", None)
+    name: str = getattr(function, "__qualname__", repr(function))
+    return type(owner).__name__ if isinstance(owner, Module) and "_call_" in name else name
 
 
 def _type_text(t: Tensor) -> str:

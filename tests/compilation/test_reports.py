@@ -223,6 +223,7 @@ def test_modules_and_inputs_of_other_layouts(tmp_path: Path) -> None:
     with torch.no_grad():
         for _ in range(3):
             found = model(x)
+        assert model.explain().function == "Sequential"
         (program,) = data_of(model.explain(html=tmp_path / "m.html"))["programs"]
         np.testing.assert_allclose(model(x).numpy(), found.numpy(), rtol=1e-5)
     if machine.is_available():
