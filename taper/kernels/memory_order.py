@@ -8,6 +8,7 @@ from numpy import broadcast_to, empty_like, moveaxis, ndarray
 
 __all__ = [
     "as_laid_out", "cast_in_order", "copied", "in_rows", "in_rows_or_channels_last",
+    "is_channels_last",
 ]
 
 
@@ -22,11 +23,17 @@ def in_rows(x: Any) -> Any:
 def in_rows_or_channels_last(x: Any) -> Any:
     """The array in the order of rows, unless it is images whose channels lie side by side, which
     PyTorch keeps so."""
-    if type(x) is not ndarray or x.ndim < 2 or x.flags.c_contiguous:
-        return x
-    if x.ndim in (4, 5) and moveaxis(x, 1, -1).flags.c_contiguous:
+    if type(x) is not ndarray or x.ndim < 2 or x.flags.c_contiguous or is_channels_last(x):
         return x
     return x.copy()
+
+
+def is_channels_last(x: Any) -> bool:
+    """Whether the channels of images, or of volumes, lie side by side."""
+    return (
+        type(x) is ndarray and x.ndim in (4, 5) and not x.flags.c_contiguous
+        and moveaxis(x, 1, -1).flags.c_contiguous
+    )
 
 
 def copied(x: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from taper.core.tensor import Tensor
+from taper.kernels.memory_order import is_channels_last
 from taper.ops.declare import composite, operator
 
 Pairs = tuple[tuple[int, int], ...]  # before and after, for the last dimensions, in their order
@@ -66,6 +67,8 @@ def constant_pad_nd(input: Tensor, pad: Any, value: Any = 0) -> Tensor:
         source[dim] = slice(start, max(stop, start))
         target[dim] = slice(max(before, 0), max(before, 0) + max(stop - start, 0))
     result = np.zeros_like(input, shape=tuple(shape), order="C")
+    if is_channels_last(input):
+        result = np.moveaxis(np.moveaxis(result, 1, -1).copy(), -1, 1)
     if value:
         result.fill(np.asarray(value).astype(input.dtype))
     result[tuple(target)] = input[tuple(source)]

@@ -64,3 +64,11 @@ def test_copies_that_are_written_into_lie_as_their_input() -> None:
 def test_numbers_that_were_drawn_like_a_tensor_are_new() -> None:
     assert torch.rand_like(torch.ones(2))._version == 0
     assert torch.randn_like(torch.ones(2))._version == 0
+
+
+def test_padded_images_keep_their_channels_side_by_side():
+    x = torch.arange(24.0).reshape(1, 2, 3, 4).movedim(3, 1)
+    padded = torch.nn.functional.pad(x, (1, 0))
+    assert padded.stride() == (36, 1, 12, 4)
+    assert padded[0, :, 0, 0].tolist() == [0, 0, 0, 0]
+    assert torch.equal(padded[..., 1:], x)
