@@ -17,13 +17,12 @@ import threading
 import time
 import warnings
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from taper.compilation.lowering.groups import Group, Grouping
 from taper.compilation.lowering.launches import Address, Launch
@@ -44,11 +43,21 @@ from taper.compilation.lowering.recompute import with_late_copies
 from taper.compilation.lowering.reuse import with_places_of_operands
 from taper.compilation.lowering.rows import pick_launch, sum_launch
 from taper.compilation.lowering.schedule import Schedule
-from taper.compilation.lowering.values import Value, View, contiguous, inverse
+from taper.compilation.lowering.values import Value, View, inverse
 from taper.compilation.replay import Replay
+from taper.compilation.steps import (
+    ARENA,
+    Instruction,
+    PythonCall,
+    Segment,
+    driver_address,
+    driver_code,
+    strided_view,
+    view_of_whole,
+)
 from taper.compiler import background
 from taper.compiler.graph import Graph
-from taper.compiler.program_driver import DRIVER, DRIVER_WORDS, GUARD, driver_text
+from taper.compiler.program_driver import DRIVER_WORDS, GUARD
 from taper.core.settings import settings
 from taper.core.storage import address_of
 from taper.core.threads import get_num_threads
@@ -62,7 +71,6 @@ Array = np.ndarray[Any, Any]
 _INSTRUCTIONS, _COUNT, _PATCH_COUNT, _STOPPED = map(
     DRIVER_WORDS.index, ("instructions", "count", "patch_count", "stopped"))
 _INSTRUCTION_BYTES = 40
-_ARENA = 0  # the number of the base that values in the arena count from
 
 
 def make_program(graph: Graph, updates: dict[str, int]) -> Program:
@@ -72,31 +80,6 @@ def make_program(graph: Graph, updates: dict[str, int]) -> Program:
         updates: name of an output -> position of the input into whose memory the new value goes.
     """
     return Program(graph, updates)
-
-
-class _Instruction:
-    """A launch whose argument block has its place in memory."""
-
-    __slots__ = ("address", "block", "launch", "moved")
-
-    def __init__(self, launch: Launch, place: Callable[[Address], tuple[int, int]]) -> None:
-        self.launch = launch
-        self.address: int | None = None
-        self.block = (ctypes.c_int64 * len(launch.words))()
-        self.moved: list[tuple[int, int, int]] = []  # (word, base, offset)
-        for i, word in enumerate(launch.words):
-            if isinstance(word, Address):
-                self.moved.append((i, *place(word)))
-            else:
-                self.block[i] = word
-
-    def is_ready(self) -> bool:
-        """Whether the kernel is there; asks for it otherwise."""
-        if self.launch.grain == GUARD:
-            self.address = 0
-        elif self.address is None:
-            self.address = background.request(self.launch.key, self.launch.build, exact=True)
-        return self.address is not None
 
 
 class _Fresh(NamedTuple):
@@ -116,82 +99,6 @@ def _fresh(number: int, shape: tuple[int, ...], order: tuple[int, ...], value: V
     if order == tuple(range(len(order))):
         return _Fresh(number, memory, value.dtype, value.size, None, None)
     return _Fresh(number, memory, value.dtype, value.size, order, inverse(order))
-
-
-class _Segment:
-    """Instructions that run one after the other, without Python."""
-
-    def __init__(self, bases: Any) -> None:
-        self.instructions: list[_Instruction] = []
-        self.bases = bases
-
-    def link(self, arena: int, run: int, pool: int) -> None:
-        """Writes what the driver reads."""
-        patches: list[int] = []
-        for step in self.instructions:
-            start = ctypes.addressof(step.block)
-            for word, base, offset in step.moved:
-                if base == _ARENA:
-                    step.block[word] = arena + offset
-                elif base < 0:
-                    step.block[word] = -base + offset
-                else:
-                    patches += [start + 8 * word, base, offset]
-        self.patches = (ctypes.c_int64 * max(1, len(patches)))(*patches)
-        table: list[int] = []
-        for step in self.instructions:
-            tasks, grain = step.launch.tasks, step.launch.grain
-            piece, helpers = (tasks, 0)
-            if grain == GUARD:
-                helpers = GUARD
-            elif run:
-                piece, helpers = pools.division(tasks, grain) or (tasks, 0)
-            assert step.address is not None
-            table += [step.address, ctypes.addressof(step.block), tasks, piece, helpers]
-        self.table = (ctypes.c_int64 * max(1, len(table)))(*table)
-        at = ctypes.addressof
-        self.words = (ctypes.c_int64 * len(DRIVER_WORDS))(
-            self.bases, at(self.patches), len(patches) // 3, at(self.table),
-            len(self.instructions), run, pool, 0)
-        self.block = at(self.words)
-
-
-class _PythonCall:
-    """A call of a Python function, between segments."""
-
-    __slots__ = (
-        "function", "getters", "label", "may_share", "outs", "released", "several", "source",
-    )
-
-    def __init__(
-        self, call: Call, getters: Any, outs: list[tuple[int, Value]], released: list[int]
-    ) -> None:
-        self.source = call
-        self.label = call.label
-        self.function = call.function
-        self.getters = getters
-        self.several = call.several
-        self.may_share = not isinstance(call.function, np.ufunc)
-        self.outs = outs
-        self.released = released
-
-    def run(self, held: list[Any], bases: Any) -> None:
-        args, kwargs = self.getters(held)
-        found = self.function(*args, **kwargs)
-        for (base, value), result in zip(
-            self.outs, found if self.several else (found,), strict=False
-        ):
-            result = np.asarray(result)
-            if not result.flags.c_contiguous or result.dtype != value.dtype:
-                result = result.astype(value.dtype, order="C")
-            elif self.may_share and any(
-                np.may_share_memory(result, a) for a in _arrays_in((args, kwargs))
-            ):
-                result = result.copy()  # what it looks at may be overwritten
-            held[base] = result
-            bases[base] = address_of(result)
-        for base in self.released:
-            held[base] = None
 
 
 class Program:
@@ -246,7 +153,7 @@ class Program:
         lives, homes = with_places_of_operands(in_order, lives)
         offsets, self.arena_bytes = plan({**lives, **scratch})
         offsets.update({value: offsets[home] for value, home in homes.items()})
-        self.places = {**base_of, **{v: (_ARENA, offset) for v, offset in offsets.items()}}
+        self.places = {**base_of, **{v: (ARENA, offset) for v, offset in offsets.items()}}
         self.arena = new_array((max(64, self.arena_bytes),), np.dtype(np.uint8), self.arena_bytes)
         self.bases = array("q", [0] * self.base_count)
         self.held: list[Any] = [None] * self.base_count
@@ -330,7 +237,7 @@ class Program:
                 found = sum_launch(unit)
             elif isinstance(unit, Check):
                 flag = unit.views[0]
-                found = [Launch(None, _driver_text, [Address(flag.value, flag.offset)], 0, GUARD,
+                found = [Launch(None, driver_code, [Address(flag.value, flag.offset)], 0, GUARD,
                                 f"check {unit.views[1]}", unit)], []
             else:
                 continue
@@ -355,11 +262,11 @@ class Program:
     def _static(self, view: View) -> Array:
         """A view of a value in the arena."""
         _, offset = self._place(view)
-        return _strided(self.arena, offset, view)
+        return strided_view(self.arena, offset, view)
 
     def _make_steps(self, schedule: Schedule) -> None:
         self.steps: list[Any] = []
-        self.instructions: list[_Instruction] = []
+        self.instructions: list[Instruction] = []
         results = {*self.result_bases, *[self._place(view)[0] for view, _ in self.late]}
         for index, unit in enumerate(schedule.order):
             if isinstance(unit, Join):
@@ -369,12 +276,12 @@ class Program:
                 released = [
                     base for base, last in self.last_reads.items()
                     if last == index and base not in results and base > len(self.graph.inputs)]
-                self.steps.append(_PythonCall(unit, self._getters(unit), outs, released))
+                self.steps.append(PythonCall(unit, self._getters(unit), outs, released))
                 continue
-            if not self.steps or not isinstance(self.steps[-1], _Segment):
-                self.steps.append(_Segment(self.bases.buffer_info()[0]))
+            if not self.steps or not isinstance(self.steps[-1], Segment):
+                self.steps.append(Segment(self.bases.buffer_info()[0]))
             for launch in self.launches[id(unit)]:
-                instruction = _Instruction(launch, self._place)
+                instruction = Instruction(launch, self._place)
                 self.steps[-1].instructions.append(instruction)
                 self.instructions.append(instruction)
 
@@ -387,9 +294,9 @@ class Program:
                 return item
             value = item.value
             if value.constant is not None:
-                return _seen(value.constant, item)
+                return view_of_whole(value.constant, item)
             base, _ = self._place(item)
-            if base == _ARENA:
+            if base == ARENA:
                 return self._static(item)
             dynamic.append((base, item))
             return _Later(base, item)
@@ -400,7 +307,7 @@ class Program:
 
         def resolve(held: list[Any]) -> tuple[Any, Any]:
             def value_of(item: Any) -> Any:
-                return _seen(held[item.base], item.view) if type(item) is _Later else item
+                return view_of_whole(held[item.base], item.view) if type(item) is _Later else item
 
             return mapped(value_of, args), mapped(value_of, kwargs)
 
@@ -410,7 +317,7 @@ class Program:
 
     def _ask(self) -> None:
         """Asks for all kernels, in the background."""
-        self._driver = _driver()
+        self._driver = driver_address()
         for step in self.instructions:
             step.is_ready()
 
@@ -421,7 +328,7 @@ class Program:
         if self._is_ready:
             return True
         if self._driver is None:
-            self._driver = _driver()
+            self._driver = driver_address()
             if self._driver is None:
                 return False
         if not all(step.is_ready() for step in self.instructions):
@@ -441,7 +348,7 @@ class Program:
                 run, state = pool.run_address, pool.state
         self._pool = pools.current_pool()
         for step in self.steps:
-            if isinstance(step, _Segment):
+            if isinstance(step, Segment):
                 step.link(address_of(self.arena), run, state)
 
     # -- running -------------------------------------------------------------------------------
@@ -492,7 +399,7 @@ class Program:
             held[base] = memory
             bases[base] = address_of(memory)
         for step in self.steps:
-            if type(step) is _Segment:
+            if type(step) is Segment:
                 self._run_driver(step.block, 0, 0)
                 if step.words[_STOPPED]:
                     self._complain(step)
@@ -500,7 +407,7 @@ class Program:
                 step.run(held, bases)
         return self._finished(arrays, into, results, copies)
 
-    def _complain(self, segment: _Segment) -> None:
+    def _complain(self, segment: Segment) -> None:
         """Raises what a check has found."""
         segment.words[_STOPPED] = 0
         for step in segment.instructions:
@@ -513,9 +420,9 @@ class Program:
     def _array(self, view: View) -> Array:
         """A view as an array, while the program runs."""
         if view.value.constant is not None:
-            return _seen(view.value.constant, view)
+            return view_of_whole(view.value.constant, view)
         base, _ = self._place(view)
-        return self._static(view) if base == _ARENA else _seen(self.held[base], view)
+        return self._static(view) if base == ARENA else view_of_whole(self.held[base], view)
 
     def _finished(
         self, arrays: Sequence[Array], into: Sequence[Array | None] | None, results: list[Any],
@@ -566,7 +473,7 @@ class Program:
                     np.copyto(own, a)
                 runs.append(self._timed_steps(copies, results))
         names = [name for step in self.steps for name in (
-            [i.launch.text for i in step.instructions] if isinstance(step, _Segment)
+            [i.launch.text for i in step.instructions] if isinstance(step, Segment)
             else [f"call {step.label}"])]
         taken = zip(*runs, strict=True)
         return [(of_runs(each), name) for each, name in zip(taken, names, strict=True)]
@@ -583,7 +490,7 @@ class Program:
                 bases[base] = address_of(given)
         taken: list[float] = []
         for step in self.steps:
-            if isinstance(step, _Segment):
+            if isinstance(step, Segment):
                 taken += self._timed_instructions(step)
             else:
                 start = time.perf_counter()
@@ -592,7 +499,7 @@ class Program:
         held[:] = [None] * len(held)
         return taken
 
-    def _timed_instructions(self, segment: _Segment) -> list[float]:
+    def _timed_instructions(self, segment: Segment) -> list[float]:
         words = segment.words
         before = list(words)
         words[_COUNT] = 0
@@ -607,7 +514,7 @@ class Program:
         words[:] = before
         return taken
 
-    def _seconds_of(self, segment: _Segment) -> float:
+    def _seconds_of(self, segment: Segment) -> float:
         start = time.perf_counter()
         self._run_driver(segment.block, 0, 0)
         return time.perf_counter() - start
@@ -618,7 +525,7 @@ class Program:
             return "runs by NumPy: there is no native code here"
         lines = [f"arena of {self.arena_bytes} bytes"]
         for step in self.steps:
-            if isinstance(step, _Segment):
+            if isinstance(step, Segment):
                 for instruction in step.instructions:
                     launch = instruction.launch
                     lines.append(f"{launch.text}, {launch.tasks} tasks")
@@ -630,26 +537,6 @@ class Program:
         return "\n".join(lines)
 
 
-def _driver_text() -> tuple[str, str]:
-    return driver_text(), DRIVER
-
-
-def _driver() -> int | None:
-    return background.request(("taper.runtime", DRIVER), _driver_text, exact=True)
-
-
-def _arrays_in(value: Any) -> Iterator[Array]:
-    """All arrays inside nested tuples, lists and dicts."""
-    if isinstance(value, np.ndarray):
-        yield value
-    elif type(value) in (tuple, list):
-        for item in value:
-            yield from _arrays_in(item)
-    elif type(value) is dict:
-        for item in value.values():
-            yield from _arrays_in(item)
-
-
 class _Later:
     """An argument that is known when the program runs."""
 
@@ -658,25 +545,3 @@ class _Later:
     def __init__(self, base: int, view: View) -> None:
         self.base = base
         self.view = view
-
-
-def _strided(memory: Array, offset: int, view: View) -> Array:
-    item = view.dtype.itemsize
-    strides = [s * item for s in view.strides]
-    if view.dtype.name in ("bfloat16",):
-        flat = memory[offset:].view(np.uint8)
-        flat = flat[: flat.size // item * item].view(view.dtype)
-        return as_strided(flat, view.shape, strides)
-    return np.ndarray(view.shape, view.dtype, memory, offset, strides)
-
-
-def _seen(array: Array, view: View) -> Array:
-    """A view of a contiguous array."""
-    if view.is_whole and view.offset == 0 and contiguous(view.shape) == view.strides:
-        return array if array.shape == view.shape else array.reshape(view.shape)
-    item = view.dtype.itemsize
-    if view.dtype.isbuiltin != 1:
-        return as_strided(array.reshape(-1)[view.offset :], view.shape,
-                          [s * item for s in view.strides])
-    return np.ndarray(view.shape, view.dtype, array, view.offset * item,
-                      [s * item for s in view.strides])
