@@ -8,7 +8,7 @@ from numpy import broadcast_to, empty_like, moveaxis, ndarray
 
 __all__ = [
     "as_laid_out", "cast_in_order", "copied", "in_rows", "in_rows_or_channels_last",
-    "is_channels_last",
+    "is_channels_last", "joined_in_order", "suggests_channels_last",
 ]
 
 
@@ -26,6 +26,31 @@ def in_rows_or_channels_last(x: Any) -> Any:
     if type(x) is not ndarray or x.ndim < 2 or x.flags.c_contiguous or is_channels_last(x):
         return x
     return x.copy()
+
+
+def joined_in_order(x: Any, parts: Any) -> Any:
+    """What arrays were joined to: in the order of rows, unless the channels of all of them lie side
+    by side, as PyTorch sees it."""
+    if type(x) is not ndarray or x.ndim < 2:
+        return x
+    if x.ndim in (4, 5) and all(map(suggests_channels_last, parts)):
+        rows = moveaxis(x, 1, -1)
+        return x if rows.flags.c_contiguous else moveaxis(rows.copy(), -1, 1)
+    return x if x.flags.c_contiguous else x.copy()
+
+
+def suggests_channels_last(x: Any) -> bool:
+    """Whether PyTorch takes the strides for those of images whose channels lie side by side: what
+    dimensions of one element have for a stride counts, too."""
+    if type(x) is not ndarray or x.ndim not in (4, 5) or not x.strides[1]:
+        return False
+    least = 0
+    for d in (1, *range(x.ndim - 1, 1, -1), 0):
+        stride, size = x.strides[d], x.shape[d]
+        if size == 0 or stride < least or (d == 0 and least == x.strides[1]):
+            return False
+        least = stride * max(size, 1)
+    return True
 
 
 def is_channels_last(x: Any) -> bool:

@@ -14,7 +14,7 @@ from taper.core.state import active, is_recording
 from taper.core.storage import repeats_memory
 from taper.core.tensor import Parameter, Tensor
 from taper.kernels import small_joins, small_tensors
-from taper.kernels.memory_order import in_rows, in_rows_or_channels_last
+from taper.kernels.memory_order import in_rows, in_rows_or_channels_last, joined_in_order
 from taper.kernels.when_busy import when_busy
 from taper.ops import slow
 from taper.ops.declare import composite, operator
@@ -64,11 +64,11 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """
     if type(dim) is int:
         try:
-            return in_rows_or_channels_last(concatenated(tensors, dim))
+            return joined_in_order(concatenated(tensors, dim), tensors)
         except ValueError:
             pass
     arrays, dim = _joinable(tensors, dim)
-    return in_rows_or_channels_last(concatenated(arrays, dim))
+    return joined_in_order(concatenated(arrays, dim), arrays)
 
 
 def concatenated(arrays: Any, dim: int) -> Any:
@@ -150,7 +150,9 @@ def joined(tensors: Any, dim: Any) -> Any:
     # PyTorch's type of the parts is not always NumPy's, unless it is that of the first.
     if array.dtype is not arrays[0].dtype:
         return None
-    return array if array.ndim == 1 or array.flags.c_contiguous else in_rows_or_channels_last(array)
+    if array.ndim == 1 or (array.ndim < 4 and array.flags.c_contiguous):
+        return array
+    return joined_in_order(array, arrays)
 
 
 joined_by_python = joined
