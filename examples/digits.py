@@ -156,6 +156,7 @@ def main():
     checkpoint = options.output / "digits.pt"
     started = time.perf_counter()
     torch.manual_seed(options.seed)
+    torch.use_deterministic_algorithms(True)
     train, test = load_data()
     batches = DataLoader(train, batch_size=options.batch_size, shuffle=True)
     model = DigitReader(options.channels)

@@ -12,6 +12,7 @@ until a kernel is ready, the same call would give two results, and two runs of a
 differ. So whoever asks waits: a millisecond where the kernel is in the cache, 5 to 20 to make it.
 Only where that takes longer, as on the first run on a machine, does NumPy serve meanwhile, since no
 call shall wait for more than 50. Kernels that give NumPy's very bits are `exact`: nobody waits.
+`torch.use_deterministic_algorithms(True)` waits however long it takes.
 
 Note [the thread imports nothing]. Two threads that import at the same time can wait for each other
 forever (CPython 3.11 does, on chains that share modules). So LLVM and all of this package are
@@ -33,6 +34,7 @@ from pkgutil import iter_modules
 
 from taper.compiler import machine
 from taper.core.settings import settings
+from taper.core.threads import are_deterministic_algorithms_enabled
 
 __all__ = ["Builder", "load", "request", "run_aside", "wait_until_idle"]
 
@@ -158,8 +160,8 @@ def request(key: Hashable, builder: Builder, exact: bool = False) -> int | None:
 
 def _waited_for(key: Hashable, pending: _Pending, exact: bool) -> int | None:
     """The kernel, if it is ready or soon will be; see the Note."""
-    if settings.native == "now":
-        pending.ready.wait()
+    if settings.native == "now" or (not exact and are_deterministic_algorithms_enabled()):
+        pending.ready.wait()  # no moment decides which of two roundings a call has
     elif not (pending.ready.is_set() or (not exact and _waits(pending.ready))):
         return None
     _addresses[key] = pending.address

@@ -91,7 +91,11 @@ def set_num_interop_threads(num: int) -> None:
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
-    """Remembers the mode; taper's operators are deterministic in either."""
+    """Makes programs give the same digits in each run: calls then wait for their kernels.
+
+    Each way to compute an operator is deterministic. But without this a call whose kernel is not
+    compiled within 45 ms is computed by NumPy, whose last digit may differ.
+    """
     _settings["deterministic"], _settings["warn_only"] = bool(mode), bool(warn_only)
 
 

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from taper.core.settings import settings
+from taper.core.threads import are_deterministic_algorithms_enabled
 
 __all__ = ["log_softmax_of_rows", "logsumexp_of_rows", "mean_cross_entropy", "softmax_of_rows"]
 
@@ -71,7 +72,8 @@ def _successor(name: str) -> Any:
                 state.ready.set()
 
         run_aside(make)
-    if not state.ready.wait(_LONGEST_WAIT if settings.native == "background" else None):
+    waits_briefly = settings.native == "background" and not are_deterministic_algorithms_enabled()
+    if not state.ready.wait(_LONGEST_WAIT if waits_briefly else None):
         return None
     state.awaited = False
     names.update(state.made)
