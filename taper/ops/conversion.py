@@ -52,13 +52,17 @@ def _(grad):
 
 @clone.short_path
 def _(input: Tensor, *, memory_format: Any = None) -> Tensor:
+    in_rows = memory_format is devices.contiguous_format
     if (
-        memory_format is None and not active.modes
+        (memory_format is None or in_rows) and not active.modes
         and (type(input) is Tensor or type(input) is Parameter)
     ):
         a = input._array
         if type(a) is ndarray:
-            r = a.copy() if a.size <= LARGE and a.flags.c_contiguous else preserved_copy(a)
+            if a.size <= LARGE and (in_rows or a.flags.c_contiguous):
+                r = a.copy()
+            else:
+                r = copy_in_format(a, memory_format) if in_rows else preserved_copy(a)
             return result_of(input, r, clone)
     return slow.call(clone, (input, memory_format))
 
