@@ -39,6 +39,7 @@ from taper.runtime.direct_call import built_in_function, is_possible
 from taper.runtime.planned_code import (
     HASH,
     MOST_WORDS,
+    SLOT_SHIFT,
     SLOTS,
     Environment,
     Kind,
@@ -58,6 +59,7 @@ _MOST_ARGUMENTS = 12
 _MOST_RESULTS = 8
 _MOST_SCRATCH = 4
 _MOST_IN_VAIN = 128  # plans that are made for a function, beyond those that were used again
+_MOST_REPLACED = 8  # plans of one slot, while they are good: then that slot keeps the last
 _NEW_FROM_DTYPE = 94  # the place of PyArray_NewFromDescr in NumPy's C API
 
 
@@ -173,12 +175,16 @@ class _Plans:
         self.compute = compute
         self.table = table
         self.kept: list[Any] = [None] * SLOTS  # plans, and the objects whose addresses they hold
+        self.replaced = [0] * SLOTS  # how often calls of one slot took each other's plan away
         self.made = 0  # plans, or attempts
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         if named or _Current.recording is not None or (
             self.made - int(self.table[Table.HITS]) >= _MOST_IN_VAIN
         ):
+            return self.compute(*args, **named)
+        slot = _slot(args)
+        if self.replaced[slot] >= _MOST_REPLACED:
             return self.compute(*args, **named)
         self.made += 1
         mine = _Current.recording = _Recording()
@@ -195,7 +201,9 @@ class _Plans:
                 _Epoch.words[Environment.RUN], _Epoch.words[Environment.POOL] = at
             owner = _Writer(args, result, mine).plan()
             if owner is not None:
-                slot = _slot(args)
+                before = self.kept[slot]
+                if before is not None and before[0][Plan.PLAN_EPOCH] == _Epoch.number:
+                    self.replaced[slot] += 1
                 self.table[Table.SLOT + slot] = address_of(owner[0])
                 self.kept[slot] = owner
         return result
@@ -338,7 +346,7 @@ def _slot(args: Sequence[Any]) -> int:
         h = h * HASH & 0xFFFFFFFFFFFFFFFF
         if a is args[0]:
             h ^= 1 << 58
-    return h >> 58
+    return h >> SLOT_SHIFT
 
 
 @cache

@@ -16,9 +16,12 @@ from string import Template
 
 from taper.runtime.direct_call import DATA
 
-__all__ = ["HASH", "MOST_WORDS", "SLOTS", "Environment", "Kind", "Plan", "Table", "text"]
+__all__ = [
+    "HASH", "MOST_WORDS", "SLOTS", "SLOT_SHIFT", "Environment", "Kind", "Plan", "Table", "text",
+]
 
-SLOTS = 64  # plans of one function, found by the upper six bits of a hash
+SLOT_SHIFT = 55
+SLOTS = 1 << (64 - SLOT_SHIFT)  # plans of one function, found by the upper bits of a hash
 HASH = 0x9E3779B97F4A7C15
 MOST_WORDS = 120  # of an argument block
 
@@ -67,7 +70,9 @@ def text(name: str) -> str:
         key: number for scope in (Environment, Table, Plan, Kind)
         for key, number in vars(scope).items() if key.isupper()
     }
-    return Template(source).substitute(numbers, **_ARRAY, HASH=HASH, MOST_WORDS=MOST_WORDS)
+    return Template(source).substitute(
+        numbers, **_ARRAY, HASH=HASH, MOST_WORDS=MOST_WORDS, SLOT_SHIFT=SLOT_SHIFT
+    )
 
 
 _OWNED = """
@@ -358,7 +363,7 @@ hash.one:
   %i.next = add i64 %i, 1
   br label %hash
 find:
-  %slot = lshr i64 %h, 58
+  %slot = lshr i64 %h, $SLOT_SHIFT
   %slot.word = add i64 %slot, $SLOT
   %plan.at = getelementptr ptr, ptr %table, i64 %slot.word
   %plan = load ptr, ptr %plan.at
