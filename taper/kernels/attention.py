@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from taper.arrays.primitive import primitive
+from taper.kernels import row_sums
 from taper.kernels.native_twin import with_native
+from taper.kernels.summation import as_divisor
 
 __all__ = ["attention", "attention_gradient"]
 
 Array = np.ndarray[Any, Any]
+ndarray = np.ndarray
 
 _BLOCK = 1 << 19  # scores held at a time
 _WORTH_A_KERNEL = 1 << 15  # multiplications of queries with keys
+_FEW = 1 << 13  # scores, what kernels/small_rows.py takes
 
 
 def blocks(batch: int, queries: int, keys: int) -> Iterator[tuple[slice, slice]]:
@@ -56,7 +61,35 @@ def _scores(
 
 
 def _is_large(query: Array, key: Array, *_: Any) -> bool:
-    return query.size * key.shape[1] >= _WORTH_A_KERNEL
+    scores = query.shape[0] * query.shape[1] * key.shape[1]
+    return scores > _FEW and query.size * key.shape[1] >= _WORTH_A_KERNEL
+
+
+@lru_cache(maxsize=64)
+def _later_keys(queries: int, keys: int, dtype: Any) -> Array:
+    """What is added to scores so that no query sees a later key; kept."""
+    hidden = np.triu(np.full((queries, keys), -math.inf, dtype), 1)
+    hidden.flags.writeable = False
+    return hidden
+
+
+def _few_scores(
+    query: Array, key: Array, value: Array, causal: bool, scale: float
+) -> tuple[Array, Array] | None:
+    """Attention whose scores are few enough to be stored, by the machine code of small rows."""
+    batch, queries, _ = query.shape
+    keys = key.shape[1]
+    scores = np.matmul(query, key.swapaxes(1, 2))
+    scores *= as_divisor(scale, scores.dtype)
+    if causal:
+        scores += _later_keys(queries, keys, scores.dtype)
+    rows = scores.reshape(batch * queries, keys)
+    weights = row_sums.softmax_of_rows(rows)
+    logsum = row_sums.logsumexp_of_rows(rows)
+    if weights is None or logsum is None:
+        return None
+    mixed = np.matmul(weights.reshape(scores.shape), value)
+    return mixed, logsum.reshape(batch, queries, 1)
 
 
 @primitive
@@ -69,6 +102,10 @@ def attention(
     A query that may see no key gets zeros.
     """
     batch, queries = query.shape[:2]
+    if mask is None and type(query) is ndarray and 0 < batch * queries * key.shape[1] <= _FEW:
+        few = _few_scores(query, key, value, causal, scale)
+        if few is not None:
+            return few
     result = np.empty((batch, queries, value.shape[2]), query.dtype)
     logsum = np.empty((batch, queries, 1), query.dtype)
     if not key.shape[1]:
@@ -103,7 +140,7 @@ def _(
 
 
 def _has_large_gradient(grad: Array, query: Array, key: Array, *_: Any) -> bool:
-    return _is_large(query, key)
+    return query.size * key.shape[1] >= _WORTH_A_KERNEL
 
 
 @primitive
