@@ -26,19 +26,18 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     a, w = input._array, weight._array
     ndim = a.ndim
-    if ndim >= 2 and w.ndim == 2:
-        if (
-            bias is not None and (not is_recording() or (
-                input._edge is None and weight._edge is None and bias._edge is None
-            )) and are_plain(input, weight, a, w)
-        ):
-            b, size = bias._array, w.shape[1]
-            if b.shape == w.shape[:1] and b.dtype is a.dtype and a.shape[-1] == size:
-                if ndim == 2:
-                    return wrap(small_products.affine(a, w.transpose(), b))
-                if size:
-                    r = small_products.affine(a.reshape(-1, size), w.transpose(), b)
-                    return wrap(r.reshape(*a.shape[:-1], w.shape[0]))
+    if ndim >= 2 and w.ndim == 2 and (
+        bias is not None and (not is_recording() or (
+            input._edge is None and weight._edge is None and bias._edge is None
+        )) and are_plain(input, weight, a, w)
+    ):
+        b, size = bias._array, w.shape[1]
+        if b.shape == w.shape[:1] and b.dtype is a.dtype and a.shape[-1] == size:
+            if ndim == 2:
+                return wrap(small_products.affine(a, w.transpose(), b))
+            if size:
+                r = small_products.affine(a.reshape(-1, size), w.transpose(), b)
+                return wrap(r.reshape(*a.shape[:-1], w.shape[0]))
     if ndim == 2 and w.ndim == 2:
         if bias is None:
             return mm_function(input, weight.t())
