@@ -365,20 +365,24 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
         target[...] = source
         self._bump_version()
         return self
-    if is_batched(source):
-        if type(target) is ndarray:
-            raise in_place_error()
-    elif src.is_meta:
-        raise NotImplementedError("Cannot copy out of meta tensor; no data!")
-    elif type(source) is not ndarray:
-        return _copy_recorded(self, src)
+    if type(source) is not ndarray:
+        if is_batched(source):
+            if type(target) is ndarray:
+                raise in_place_error()
+        elif src.is_meta:
+            raise NotImplementedError("Cannot copy out of meta tensor; no data!")
+        else:
+            return _copy_recorded(self, src)
     unseen = not active.modes or not (watchers or carried_by((self, src)))
     if unseen and ((self._edge is None and src._edge is None) or not is_recording()):
-        _check_copy_shapes(target.shape, source.shape)
-        _warn_about_imaginary_part(source.dtype, self.dtype)
-        slow._check_result_fits(self, self, "copy_")
+        if target.shape != source.shape:
+            _check_copy_shapes(target.shape, source.shape)
+        if 0 in target.strides:  # it may be expanded
+            slow._check_result_fits(self, self, "copy_")
         if not target.flags.writeable:
             slow._make_writeable(self)
+        if source.dtype is not target.dtype:
+            _warn_about_imaginary_part(source.dtype, self.dtype)
         if source.dtype.kind == "c" and target.dtype.kind not in "cb":
             source = source.real
         target[...] = source
