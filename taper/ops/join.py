@@ -14,7 +14,7 @@ from taper.core.state import active, is_recording
 from taper.core.storage import repeats_memory
 from taper.core.tensor import Parameter, Tensor
 from taper.kernels import small_joins, small_tensors
-from taper.kernels.memory_order import in_rows, in_rows_or_channels_last, joined_in_order
+from taper.kernels.memory_order import in_rows, joined_in_order, suggests_channels_last
 from taper.kernels.when_busy import when_busy
 from taper.ops import slow
 from taper.ops.declare import composite, operator
@@ -221,9 +221,10 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     ndim = len(shape)
     dim = normalize_dim(dim, ndim + 1)
     if dim == ndim:
-        return in_rows_or_channels_last(concatenated([t[..., None] for t in tensors], dim))
+        parts = [t[..., None] for t in tensors]
+        return joined_in_order(concatenated(parts, dim), parts)
     # Joined along `dim`, that dimension holds them one after the other: it only has to be split.
-    joined = in_rows_or_channels_last(concatenated(tensors, dim))
+    joined = joined_in_order(concatenated(tensors, dim), tensors)
     return joined.reshape((*shape[:dim], len(tensors), *shape[dim:]))
 
 
@@ -233,7 +234,7 @@ def _(tensors: Any = None, dim: int = 0, *, out: Any = None, axis: Any = None) -
         dim = axis
     if out is None and dim == 0 and not active.modes:
         arrays = plain_arrays(tensors)
-        if arrays:
+        if arrays and (arrays[0].ndim < 4 or not suggests_channels_last(arrays[0])):
             try:
                 array = _array(arrays) if arrays[0].size * len(arrays) <= LARGE else (
                     _stacked(arrays))
