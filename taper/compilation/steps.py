@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from taper.compilation.lowering.launches import Address, Launch
-from taper.compilation.lowering.operations import Call
+from taper.compilation.lowering.operations import Call, instances_in
 from taper.compilation.lowering.values import Value, View, contiguous
 from taper.compiler import background
 from taper.compiler.program_driver import DRIVER, DRIVER_WORDS, GUARD, driver_text
@@ -118,7 +118,7 @@ class PythonCall:
             if not result.flags.c_contiguous or result.dtype != value.dtype:
                 result = result.astype(value.dtype, order="C")
             elif self.may_share and any(
-                np.may_share_memory(result, a) for a in _arrays_in((args, kwargs))
+                np.may_share_memory(result, a) for a in instances_in(np.ndarray, (args, kwargs))
             ):
                 result = result.copy()  # what it looks at may be overwritten
             held[base] = result
@@ -133,18 +133,6 @@ def driver_code() -> tuple[str, str]:
 
 def driver_address() -> int | None:
     return background.request(("taper.runtime", DRIVER), driver_code, exact=True)
-
-
-def _arrays_in(value: Any) -> Iterator[Array]:
-    """All arrays inside nested tuples, lists and dicts."""
-    if isinstance(value, np.ndarray):
-        yield value
-    elif type(value) in (tuple, list):
-        for item in value:
-            yield from _arrays_in(item)
-    elif type(value) is dict:
-        for item in value.values():
-            yield from _arrays_in(item)
 
 
 def strided_view(memory: Array, offset: int, view: View) -> Array:

@@ -5,7 +5,7 @@ Samples are those of operator_samples.py.
 
 import numpy as np
 import pytest
-from operator_samples import CONSTANT, missing_sample, sample, unique_operators
+from operator_samples import CONSTANT, mapped, missing_sample, sample, unique_operators
 
 import taper as torch
 from taper import Tensor
@@ -26,16 +26,6 @@ pytestmark = [pytest.mark.filterwarnings("ignore")]
 def quiet():
     with np.errstate(all="ignore"):
         yield
-
-
-def mapped(change, value):
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, (tuple, list)):
-        return type(value)([mapped(change, v) for v in value])
-    if isinstance(value, dict):
-        return {k: mapped(change, v) for k, v in value.items()}
-    return value
 
 
 def tensors_in(value):

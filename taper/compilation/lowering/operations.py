@@ -140,14 +140,19 @@ class Call(Operation):
 
 def views_in(value: Any) -> Iterator[View]:
     """All views inside nested tuples, lists and dicts."""
-    if isinstance(value, View):
+    return instances_in(View, value)
+
+
+def instances_in(kind: type, value: Any) -> Iterator[Any]:
+    """All instances of a class inside nested tuples, lists and dicts."""
+    if isinstance(value, kind):
         yield value
     elif type(value) in (tuple, list):
         for item in value:
-            yield from views_in(item)
+            yield from instances_in(kind, item)
     elif type(value) is dict:
         for item in value.values():
-            yield from views_in(item)
+            yield from instances_in(kind, item)
 
 
 def mapped(function: Callable[[Any], Any], value: Any) -> Any:
