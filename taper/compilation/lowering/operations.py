@@ -22,7 +22,7 @@ from taper.compiler.expression import Expression
 
 __all__ = [
     "Call", "Check", "Join", "Map", "Operation", "Product", "Reduction", "RowPick", "RowSum",
-    "is_known", "mapped", "traced", "views_in",
+    "instances_in", "is_known", "mapped", "traced", "views_in",
 ]
 
 Ints = tuple[int, ...]
