@@ -165,17 +165,24 @@ def as_dtype(value: Any, function: str = "dtype") -> dtype | None:
         ) from None
 
 
-_LEGACY_NAMES = {
-    "float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16",
-    "int64": "Long", "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte",
-    "bool": "Bool", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
-    "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64",
+# The dtypes that PyTorch's first releases had: each has classes of its own (FloatTensor …).
+LEGACY_DTYPES = {
+    "Float": float32, "Double": float64, "Half": float16, "BFloat16": bfloat16, "Byte": uint8,
+    "Char": int8, "Short": int16, "Int": int32, "Long": int64, "Bool": bool_,
+    "ComplexFloat": complex64, "ComplexDouble": complex128,
 }
+_LEGACY_NAMES = {d: name for name, d in LEGACY_DTYPES.items()}
+
+
+def scalar_type_name(d: dtype) -> str:
+    """PyTorch's C++ name of a dtype, as its error messages use it: ``Float``, ``Long`` …"""
+    name = _LEGACY_NAMES.get(d) or d.name.capitalize()
+    return name.replace("Uint", "UInt")
 
 
 def legacy_type_name(d: dtype) -> str:
     """PyTorch's older name of a tensor type: ``torch.FloatTensor`` for float32."""
-    return f"torch.{_LEGACY_NAMES.get(d.name, d.name.capitalize())}Tensor"
+    return f"torch.{scalar_type_name(d)}Tensor"
 
 
 def internal_type_name(d: dtype) -> str:

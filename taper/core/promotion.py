@@ -30,12 +30,14 @@ from taper.core.dtype import (
     get_default_dtype,
     int16,
     int64,
+    scalar_type_name,
     uint8,
 )
 from taper.core.numeric_limits import finfo
 
 __all__ = [
-    "can_cast", "dtype_of_number", "promote_types", "python_number", "result_dtype", "to_inexact",
+    "can_cast", "dtype_of_number", "promote_types", "python_number", "result_dtype",
+    "scalar_type_name", "to_inexact",
 ]
 
 _PRECISION = {float16: 1, bfloat16: 1, float32: 2, float64: 3, complex64: 2, complex128: 3}
@@ -90,17 +92,6 @@ def _undefined(first: dtype, second: dtype) -> RuntimeError:
     )
 
 
-_SCALAR_NAMES = {
-    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int",
-    "int64": "Long", "float16": "Half", "float32": "Float", "float64": "Double",
-    "complex64": "ComplexFloat", "complex128": "ComplexDouble", "bfloat16": "BFloat16",
-    "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64",
-    "float8_e4m3fn": "Float8_e4m3fn", "float8_e5m2": "Float8_e5m2",
-    "float8_e4m3fnuz": "Float8_e4m3fnuz", "float8_e5m2fnuz": "Float8_e5m2fnuz",
-    "float8_e8m0fnu": "Float8_e8m0fnu",
-}
-
-
 _CPP_NAMES = {
     "uint8": "unsigned char", "int8": "signed char", "int16": "short int", "int32": "int",
     "int64": "long int", "uint16": "short unsigned int", "uint32": "unsigned int",
@@ -112,13 +103,8 @@ _CPP_NAMES = {
 def cpp_type_name(d: dtype) -> str:
     """The C++ type of a dtype's elements, as other messages have it: ``float``, ``long int`` …"""
     return _CPP_NAMES.get(d.name) or (
-        d.name if d.name == "bool" else f"c10::{_SCALAR_NAMES[d.name]}"
+        d.name if d.name == "bool" else f"c10::{scalar_type_name(d)}"
     )
-
-
-def scalar_type_name(d: dtype) -> str:
-    """PyTorch's C++ name of a dtype, as its error messages use it: ``Float``, ``Long`` …"""
-    return _SCALAR_NAMES[d.name]
 
 
 def dtype_of_number(number: Any) -> dtype:

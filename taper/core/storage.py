@@ -126,6 +126,8 @@ def dense_memory(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     Raises: RuntimeError: if the owner's elements are not dense (then no such view exists).
     """
     owner = owner_of(array)
+    if type(owner) is not _ndarray:  # memmap's views take 10 µs each
+        owner = owner.view(_ndarray)
     if not owner.flags.c_contiguous:
         order = sorted(range(owner.ndim), key=lambda d: owner.strides[d], reverse=True)
         owner = owner.transpose(order)
@@ -224,7 +226,9 @@ class UntypedStorage:
             if index.step not in (None, 1):
                 raise RuntimeError(f"Trying to slice with a step of {index.step}, but only a step "
                                    "of 1 is supported")
-            return UntypedStorage(new_storage(self._bytes()[index]))
+            part = self._bytes()[index]
+            # Memory of its own, whose first byte is at offset 0 for whoever looks at it.
+            return UntypedStorage(new_storage(np.asarray(Memory(part.__array_interface__, part))))
         return int(self._bytes()[index])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:

@@ -117,15 +117,9 @@ class LegacyStorageMeta(type):
         return isinstance(instance, TypedStorage) and instance.dtype is cls._dtype  # type: ignore[attr-defined]
 
 
-_NAMES = {
-    "Float": dtypes.float32, "Double": dtypes.float64, "Half": dtypes.float16,
-    "BFloat16": dtypes.bfloat16, "Byte": dtypes.uint8, "Char": dtypes.int8,
-    "Short": dtypes.int16, "Int": dtypes.int32, "Long": dtypes.int64, "Bool": dtypes.bool_,
-    "ComplexFloat": dtypes.complex64, "ComplexDouble": dtypes.complex128,
-}
 CLASS_OF: dict[Any, type] = {
     d: LegacyStorageMeta(
         f"{name}Storage", (TypedStorage,), {"_dtype": d, "dtype": d, "__module__": "torch"})
-    for name, d in _NAMES.items()
+    for name, d in dtypes.LEGACY_DTYPES.items()
 }
 globals().update({kind.__name__: kind for kind in CLASS_OF.values()})

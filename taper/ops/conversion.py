@@ -287,8 +287,8 @@ def tensor_type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> 
     if dtype is None:
         return legacy_type_name(self.dtype)
     if isinstance(dtype, str):
-        for d in dtypes.ALL_DTYPES:
-            if d.name in _LEGACY_NAMES and f"torch.{_LEGACY_NAMES[d.name]}Tensor" == dtype:
+        for name, d in dtypes.LEGACY_DTYPES.items():
+            if dtype == f"torch.{name}Tensor":
                 return self.to(d)
         if dtype == "torch.Tensor":
             return self.to(dtypes.get_default_dtype())
@@ -297,13 +297,6 @@ def tensor_type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> 
     if isinstance(wanted, dtype_class):
         return self.to(wanted)
     return self.to(dtypes.as_dtype(dtype, "type"))
-
-
-_LEGACY_NAMES = {
-    "float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16",
-    "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
-    "bool": "Bool", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
-}
 
 
 @method()

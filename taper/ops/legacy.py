@@ -257,14 +257,9 @@ class TensorType(type):
 
 TensorType.__name__ = TensorType.__qualname__ = "tensortype"
 
-_NAMES = {
-    "Float": dtypes.float32, "Double": dtypes.float64, "Half": dtypes.float16,
-    "BFloat16": dtypes.bfloat16, "Byte": dtypes.uint8, "Char": dtypes.int8,
-    "Short": dtypes.int16, "Int": dtypes.int32, "Long": dtypes.int64, "Bool": dtypes.bool_,
-}
 TYPED_CLASSES: dict[str, type] = {
     f"{name}Tensor": TensorType(f"{name}Tensor", (), {"dtype": d, "__module__": "torch"})
-    for name, d in _NAMES.items()
+    for name, d in dtypes.LEGACY_DTYPES.items() if not d.is_complex
 }
 globals().update(TYPED_CLASSES)
 

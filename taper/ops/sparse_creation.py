@@ -425,9 +425,5 @@ TYPED_CLASSES: dict[str, type] = {
     f"{name}Tensor": SparseTensorType(
         f"{name}Tensor", (), {"dtype": d, "__module__": "torch.sparse"}
     )
-    for name, d in {
-        "Float": dtypes.float32, "Double": dtypes.float64, "Half": dtypes.float16,
-        "BFloat16": dtypes.bfloat16, "Byte": dtypes.uint8, "Char": dtypes.int8,
-        "Short": dtypes.int16, "Int": dtypes.int32, "Long": dtypes.int64,
-    }.items()
+    for name, d in dtypes.LEGACY_DTYPES.items() if 0 < d.category < 3
 }

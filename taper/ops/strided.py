@@ -390,7 +390,8 @@ def _move_window(
         grow(storage, needed * item, self._array.dtype)
     start = storage.array
     if start.dtype != self._array.dtype:
-        start = dense_memory(start).view(self._array.dtype)
+        raw = UntypedStorage(storage)._bytes()
+        start = raw[: len(raw) // item * item].view(self._array.dtype)
     if count == 0:
         self._array = np.empty(shape, start.dtype)
         return

@@ -11,7 +11,7 @@ from taper.core import dtype as dtypes
 from taper.core import index
 from taper.core.device import as_device
 from taper.core.dtype import _BY_NUMPY, _default, as_dtype, from_numpy_dtype, get_default_dtype
-from taper.core.promotion import promote_types
+from taper.core.promotion import promote_types, scalar_type_name
 from taper.core.state import active
 from taper.core.tensor import Tensor, wrap
 from taper.ops.declare import composite
@@ -94,7 +94,21 @@ def tensor_of(
         )
         result = data.detach().to(device, dtype, copy=True)
         return result.requires_grad_(requires_grad)
+    if hasattr(data, "untyped"):
+        return _over_storage(data, dtype).requires_grad_(requires_grad)
     return finish(_on(array_of(data, dtype), device), requires_grad)
+
+
+def _over_storage(storage: Any, dtype: Any) -> Tensor:
+    """A vector over the memory of an UntypedStorage or TypedStorage: its bytes are not copied."""
+    own = getattr(storage, "dtype", None)
+    if own is not None and dtype not in (None, own):
+        raise RuntimeError(
+            f"Expected a Storage of type {scalar_type_name(dtype)} or an UntypedStorage, but got "
+            f"{scalar_type_name(own)}"
+        )
+    empty = finish(np.empty(0, (dtype or own or dtypes.int64).numpy_dtype), False)
+    return empty.set_(storage.untyped())
 
 
 def _on(array: Any, device: Any) -> Any:

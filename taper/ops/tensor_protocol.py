@@ -14,6 +14,7 @@ from taper.core.printing import format_tensor, tensor_str
 from taper.core.state import is_recording
 from taper.core.storage import new_storage
 from taper.core.tensor import LEAF, Parameter, Tensor, wrap
+from taper.core.user_warning import warn_once
 from taper.ops import slow
 from taper.ops.declare import method
 
@@ -78,8 +79,18 @@ def _bool(self: Tensor) -> bool:
     raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
 
 
+def _number(self: Tensor) -> Any:
+    """The value as Python's number, which leaves the graph: a warning says so once."""
+    if self._edge is not None and is_recording():
+        warn_once("number of a tensor in the graph", (
+            "Converting a tensor with requires_grad=True to a scalar may lead to unexpected "
+            "behavior.\nConsider using tensor.detach() first."
+        ))
+    return _single(self)
+
+
 def _int(self: Tensor) -> int:
-    value = _single(self)
+    value = _number(self)
     if isinstance(value, complex):
         if value.imag:
             raise RuntimeError("value cannot be converted to type int64_t without overflow")
@@ -88,7 +99,7 @@ def _int(self: Tensor) -> int:
 
 
 def _float(self: Tensor) -> float:
-    value = _single(self)
+    value = _number(self)
     if isinstance(value, complex):
         if value.imag:
             raise RuntimeError("value cannot be converted to type double without overflow")
@@ -97,7 +108,7 @@ def _float(self: Tensor) -> float:
 
 
 def _complex(self: Tensor) -> complex:
-    return complex(_single(self))
+    return complex(_number(self))
 
 
 def _index(self: Tensor) -> int:

@@ -7,7 +7,7 @@ import importlib
 from typing import Any
 
 import taper
-from taper.core.dtype import ALL_DTYPES, dtype
+from taper.core.dtype import ALL_DTYPES, LEGACY_DTYPES, dtype
 
 __all__ = ["StorageKind", "TorchName", "find_torch_object", "storage_kind", "torch_module",
            "torch_name_of"]
@@ -43,14 +43,8 @@ class StorageKind:
 
 
 # Younger dtypes have no storage class: their tensors are saved as bytes and a dtype.
-_KINDS = {
-    "Double": taper.float64, "Float": taper.float32, "Half": taper.float16,
-    "BFloat16": taper.bfloat16, "Long": taper.int64, "Int": taper.int32, "Short": taper.int16,
-    "Char": taper.int8, "Byte": taper.uint8, "Bool": taper.bool,
-    "ComplexDouble": taper.complex128, "ComplexFloat": taper.complex64,
-}  # fmt: skip
 _STORAGE_KINDS = {f"{prefix}Storage": StorageKind(f"{prefix}Storage", d)
-                  for prefix, d in _KINDS.items()}
+                  for prefix, d in LEGACY_DTYPES.items()}
 _UNTYPED = StorageKind("UntypedStorage", taper.uint8)
 _KIND_OF = {kind.dtype: kind for kind in _STORAGE_KINDS.values()}
 

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -75,3 +76,18 @@ def test_other_memory():
         torch.zeros(1, requires_grad=True).resize_(2)
     with pytest.raises(RuntimeError, match="are out of bounds for storage of size 16"):
         torch.zeros(4).as_strided((5,), (1,))
+
+
+def test_a_number_of_a_tensor_in_the_graph_warns_once(monkeypatch):
+    monkeypatch.setattr("taper.core.user_warning._warned", set())
+    x = torch.tensor(2.0, requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with torch.no_grad():
+            assert float(x) == 2
+        assert x.item() == 2 and bool(x) and float(x.detach()) == 2
+    with pytest.warns(UserWarning, match="requires_grad=True to a scalar may lead"):
+        assert float(x * 2) == 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert int(x) == 2
