@@ -28,6 +28,7 @@ from program_precision import (
     largest_gradient,
     narrowed,
     nearby,
+    perturbed,
     precisions,
     units_off,
     widened,
@@ -233,6 +234,7 @@ def difference_of(
     for number in range(NEARBY):
         other = nearby(statements, number)
         measure(allowance, other, run(other, oracle), oracle)
+        allowance.learn_of_jumps(expected, run(perturbed(statements, number), oracle))
     return compare(expected, actual, ignored, allowance)
 
 
@@ -262,6 +264,8 @@ class Allowance:
         self.truth: Run | None = None
         self.flow = 1.0
         self.growth = [0.0] * len(self.bases)
+        self.first_rounded: int | None = None  # the statement up to which values are exact
+        self.jumps: dict[tuple[int, str, str], float] = {}
 
     def base(self, index: int, name: str, aspect: str) -> float:
         bases = self.bases[index]
@@ -271,6 +275,7 @@ class Allowance:
 
     def learn(self, expected: Run, wide: Run, narrow: Run) -> None:
         """By how many units of rounding PyTorch's numbers were off until each statement."""
+        is_first = self.truth is None
         self.truth = self.truth or wide
         worst, believed = 0.0, True
         for index, state in enumerate(states(expected)):
@@ -282,16 +287,32 @@ class Allowance:
                     if not base or not is_inexact(value) or not is_inexact(found):
                         continue
                     off, limit = units_off(value, found, base)
+                    if is_first and self.first_rounded is None and off and not is_gradient(aspect):
+                        self.first_rounded = index
                     if off <= limit or (believed and is_gradient(aspect) and off < np.inf):
                         worst = max(worst, off)
                     else:
                         believed = False
             self.growth[index] = max(self.growth[index], worst)
 
+    def learn_of_jumps(self, expected: Run, other: Run) -> None:
+        """How far PyTorch's numbers are from those of a program with other last digits."""
+        if self.first_rounded is None:
+            return
+        for index in range(self.first_rounded, len(self.bases)):
+            for name, aspects in states(expected)[index].items():
+                for aspect, value in aspects.items():
+                    found = states(other)[index].get(name, {}).get(aspect)
+                    if not is_inexact(value) or not is_inexact(found):
+                        continue
+                    jump, key = error(found, value), (index, name, aspect)
+                    if jump < np.inf:
+                        self.jumps[key] = max(self.jumps.get(key, 0.0), jump)
+
     def accepts(self, index: int, name: str, aspect: str, wanted: Any, got: Any) -> bool:
         """Whether rounding explains that these arrays differ."""
         base = self.base(index, name, aspect)
-        if error(got, wanted) <= base:
+        if error(got, wanted) <= max(base, FACTOR * self.jumps.get((index, name, aspect), 0.0)):
             return True
         if self.truth is None or not base:
             return False

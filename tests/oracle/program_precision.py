@@ -20,6 +20,12 @@ to the largest element of the tensor (or to 1, if that is more).
    One program's errors may cancel by chance, so if taper's number is refused, NEARBY programs with
    slightly other leaves are asked as well.
 
+3. A number that is zero but for rounding may have either sign, and the gradient of its absolute
+   value is 1, 0 or -1 then; more digits don't help where they give just zero. So, last, PyTorch
+   runs NEARBY programs whose leaves are moved by one unit of their own last place, those that
+   aren't zero: taper's numbers may be up to FACTOR times as far from PyTorch's as these are. This
+   holds only for programs that round: of exact numbers, also ties are compared.
+
 An error of PyTorch's above CAP bases is not believed: there, the program in other precision does
 something else (it draws other random numbers, say). Then step 1 alone counts. Gradients are
 believed whatever they are if all values were: those of what cancels are nothing but rounding.
@@ -32,13 +38,14 @@ import random
 import re
 import types
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 __all__ = [
     "FACTOR", "FINEST", "NEARBY", "UNIT", "assigned", "error", "largest_gradient", "narrowed",
-    "nearby", "precisions", "units_off", "widened",
+    "nearby", "perturbed", "precisions", "units_off", "widened",
 ]  # fmt: skip
 
 BASE = {
@@ -58,7 +65,7 @@ WIDER = (
 NARROWER = (("float64", "float32"), ("complex128", "complex64"), (".double()", ".float()"))
 # What is drawn at random is drawn as the program has it, and then converted.
 DRAWN = re.compile(
-    r"^(\w+) = (torch\.randn?\(.*, dtype=torch\.(\w+))(, requires_grad=True)?\)$"
+    r"^(\w+) = (torch\.randn?\(.*, dtype=torch\.(\w+))(, requires_grad=True)?\)$", re.MULTILINE
 )
 CONVERTED = re.compile(r"^(v\d+) = (\w+)\.(?:to|type|type_as|float|double|cdouble)\([^()]*\)$")
 LIKE = re.compile(r"(torch\.randn?_like\(.*)\)\)$")
@@ -68,7 +75,7 @@ IN_FLOAT32 = (
     "default = torch.get_default_dtype()\ntorch.set_default_dtype(torch.float32)\n"
     "{}\ntorch.set_default_dtype(default)"
 )
-LEAF = re.compile(r"[abcd] = torch\.tensor\(")
+LEAF = re.compile(r"[abcd] = torch\.tensor\(.*dtype=(torch\.\w+)")
 NUMBER = re.compile(r"-?\d+\.\d+")
 ASSIGNED = re.compile(r"^\s*((?:\w+, )*\w+),?(?=\W)", re.MULTILINE)
 
@@ -117,7 +124,8 @@ def in_precision(
     if drawn:
         dtype = dict(names).get(drawn[3], drawn[3])
         tail = ".requires_grad_()" if drawn[4] else ""
-        return f"{drawn[1]} = {drawn[2]}).to(torch.{dtype}){tail}"
+        made = f"{drawn[1]} = {drawn[2]}).to(torch.{dtype}){tail}"
+        return made + statement[drawn.end() :]
     filled = FILLED.match(statement)
     if filled:
         name = filled[1]
@@ -135,14 +143,49 @@ def in_precision(
 def nearby(statements: list[str], number: int) -> list[str]:
     """The same program from slightly other leaves: errors of one program may cancel by chance."""
     chance = random.Random(number)
-
-    def moved(match: re.Match[str]) -> str:
-        return str(float(match[0]) + chance.randint(-8, 8) / 1024)
-
+    # What is drawn becomes multiples of 1/16, which are exact in every precision.
+    drawn = "if {0}.is_floating_point(): {0}.copy_((({0} * 16).round() + {1}) / 16)"
     return [
-        NUMBER.sub(moved, statement) if LEAF.match(statement) else statement
+        with_leaves(
+            statement,
+            lambda value, _: value + chance.randint(-8, 8) / 1024,
+            lambda name, _: drawn.format(name, chance.randint(-1, 1)),
+        )
         for statement in statements
     ]
+
+
+def perturbed(statements: list[str], number: int) -> list[str]:
+    """The same program from leaves that are off by one unit of their last place, or not."""
+    chance = random.Random(number)
+
+    def factor(unit: float) -> float:
+        return 1 + chance.randint(-1, 1) * unit
+
+    return [
+        with_leaves(
+            statement,
+            lambda value, unit: value * factor(unit),
+            lambda name, unit: f"{name}.mul_({factor(unit)!r})",
+        )
+        for statement in statements
+    ]
+
+
+def with_leaves(
+    statement: str, number: Callable[[float, float], float], drawn: Callable[[str, float], str]
+) -> str:
+    """The statement, with other numbers if it makes a leaf of them, and with a line that changes
+    what it draws; both are made knowing the unit of the leaf's last place."""
+    leaf = LEAF.match(statement)
+    if leaf and leaf[1] in BASE:
+        unit = UNIT[BASE[leaf[1]]]
+        return NUMBER.sub(lambda match: repr(number(float(match[0]), unit)), statement)
+    random_leaf = DRAWN.match(statement)
+    if random_leaf:
+        unit = UNIT[BASE[f"torch.{random_leaf[3]}"]]
+        return f"{statement}\nwith torch.no_grad():\n    {drawn(random_leaf[1], unit)}"
+    return statement
 
 
 def largest_gradient(statements: list[str], module: Any) -> float:

@@ -157,7 +157,7 @@ class Writer:
         except Exception as error:
             # Errors of names and syntax would be this file's own.
             assert not isinstance(error, (NameError, SyntaxError)), statement
-            if is_missing(error, target) or self.shows_what_is_kept(error):
+            if is_missing(error, target) or self.shows_what_is_kept(error, statement):
                 self.rebuild()
                 return False
             if self.errors < 2 and self.chance(0.2):
@@ -185,9 +185,11 @@ class Writer:
         self.rebuild()
         return False
 
-    def shows_what_is_kept(self, error: Exception) -> bool:
+    def shows_what_is_kept(self, error: Exception, statement: str) -> bool:
         """Whether the error tells which of its inputs one of several steps has kept."""
-        return "modified by an inplace operation" in str(error) and not self.is_exact()
+        if not re.search("modified by an inplace operation|Inference tensors cannot", str(error)):
+            return False
+        return not self.is_exact() or bool(STEPS.search(statement))
 
     def rebuild(self) -> None:
         """Back to the state after the statements that were kept."""
@@ -395,7 +397,7 @@ class Writer:
         try:
             exec("loss.backward()", self.variables)
         except Exception as error:
-            is_open = is_missing(error) or self.shows_what_is_kept(error)
+            is_open = is_missing(error) or self.shows_what_is_kept(error, "loss.backward()")
         else:
             is_open = not self.is_stable_backward()
         self.statements.append("loss.backward()")
@@ -413,12 +415,13 @@ class Writer:
 def is_missing(error: Exception, changed: Any = None) -> bool:
     """Whether PyTorch just lacks what taper may have: kernels for half precision, derivatives for
     complex numbers, the history of what is written into one of many views of plain numbers, or
-    into a view of plain numbers that was made without recording."""
+    into a view of plain numbers that was made without recording; a second backward pass after
+    sgn's, whose gradient can't be added to."""
     if changed is not None and not changed.requires_grad and "created in no_grad" in str(error):
         return True
     words = (
         "not implemented for '(Half|BFloat16)'|tensors of type: (Half|BFloat16)|"
-        "automatic differentiation for outputs with complex"
+        "automatic differentiation for outputs with complex|ZeroTensors are immutable"
     )
     return bool(re.search(words, str(error)))
 

@@ -190,6 +190,19 @@ def test_a_wrong_library_is_caught_and_the_program_shortened():
     assert explain(short, difference).startswith("import torch\na = torch.tensor(")
 
 
+@pytest.mark.parametrize(("function", "is_difference"), [("cos", False), ("neg", True)])
+def test_ties_that_rounding_decides_are_no_difference(function, is_difference):
+    wrong = types.ModuleType("wrong")
+    wrong.__getattr__ = lambda name: getattr(torch, name)
+    wrong.sub = lambda one, other: torch.sub(one, other) + 1e-17
+    statements = [
+        "a = torch.tensor([1.375, 1.375], dtype=torch.float64, requires_grad=True)",
+        f"b = torch.{function}(a)", "c = torch.sub(b[0], b[1]).abs()", "c.backward()",
+    ]  # fmt: skip
+    nodes = frozenset({"grad_fn", "next_functions", "repr"})
+    assert (difference_of(statements, torch, wrong, nodes) is not None) is is_difference
+
+
 @pytest.mark.parametrize(
     ("wanted", "got", "same"),
     [
