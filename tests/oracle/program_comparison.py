@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import types
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,7 @@ from program_precision import (
     assigned,
     error,
     largest_gradient,
+    move_by_units,
     narrowed,
     nearby,
     perturbed,
@@ -77,23 +79,31 @@ class Run:
     final: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def run(statements: list[str], module: Any, codes: list[types.CodeType] | None = None) -> Run:
-    """Executes the statements one by one; a statement that raises doesn't stop the program."""
+def run(
+    statements: list[str],
+    module: Any,
+    codes: list[types.CodeType] | None = None,
+    after: Callable[[int, dict[str, Any]], None] | None = None,
+) -> Run:
+    """Executes the statements one by one; a statement that raises doesn't stop the program.
+
+    `after` is called after each, with its number and what it assigned.
+    """
     codes = codes or compiled(statements)
     result = Run(statements)
     variables: dict[str, Any] = {"torch": module}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for statement, code in zip(statements, codes, strict=True):
+        for index, (statement, code) in enumerate(zip(statements, codes, strict=True)):
             try:
                 exec(code, variables)
                 result.errors.append(None)
             except Exception as error:
                 result.errors.append(described(error))
-            names = assigned(statement)
-            result.changes.append(
-                observed({n: variables[n] for n in names if n in variables}, module)
-            )
+            changed = {n: variables[n] for n in assigned(statement) if n in variables}
+            if after is not None:
+                after(index, changed)
+            result.changes.append(observed(changed, module))
         result.final = observed(variables, module, is_final=True)
     return result
 
@@ -234,7 +244,7 @@ def difference_of(
     for number in range(NEARBY):
         other = nearby(statements, number)
         measure(allowance, other, run(other, oracle), oracle)
-        allowance.learn_of_jumps(expected, run(perturbed(statements, number), oracle))
+        allowance.learn_of_other_digits(statements, number, expected, oracle)
     return compare(expected, actual, ignored, allowance)
 
 
@@ -264,7 +274,7 @@ class Allowance:
         self.truth: Run | None = None
         self.flow = 1.0
         self.growth = [0.0] * len(self.bases)
-        self.first_rounded: int | None = None  # the statement up to which values are exact
+        self.rounded: dict[tuple[int, str], np.ndarray[Any, Any]] = {}  # which elements are inexact
         self.jumps: dict[tuple[int, str, str], float] = {}
 
     def base(self, index: int, name: str, aspect: str) -> float:
@@ -287,19 +297,33 @@ class Allowance:
                     if not base or not is_inexact(value) or not is_inexact(found):
                         continue
                     off, limit = units_off(value, found, base)
-                    if is_first and self.first_rounded is None and off and not is_gradient(aspect):
-                        self.first_rounded = index
+                    if is_first and aspect == "value" and value.shape == found.shape:
+                        inexact = value != found
+                        if inexact.any():
+                            self.rounded[index, name] = inexact
                     if off <= limit or (believed and is_gradient(aspect) and off < np.inf):
                         worst = max(worst, off)
                     else:
                         believed = False
             self.growth[index] = max(self.growth[index], worst)
 
-    def learn_of_jumps(self, expected: Run, other: Run) -> None:
-        """How far PyTorch's numbers are from those of a program with other last digits."""
-        if self.first_rounded is None:
+    def learn_of_other_digits(
+        self, statements: list[str], number: int, expected: Run, oracle: Any
+    ) -> None:
+        """How far PyTorch's numbers are from those that it has with other last digits."""
+        if not self.rounded:
             return
-        for index in range(self.first_rounded, len(self.bases)):
+        chance = np.random.default_rng(number)
+
+        def after(index: int, changed: dict[str, Any]) -> None:
+            for name, value in changed.items():
+                chosen = self.rounded.get((index, name))
+                is_tensor = isinstance(value, oracle.Tensor)
+                if chosen is not None and is_tensor and chosen.shape == tuple(value.shape):
+                    move_by_units(value, chosen, chance, oracle)
+
+        other = run(perturbed(statements, number), oracle, after=after)
+        for index in range(min(index for index, _ in self.rounded), len(self.bases)):
             for name, aspects in states(expected)[index].items():
                 for aspect, value in aspects.items():
                     found = states(other)[index].get(name, {}).get(aspect)

@@ -20,11 +20,13 @@ to the largest element of the tensor (or to 1, if that is more).
    One program's errors may cancel by chance, so if taper's number is refused, NEARBY programs with
    slightly other leaves are asked as well.
 
-3. A number that is zero but for rounding may have either sign, and the gradient of its absolute
-   value is 1, 0 or -1 then; more digits don't help where they give just zero. So, last, PyTorch
-   runs NEARBY programs whose leaves are moved by one unit of their own last place, those that
-   aren't zero: taper's numbers may be up to FACTOR times as far from PyTorch's as these are. This
-   holds only for programs that round: of exact numbers, also ties are compared.
+3. PyTorch may round luckily, in whatever precision: of large terms that cancel, each may be off
+   by half a unit, or by nothing. And a number that is zero but for rounding may have either sign;
+   the gradient of its absolute value is then 1, 0 or -1. So, last, PyTorch runs the program
+   NEARBY times with other last digits: leaves that aren't zero, and whatever a statement has
+   rounded, are moved by one unit of their last place, or not. Taper's numbers may be up to FACTOR
+   times as far from PyTorch's as these are. This holds only from where a program rounds: of exact
+   numbers, also ties are compared.
 
 An error of PyTorch's above CAP bases is not believed: there, the program in other precision does
 something else (it draws other random numbers, say). Then step 1 alone counts. Gradients are
@@ -44,8 +46,8 @@ from typing import Any
 import numpy as np
 
 __all__ = [
-    "FACTOR", "FINEST", "NEARBY", "UNIT", "assigned", "error", "largest_gradient", "narrowed",
-    "nearby", "perturbed", "precisions", "units_off", "widened",
+    "FACTOR", "FINEST", "NEARBY", "UNIT", "assigned", "error", "largest_gradient", "move_by_units",
+    "narrowed", "nearby", "perturbed", "precisions", "units_off", "widened",
 ]  # fmt: skip
 
 BASE = {
@@ -170,6 +172,14 @@ def perturbed(statements: list[str], number: int) -> list[str]:
         )
         for statement in statements
     ]
+
+
+def move_by_units(tensor: Any, chosen: Any, chance: np.random.Generator, module: Any) -> None:
+    """Moves the chosen elements by one unit of their last place, or not, unnoticed by autograd."""
+    unit = UNIT[BASE[str(tensor.dtype)]]
+    factors = 1 + unit * chance.integers(-1, 2, chosen.shape) * chosen
+    with contextlib.suppress(RuntimeError):  # expanded, or made in inference mode
+        tensor.data.mul_(module.as_tensor(factors, dtype=tensor.dtype))
 
 
 def with_leaves(
