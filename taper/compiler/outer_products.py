@@ -29,7 +29,7 @@ def outer_tile(kind: str, vector_bytes: int, filters: int) -> Tile:
 
 
 OUTER_WORDS = (
-    "panels", "source", "result", "offsets", "depth", "filters", "panel_count", "blocks", "units",
+    "panels", "source", "result", "offsets", "units", "depth", "filters", "panel_count", "blocks",
     "unit_count", "images", "groups", "panel_size", "source_image", "source_group",
     "source_pitch", "length_of_line", "result_group", "result_row",
 )

@@ -88,19 +88,21 @@ def _copy_line(
 
 
 PRODUCT_WORDS = (
-    "weight", "offsets", "depth", "source", "result", "bias", "tiles", "rows", "units",
+    "weight", "offsets", "source", "result", "bias", "units", "depth", "tiles", "rows",
     "unit_count", "groups", "source_image", "source_group", "result_image", "result_group",
     "result_row", "source_pitch", "result_pitch", "result_step",
 )
 
 
-def product(name: str, vector_bytes: int, tile: Tile, is_stepped: bool) -> str:
+def product(
+    name: str, vector_bytes: int, tile: Tile, is_stepped: bool, has_bias: bool, has_floor: bool,
+) -> str:
     """The kernel of `result[m, p] = bias[m] + sum of weight[m, k] * source[p + offset[k]]`.
 
     The argument block is PRODUCT_WORDS: addresses, counts and strides in bytes (`source_pitch` in
-    elements). Weights are packed (group, tile, k, row of the tile), biases (group, tile, row).
-    A task is one (image, group, unit, tile). With `is_stepped` a line's results lie
-    `result_step` bytes apart.
+    elements). Weights are packed (group, tile, k, row of the tile). A task is one (image, group,
+    unit, tile). With `is_stepped` a line's results lie `result_step` bytes apart, with `has_floor`
+    those below zero are zero.
     """
     text = FunctionText(name, vector_bytes)
     code = TileCode(text, tile.kind, tile.lanes)
@@ -119,7 +121,6 @@ def product(name: str, vector_bytes: int, tile: Tile, is_stepped: bool) -> str:
         group = text.integer("urem", rest, word["groups"])
         image = text.integer("udiv", rest, word["groups"])
         of_all = text.integer("add", text.integer("mul", group, word["tiles"]), which)
-        bias = text.offset(pointer["bias"], text.integer("mul", of_all, tile.rows), code.size)
         weights = text.integer("mul", text.integer("mul", of_all, word["depth"]), tile.rows)
         weight = text.offset(pointer["weight"], weights, code.size)
         entry = text.offset(pointer["units"], text.integer("mul", unit, 4), 8)
@@ -127,6 +128,16 @@ def product(name: str, vector_bytes: int, tile: Tile, is_stepped: bool) -> str:
                        (group, word["source_group"]))
         source = text.offset(source, word_at(text, entry, "0"))
         first_row = text.integer("mul", which, tile.rows)
+        starts = [code.constant(0.0, tile.kind)] * tile.rows
+        if has_bias:
+            biases = plus(text, pointer["bias"],
+                          (group, text.integer("mul", word["rows"], code.size)))
+            last_row = text.integer("sub", word["rows"], 1)
+            starts = [
+                code.all_spread(text.offset(biases, text.least(
+                    text.integer("add", first_row, m), last_row), code.size))
+                for m in range(tile.rows)
+            ]
         result = plus(text, pointer["result"], (image, word["result_image"]),
                        (group, word["result_group"]), (first_row, word["result_row"]))
         result = text.offset(result, word_at(text, entry, "1"))
@@ -136,8 +147,8 @@ def product(name: str, vector_bytes: int, tile: Tile, is_stepped: bool) -> str:
         whole = text.integer("sub", span, text.integer("urem", span, width))
 
         def columns(start: str, _: list[str]) -> list[str]:
-            _register_tile(text, code, tile, tile.vectors, source, start, weight, bias,
-                           pointer["offsets"], word["depth"], scratch, pitch)
+            _register_tile(text, code, tile, tile.vectors, source, start, weight, starts,
+                           pointer["offsets"], word["depth"], scratch, pitch, has_floor)
             return []
 
         text.loop(0, whole, width, [], columns)
@@ -150,8 +161,8 @@ def product(name: str, vector_bytes: int, tile: Tile, is_stepped: bool) -> str:
                 latest = text.integer("sub", span, vectors * tile.lanes)
                 is_short = text.value(f"icmp slt i64 {latest}, 0")
                 start = text.value(f"select i1 {is_short}, i64 0, i64 {latest}")
-                _register_tile(text, code, tile, vectors, source, start, weight, bias,
-                               pointer["offsets"], word["depth"], scratch, pitch)
+                _register_tile(text, code, tile, vectors, source, start, weight, starts,
+                               pointer["offsets"], word["depth"], scratch, pitch, has_floor)
                 return []
 
             text.when(text.value(f"icmp eq i64 {left}, {vectors}"), last)
@@ -181,14 +192,12 @@ def product(name: str, vector_bytes: int, tile: Tile, is_stepped: bool) -> str:
 
 def _register_tile(
     text: FunctionText, code: TileCode, tile: Tile, vectors: int, source: str, place: str,
-    weight: str, bias: str, offsets: str, depth: str, scratch: str, pitch: int,
+    weight: str, starts: list[str], offsets: str, depth: str, scratch: str, pitch: int,
+    has_floor: bool,
 ) -> None:
     """All rows of the tile at `vectors` vectors of p from `place` on, into the scratch."""
     start = text.offset(source, place, code.size)
-    sums = []
-    for m in range(tile.rows):
-        value = code.all_spread(text.offset(bias, str(m), code.size))
-        sums += [(code.vector, value)] * vectors
+    sums = [(code.vector, value) for value in starts for _ in range(vectors)]
 
     def step(k: str, values: list[str]) -> list[str]:
         shifted = text.offset(start, word_at(text, offsets, k))
@@ -228,11 +237,12 @@ def _register_tile(
         for v in range(vectors):
             kept = text.offset(scratch, text.integer("add", place, m * pitch + v * tile.lanes),
                                code.size)
-            code.store(found[m * vectors + v], kept, code.kind)
+            value = found[m * vectors + v]
+            code.store(code.floored(value) if has_floor else value, kept, code.kind)
 
 
 DOTS_WORDS = (
-    "grad", "source", "result", "offsets", "depth", "rows", "tiles", "blocks", "units",
+    "grad", "source", "result", "offsets", "units", "depth", "rows", "tiles", "blocks",
     "unit_count", "images", "grad_image", "grad_group", "grad_row", "source_image",
     "source_group", "source_pitch", "grad_pitch", "result_group", "result_row",
 )

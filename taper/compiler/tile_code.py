@@ -36,6 +36,14 @@ class TileCode(VectorCode):
         kinds = [(self.vector, v) for v in (a, b, c)]
         return self.text.intrinsic(self.vector, f"llvm.fma.{self.suffix}", kinds)
 
+    def floored(self, value: str) -> str:
+        """Zero where the value is below; NaN stays."""
+        zero = self.constant(0.0, self.kind)
+        is_below = self.text.value(f"fcmp ole {self.vector} {value}, {zero}")
+        bits = self.type("b1")
+        return self.text.value(
+            f"select {bits} {is_below}, {self.vector} {zero}, {self.vector} {value}")
+
     def first(self, count: str) -> str:
         """The mask of the first `count` lanes."""
         whole = f"<{self.lanes} x i64>"

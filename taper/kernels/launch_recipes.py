@@ -1,0 +1,70 @@
+"""Recipes: what a function of kernels launches, as data that depends on shapes only.
+
+A recipe names its arrays, so the same one serves a call, which runs it on arrays (`run`), and a
+program of `taper.compile`, which runs it on values of its arena (compilation/lowering/recipes.py).
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from taper.kernels.native import Kernel
+from taper.kernels.native_twin import are_ready
+from taper.runtime.large_arrays import new_array
+from taper.runtime.planned_calls import constant, replayed, scratch
+
+__all__ = ["Recipe", "Stage", "run"]
+
+Array = np.ndarray[Any, Any]
+Ints = tuple[int, ...]
+
+
+class Stage(NamedTuple):
+    """One launch.
+
+    Attributes:
+        arrays: whose addresses begin the argument block: names of operands, "result", numbers of
+            scratch memory, or tables that are the same for every call.
+        words: the rest of the block.      count, grain: units of work; how many make a piece.
+    """
+
+    kernel: Kernel
+    arrays: tuple[Any, ...]
+    words: Ints
+    count: int
+    grain: int
+    text: str
+
+
+class Recipe(NamedTuple):
+    """Launches that make an array of a shape from operands, all of one dtype.
+
+    `scratch` are sizes, in elements; `operands` the names of those that are given, in order.
+    """
+
+    stages: tuple[Stage, ...]
+    scratch: Ints
+    shape: Ints
+    operands: tuple[str, ...]
+
+
+@replayed
+def run(recipe: Recipe, *operands: Array) -> Array | None:
+    """The result, or None while there are no kernels. Recipes are told apart by identity."""
+    if not are_ready(*[stage.kernel for stage in recipe.stages]):
+        return None
+    dtype = operands[0].dtype
+    addresses = [stage.kernel.address() for stage in recipe.stages]
+    result: Array = new_array(recipe.shape, dtype, prod(recipe.shape))
+    named: dict[Any, Array] = {"result": result}
+    named.update(zip(recipe.operands, operands, strict=True))
+    for number, size in enumerate(recipe.scratch):
+        named[number] = scratch(new_array((size,), dtype, size))
+    for stage, address in zip(recipe.stages, addresses, strict=True):
+        assert address is not None
+        arrays = [constant(a) if isinstance(a, np.ndarray) else named[a] for a in stage.arrays]
+        stage.kernel.launch(address, arrays, stage.words, stage.count, stage.grain)
+    return result
