@@ -4,7 +4,8 @@
 
 runs `kernel(block, begin, end)` over pieces of 0 … count. What a kernel computes must not depend
 on where the pieces begin, so results don't depend on the number of threads. `grain` is the least
-count that is worth handing to another thread; pieces begin at multiples of it.
+count that is worth handing to another thread; pieces begin at multiples of a power of two that
+divides it, so that those of arrays begin at cache lines.
 
 Workers are Python threads that stay in machine code (worker_loop.py): no launch takes the GIL, and
 nobody who waits holds it. They start with the first launch that can use them. A forked child
@@ -34,6 +35,8 @@ _MOST_WORKERS = 63
 _SPIN_SECONDS = 50e-6
 _PATIENCE = 5.0  # seconds for a launch of another thread to end, when the process ends
 _PIECES_PER_THREAD = 16  # so that a thread which is held up delays the others little
+_FEWEST_PER_THREAD = 4  # so that all threads have about as much to do
+_MOST_ALIGNED = 1024  # units of work
 
 _i64 = ctypes.c_int64
 _KERNEL = ctypes.CFUNCTYPE(None, _i64, _i64, _i64)
@@ -211,9 +214,14 @@ def launch(address: int, block: int, count: int, grain: int) -> None:
 
 def _shares(count: int, grain: int, threads: int) -> tuple[int, int]:
     """How many workers help, and in what pieces."""
-    pieces = -(-count // grain)
-    piece = grain * max(1, pieces // (threads * _PIECES_PER_THREAD))
-    return min(threads, pieces) - 1, piece
+    grains = -(-count // grain)
+    used = min(threads, grains)
+    if grains < used * _FEWEST_PER_THREAD:
+        step = min(grain & -grain, _MOST_ALIGNED)
+        piece = -(-count // (used * _FEWEST_PER_THREAD * step)) * step
+    else:
+        piece = grain * max(1, grains // (used * _PIECES_PER_THREAD))
+    return used - 1, piece
 
 
 def current_pool() -> WorkerPool | None:
