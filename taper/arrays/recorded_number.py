@@ -3,8 +3,10 @@
 Learning rates are floats that schedulers change between steps, and counts of steps change by
 themselves: recorded programs read both when they run. Sums, products and powers of such numbers
 are recorded as calls on 0-d float64 arrays, which round as Python's floats do; with a tensor they
-are a number like any other. To everything else - comparisons, `int()`, printing - a number has to
-show its value, and then the program would hold only for that: `pin` is called, which may refuse.
+are a number like any other. A comparison is answered for the value that there is now, and becomes
+a *fact*, a recorded 0-d array that must be true whenever the program runs. To everything else -
+`int()`, printing - a number has to show its value, and then the program would hold only for that:
+`pin` is called, which may refuse.
 
 C code that reads a float without asking (`math.sqrt`) finds NaN, so that what it computes is
 recognized in the graph.
@@ -18,27 +20,59 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["RecordedNumber"]
+__all__ = ["Facts", "RecordedNumber", "larger", "smaller"]
 
 _F64 = np.dtype(np.float64)
 
 
+class Facts:
+    """What a recorded step was told about numbers: comparisons that have to come out the same."""
+
+    def __init__(self) -> None:
+        self._found: dict[Any, tuple[Any, tuple[Any, ...]]] = {}
+
+    def add(self, comparison: np.ufunc, first: Any, second: Any, holds: bool) -> None:
+        """Notes that a comparison of two recorded 0-d arrays, or one and a float, does (not) hold.
+        """
+        key = comparison, *[x if type(x) is float else id(x) for x in (first, second)]
+        if key not in self._found:
+            found = comparison(first, second)
+            self._found[key] = found if holds else np.logical_not(found), (first, second)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def broken(self) -> Any:
+        """A recorded 0-d array, of int32: 1 if one of the facts isn't true."""
+        first, *others = [fact for fact, _ in self._found.values()]
+        for fact in others:
+            first = np.logical_and(first, fact)
+        return np.logical_not(first).astype(np.dtype(np.int32))
+
+
 class RecordedNumber(float):
     """A number that `array`, recorded and 0-d, stands for; `value` is what it is now, or NaN if
-    nobody knows: then it is equal to nothing but itself, as a key of a dict.
+    nobody may know: then it is equal to nothing but itself, as a key of a dict.
 
-    `pin()` is called when somebody looks at the value.
+    `pin()` is called when somebody looks at the value. Comparisons are answered from `now`, the
+    value as far as it is known here, and noted in `facts`.
     """
 
-    __slots__ = ("array", "pin", "value")
+    __slots__ = ("array", "facts", "now", "pin", "value")
 
     array: Any
+    facts: Facts | None
+    now: float
     pin: Callable[[], None]
     value: float
 
-    def __new__(cls, array: Any, value: float, pin: Callable[[], None]) -> RecordedNumber:
+    def __new__(
+        cls, array: Any, value: float, pin: Callable[[], None], now: float | None = None,
+        facts: Facts | None = None,
+    ) -> RecordedNumber:
         made = float.__new__(cls, "nan")
-        made.array, made.value, made.pin = array, value, pin
+        made.array, made.value, made.pin, made.facts = array, value, pin, facts
+        made.now = value if now is None else now
         return made
 
     def recorded_as(self, dtype: Any) -> Any:
@@ -63,38 +97,64 @@ class RecordedNumber(float):
         return float, (self.pinned(),)
 
 
+def _both(first: Any, second: Any) -> tuple[Callable[[], None], Facts | None] | None:
+    """What pins both numbers, and their facts; None if one isn't a number."""
+    recorded = [x for x in (first, second) if type(x) is RecordedNumber]
+    if any([type(x) not in (RecordedNumber, float, int) for x in (first, second)]):
+        return None
+    if len(recorded) == 1:
+        return recorded[0].pin, recorded[0].facts
+    pins = [x.pin for x in recorded]
+
+    def pin() -> None:
+        for each in pins:
+            each()
+
+    return pin, next((x.facts for x in recorded if x.facts is not None), None)
+
+
+def _made(
+    ufunc: np.ufunc, compute: Callable[..., Any], first: Any, second: Any
+) -> RecordedNumber | Any:
+    """The number that a function gives for two, of which one is recorded."""
+    both = _both(first, second)
+    if both is None:
+        return NotImplemented
+    pin, facts = both
+    operands = (first, second)
+    arrays = [x.array if type(x) is RecordedNumber else np.float64(x) for x in operands]
+    known = []
+    for name in ("value", "now"):
+        try:
+            found = compute(*[getattr(x, name) if type(x) is RecordedNumber else x
+                              for x in operands])
+        except ArithmeticError:
+            found = float("nan")
+        if isinstance(found, complex):  # a negative number to a broken power
+            return compute(*[x.pinned() if type(x) is RecordedNumber else x for x in operands])
+        known.append(found)
+    return RecordedNumber(ufunc(*arrays), known[0], pin, known[1], facts)
+
+
+def larger(first: Any, second: Any) -> Any:
+    """The larger of two numbers, of which one is recorded: whichever it is when the program runs.
+    """
+    return _made(np.maximum, max, first, second)
+
+
+def smaller(first: Any, second: Any) -> Any:
+    """The smaller of two numbers, of which one is recorded."""
+    return _made(np.minimum, min, first, second)
+
 
 def _arithmetic(name: str, ufunc: np.ufunc) -> None:
     compute = getattr(operator, name)
 
     def forwards(self: RecordedNumber, other: Any) -> Any:
-        return combine(self, other, self, other)
+        return _made(ufunc, compute, self, other)
 
     def backwards(self: RecordedNumber, other: Any) -> Any:
-        return combine(self, other, other, self)
-
-    def combine(self: RecordedNumber, other: Any, first: Any, second: Any) -> Any:
-        kind = type(other)
-        if kind is RecordedNumber:
-            pins = self.pin, other.pin
-
-            def pin() -> None:
-                for each in pins:
-                    each()
-        elif kind is float or kind is int:
-            pin = self.pin
-        else:
-            return NotImplemented
-        arrays = [x.array if type(x) is RecordedNumber else np.float64(x) for x in (first, second)]
-        values = [x.value if type(x) is RecordedNumber else x for x in (first, second)]
-        try:
-            value = compute(*values)
-        except ArithmeticError:
-            value = float("nan")
-        if isinstance(value, complex):  # a negative number to a broken power
-            return compute(*[x.pinned() if type(x) is RecordedNumber else x
-                             for x in (first, second)])
-        return RecordedNumber(ufunc(*arrays), value, pin)
+        return _made(ufunc, compute, other, self)
 
     setattr(RecordedNumber, f"__{name}__", forwards)
     setattr(RecordedNumber, f"__r{name}__", backwards)
@@ -110,13 +170,49 @@ def _sign(name: str, ufunc: np.ufunc) -> None:
     compute = getattr(operator, name)
 
     def method(self: RecordedNumber) -> Any:
-        return RecordedNumber(ufunc(self.array), compute(self.value), self.pin)
+        return RecordedNumber(
+            ufunc(self.array), compute(self.value), self.pin, compute(self.now), self.facts
+        )
 
     setattr(RecordedNumber, f"__{name}__", method)
 
 
 _sign("neg", np.negative)
 _sign("abs", np.absolute)
+
+
+def _comparison(name: str, ufunc: np.ufunc) -> None:
+    compute = getattr(operator, name)
+
+    def method(self: RecordedNumber, other: Any) -> Any:
+        both = _both(self, other)
+        if both is None:
+            return NotImplemented
+        pin, facts = both
+        now = other.now if type(other) is RecordedNumber else other
+        if facts is None or self.now != self.now or now != now:
+            pin()
+            return compute(self.value, getattr(other, "value", other))
+        holds: bool = compute(self.now, now)
+        facts.add(ufunc, self.array,
+                  other.array if type(other) is RecordedNumber else float(other), holds)
+        return holds
+
+    setattr(RecordedNumber, f"__{name}__", method)
+
+
+for _name, _ufunc in {
+    "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater,
+    "ge": np.greater_equal,
+}.items():
+    _comparison(_name, _ufunc)
+
+
+def _is_true(self: RecordedNumber) -> bool:
+    return bool(self != 0.0)
+
+
+setattr(RecordedNumber, "__bool__", _is_true)  # noqa: B010 - as the others
 
 
 def _revealing(name: str) -> None:
@@ -131,7 +227,6 @@ def _revealing(name: str) -> None:
 
 
 for _name in (
-    "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__bool__",
     "__float__", "__int__", "__repr__", "__str__", "__format__", "__round__", "__trunc__",
     "__floor__", "__ceil__", "__floordiv__", "__rfloordiv__", "__mod__", "__rmod__", "__divmod__",
     "__rdivmod__", "is_integer", "hex", "as_integer_ratio", "conjugate",

@@ -11,6 +11,7 @@ take their steps anew, from that value, when somebody next reads them.
 
 from __future__ import annotations
 
+import math
 import operator
 import weakref
 from collections.abc import Callable, Iterator
@@ -22,9 +23,9 @@ import numpy as np
 
 from taper.arrays.levels import recording_draws
 from taper.arrays.primitive import answers
-from taper.arrays.recorded_number import RecordedNumber
+from taper.arrays.recorded_number import Facts, RecordedNumber
 from taper.arrays.shape import ShapeArray
-from taper.compiler.graph import Graph, Reference, text_of
+from taper.compiler.graph import Graph, GraphNode, Reference, replaced, text_of
 from taper.core import device as devices
 
 __all__ = [
@@ -40,12 +41,45 @@ _VIEW_FUNCTIONS = frozenset([
 _WRITERS = frozenset([np.copyto, np.place, np.put, np.put_along_axis, np.putmask])
 
 
+class _NotKnown(Exception):
+    """Raised for a value that depends on more than single numbers."""
+
+
 class Recording:
     """What a step that is being recorded does beside calling functions of arrays."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.adopted: list[tuple[weakref.ref[Any], Any]] = []
+        self.arrays: dict[int, Any] = {}  # by number of an input, the array that it has now
+        self.facts = Facts()
+        self._numbers: dict[int, Any] = {}
+
+    def number_now(self, reference: Reference) -> float:
+        """What a 0-d value is now, where it was computed from such values only; else NaN."""
+        try:
+            return float(self._array_now(reference.node))
+        except _NotKnown:
+            return math.nan
+
+    def _array_now(self, node: GraphNode) -> Any:
+        found = self._numbers.get(node.number)
+        if found is not None:
+            return found
+        if len(node.results) != 1 or node.results[0][0] != () or node.effect:
+            raise _NotKnown
+        if node.function is None:
+            array = self.arrays.get(node.number)
+            if array is None:
+                raise _NotKnown
+            return array
+
+        def value_of(reference: Reference) -> Any:
+            return self._array_now(reference.node)
+
+        found = self._numbers[node.number] = node.function(
+            *replaced(node.args, value_of), **replaced(node.kwargs, value_of))
+        return found
 
     def draw(self, kernel: Callable[..., Any], generator: Any, *args: Any, **options: Any) -> Any:
         """Records a kernel that draws from a generator; the generator stays where it is."""
@@ -267,8 +301,13 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def as_number(self) -> RecordedNumber:
         """The number in this 0-d array, for arithmetic in Python that is recorded as well."""
-        return RecordedNumber(self.astype(np.dtype(np.float64)), np.nan,
-                              lambda: self._needs_value("a comparison of a number"))
+        array = self.astype(np.dtype(np.float64))
+        recording = running_recording()
+        now, facts = math.nan, None
+        if recording is not None:
+            now, facts = recording.number_now(array.reference), recording.facts
+        return RecordedNumber(array, math.nan,
+                              lambda: self._needs_value("a comparison of a number"), now, facts)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         return self._needs_value("tensor.numpy()")

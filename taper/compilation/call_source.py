@@ -21,6 +21,7 @@ from taper.compilation.recorded import (
     UNCHANGED,
     Alias,
     Constant,
+    FactBroken,
     Fresh,
     Given,
     Known,
@@ -315,10 +316,12 @@ def attempt_function(
     if apart is not None and tensors:
         add(f"if not apart(({''.join(f'a_{t}, ' for t in tensors)})): return MISSED")
     returned = "EAGER" if run is None else f"run([{', '.join(tensors)}])"
+    scope["FactBroken"] = FactBroken
     add("if not lock.acquire(False): return EAGER",
         "try:",
         "    if differs(table, 0, count) >= 0 and not holds(): return MISSED",
         f"    return {returned}",
+        "except FactBroken: return MISSED",
         "finally:",
         "    lock.release()")
     return source.function()

@@ -11,10 +11,11 @@ from taper.arrays.levels import running
 from taper.autograd.engine import anomaly, observed
 from taper.compilation.call_source import EAGER, MISSED
 from taper.compilation.explanations import Explanation, Unsupported, log
-from taper.compilation.recorded import NotCaptured, NumberPinned
+from taper.compilation.recorded import FactBroken, NotCaptured, NumberPinned
 from taper.compilation.recording import exclusive, record_call
 from taper.compilation.snapshot import Snapshot, take
 from taper.compilation.variant import EagerVariant, Variant
+from taper.compilation.watches import GroupWatch
 from taper.compiler.directives import forgetful, stance_now
 from taper.core.dtype import get_default_dtype
 from taper.core.state import active, is_recording
@@ -24,6 +25,7 @@ from taper.nn import Module
 __all__ = ["CapturedFunction"]
 
 MOST_VARIANTS = 16
+MOST_OF_A_KEY = 8  # variants for numbers that compare otherwise
 MOST_EXPLAINED = 64
 MOST_REFUSALS = 2
 MOST_CHANGES = 32  # calls in a row that find nothing that fits; then nobody looks any more
@@ -53,7 +55,7 @@ class CapturedFunction:
         self.changes = 0
         self.keys = 0
         self.refusals = 0
-        self.free: tuple[str, ...] = ("lr",)  # numbers that programs take as inputs
+        self.pinned: frozenset[str] = frozenset()  # numbers that programs don't take as inputs
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if (
@@ -97,7 +99,7 @@ class CapturedFunction:
 
         Returns the result, or EAGER if the call is to run as it is.
         """
-        snapshot = take(self.function, args, kwargs, self.last, self.free)
+        snapshot = take(self.function, args, kwargs, self.last, self.pinned)
         try:
             return self.carry_out(snapshot, args, kwargs)
         finally:
@@ -113,10 +115,14 @@ class CapturedFunction:
         key = (context(), snapshot.key)
         for variant in self.variants:
             if variant.key == key and variant.rebind(snapshot):
+                try:
+                    result = self.run(variant, snapshot)
+                except FactBroken:  # there may be another, for numbers that compare as these do
+                    continue
                 self.changes = 0
                 self.variants.remove(variant)
                 self.variants.insert(0, variant)
-                return self.run(variant, snapshot)
+                return result
         count = self.seen.get(key, (0, None))[0] + 1
         previous, self.last = self.last, snapshot
         self.keys += count == 1
@@ -143,10 +149,16 @@ class CapturedFunction:
     def record(self, key: Any, snapshot: Snapshot, args: Any, kwargs: Any, count: int) -> Any:
         """Records the call as a new variant, and runs it."""
         variant: EagerVariant
+        if sum([known.key == key for known in self.variants]) >= MOST_OF_A_KEY:
+            self.refuse("numbers of an optimizer compare otherwise again and again")
+            return EAGER
         try:
             recorded = record_call(self.function, args, kwargs, snapshot)
-        except NumberPinned:  # it depends on their values
-            self.free = ()
+        except NumberPinned as number:  # it depends on its value
+            names = [number.name] if number.name is not None else [
+                name for watch in snapshot.watches if isinstance(watch, GroupWatch)
+                for name in watch.free]
+            self.pinned |= {*names}
             self.variants.clear()
             return self.consider(args, kwargs)
         except NotCaptured as reason:

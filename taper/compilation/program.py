@@ -44,6 +44,7 @@ from taper.compilation.lowering.reuse import with_places_of_operands
 from taper.compilation.lowering.rows import pick_launch, sum_launch
 from taper.compilation.lowering.schedule import Schedule
 from taper.compilation.lowering.values import Value, View, inverse
+from taper.compilation.recorded import BROKEN, FactBroken
 from taper.compilation.replay import Replay
 from taper.compilation.steps import (
     ARENA,
@@ -112,7 +113,7 @@ class Program:
     def __init__(self, graph: Graph, updates: dict[str, int]) -> None:
         self.graph = graph
         self.updates = updates
-        self.returned = [name for name in graph.outputs if name not in updates]
+        self.returned = [name for name in graph.outputs if name not in updates and name != BROKEN]
         self.replay = Replay(graph, updates)
         self._lock = threading.Lock()
         self._is_ready = False
@@ -137,6 +138,9 @@ class Program:
         graph = self.graph
         lowering = Lowering(graph)
         lowering.run()
+        if BROKEN in graph.outputs:
+            broken = lowering.view(graph.outputs[BROKEN])
+            lowering.add(Check(broken, broken, _complain_of_facts))
         orders = map(order_of_input, graph.inputs)
         self.input_orders = [None if o == tuple(range(len(o))) else o for o in orders]
         self.constants = lowering  # keeps the arrays of constants alive
@@ -166,6 +170,8 @@ class Program:
         found: dict[str, Value] = {}
         self.orders: dict[str, tuple[int, ...]] = {}
         for name, reference in self.graph.outputs.items():
+            if name == BROKEN:
+                continue
             view = lowering.known[reference.node.number, reference.output]
             value, order = view.value, view.order
             usual = tuple(range(len(view.shape)))
@@ -535,6 +541,10 @@ class Program:
             else:
                 lines.append(f"call {step.label}")
         return "\n".join(lines)
+
+
+def _complain_of_facts(flag: Array) -> None:
+    raise FactBroken
 
 
 class _Later:

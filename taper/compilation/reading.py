@@ -12,6 +12,7 @@ from taper.autograd.engine import nodes_from
 from taper.autograd.node import Node
 from taper.compilation.differentiable import record_backward, split
 from taper.compilation.recorded import (
+    BROKEN,
     Alias,
     Constant,
     Fresh,
@@ -222,11 +223,11 @@ class Reading:
         for number, node in zip(recorded.numbers, nodes, strict=False):
             if node.number in used:
                 number.place = len(inputs)
-                node.label = number.name
+                node.label = number.label
                 inputs.append(node)
         graph.inputs = inputs
         recorded.graph = graph
-        recorded.output_count = len(graph.outputs) - len(written)
+        recorded.output_count = len(graph.outputs) - len(written) - (BROKEN in graph.outputs)
         recorded.updates = {f"state.{i}": self.known[i].input for i in written}
         return recorded
 

@@ -15,8 +15,8 @@ from taper.core.storage import address_of, span_in_bytes
 from taper.core.tensor import Tensor
 
 __all__ = [
-    "UNCHANGED", "Alias", "Constant", "Fresh", "Given", "Known", "NotCaptured", "Number",
-    "NumberPinned", "Recorded",
+    "BROKEN", "UNCHANGED", "Alias", "Constant", "FactBroken", "Fresh", "Given", "Known",
+    "NotCaptured", "Number", "NumberPinned", "Recorded",
 ]
 
 
@@ -124,20 +124,48 @@ class Number:
     """A float in a parameter group that the program reads at each call.
 
     Attributes:
-        group: the dict that holds it under `name`; `place` is its position among the inputs.
+        group: the dict that holds it under `name`, or a tuple with it at `index`.
+        place: its position among the inputs.
     """
 
-    __slots__ = ("group", "name", "place", "recorded")
+    __slots__ = ("group", "index", "name", "place", "recorded")
 
-    def __init__(self, group: dict[str, Any], name: str) -> None:
+    def __init__(self, group: dict[str, Any], name: str, index: int | None) -> None:
         self.group = group
         self.name = name
+        self.index = index
         self.place = -1
         self.recorded: RecordedNumber | None = None
 
+    @property
+    def label(self) -> str:
+        """What explanations call it."""
+        return self.name if self.index is None else f"{self.name}[{self.index}]"
+
+    def value(self) -> float:
+        """What it is now."""
+        entry = self.group[self.name]
+        found: float = entry if self.index is None else entry[self.index]
+        return found
+
 
 class NumberPinned(Exception):
-    """Raised if a call depends on the value of a number that was to be an input."""
+    """Raised if a call depends on the value of a number that was to be an input: that of this name,
+    or nobody knows of which."""
+
+    def __init__(self, name: str | None = None) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+BROKEN = "broken"
+"""The output of a graph that tells whether a fact about numbers isn't true (arrays/recorded_number).
+A program raises FactBroken then, before it changes anything."""
+
+
+class FactBroken(Exception):
+    """Raised by a program for numbers that compare otherwise than those that it was recorded for.
+    """
 
 
 class Recorded:

@@ -14,6 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,15 @@ import numpy as np
 from taper.arrays.recorded_number import RecordedNumber
 from taper.arrays.traced import Recording, TracedArray, recording_into
 from taper.compilation.reading import Reading
-from taper.compilation.recorded import Constant, Known, NotCaptured, Number, NumberPinned, Recorded
+from taper.compilation.recorded import (
+    BROKEN,
+    Constant,
+    Known,
+    NotCaptured,
+    Number,
+    NumberPinned,
+    Recorded,
+)
 from taper.compilation.snapshot import Snapshot
 from taper.compilation.watches import GroupWatch
 from taper.compiler.directives import compiling
@@ -63,13 +72,19 @@ def _record(
     try:
         with _as_inputs(graph, known), recording_into(graph) as recording:
             preexisting = _tensors_alive()
-            with compiling(), _watching(preexisting), _numbers_as_inputs(graph, numbers):
+            recording.arrays = {item.owner.reference.node.number: item.array for item in known}
+            with compiling(), _watching(preexisting), _numbers_as_inputs(recording, numbers):
                 result = function(*args, **kwargs)
             reading = Reading(graph, known, numbers)
             reading.read(result)
+            facts = len(recording.facts)
+            if facts:
+                graph.outputs[BROKEN] = recording.facts.broken().reference
             with _watching(preexisting):
                 reading.read_backward()
             _check_aftermath(snapshot, recording, preexisting, states, modes)
+            if len(recording.facts) != facts:
+                raise NotCaptured("the backward of its results compares a number")
             recorded = reading.finish()
             if numbers and _has_nan(recorded):
                 raise NumberPinned
@@ -149,30 +164,46 @@ def _as_inputs(graph: Graph, known: list[Known]) -> Iterator[None]:
 
 def numbers_in(snapshot: Snapshot) -> list[Number]:
     """The floats of parameter groups that programs read at each call."""
-    return [
-        Number(watch.holder, name)
-        for watch in snapshot.watches if isinstance(watch, GroupWatch) for name in watch.free
-    ]
+    found = []
+    for watch in snapshot.watches:
+        if isinstance(watch, GroupWatch):
+            for name in watch.free:
+                entry = watch.holder[name]
+                places = [None] if type(entry) is float else [
+                    i for i, part in enumerate(entry) if type(part) is float]
+                found += [Number(watch.holder, name, i) for i in places]
+    return found
 
 
 @contextmanager
-def _numbers_as_inputs(graph: Graph, numbers: list[Number]) -> Iterator[None]:
+def _numbers_as_inputs(recording: Recording, numbers: list[Number]) -> Iterator[None]:
     """Within: parameter groups hold inputs of the graph in the place of their floats."""
-
-    def pin() -> None:
-        raise NumberPinned
-
-    before = [number.group[number.name] for number in numbers]
+    before = {(id(n.group), n.name): (n.group, n.group[n.name]) for n in numbers}
+    now = {}
     try:
-        for i, (number, value) in enumerate(zip(numbers, before, strict=True)):
-            array = TracedArray.as_input(graph, f"number {i}", np.array(value, np.float64))
-            number.recorded = number.group[number.name] = RecordedNumber(array, value, pin)
+        for i, number in enumerate(numbers):
+            value = np.array(number.value(), np.float64)
+            array = TracedArray.as_input(recording.graph, f"number {i}", value)
+            recording.arrays[array.reference.node.number] = value
+            number.recorded = RecordedNumber(
+                array, float(value), partial(_pin, number.name), facts=recording.facts)
+            entry: Any = number.recorded
+            if number.index is not None:
+                entry = list(number.group[number.name])
+                entry[number.index] = number.recorded
+                entry = tuple(entry)
+            number.group[number.name] = now[id(number.group), number.name] = entry
         yield
     finally:
-        for number, value in zip(numbers, before, strict=True):
-            if number.group.get(number.name) is number.recorded:
-                number.group[number.name] = value
+        for (place, name), (group, value) in before.items():
+            if group.get(name) is now.get((place, name)):
+                group[name] = value
+        for number in numbers:
             number.recorded = None
+
+
+def _pin(name: str) -> None:
+    raise NumberPinned(name)
 
 
 def _has_nan(recorded: Recorded) -> bool:
@@ -191,8 +222,6 @@ def _has_nan(recorded: Recorded) -> bool:
         elif isinstance(value, np.ndarray) and value.dtype.kind in "fc" and np.isnan(value).any():
             return True
     return False
-
-
 
 
 def _tensors_alive() -> set[int]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from taper.compilation.recorded import BROKEN, FactBroken
 from taper.compilation.replay_plan import Observed, Plan
 from taper.compilation.replay_source import compiled_source
 from taper.compiler.graph import Graph, Reference, replaced
@@ -31,6 +32,13 @@ class Replay:
     """
 
     def __init__(self, graph: Graph, updates: dict[str, int]) -> None:
+        self.facts: Graph | None = None
+        if BROKEN in graph.outputs:  # asked before anything is computed
+            outputs = dict(graph.outputs)
+            self.facts = graph.like(
+                [n for n in graph.nodes if not n.effect], {BROKEN: outputs.pop(BROKEN)},
+            ).without_dead_code()
+            graph = graph.like(graph.nodes, outputs).without_dead_code()
         self.graph = graph
         self.updates = updates
         self.returned = [name for name in graph.outputs if name not in updates]
@@ -49,6 +57,8 @@ class Replay:
             into: for each output that is returned, the array that takes it, or None for a new one.
                 None shares memory with an input.
         """
+        if self.facts is not None and self.facts.run(*arrays)[BROKEN]:
+            raise FactBroken
         if into is None:
             into = [None] * len(self.returned)
         with self._lock:

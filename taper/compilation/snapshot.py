@@ -75,19 +75,19 @@ class Snapshot:
 
 def take(
     function: Any, args: tuple[Any, ...], kwargs: dict[str, Any],
-    like: Snapshot | None = None, free: tuple[str, ...] = ("lr",),
+    like: Snapshot | None = None, pinned: frozenset[str] = frozenset(),
 ) -> Snapshot:
     """A snapshot of what `function(*args, **kwargs)` can reach.
 
     Args:
         like: an earlier one.
-        free: entries of parameter groups that don't count by value if they are floats.
+        pinned: entries of parameter groups that count by value though they are floats.
     """
     names = Names() if like is None else like.names
     from taper.compilation.state_walk import Walk
 
     while True:
-        snapshot = Walk(names, free).run(function, args, kwargs)
+        snapshot = Walk(names, pinned).run(function, args, kwargs)
         if snapshot.refusal is not None or snapshot.names == names:
             return snapshot
         names = snapshot.names  # more code was found than was known of: what it names counts too

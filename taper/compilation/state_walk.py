@@ -38,6 +38,7 @@ from taper.compilation.watches import (
     StateWatch,
     TypeWatch,
     Watch,
+    has_numbers,
     path_text,
 )
 from taper.core.dtype import dtype
@@ -86,8 +87,8 @@ _FUNCTIONS = (types.BuiltinFunctionType, types.MethodDescriptorType, types.Wrapp
 
 
 class Walk:
-    def __init__(self, names: Names, free: tuple[str, ...]) -> None:
-        self.free = free
+    def __init__(self, names: Names, pinned: frozenset[str]) -> None:
+        self.pinned = pinned
         self.names = set(names.read)
         self.written = set(names.written)
         self.found_reflective = names.is_reflective
@@ -531,12 +532,15 @@ class Walk:
                 self.visit(item, below)
 
     def visit_group(self, group: dict[str, Any], path: Any, is_own: bool) -> None:
-        free = tuple(n for n in self.free if type(group.get(n)) is float) if is_own else ()
+        free = tuple([
+            name for name, item in group.items() if name not in self.pinned and has_numbers(item)
+        ]) if is_own else ()
         self.watch(GroupWatch(path, group, free))
         for name, item in group.items():
             self.tokens.append(name)
             if name in free:
-                self.tokens.append("number")
+                self.tokens.append("number" if type(item) is float else tuple(
+                    ["number" if type(part) is float else part for part in item]))
             else:
                 self.visit(item, (path, f"[{name!r}]"))
 

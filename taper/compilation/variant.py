@@ -228,8 +228,8 @@ class Variant(EagerVariant):
         self.numbers = []
         for number in recorded.numbers:
             if number.place >= 0:
-                array = static[number.place] = np.array(number.group[number.name], np.float64)
-                self.numbers.append((number.group, number.name, array))
+                array = static[number.place] = np.array(number.value(), np.float64)
+                self.numbers.append((number, array))
         self.run = run_function(recorded, self.program, static)
         if self.attempt is not None:
             scope = self.attempt.__globals__
@@ -239,8 +239,8 @@ class Variant(EagerVariant):
 
     def take_numbers(self) -> None:
         """Hands the program the numbers that there are now."""
-        for group, name, array in self.numbers:
-            array[()] = group[name]
+        for number, array in self.numbers:
+            array[()] = number.value()
 
 
 class Apart:

@@ -14,7 +14,7 @@ from typing import Any
 
 __all__ = [
     "MISSING", "ArrayWatch", "AttributeWatch", "CellWatch", "DictWatch", "GroupWatch", "ListWatch",
-    "NamesWatch", "Path", "SetWatch", "TypeWatch", "Watch", "path_text",
+    "NamesWatch", "Path", "SetWatch", "TypeWatch", "Watch", "has_numbers", "path_text",
 ]
 
 Path = tuple[Any, str]  # the path to the holder, or None, and one step from it
@@ -107,7 +107,7 @@ class StateWatch(DictWatch):
 
 
 class GroupWatch(DictWatch):
-    """A parameter group, whose learning rate programs read at each call if it is a float."""
+    """A parameter group, whose floats programs read at each call."""
 
     __slots__ = ("free",)
 
@@ -126,9 +126,28 @@ class GroupWatch(DictWatch):
             if now_key is not key:
                 return False
             now = holder[key]
-            if now is not value and not (key in self.free and type(now) is float):
+            if now is not value and not (key in self.free and _differ_in_numbers(value, now)):
                 return False
         return True
+
+
+def has_numbers(entry: Any) -> bool:
+    """Whether an entry of a parameter group is a float, or a tuple of floats and integers (and None)
+    with a float in it."""
+    if type(entry) is tuple:
+        kinds = set(map(type, entry))
+        return float in kinds and kinds <= {float, int, type(None)}
+    return type(entry) is float
+
+
+def _differ_in_numbers(before: Any, now: Any) -> bool:
+    """Whether two entries of a parameter group are floats in the same places, and else equal."""
+    if type(before) is float:
+        return type(now) is float
+    return type(now) is tuple and len(now) == len(before) and all([
+        type(a) is type(b) and (type(a) is float or a == b)
+        for a, b in zip(before, now, strict=True)
+    ])
 
 
 class NamesWatch(Watch):
