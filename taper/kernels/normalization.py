@@ -26,6 +26,10 @@ Array = np.ndarray[Any, Any]
 _native = with_native(
     "taper.kernels.native_normalization", is_large=lambda x, *rest: x.size > 16384
 )
+_native_rows = with_native(  # which are planned calls: no more than a NumPy call or two
+    "taper.kernels.native_normalization", is_large=lambda x, *rest: x.size > _FEW
+)
+_FEW = 255  # elements
 _PART = 1 << 15  # elements of the rows treated at a time: they stay in the cache
 
 
@@ -197,7 +201,7 @@ def _(grad: Array, normalized: Array, inverse: Array) -> Any:
     return grad.shape, grad.dtype
 
 
-@_native
+@_native_rows
 def normalize_layer(
     x: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, Array, Array]:
@@ -210,7 +214,7 @@ def normalize_layer(
     return result, mean, inverse
 
 
-@_native
+@_native_rows
 def layer_gradient(
     grad: Array, x: Array, mean: Array, inverse: Array, weight: Array | None, needs_affine: bool
 ) -> tuple[Array, Array | None, Array | None]:
@@ -249,7 +253,7 @@ def _(x: Array, eps: float) -> Any:
     return [(x.shape, wide_dtype(x)), ((x.shape[0], 1), wide_dtype(x))]
 
 
-@_native
+@_native_rows
 def normalize_layer_by_rms(x: Array, weight: Array | None, eps: float) -> tuple[Array, Array]:
     """`normalize_rows_by_rms`, then scaled, all rows alike."""
     result, inverse = normalize_rows_by_rms(x, eps)
@@ -258,7 +262,7 @@ def normalize_layer_by_rms(x: Array, weight: Array | None, eps: float) -> tuple[
     return result, inverse
 
 
-@_native
+@_native_rows
 def rms_layer_gradient(
     grad: Array, x: Array, inverse: Array, weight: Array | None, needs_weight: bool
 ) -> tuple[Array, Array | None]:
