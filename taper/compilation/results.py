@@ -70,5 +70,10 @@ class Freed(Node):
     saves = True
     outputs = 1
 
+    @property
+    def next_functions(self) -> tuple[tuple[Any, int], ...]:
+        """None: what it came from is gone as well."""
+        return ()
+
     def backward(self, grad: Any) -> tuple[Any, ...]:
         raise freed_error(self)

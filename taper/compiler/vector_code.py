@@ -332,9 +332,10 @@ class VectorCode:
         if source == "bf16":
             wide = text.value(f"zext {a} {x} to {self.type('i32')}")
             bits = text.value(f"shl {self.type('i32')} {wide}, {self.constant(16, 'i32')}")
-            return text.value(f"bitcast {self.type('i32')} {bits} to {b}")
+            single = text.value(f"bitcast {self.type('i32')} {bits} to {self.type('f32')}")
+            return single if target == "f32" else self._convert(single, "f32", target)
         if target == "bf16":
-            return self._to_bfloat(x)
+            return self._to_bfloat(x if source == "f32" else self._convert(x, source, "f32"))
         if source in ("f16", "f32", "f64") and target in ("f16", "f32", "f64"):
             cast = "fpext" if SIZE_OF[source] < SIZE_OF[target] else "fptrunc"
             return text.value(f"{cast} {a} {x} to {b}")

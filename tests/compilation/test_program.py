@@ -102,6 +102,13 @@ def test_bfloat16() -> None:
           x, y, all_native=False)
 
 
+@pytest.mark.parametrize("other", [torch.float64, torch.int64, torch.uint8])
+def test_bfloat16_to_other_dtypes_and_back(other: Any) -> None:
+    x, y = numbers(33, dtype=torch.bfloat16), numbers(33, dtype=other)
+    check(lambda x, y: (x.abs().to(other), y.bfloat16(), y.bfloat16().double() * 1.5), x, y,
+          all_native=False)
+
+
 def test_float16() -> None:
     x, y = numbers(33, dtype=torch.float16), numbers(33, dtype=torch.float16, seed=1)
     check(lambda x, y: (x * y + x, x < y, torch.minimum(x, y), x.float(), x.t(), x.bfloat16()),

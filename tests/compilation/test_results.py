@@ -51,6 +51,21 @@ def test_strides(function: Callable[..., Any], native: str) -> None:
         torch.settings.native = before
 
 
+def test_a_history_that_is_over_leads_nowhere() -> None:
+    def step(x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(torch.nn.functional.linear(x, x)) * 2
+        y.sum().backward()
+        return y
+
+    compiled = torch.compile(step)
+    for _ in range(3):
+        y = compiled(torch.eye(2, requires_grad=True))
+        assert y.grad_fn.name() == "MulBackward0"
+    assert y.grad_fn.next_functions == ()
+    with pytest.raises(RuntimeError, match="a second time"):
+        y.sum().backward()
+
+
 def test_laid_out_copies_only_what_lies_otherwise() -> None:
     x = np.arange(6.0).reshape(2, 3)
     assert laid_out(x, (24, 8)) is x

@@ -36,7 +36,10 @@ from program_precision import (
     widened,
 )
 
-__all__ = ["Difference", "compare", "compiled", "difference_of", "explain", "run", "shorten"]
+__all__ = [
+    "Difference", "Run", "compare", "compiled", "difference_of", "difference_of_runs", "explain",
+    "observed", "run", "shorten",
+]  # fmt: skip
 
 OPENING = 100  # so many characters of a message are its opening words
 # Of these, a backward pass may meet several: which one first is open.
@@ -233,7 +236,15 @@ def difference_of(
     """What two libraries make different of a program, beyond rounding."""
     codes = compiled(statements)
     expected, actual = run(statements, oracle, codes), run(statements, subject, codes)
-    allowance = Allowance(precisions(statements, codes, oracle))
+    return difference_of_runs(expected, actual, oracle, ignored)
+
+
+def difference_of_runs(
+    expected: Run, actual: Run, oracle: Any, ignored: frozenset[str] = frozenset()
+) -> Difference | None:
+    """What is different in two runs of a program, beyond the rounding of the one in `oracle`."""
+    statements = expected.statements
+    allowance = Allowance(precisions(statements, compiled(statements), oracle))
     difference = compare(expected, actual, ignored, allowance)
     if difference is None or not difference.aspect.endswith("value"):
         return difference
