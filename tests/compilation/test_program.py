@@ -102,11 +102,13 @@ def test_bfloat16() -> None:
           x, y, all_native=False)
 
 
+@pytest.mark.filterwarnings("error:taper couldn't make")
 @pytest.mark.parametrize("other", [torch.float64, torch.int64, torch.uint8])
 def test_bfloat16_to_other_dtypes_and_back(other: Any) -> None:
     x, y = numbers(33, dtype=torch.bfloat16), numbers(33, dtype=other)
-    check(lambda x, y: (x.abs().to(other), y.bfloat16(), y.bfloat16().double() * 1.5), x, y,
+    check(lambda x, y: ((x * x).to(other), y.bfloat16(), y.bfloat16().double() * 1.5), x, y,
           all_native=False)
+    check(lambda x: (x + x).topk(1, 0, largest=False), x, all_native=False)  # by way of float64
 
 
 def test_float16() -> None:

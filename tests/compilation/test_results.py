@@ -53,14 +53,14 @@ def test_strides(function: Callable[..., Any], native: str) -> None:
 
 def test_a_history_that_is_over_leads_nowhere() -> None:
     def step(x: torch.Tensor) -> torch.Tensor:
-        y = torch.relu(torch.nn.functional.linear(x, x)) * 2
+        y = torch.where(x > 0, x, x * 2)
         y.sum().backward()
         return y
 
     compiled = torch.compile(step)
     for _ in range(3):
         y = compiled(torch.eye(2, requires_grad=True))
-        assert y.grad_fn.name() == "MulBackward0"
+        assert y.grad_fn.name() == "WhereBackward0"
     assert y.grad_fn.next_functions == ()
     with pytest.raises(RuntimeError, match="a second time"):
         y.sum().backward()
