@@ -33,12 +33,14 @@ from taper.compilation.lowering.operations import (
     Call,
     Check,
     Join,
+    Prepared,
     Product,
     RowPick,
     RowSum,
     mapped,
 )
 from taper.compilation.lowering.products import has_tiles, launches_of
+from taper.compilation.lowering.recipes import launches_of_recipe
 from taper.compilation.lowering.recompute import with_late_copies
 from taper.compilation.lowering.reuse import with_places_of_operands
 from taper.compilation.lowering.rows import pick_launch, sum_launch
@@ -237,6 +239,8 @@ class Program:
             if isinstance(unit, Product):
                 self.needs_blas = self.needs_blas or not has_tiles(unit)
                 found = launches_of(unit)
+            elif isinstance(unit, Prepared):
+                found = launches_of_recipe(unit)
             elif isinstance(unit, RowPick):
                 found = pick_launch(unit)
             elif isinstance(unit, RowSum):

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from taper.compiler import machine
+from taper.compiler.halving_kernels import halving
 from taper.compiler.pooling_kernels import POOLING_WORDS, Pooling, pooling
-from taper.core.storage import address_of
+from taper.compiler.tile_code import SIZE
+from taper.compiler.winograd_kernels import lanes_for
+from taper.kernels.launch_recipes import Recipe, Stage, run
 from taper.kernels.native import Kernel
-from taper.runtime.large_arrays import new_array
 
-__all__ = ["max_pool", "max_pool_gradient", "mean_pool", "mean_pool_gradient"]
+__all__ = ["max_pool", "max_pool_gradient", "mean_pool", "mean_pool_gradient", "pooling_recipe"]
 
 Array = np.ndarray[Any, Any]
 Ints = tuple[int, ...]
@@ -22,6 +24,8 @@ Ints = tuple[int, ...]
 _KINDS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 _WIDEST = 32  # columns of a window, whose positions are written out
 _GRAIN = 1 << 15  # elements of windows that are worth a thread of their own
+_OPERANDS = {"max": ("x",), "max gradient": ("grad", "x"),
+             "mean": ("x", "divisors"), "mean gradient": ("grad", "divisors")}
 
 
 @cache
@@ -32,75 +36,80 @@ def _kernel(form: Pooling) -> Kernel:
     return Kernel(build, len(POOLING_WORDS))
 
 
+@cache
+def _halving(*details: Any) -> Kernel:
+    def build() -> tuple[str, str]:
+        return halving("halving", machine.vector_bytes(), *details), "halving"
+
+    return Kernel(build, len(POOLING_WORDS))
+
+
 @lru_cache(maxsize=256)
-def _layout(
-    kind: str, task: str, size: Ints, windows: Any, out: Ints
-) -> tuple[Kernel, Ints, int] | None:
-    """The kernel for windows, its words after the arrays, and the tasks that are worth a thread."""
+def pooling_recipe(
+    task: str, dtype: Any, lead: Ints, size: Ints, windows: Any, out: Ints, has_floor: bool = False,
+) -> Recipe | None:
+    """The launches of a task of pooling_kernels.Pooling, for planes of `size` that are pooled to
+    `out`; `lead` are the dimensions before. None if there are no kernels.
+
+    Operands are "x", "grad" and "divisors", an array like a plane of the result. With `has_floor`
+    the gradient of a maximum is zero where that isn't above zero.
+    """
+    kind = _KINDS.get(dtype)
     kernel, stride, padding, dilation = ((1, *v)[-2:] for v in windows[:4])
     padding = (0, *windows.padding)[-2:]
-    if len(out) > 2 or kernel[1] > _WIDEST:
+    if kind is None or len(out) > 2 or kernel[1] > _WIDEST:
         return None
     height, width = (1, *size)[-2:]
     rows, columns = (1, *out)[-2:]
+    halves = (kernel == stride == (2, 2) and dilation == (1, 1) and not any(padding)
+              and 2 * rows <= height and 2 * columns <= width)
+    if halves:
+        lanes = lanes_for(machine.vector_bytes() // SIZE[kind], columns)
+        own = _halving(kind, task, lanes, has_floor)
+    elif has_floor:
+        return None
+    else:
+        own = _kernel(Pooling(kind, task, kernel[1], stride[1], dilation[1]))
+    operands = _OPERANDS[task]
+    arrays = tuple([label if label in operands else "result"
+                    for label in ("x", "result", "grad", "divisors")])
     words = (height, width, rows, columns, kernel[0], stride[0], dilation[0], *padding)
-    form = Pooling(kind, task, kernel[1], stride[1], dilation[1])
-    return _kernel(form), words, max(1, _GRAIN // (rows * columns * prod(kernel)))
+    stage = Stage(own, arrays, words, prod(lead),
+                  max(1, _GRAIN // max(1, rows * columns * prod(kernel))), f"{task} of windows")
+    return Recipe((stage,), (), (*lead, *(size if task.endswith("gradient") else out)), operands)
 
 
 def _run(
-    task: str, arrays: tuple[Array | None, Array | None, Any], size: Ints, lead: Ints, dtype: Any,
-    windows: Any, out: Ints,
+    task: str, first: Array, second: Array | None, lead: Ints, size: Ints, windows: Any, out: Ints,
 ) -> Array | None:
-    """Runs a kernel on (source, grad, divisor); the result's planes are of `size`, or of `out`."""
-    kind = _KINDS.get(dtype)
-    if kind is None:
+    recipe = pooling_recipe(task, first.dtype, lead, size, windows, out)
+    if recipe is None:
         return None
-    found = _layout(kind, task, size, windows, out)
-    if found is None:
-        return None
-    kernel, words, grain = found
-    address = kernel.address()
-    if address is None:
-        return None
-    source, grad, divisor = arrays
-    shape = (*lead, *(size if task.endswith("gradient") else out))
-    source = None if source is None else np.ascontiguousarray(source)
-    grad = None if grad is None else np.ascontiguousarray(grad)
-    if divisor is not None:
-        divisor = np.full(out, divisor, dtype)
-    result: Array = new_array(shape, dtype, prod(shape))
-    at_source, at_grad, at_divisor = (
-        0 if a is None else address_of(a) for a in (source, grad, divisor))
-    kernel.run(
-        address, (at_source, address_of(result), at_grad, at_divisor, *words), prod(lead), grain)
-    return result
+    operands = [first] if second is None else [first, second]
+    return run(recipe, *map(np.ascontiguousarray, operands))
 
 
 def _split(x: Array, out: Ints) -> tuple[Ints, Ints]:
-    """The sizes of a plane, and what is before them."""
+    """What is before the planes, and their sizes."""
     lead = x.ndim - len(out)
-    return x.shape[lead:], x.shape[:lead]
+    return x.shape[:lead], x.shape[lead:]
 
 
 def max_pool(x: Array, windows: Any, out: Ints) -> Array | None:
     """`kernels.pooling.max_pool`, or None without a kernel."""
-    size, lead = _split(x, out)
-    return _run("max", (x, None, None), size, lead, x.dtype, windows, out)
+    return _run("max", x, None, *_split(x, out), windows, out)
 
 
 def max_pool_gradient(grad: Array, x: Array, windows: Any, out: Ints) -> Array | None:
     """`kernels.pooling.max_pool_gradient`, or None without a kernel."""
     if grad.dtype != x.dtype:
         return None
-    size, lead = _split(x, out)
-    return _run("max gradient", (x, grad, None), size, lead, x.dtype, windows, out)
+    return _run("max gradient", grad, x, *_split(x, out), windows, out)
 
 
 def mean_pool(x: Array, windows: Any, out: Ints, divisor: Any) -> Array | None:
     """`kernels.pooling.mean_pool`, or None without a kernel."""
-    size, lead = _split(x, out)
-    return _run("mean", (x, None, divisor), size, lead, x.dtype, windows, out)
+    return _run("mean", x, np.full(out, divisor, x.dtype), *_split(x, out), windows, out)
 
 
 def mean_pool_gradient(
@@ -108,4 +117,5 @@ def mean_pool_gradient(
 ) -> Array | None:
     """`kernels.pooling.mean_pool_gradient`, or None without a kernel."""
     lead = grad.shape[: grad.ndim - len(out)]
-    return _run("mean gradient", (None, grad, divisor), tuple(size), lead, grad.dtype, windows, out)
+    divisors = np.full(out, divisor, grad.dtype)
+    return _run("mean gradient", grad, divisors, lead, tuple(size), windows, out)

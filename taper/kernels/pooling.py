@@ -367,9 +367,9 @@ def bounds(size: int, out: int) -> list[tuple[int, int]]:
     return [(i * size // out, -((-(i + 1) * size) // out)) for i in range(out)]
 
 
-def _even_windows(size: Ints, out: Ints) -> Windows | None:
-    """The windows, if all are alike and there are several: ordinary pooling has quicker loops."""
-    if out[-1] < _FEW or any(n % m for n, m in zip(size, out, strict=True)):
+def even_windows(size: Ints, out: Ints) -> Windows | None:
+    """The windows that divide `size` elements into `out` parts, if all are alike."""
+    if any(n % m for n, m in zip(size, out, strict=True)):
         return None
     kernel = tuple(n // m for n, m in zip(size, out, strict=True))
     return Windows(kernel, kernel, (0,) * len(out), (1,) * len(out), is_tiled=True)
@@ -382,8 +382,8 @@ _FEW = 4  # windows of a row
 def adaptive_mean(x: Array, out: Ints) -> Array:
     """The means of windows that divide each dimension of space into `out` parts."""
     lead = x.ndim - len(out)
-    windows = _even_windows(x.shape[lead:], out)
-    if windows is not None:
+    windows = even_windows(x.shape[lead:], out)
+    if windows is not None and out[-1] >= _FEW:  # ordinary pooling has quicker loops
         return mean_pool(x, windows, out, math.prod(windows.kernel))
     for axis in range(x.ndim - 1, lead - 1, -1):
         parts = bounds(x.shape[axis], out[axis - lead])
@@ -406,8 +406,8 @@ def adaptive_mean_gradient(grad: Array, size: Ints) -> Array:
     """The gradient of the input of `adaptive_mean`, whose sizes are `size`."""
     lead = grad.ndim - len(size)
     out = grad.shape[lead:]
-    windows = _even_windows(tuple(size), out)
-    if windows is not None:
+    windows = even_windows(tuple(size), out)
+    if windows is not None and out[-1] >= _FEW:
         return mean_pool_gradient(grad, tuple(size), windows, out, math.prod(windows.kernel))
     for axis in range(lead, grad.ndim):
         parts = bounds(size[axis - lead], grad.shape[axis])

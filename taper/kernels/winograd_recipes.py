@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from taper.compiler import machine, winograd_gradients, winograd_kernels
-from taper.compiler.winograd_kernels import WinogradTile
 from taper.kernels.launch_recipes import Recipe, Stage
 from taper.kernels.native import Kernel
 

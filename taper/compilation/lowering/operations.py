@@ -6,6 +6,7 @@
     RowPick    rows of a table, by an index; RowSum adds rows to those of a table
     Join       a value whose parts others write
     Check      ends the program if something is wrong with an index
+    Prepared   what a recipe of kernels makes: convolutions, pooling
     Call       everything else: a Python function of arrays
 
 Dimensions of a reduction are (outer, reduced, inner); its result is (outer, inner).
@@ -21,7 +22,8 @@ from taper.compilation.lowering.values import Value, View
 from taper.compiler.expression import Expression
 
 __all__ = [
-    "Call", "Check", "Join", "Map", "Operation", "Product", "Reduction", "RowPick", "RowSum",
+    "Call", "Check", "Join", "Map", "Operation", "Prepared", "Product", "Reduction", "RowPick",
+    "RowSum",
     "instances_in", "is_known", "mapped", "traced", "views_in",
 ]
 
@@ -99,6 +101,16 @@ class RowSum(Operation):
     """Rows added to those of a table of zeros, by such an index."""
 
     __slots__ = ()
+
+
+class Prepared(Operation):
+    """What a recipe (kernels/launch_recipes.py) makes of operands in C order."""
+
+    __slots__ = ("recipe",)
+
+    def __init__(self, label: str, recipe: Any, views: Sequence[View], out: Value) -> None:
+        super().__init__(label, views, [out])
+        self.recipe = recipe
 
 
 class Join(Operation):

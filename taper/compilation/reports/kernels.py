@@ -14,6 +14,7 @@ from taper.compilation.lowering.operations import (
     Check,
     Join,
     Operation,
+    Prepared,
     Product,
     RowPick,
     RowSum,
@@ -78,8 +79,8 @@ def _kind(unit: Any, launches: list[Launch]) -> str:
     if isinstance(unit, Group):
         loops = launches[0].source
         return loops.form if isinstance(loops, Loops) else "kernel"
-    kinds = {Product: "product", RowPick: "rows picked", RowSum: "rows added", Check: "check",
-             Call: "call"}
+    kinds = {Product: "product", Prepared: "kernels", RowPick: "rows picked",
+             RowSum: "rows added", Check: "check", Call: "call"}
     return kinds[type(unit)]
 
 

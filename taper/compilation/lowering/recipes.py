@@ -1,0 +1,55 @@
+"""Operations whose launches a recipe lists (kernels/launch_recipes.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from taper.compilation.lowering.launches import Address, Launch
+from taper.compilation.lowering.nodes import Lowering
+from taper.compilation.lowering.operations import Prepared
+from taper.compilation.lowering.values import Value, View, contiguous
+from taper.kernels.launch_recipes import Recipe
+
+__all__ = ["launches_of_recipe", "made_by"]
+
+
+def made_by(lowering: Lowering, label: str, recipe: Recipe, views: Sequence[View]) -> View:
+    """What a recipe makes of operands; those that don't lie in C order are copied."""
+    views = [view if _is_dense(view) else lowering.copied(view) for view in views]
+    out = lowering.new_value(recipe.shape, views[0].dtype)
+    lowering.add(Prepared(label, recipe, views, out))
+    return View.of(out)
+
+
+def _is_dense(view: View) -> bool:
+    return all(
+        n == 1 or have == usual for n, have, usual in zip(
+            view.shape, view.strides, contiguous(view.shape), strict=True))
+
+
+def launches_of_recipe(operation: Prepared) -> tuple[list[Launch], list[Value]]:
+    """The launches, and the scratch memory that they need besides."""
+    recipe, out = operation.recipe, operation.out
+    memory = [Value(f"{out}.scratch{i}", (size,), out.dtype)
+              for i, size in enumerate(recipe.scratch)]
+    named: dict[str | int, Address] = {"result": Address(out), **{
+        number: Address(value) for number, value in enumerate(memory)}}
+    for name, view in zip(recipe.operands, operation.views, strict=True):
+        named[name] = Address(view.value, view.offset)
+
+    def address(item: str | int | np.ndarray) -> Address:
+        if not isinstance(item, np.ndarray):
+            return named[item]
+        table = Value("table", item.shape, item.dtype)
+        table.constant = item
+        return Address(table)
+
+    views = ", ".join(map(repr, operation.views))
+    return [
+        Launch(stage.kernel, stage.kernel.build, [*map(address, stage.arrays), *stage.words],
+               stage.count, stage.grain,
+               f"{operation.label} {out} = {views}: {stage.text}")
+        for stage in recipe.stages
+    ], memory
