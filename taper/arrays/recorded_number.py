@@ -14,6 +14,7 @@ recognized in the graph.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -125,11 +126,11 @@ def _made(
     arrays = [x.array if type(x) is RecordedNumber else np.float64(x) for x in operands]
     known = []
     for name in ("value", "now"):
+        values = [getattr(x, name) if type(x) is RecordedNumber else x for x in operands]
         try:
-            found = compute(*[getattr(x, name) if type(x) is RecordedNumber else x
-                              for x in operands])
+            found = compute(*values) if not any([v != v for v in values]) else math.nan
         except ArithmeticError:
-            found = float("nan")
+            found = math.nan
         if isinstance(found, complex):  # a negative number to a broken power
             return compute(*[x.pinned() if type(x) is RecordedNumber else x for x in operands])
         known.append(found)
@@ -137,13 +138,16 @@ def _made(
 
 
 def larger(first: Any, second: Any) -> Any:
-    """The larger of two numbers, of which one is recorded: whichever it is when the program runs.
-    """
+    """The larger of two numbers; if one is recorded, whichever it is when the program runs."""
+    if RecordedNumber not in (type(first), type(second)):
+        return max(first, second)
     return _made(np.maximum, max, first, second)
 
 
 def smaller(first: Any, second: Any) -> Any:
-    """The smaller of two numbers, of which one is recorded."""
+    """The smaller of two numbers, in the same way."""
+    if RecordedNumber not in (type(first), type(second)):
+        return min(first, second)
     return _made(np.minimum, min, first, second)
 
 

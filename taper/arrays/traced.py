@@ -300,8 +300,8 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         return self._needs_value("tensor.tolist()")
 
     def as_number(self) -> RecordedNumber:
-        """The number in this 0-d array, for arithmetic in Python that is recorded as well."""
-        array = self.astype(np.dtype(np.float64))
+        """The number in this array of one, for arithmetic in Python that is recorded as well."""
+        array = self.astype(np.dtype(np.float64)).reshape(())
         recording = running_recording()
         now, facts = math.nan, None
         if recording is not None:

@@ -139,10 +139,13 @@ class Program:
     def _plan(self) -> None:
         graph = self.graph
         lowering = Lowering(graph)
-        lowering.run()
-        if BROKEN in graph.outputs:
+        if self.replay.facts is not None:  # by themselves, so that nothing else comes before
+            lowering.graph = self.replay.facts
+            lowering.run()
             broken = lowering.view(graph.outputs[BROKEN])
             lowering.add(Check(broken, broken, _complain_of_facts))
+            lowering.graph = graph
+        lowering.run()
         orders = map(order_of_input, graph.inputs)
         self.input_orders = [None if o == tuple(range(len(o))) else o for o in orders]
         self.constants = lowering  # keeps the arrays of constants alive

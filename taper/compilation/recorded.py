@@ -159,8 +159,8 @@ class NumberPinned(Exception):
 
 
 BROKEN = "broken"
-"""The output of a graph that tells whether a fact about numbers isn't true (arrays/recorded_number).
-A program raises FactBroken then, before it changes anything."""
+"""The output of a graph that tells whether a fact about numbers (arrays/recorded_number.py) isn't
+true. A program raises FactBroken then, before it changes anything."""
 
 
 class FactBroken(Exception):

@@ -224,13 +224,13 @@ def _has_nan(recorded: Recorded) -> bool:
     return False
 
 
-def _tensors_alive() -> set[int]:
-    """The ids of all tensors that there are."""
-    return {id(o) for o in gc.get_objects() if issubclass(type(o), Tensor)}
+def _tensors_alive() -> dict[int, Tensor]:
+    """All tensors that there are, by their ids, which so aren't given to others."""
+    return {id(o): o for o in gc.get_objects() if issubclass(type(o), Tensor)}
 
 
 @contextmanager
-def _watching(preexisting: set[int]) -> Iterator[None]:
+def _watching(preexisting: dict[int, Tensor]) -> Iterator[None]:
     """Within: operators refuse tensors that were there before and aren't inputs."""
 
     def around(op: Any, bound: dict[str, Any], run: Callable[[], Any]) -> Any:
@@ -258,7 +258,8 @@ def _watching(preexisting: set[int]) -> Iterator[None]:
 
 
 def _check_aftermath(
-    snapshot: Snapshot, recording: Recording, preexisting: set[int], states: list[Any], modes: bool
+    snapshot: Snapshot, recording: Recording, preexisting: dict[int, Tensor], states: list[Any],
+    modes: bool,
 ) -> None:
     """Raises NotCaptured if the call did more than a program can do."""
     for watch in snapshot.watches:

@@ -132,8 +132,8 @@ class GroupWatch(DictWatch):
 
 
 def has_numbers(entry: Any) -> bool:
-    """Whether an entry of a parameter group is a float, or a tuple of floats and integers (and None)
-    with a float in it."""
+    """Whether an entry of a parameter group is a float, or a tuple with floats in it and nothing
+    else but integers and None."""
     if type(entry) is tuple:
         kinds = set(map(type, entry))
         return float in kinds and kinds <= {float, int, type(None)}

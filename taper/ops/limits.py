@@ -167,8 +167,15 @@ def _check_clamp(bound: dict[str, Any]) -> None:
 def clamp_between(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """`clamp` between Python numbers."""
     if min is not None:
-        input = np.maximum(input, constant(min, input.dtype))
-    return input if max is None else np.minimum(input, constant(max, input.dtype))
+        input = np.maximum(input, _limit(min, input.dtype))
+    return input if max is None else np.minimum(input, _limit(max, input.dtype))
+
+
+def _limit(number: Any, dtype: Any) -> Any:
+    """A limit as a 0-d array."""
+    if type(number) is float or not hasattr(number, "recorded_as"):
+        return constant(number, dtype)
+    return number.recorded_as(dtype)  # arrays/recorded_number.py
 
 
 @clamp_between.derivative("input")

@@ -6,6 +6,7 @@ from typing import Any
 
 import taper
 from taper import Tensor
+from taper.arrays.recorded_number import larger, smaller
 from taper.optim.optimizer import Optimizer, ParamsT, advance, new_step, number
 
 __all__ = ["Adafactor"]
@@ -93,7 +94,7 @@ def adafactor_step(
     if eps1 is None:
         eps1 = taper.finfo(param.dtype).eps
     weight = step ** group["beta2_decay"]
-    scale = max(eps2, _root_mean_square(param)) * min(lr, 1 / step**0.5)
+    scale = larger(eps2, _root_mean_square(param)) * smaller(lr, 1 / step**0.5)
     if group["weight_decay"] != 0:
         param.mul_(1 - lr * group["weight_decay"])
     squares = grad * grad
@@ -105,8 +106,9 @@ def adafactor_step(
     else:
         variance = state["variance"].lerp_(squares, weight)
     update = variance.clamp(min=eps1 * eps1).rsqrt() * grad
-    param.add_(update, alpha=-scale / max(1.0, _root_mean_square(update) / d))
+    param.sub_(update * (scale / larger(1.0, _root_mean_square(update) / d)))
 
 
 def _root_mean_square(tensor: Tensor) -> float:
-    return tensor.norm(2).item() / tensor.numel() ** 0.5
+    size: float = number(tensor.norm(2))
+    return size / tensor.numel() ** 0.5

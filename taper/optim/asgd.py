@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from taper import Tensor
+from taper.arrays.recorded_number import larger
 from taper.optim.elementwise import apply_rule, with_decay
 from taper.optim.optimizer import (
     Optimizer,
@@ -73,8 +74,9 @@ class ASGD(Optimizer):
                 rows.setdefault((eta, mu), []).append(row)
                 count = advance(state["step"])
                 # By way of a new tensor: both are kept in single precision, also after reloading.
-                state["eta"].copy_(new_step(lr / (1 + lambd * lr * count) ** group["alpha"]))
-                state["mu"].copy_(new_step(1 / max(1, count - group["t0"])))
+                one = new_step(1.0)
+                state["eta"].copy_(one * (lr / (1 + lambd * lr * count) ** group["alpha"]))
+                state["mu"].copy_(one * (1 / larger(1, count - group["t0"])))
             for (eta, mu), same_rates in rows.items():
                 apply_rule(
                     asgd_rule, same_rates, differentiable=group["differentiable"],

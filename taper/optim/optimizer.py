@@ -459,7 +459,7 @@ def advance(step: Tensor) -> Any:
     array = step._array
     if type(array) is not np.ndarray:
         step.add_(1)
-        return array.as_number() if hasattr(array, "as_number") else step
+        return _number_in(step)
     count = array.item() + 1
     array[()] = count
     step._bump_version()
@@ -469,12 +469,20 @@ def advance(step: Tensor) -> Any:
 def number(value: Any, differentiable: bool = False) -> Any:
     """A hyperparameter that may be given as a one-element tensor, as a number.
 
-    It stays a tensor where its history, or its place in a traced program, counts.
+    It stays a tensor where its history counts.
     """
     if not isinstance(value, Tensor) or differentiable:
         return value
-    array = value._array
-    return array.item() if type(array) is np.ndarray else value
+    return _number_in(value)
+
+
+def _number_in(tensor: Tensor) -> Any:
+    """The number in a tensor of one; in a step that is recorded, one that is recorded as well.
+    Without data, the tensor."""
+    array: Any = tensor._array
+    if type(array) is np.ndarray:
+        return array.item()
+    return array.as_number() if hasattr(array, "as_number") else tensor
 
 
 def set_group_defaults(optimizer: Optimizer, **values: Any) -> None:
