@@ -1,402 +1,681 @@
 """Kernels of recurrent layers: all steps of a few sequences in one task.
 
-Sequences don't see each other, so a task takes `rows` of them through time, and nothing waits for
-other threads between steps. The recurrent weight is packed so that a tile holds all gates of
-some units: the gates' nonlinearities are applied to sums that never left the registers.
+Sequences don't see each other, so a task takes a block of `rows` of them through time, and nothing
+waits for other threads between steps. The weights are packed in panels as wide as the tile, in the
+order in which they are read, and stay in the second cache.
+
+    forward_panels, backward_panels    pack both weights
+    forward       all steps: inputs and states times their weights, then the cells
+    backward      the same in the other direction: the cells' gradients, times the weights; and the
+                  weights' gradients, from some steps at a time, while these are in the cache
+    totals        sums of what several tasks found for the weights' gradients
 
 Elements are ordered as in kernels/recurrent.py: `starts` and `sizes` say where each step's begin
 and how many sequences, the longest first, have one. Steps are tables in the order they are taken.
+Words that are offsets count elements from `scratch`, the memory of one call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from taper.compiler.expression import Expression, Node
+from taper.compiler.expression import Expression
 from taper.compiler.llvm_text import FunctionText
 from taper.compiler.math_library import lowered
 from taper.compiler.matrix_products import Packer
+from taper.compiler.recurrent_cells import CELLS, Cell
 from taper.compiler.tile_code import SIZE, Tile, TileCode, plus, word_at
 from taper.compiler.vector_code import VectorCode
 
 __all__ = [
-    "BACKWARD_WORDS", "FORWARD_WORDS", "GATES_WORDS", "backward", "forward", "gate_panels",
-    "recurrent_tile",
+    "BACKWARD_WORDS", "FORWARD_WORDS", "LINE", "PANELS_WORDS", "TOTALS_WORDS", "backward",
+    "backward_panels", "forward", "forward_panels", "recurrent_tile", "totals", "weight_tile",
 ]
 
-
-def recurrent_tile(kind: str, vector_bytes: int, gates: int) -> Tile:
-    """The tile of a layer with 3 (GRU) or 4 (LSTM) gates: a vector of units, all its gates."""
-    sums = 24 if vector_bytes in (16, 64) else 12
-    return Tile(kind, vector_bytes // SIZE[kind], sums // gates, gates)
+# Rows and vectors of tiles, by the registers there are.
+_TILES = {32: ((2, 8), (4, 4), (6, 4), (8, 2)), 16: ((2, 4), (4, 2), (6, 2))}
 
 
-GATES_WORDS = ("source", "result", "units", "stride", "panels", "gate")
+def _registers(vector_bytes: int) -> int:
+    return 16 if vector_bytes == 32 else 32
 
 
-def gate_panels(name: str, vector_bytes: int, tile: Tile) -> str:
-    """The kernel that packs the recurrent weight (gates * units, units) in panels of some units'
-    gates: (panel, k, gate, unit).
+def recurrent_tile(kind: str, vector_bytes: int, sequences: int) -> Tile:
+    """The tile of which blocks of so many sequences leave the least empty, on two threads."""
 
-    The argument block is GATES_WORDS, strides in bytes. A task is one gate of one panel.
-    """
-    text = FunctionText(name, vector_bytes)
-    word = {label: text.argument(i) for i, label in enumerate(GATES_WORDS)}
+    def cost(shape: tuple[int, int]) -> tuple[float, int]:
+        rows, blocks = shape[0], -(-sequences // shape[0])
+        # A vector of weights is fetched in the time of three multiplications.
+        return (blocks + blocks % 2) * max(rows, 3.2), -rows
 
-    def task(number: str, _: list[str]) -> list[str]:
-        panel = text.integer("urem", number, word["panels"])
-        gate = text.integer("udiv", number, word["panels"])
-        source = plus(text, text.pointer(word["source"]), (gate, word["gate"]))
-        shift = text.integer("mul", gate, tile.lanes)
-        result = text.offset(text.pointer(word["result"]), shift, SIZE[tile.kind])
-        packer = Packer(text, tile, tile.lanes, source, result, word["units"], word["stride"],
-                        word["units"], tile.lanes * tile.vectors)
-        return packer.panel(panel)
+    rows, vectors = min(_TILES[_registers(vector_bytes)], key=cost)
+    return Tile(kind, vector_bytes // SIZE[kind], rows, vectors)
+
+
+def weight_tile(kind: str, vector_bytes: int) -> Tile:
+    """The tile of the weights' gradients: gates times columns."""
+    rows = 12 if _registers(vector_bytes) == 32 else 6
+    return Tile(kind, vector_bytes // SIZE[kind], rows, 2)
+
+
+# -- packing -----------------------------------------------------------------------------------
+
+PANELS_WORDS = (
+    "inputs", "recurrent", "scratch", "features", "units", "gates", "recurrent_panels", "panels",
+)
+LINE = 16  # of gates that one task packs
+
+
+def forward_panels(name: str, vector_bytes: int, tile: Tile) -> str:
+    """Packs both weights (gates, columns), a panel of gates a task: (panel, column, gate)."""
+    text, word = _begun(name, vector_bytes, PANELS_WORDS)
+    scratch = text.pointer(word["scratch"])
+
+    def task(panel: str, _: list[str]) -> list[str]:
+        for weight, depth, offset in (
+            ("inputs", "features", "0"), ("recurrent", "units", word["recurrent_panels"])
+        ):
+            stride = text.integer("mul", word[depth], SIZE[tile.kind])
+            packer = Packer(
+                text, tile, tile.lanes * tile.vectors, text.pointer(word[weight]),
+                text.offset(scratch, offset, SIZE[tile.kind]), word["gates"], stride, word[depth])
+            packer.panel(panel)
+        return []
 
     text.loop("%begin", "%end", 1, [], task)
     return text.text()
 
 
-FORWARD_WORDS = (
-    "gates", "panels", "first_hidden", "first_cell", "hidden", "cell", "outputs", "before",
-    "cells_before", "cells", "bias", "starts", "sizes", "steps", "units", "panel_count",
-    "sequences",
-)
-"""Arrays are contiguous. `hidden` and `cell` (LSTM) are the states, which begin as the first ones;
-`gates` the inputs' share of the gates, replaced by the gates; `cells` is the GRU's share of the
-third gate."""
+def backward_panels(name: str, vector_bytes: int, tile: Tile) -> str:
+    """Packs both weights (gates, columns), LINE gates a task: (panel, gate, column)."""
+    text, word = _begun(name, vector_bytes, PANELS_WORDS)
+    scratch = text.pointer(word["scratch"])
+
+    def task(number: str, _: list[str]) -> list[str]:
+        for weight, columns, offset in (
+            ("inputs", "features", "0"), ("recurrent", "units", word["recurrent_panels"])
+        ):
+            stride = text.integer("mul", word[columns], SIZE[tile.kind])
+            packer = Packer(
+                text, tile, tile.lanes * tile.vectors, text.pointer(word[weight]),
+                text.offset(scratch, offset, SIZE[tile.kind]), word[columns], stride,
+                word["gates"])
+            packer.lines(number, str(LINE))
+        return []
+
+    text.loop("%begin", "%end", 1, [], task)
+    return text.text()
+
+
+def _begun(
+    name: str, vector_bytes: int, labels: Sequence[str]
+) -> tuple[FunctionText, dict[str, str]]:
+    text = FunctionText(name, vector_bytes)
+    return text, {label: text.argument(i) for i, label in enumerate(labels)}
+
+
+# -- what both directions have in common ---------------------------------------------------------
 
 
 class _Layer:
     """The writer of one kernel: rows, formulas, places."""
 
-    def __init__(self, name: str, vector_bytes: int, tile: Tile, labels: tuple[str, ...]) -> None:
-        self.text = text = FunctionText(name, vector_bytes)
+    def __init__(
+        self, name: str, vector_bytes: int, tile: Tile, cell: Cell, labels: Sequence[str]
+    ) -> None:
+        self.text, self.word = _begun(name, vector_bytes, labels)
         self.tile = tile
-        self.code = TileCode(text, tile.kind, tile.lanes)
-        self.word = {label: text.argument(i) for i, label in enumerate(labels)}
-        self.gate_count = tile.vectors
+        self.cell = cell
+        self.code = TileCode(self.text, tile.kind, tile.lanes)
+        self.units = self.word["units"]
+        self.gates = self.text.integer("mul", self.units, cell.gates)
 
-    def at(self, label: str, row: str, column: str, width: str) -> str:
+    def pointer(self, label: str) -> str:
+        return self.text.pointer(self.word[label])
+
+    def scratch(self, offset: str) -> str:
+        return self.text.offset(self.pointer("scratch"), offset, self.code.size)
+
+    def row(self, base: str, row: str, width: str, column: str = "0") -> str:
         """Where an element of an array (rows, width) is."""
         text = self.text
         place = text.integer("add", text.integer("mul", row, width), column)
-        return text.offset(text.pointer(self.word[label]), place, self.code.size)
+        return text.offset(base, place, self.code.size)
 
-    def formula(
-        self, define: Callable[..., list[Node]], values: list[str]
-    ) -> list[str]:
-        """The results of a formula, written as an expression of numbered inputs, on vectors."""
-        e = Expression()
-        nodes = [e.input(i, self.tile.kind) for i in range(len(values))]
-        e.results.extend(define(e, *nodes))
-        found = lowered(e)
-        inputs = {i: value for i, value in enumerate(values)}
-        code = VectorCode(
-            self.text, self.tile.lanes,
-            lambda node: inputs[node.value] if node.op == "input" else None)
-        return [code.of(node) for node in found.results]
+    def rows_of_tile(self, count: str) -> list[str]:
+        """The rows of a tile; those behind the last one are the last one again, as masked accesses
+        to memory that isn't there take hundreds of cycles each."""
+        last = self.text.integer("sub", count, 1)
+        return [self.text.least(str(m), last) for m in range(self.tile.rows)]
+
+    def masks(self, column: str, width: str, count: str) -> list[str]:
+        """The masks of a tile's vectors that begin at a column, row by row."""
+        text, tile = self.text, self.tile
+        left = text.integer("sub", width, column)
+        across = [self.code.first(text.integer("sub", left, v * tile.lanes))
+                  for v in range(tile.vectors)]
+        found = []
+        whole = f"<{tile.lanes} x i1>"
+        for m in range(tile.rows):
+            inside = text.value(f"icmp slt i64 {m}, {count}")
+            found += [text.value(f"select i1 {inside}, {whole} {mask}, {whole} zeroinitializer")
+                      for mask in across]
+        return found
+
+    def vectors_at(self, rows: Sequence[str]) -> list[str]:
+        """The pointers to a tile's vectors, given those to its rows."""
+        return [self.text.offset(row, str(v * self.tile.lanes), self.code.size)
+                for row in rows for v in range(self.tile.vectors)]
 
     def product(
-        self, left: list[str], panel: str, depth: str, start: list[str], vectors: int
+        self, left: Sequence[str], panel: str, depth: str, start: Sequence[str]
     ) -> list[str]:
-        """`start` plus the products of rows (pointers) with a panel of `vectors` vectors."""
+        """`start` plus the products of rows (pointers) with a panel."""
         text, code, tile = self.text, self.code, self.tile
 
         def step(k: str, sums: list[str]) -> list[str]:
-            at = text.offset(panel, text.integer("mul", k, tile.lanes * vectors), code.size)
+            at = text.offset(panel, text.integer("mul", k, tile.lanes * tile.vectors), code.size)
             columns = [code.load(text.offset(at, str(v * tile.lanes), code.size), code.kind)
-                       for v in range(vectors)]
+                       for v in range(tile.vectors)]
             new = []
             for m, row in enumerate(left):
                 factor = code.all_spread(text.offset(row, k, code.size))
-                new += [code.fused(column, factor, sums[m * vectors + v])
+                new += [code.fused(column, factor, sums[m * tile.vectors + v])
                         for v, column in enumerate(columns)]
             return new
 
         return text.loop(0, depth, 1, [(code.vector, s) for s in start], step)
 
-    def steps(
-        self, body: Callable[[str, list[str], list[str], str], None],
-        begin: Callable[[str], None] | None = None,
-    ) -> str:
-        """Runs `body(row of the block, rows of states, rows of elements, count)` for all steps, and
-        before them `begin(row of the block)`."""
-        text, tile, word = self.text, self.tile, self.word
+    def for_panels(self, width: str, body: Callable[[str], None]) -> None:
+        """Does `body(column)` for the first column of each panel."""
 
-        def task(number: str, _: list[str]) -> list[str]:
-            first = text.integer("mul", number, tile.rows)
-            if begin is not None:
-                begin(first)
+        def one(column: str, _: list[str]) -> list[str]:
+            body(column)
+            return []
 
-            def step(t: str, _: list[str]) -> list[str]:
-                size = word_at(text, text.pointer(word["sizes"]), t)
-                start = word_at(text, text.pointer(word["starts"]), t)
-                count = text.least(text.integer("sub", size, first), str(tile.rows))
+        self.text.loop(0, width, self.tile.lanes * self.tile.vectors, [], one)
 
-                def some(_: str, __: list[str]) -> list[str]:
-                    last = text.integer("sub", size, 1)
-                    states = [text.least(text.integer("add", first, m), last)
-                              for m in range(tile.rows)]
-                    elements = [text.integer("add", start, row) for row in states]
-                    body(first, states, elements, count)
-                    return []
+    def for_units(self, count: str, body: Callable[[str, str, str], None]) -> None:
+        """Does `body(row, first unit, mask)` for all units of some rows, a vector at a time."""
+        text = self.text
 
-                text.when(text.value(f"icmp sgt i64 {count}, 0"), some)
+        def of_row(m: str, _: list[str]) -> list[str]:
+            def one(unit: str, _: list[str]) -> list[str]:
+                body(m, unit, self.code.first(text.integer("sub", self.units, unit)))
                 return []
 
-            text.loop(0, word["steps"], 1, [], step)
+            text.loop(0, self.units, self.tile.lanes, [], one)
             return []
 
-        text.loop("%begin", "%end", 1, [], task)
-        return text.text()
+        text.loop(0, count, 1, [], of_row)
 
-    def for_units(self, body: Callable[[str, str, str], None]) -> None:
-        """Does `body(panel, first unit, mask)` for all units, a vector at a time."""
-        text, word = self.text, self.word
+    def copy_rows(self, pairs: Sequence[tuple[str, str]], count: str) -> None:
+        """Copies `count` rows of units from one pointer to another."""
 
-        def one(panel: str, _: list[str]) -> list[str]:
-            unit = text.integer("mul", panel, self.tile.lanes)
-            body(panel, unit, self.code.first(text.integer("sub", word["units"], unit)))
+        def one(m: str, unit: str, mask: str) -> None:
+            for source, target in pairs:
+                value = self.code.load(self.row(source, m, self.units, unit), self.code.kind, mask)
+                self.code.store(value, self.row(target, m, self.units, unit), self.code.kind, mask)
+
+        self.for_units(count, one)
+
+    def places(
+        self, labels: Sequence[str], pointers: dict[str, str], m: str, unit: str
+    ) -> list[str]:
+        """Where a row's vector of units is, in each of these arrays: one place, or one a gate."""
+        text, found = self.text, []
+        for label in labels:
+            if label not in ("gates", "shares", "wanted", "for_recurrent"):
+                found.append(self.row(pointers[label], m, self.units, unit))
+                continue
+            first = self.row(pointers[label], m, self.gates, unit)
+            for gate in range(self.cell.gates):
+                found.append(text.offset(
+                    first, text.integer("mul", self.units, gate), self.code.size))
+        return found
+
+    def apply(
+        self, define: Callable[..., Any], operands: Sequence[str], results: Sequence[str],
+        mask: str,
+    ) -> None:
+        """Loads operands, computes a formula of them, stores its results."""
+        code = self.code
+        e = Expression()
+        nodes = [e.input(i, self.tile.kind) for i in range(len(operands))]
+        e.results.extend(define(e, *nodes))
+        found = lowered(e, self.text.vector_bytes)
+        inputs = {i: code.load(place, code.kind, mask) for i, place in enumerate(operands)}
+        own = VectorCode(
+            self.text, self.tile.lanes,
+            lambda node: inputs[node.value] if node.op == "input" else None)
+        values = [own.of(node) for node in found.results]
+        for value, place in zip(values, results, strict=True):
+            code.store(value, place, code.kind, mask)
+
+    def for_blocks(self, first: str, end: str, body: Callable[[str], None]) -> None:
+        """Does `body(number)` for some blocks of sequences."""
+
+        def one(block: str, _: list[str]) -> list[str]:
+            body(block)
             return []
 
-        text.loop(0, word["panel_count"], 1, [], one)
+        self.text.loop(first, end, 1, [], one)
 
-    def mask_of(self, m: int, count: str, mask: str) -> str:
-        """The mask, empty for rows behind the end."""
-        text = self.text
-        inside = text.value(f"icmp slt i64 {m}, {count}")
-        whole = f"<{self.tile.lanes} x i1>"
-        return text.value(f"select i1 {inside}, {whole} {mask}, {whole} zeroinitializer")
+    def for_steps(
+        self, begin: str | int, end: str, block: str, body: Callable[[str, str, str], None]
+    ) -> None:
+        """Does `body(step, first element, count)` for the steps that sequences of a block have."""
+        text, tile = self.text, self.tile
+        first = text.integer("mul", block, tile.rows)
 
-    def copy_rows(self, source: str, target: str, states: list[str], elements: list[str],
-                  count: str) -> None:
-        """Keeps states of the rows as those before each element."""
+        def step(t: str, _: list[str]) -> list[str]:
+            size = word_at(text, self.pointer("sizes"), t)
+            start = word_at(text, self.pointer("starts"), t)
+            count = text.least(text.integer("sub", size, first), str(tile.rows))
 
-        def some(_: str, unit: str, mask: str) -> None:
-            for m in range(self.tile.rows):
-                own = self.mask_of(m, count, mask)
-                value = self.code.load(
-                    self.at(source, states[m], unit, self.word["units"]), self.code.kind, own)
-                self.code.store(value, self.at(target, elements[m], unit, self.word["units"]),
-                                self.code.kind, own)
+            def some(_: str, __: list[str]) -> list[str]:
+                body(t, text.integer("add", start, first), count)
+                return []
 
-        self.for_units(some)
+            text.when(text.value(f"icmp sgt i64 {count}, 0"), some)
+            return []
 
+        text.loop(begin, end, 1, [], step)
 
-def _lstm(e: Expression, i: Node, f: Node, g: Node, o: Node, c: Node) -> list[Node]:
-    """The gates and the new states of both kinds."""
-    i, f, o = (e.unary("sigmoid", x) for x in (i, f, o))
-    g = e.unary("tanh", g)
-    new = e.fma(f, c, e.mul(i, g))
-    return [i, f, g, o, new, e.mul(o, e.unary("tanh", new))]
+    def own_rows(self, labels: Sequence[str], first: str, width: str) -> dict[str, str]:
+        """Pointers to arrays' rows from `first` on."""
+        return {label: self.row(self.pointer(label), first, width) for label in labels}
 
-
-def _gru(
-    e: Expression, r: Node, z: Node, share: Node, own_n: Node, h: Node
-) -> list[Node]:
-    """The gates r, z and n, n's share from the state, and the new state."""
-    r, z = e.unary("sigmoid", r), e.unary("sigmoid", z)
-    n = e.unary("tanh", e.fma(r, share, own_n))
-    return [r, z, n, e.fma(z, e.sub(h, n), n)]
+    def block_of(self, block: str) -> tuple[str, str]:
+        """A block's first sequence and how many it has."""
+        first = self.text.integer("mul", block, self.tile.rows)
+        left = self.text.integer("sub", self.word["sequences"], first)
+        return first, self.text.least(left, str(self.tile.rows))
 
 
-def forward(name: str, vector_bytes: int, tile: Tile) -> str:
+# -- forward -------------------------------------------------------------------------------------
+
+FORWARD_WORDS = (
+    "data", "gates", "scratch", "first_hidden", "first_cell", "hidden", "cell", "outputs", "before",
+    "cells_before", "cells", "bias_inputs", "bias_recurrent", "starts", "sizes", "steps", "units",
+    "features", "sequences", "recurrent_panels", "shares",
+)
+"""Arrays are contiguous. `hidden` and `cell` (LSTM) are the states, which begin as the first ones;
+`cells` is the GRU's share of the third gate. Without features `gates` holds the inputs' share of
+the gates already. `shares` is where the states' shares lie that aren't added to it at once."""
+
+
+def forward(name: str, vector_bytes: int, tile: Tile, kind: str) -> str:
     """The kernel of all steps of a layer. The argument block is FORWARD_WORDS; a task is a block
     of sequences."""
-    layer = _Layer(name, vector_bytes, tile, FORWARD_WORDS)
+    layer = _Layer(name, vector_bytes, tile, CELLS[kind], FORWARD_WORDS)
+    cell, text, word = layer.cell, layer.text, layer.word
+
+    def one_block(block: str) -> None:
+        first, count = layer.block_of(block)
+        firsts = layer.own_rows([f"first_{s}" for s in cell.states], first, layer.units)
+        states = layer.own_rows(cell.states, first, layer.units)
+        layer.copy_rows([(firsts[f"first_{s}"], states[s]) for s in cell.states], count)
+        shares = ""
+        if cell.shares:
+            own = text.integer("mul", text.integer("mul", block, tile.rows), layer.gates)
+            shares = layer.scratch(text.integer("add", word["shares"], own))
+
+        def step(_: str, element: str, count: str) -> None:
+            of_units = ("outputs", "before", "cells_before", "cells")
+            pointers = {
+                **states, **layer.own_rows(of_units, element, layer.units), "shares": shares,
+                **layer.own_rows(["gates"], element, layer.gates),
+                **layer.own_rows(["data"], element, word["features"]),
+            }
+            layer.copy_rows([(pointers["hidden"], pointers["before"])], count)
+            _gates(layer, pointers, count)
+
+            def units(m: str, unit: str, mask: str) -> None:
+                layer.apply(
+                    cell.step, layer.places(cell.step_operands, pointers, m, unit),
+                    layer.places(cell.step_results, pointers, m, unit), mask)
+
+            layer.for_units(count, units)
+
+        layer.for_steps(0, word["steps"], block, step)
+
+    layer.for_blocks("%begin", "%end", one_block)
+    return text.text()
+
+
+def _gates(layer: _Layer, pointers: dict[str, str], count: str) -> None:
+    """The gates of one step before their nonlinearities: inputs and states times the weights."""
     text, code, word = layer.text, layer.code, layer.word
-    is_lstm = tile.vectors == 4
-    units = word["units"]
-    all_gates = text.integer("mul", units, tile.vectors)
+    rows = layer.rows_of_tile(count)
+    data = [layer.row(pointers["data"], m, word["features"]) for m in rows]
+    before = [layer.row(pointers["before"], m, layer.units) for m in rows]
+    has_features = text.value(f"icmp ne i64 {word['features']}, 0")
 
-    def step(first: str, states: list[str], elements: list[str], count: str) -> None:
-        layer.copy_rows("hidden", "before", states, elements, count)
-        rows = [layer.at("before", row, "0", units) for row in elements]
+    def columns(column: str) -> None:
+        masks = layer.masks(column, layer.gates, count)
+        targets = [layer.row(pointers["gates"], m, layer.gates, column) for m in rows]
+        bias, recurrent_bias = (
+            text.offset(layer.pointer(label), column, code.size)
+            for label in ("bias_inputs", "bias_recurrent"))
+        given = [text.value(f"select i1 {has_features}, ptr {bias}, ptr {row}") for row in targets]
 
-        def some(panel: str, unit: str, mask: str) -> None:
-            at = text.integer("mul", text.integer("mul", panel, tile.lanes * tile.vectors), units)
-            weights = text.offset(text.pointer(word["panels"]), at, code.size)
-            own = [layer.mask_of(m, count, mask) for m in range(tile.rows)]
-            shares, start = [], []
-            for m in range(tile.rows):
-                given = []
-                for v in range(tile.vectors):
-                    column = text.integer("add", unit, text.integer("mul", units, v))
-                    place = layer.at("gates", elements[m], column, all_gates)
-                    given.append(code.load(place, code.kind, own[m]))
-                    bias = code.load(layer.at("bias", "0", column, all_gates), code.kind, mask)
-                    start.append(bias if v == 2 and not is_lstm else text.value(
-                        f"fadd {code.vector} {given[v]}, {bias}"))
-                shares.append(given)
-            sums = layer.product(rows, weights, units, start, tile.vectors)
-            for m in range(tile.rows):
-                found = sums[m * tile.vectors : (m + 1) * tile.vectors]
-                if is_lstm:
-                    _finish_lstm(layer, found, states[m], elements[m], unit, own[m])
-                else:
-                    _finish_gru(layer, found, shares[m][2], states[m], elements[m], unit, own[m])
+        def loaded(starts: Sequence[str]) -> list[str]:
+            return [code.load(at, code.kind, mask)
+                    for at, mask in zip(layer.vectors_at(starts), masks, strict=True)]
 
-        layer.for_units(some)
+        def stored(values: Sequence[str], rows: Sequence[str]) -> None:
+            for value, at, mask in zip(values, layer.vectors_at(rows), masks, strict=True):
+                code.store(value, at, code.kind, mask)
 
-    def begin(first: str) -> None:
-        last = text.integer("sub", word["sequences"], 1)
-        rows = [text.least(text.integer("add", first, m), last) for m in range(tile.rows)]
-        for label in ("hidden", "cell") if is_lstm else ("hidden",):
-            layer.copy_rows(f"first_{label}", label, rows, rows, str(tile.rows))
+        def times(left: Sequence[str], label: str, depth: str, start: Sequence[str]) -> list[str]:
+            panel = text.integer("add", label, text.integer("mul", column, depth))
+            return layer.product(left, layer.scratch(panel), depth, start)
 
-    return layer.steps(step, begin)
+        sums = loaded(given)
+        others = loaded([recurrent_bias] * len(rows))
+        if layer.cell.shares:
+            stored(times(data, "0", word["features"], sums), targets)
+            sums = others
+            targets = [layer.row(pointers["shares"], m, layer.gates, column) for m in rows]
+        else:
+            sums = [text.value(f"fadd {code.vector} {a}, {b}")
+                    for a, b in zip(sums, others, strict=True)]
+            sums = times(data, "0", word["features"], sums)
+        stored(times(before, word["recurrent_panels"], layer.units, sums), targets)
+
+    layer.for_panels(layer.gates, columns)
 
 
-def _finish_lstm(
-    layer: _Layer, sums: list[str], state: str, element: str, unit: str, mask: str
-) -> None:
-    code, units = layer.code, layer.word["units"]
-    place = layer.at("cell", state, unit, units)
-    cell = code.load(place, code.kind, mask)
-    code.store(cell, layer.at("cells_before", element, unit, units), code.kind, mask)
-    *gates, new, hidden = layer.formula(_lstm, [*sums, cell])
-    _store_gates(layer, gates, element, unit, mask)
-    for value, label in ((new, "cells"), (hidden, "outputs")):
-        code.store(value, layer.at(label, element, unit, units), code.kind, mask)
-    code.store(new, place, code.kind, mask)
-    code.store(hidden, layer.at("hidden", state, unit, units), code.kind, mask)
-
-
-def _finish_gru(
-    layer: _Layer, sums: list[str], own: str, state: str, element: str, unit: str, mask: str
-) -> None:
-    code, units = layer.code, layer.word["units"]
-    place = layer.at("hidden", state, unit, units)
-    hidden = code.load(place, code.kind, mask)
-    *gates, new = layer.formula(_gru, [*sums, own, hidden])
-    _store_gates(layer, gates, element, unit, mask)
-    for value, at in (
-        (sums[2], layer.at("cells", element, unit, units)),
-        (new, layer.at("outputs", element, unit, units)), (new, place),
-    ):
-        code.store(value, at, code.kind, mask)
-
-
-def _store_gates(
-    layer: _Layer, gates: list[str], element: str, unit: str, mask: str
-) -> None:
-    text, units = layer.text, layer.word["units"]
-    width = text.integer("mul", units, len(gates))
-    for v, gate in enumerate(gates):
-        column = text.integer("add", unit, text.integer("mul", units, v))
-        layer.code.store(gate, layer.at("gates", element, column, width), layer.code.kind, mask)
-
+# -- backward ------------------------------------------------------------------------------------
 
 BACKWARD_WORDS = (
-    "gates", "panels", "for_outputs", "for_hidden", "for_cell", "before", "cells", "wanted",
-    "for_recurrent", "starts", "sizes", "steps", "units", "panel_count", "product_panels",
+    "data", "gates", "scratch", "before", "cells_before", "cells", "for_outputs",
+    "first_for_hidden", "first_for_cell", "for_hidden", "for_cell", "wanted", "for_recurrent",
+    "for_data", "for_inputs", "for_weight", "for_bias", "for_bias_recurrent", "starts", "sizes",
+    "steps", "units", "features", "sequences", "recurrent_panels", "chunk", "own_wanted",
+    "own_recurrent", "parts", "part", "blocks", "is_whole",
 )
-"""`for_hidden` and `for_cell` (LSTM) are the states' gradients, updated in place; `wanted` the
-result, the gates' gradients, and `for_recurrent` (GRU) those of the state's share of them. `before`
-are the cell states (GRU: hidden states) before each element, `cells` those after it (GRU: the
-state's share of the third gate). Panels are those of the recurrent weight, untransposed."""
+"""`for_hidden` and `for_cell` (LSTM) are the states' gradients, which begin as the first ones;
+`before` the hidden states before each element, `cells` (LSTM) the cell states after it (GRU: the
+state's share of the third gate). `wanted` and `for_recurrent` (GRU) are the gradients of the gates,
+as inputs and as states share in them.
+
+If it `is_whole`, the gradients of data and weights are computed too, and those of the gates are
+kept for `chunk` steps only, in scratch memory from `own_wanted` and `own_recurrent` on. A task is
+`blocks` blocks of sequences then, of which the first puts its part of the weights' gradients where
+the result goes, the others from `parts` on, each behind `part` elements (weights of inputs and
+states, biases)."""
 
 
-def _lstm_gradient(
-    e: Expression, i: Node, f: Node, g: Node, o: Node, before: Node, cell: Node, output: Node,
-    hidden: Node, later: Node,
-) -> list[Node]:
-    """The gates' gradients, and the cell state's before."""
-    one = e.constant(1.0, i.type)
-    hidden = e.add(hidden, output)
-    size = e.unary("tanh", cell)
-    cell = e.add(later, e.mul(e.mul(hidden, o), e.sub(one, e.mul(size, size))))
+def backward(name: str, vector_bytes: int, tile: Tile, weights: Tile, kind: str) -> str:
+    """The kernel of a layer's gradients. The argument block is BACKWARD_WORDS; a task is some
+    blocks of sequences."""
+    layer = _Layer(name, vector_bytes, tile, CELLS[kind], BACKWARD_WORDS)
+    text, cell, word = layer.text, layer.cell, layer.word
+    is_whole = text.value(f"icmp ne i64 {word['is_whole']}, 0")
+    all_blocks = text.integer("sdiv", text.integer("add", word["sequences"], tile.rows - 1),
+                              tile.rows)
 
-    def through_sigmoid(grad: Node, gate: Node) -> Node:
-        return e.mul(e.mul(grad, gate), e.sub(one, gate))
+    def task(number: str) -> None:
+        first_block = text.integer("mul", number, word["blocks"])
+        end = text.least(text.integer("add", first_block, word["blocks"]), all_blocks)
+        own_rows = text.integer("mul", text.integer("mul", number, word["chunk"]), tile.rows)
+        own = text.integer("mul", own_rows, layer.gates)
+        buffers = {
+            label: layer.scratch(text.integer("add", word[offset], own))
+            for label, offset in (("wanted", "own_wanted"), ("for_recurrent", "own_recurrent"))
+        }
 
-    return [
-        through_sigmoid(e.mul(cell, g), i), through_sigmoid(e.mul(cell, before), f),
-        e.mul(e.mul(cell, i), e.sub(one, e.mul(g, g))), through_sigmoid(e.mul(hidden, size), o),
-        e.mul(cell, f),
-    ]
+        def one_block(block: str) -> None:
+            first, count = layer.block_of(block)
+            states = [f"for_{s}" for s in cell.states]
+            firsts = layer.own_rows([f"first_{s}" for s in states], first, layer.units)
+            pointers = layer.own_rows(states, first, layer.units)
+            layer.copy_rows([(firsts[f"first_{s}"], pointers[s]) for s in states], count)
+
+            def chunk(begin: str, _: list[str]) -> list[str]:
+                end = text.least(text.integer("add", begin, word["chunk"]), word["steps"])
+
+                def step(t: str, element: str, count: str) -> None:
+                    passed = text.integer("mul", text.integer("sub", t, begin), tile.rows)
+                    gates = {
+                        label: text.value(
+                            f"select i1 {is_whole}, ptr "
+                            f"{layer.row(buffers[label], passed, layer.gates)}, ptr "
+                            f"{layer.row(layer.pointer(label), element, layer.gates)}")
+                        for label in buffers
+                    }
+                    _backward_step(layer, {**pointers, **gates}, element, count)
+
+                layer.for_steps(begin, end, block, step)
+                is_first = text.value(f"icmp eq i64 {block}, {first_block}")
+                is_start = text.value(f"icmp eq i64 {begin}, 0")
+                adds = text.value(f"xor i1 {text.value(f'and i1 {is_first}, {is_start}')}, true")
+
+                def update(_: str, __: list[str]) -> list[str]:
+                    sums = _WeightSums(layer, weights, buffers, block, (begin, end), adds)
+                    _add_to_weights(layer, sums, number)
+                    return []
+
+                text.when(is_whole, update)
+                return []
+
+            text.loop(0, word["steps"], word["chunk"], [], chunk)
+
+        layer.for_blocks(first_block, end, one_block)
+
+    layer.for_blocks("%begin", "%end", task)
+    return text.text()
 
 
-def _gru_gradient(
-    e: Expression, r: Node, z: Node, n: Node, before: Node, share: Node, output: Node, hidden: Node
-) -> list[Node]:
-    """The gates' gradients, the third one's of the state's share, and the state's own part."""
-    one = e.constant(1.0, r.type)
-    hidden = e.add(hidden, output)
-    new = e.mul(e.mul(hidden, e.sub(one, z)), e.sub(one, e.mul(n, n)))
-    for_r = e.mul(e.mul(e.mul(new, share), r), e.sub(one, r))
-    for_z = e.mul(e.mul(e.mul(hidden, e.sub(before, n)), z), e.sub(one, z))
-    return [for_r, for_z, new, e.mul(new, r), e.mul(hidden, z)]
+def _backward_step(
+    layer: _Layer, pointers: dict[str, str], element: str, count: str
+) -> None:
+    cell, code, word = layer.cell, layer.code, layer.word
+    of_units = ("before", "cells_before", "cells", "for_outputs")
+    pointers = {
+        **pointers, **layer.own_rows(of_units, element, layer.units),
+        **layer.own_rows(["gates"], element, layer.gates),
+        **layer.own_rows(["for_data"], element, word["features"]),
+    }
+
+    def units(m: str, unit: str, mask: str) -> None:
+        layer.apply(
+            cell.gradient, layer.places(cell.gradient_operands, pointers, m, unit),
+            layer.places(cell.gradient_results, pointers, m, unit), mask)
+
+    layer.for_units(count, units)
+    rows = layer.rows_of_tile(count)
+    for left, target, width, offset, adds in (
+        ("for_recurrent" if cell.shares else "wanted", "for_hidden", layer.units,
+         word["recurrent_panels"], cell.product_adds),
+        ("wanted", "for_data", word["features"], "0", False),
+    ):
+        factors = [layer.row(pointers[left], m, layer.gates) for m in rows]
+
+        def columns(
+            column: str, factors: Sequence[str] = factors, target: str = target,
+            width: str = width, offset: str = offset, adds: bool = adds,
+        ) -> None:
+            masks = layer.masks(column, width, count)
+            places = layer.vectors_at([
+                layer.row(pointers[target], m, width, column) for m in rows])
+            start = [code.load(at, code.kind, mask) if adds else "zeroinitializer"
+                     for at, mask in zip(places, masks, strict=True)]
+            panel = layer.text.integer("mul", column, layer.gates)
+            panel = layer.scratch(layer.text.integer("add", offset, panel))
+            sums = layer.product(factors, panel, layer.gates, start)
+            for value, at, mask in zip(sums, places, masks, strict=True):
+                code.store(value, at, code.kind, mask)
+
+        layer.for_panels(width, columns)
 
 
-def backward(name: str, vector_bytes: int, tile: Tile) -> str:
-    """The kernel of the gates' gradients in all steps. The argument block is BACKWARD_WORDS; a task
-    is a block of sequences."""
-    layer = _Layer(name, vector_bytes, tile, BACKWARD_WORDS)
-    text, code, word = layer.text, layer.code, layer.word
-    is_lstm = tile.vectors == 4
-    units = word["units"]
-    all_gates = text.integer("mul", units, tile.vectors)
+def _add_to_weights(layer: _Layer, sums: _WeightSums, number: str) -> None:
+    """Adds what some steps give to a task's gradients of weights and biases."""
+    text, word = layer.text, layer.word
+    is_first = text.value(f"icmp eq i64 {number}, 0")
+    before = text.integer("mul", text.integer("sub", number, 1), word["part"])
+    place = text.integer("add", word["parts"], before)
+    recurrent = "for_recurrent" if layer.cell.shares else "wanted"
+    for left, right, width, result in (
+        ("wanted", "data", word["features"], "for_inputs"),
+        (recurrent, "before", layer.units, "for_weight"),
+        ("wanted", None, "1", "for_bias"),
+        *([(recurrent, None, "1", "for_bias_recurrent")] if layer.cell.shares else []),
+    ):
+        target = text.value(
+            f"select i1 {is_first}, ptr {layer.pointer(result)}, ptr {layer.scratch(place)}")
+        if right is None:
+            sums.add_rows(left, target)
+        else:
+            sums.add_products(left, right, width, target)
+        place = text.integer("add", place, text.integer("mul", layer.gates, width))
 
-    def step(first: str, states: list[str], elements: list[str], count: str) -> None:
 
-        def some(_: str, unit: str, mask: str) -> None:
-            for m in range(tile.rows):
-                own = layer.mask_of(m, count, mask)
-                _gates_gradient(layer, states[m], elements[m], unit, own, is_lstm)
+class _WeightSums:
+    """Writes sums over some steps of a block."""
 
-        layer.for_units(some)
-        label = "wanted" if is_lstm else "for_recurrent"
-        rows = [layer.at(label, element, "0", all_gates) for element in elements]
-        width = tile.lanes * tile.vectors
+    def __init__(
+        self, layer: _Layer, tile: Tile, buffers: dict[str, str], block: str,
+        steps: tuple[str, str], adds: str,
+    ) -> None:
+        self.layer = layer
+        self.text = layer.text
+        self.code = layer.code
+        self.tile = tile
+        self.buffers = buffers
+        self.block = block
+        self.begin, self.end = steps
+        self.adds = adds  # whether there is something to add to
 
-        def columns(panel: str, _: list[str]) -> list[str]:
-            unit = text.integer("mul", panel, width)
-            weights = text.offset(
-                text.pointer(word["panels"]), text.integer("mul", unit, all_gates), code.size)
-            start, places = [], []
-            for m in range(tile.rows):
-                for v in range(tile.vectors):
-                    column = text.integer("add", unit, v * tile.lanes)
-                    mask = code.first(text.integer("sub", units, column))
-                    own = layer.mask_of(m, count, mask)
-                    place = layer.at("for_hidden", states[m], column, units)
-                    places.append((place, own))
-                    start.append("zeroinitializer" if is_lstm else code.load(
-                        place, code.kind, own))
-            sums = layer.product(rows, weights, all_gates, start, tile.vectors)
-            for value, (place, own) in zip(sums, places, strict=True):
-                code.store(value, place, code.kind, own)
+    def _walk(
+        self, start: Sequence[str], body: Callable[[str, str, list[str]], list[str]]
+    ) -> list[str]:
+        """Carries sums through all elements: `body(row in the buffers, element, sums)`."""
+        layer, text = self.layer, self.text
+        carried = [(self.code.vector, s) for s in start]
+        first = text.integer("mul", self.block, layer.tile.rows)
+
+        def step(t: str, sums: list[str]) -> list[str]:
+            size = word_at(text, layer.pointer("sizes"), t)
+            element = text.integer("add", word_at(text, layer.pointer("starts"), t), first)
+            count = text.least(text.integer("sub", size, first), str(layer.tile.rows))
+            row = text.integer("mul", text.integer("sub", t, self.begin), layer.tile.rows)
+            inner = [(kind, s) for (kind, _), s in zip(carried, sums, strict=True)]
+            return text.loop(0, count, 1, inner, lambda m, sums: body(
+                text.integer("add", row, m), text.integer("add", element, m), sums))
+
+        return text.loop(self.begin, self.end, 1, carried, step)
+
+    def _started(self, places: Sequence[str], masks: Sequence[str]) -> list[str]:
+        """What is added to."""
+        whole = f"<{self.tile.lanes} x i1>"
+        found = []
+        for at, mask in zip(places, masks, strict=True):
+            own = self.text.value(
+                f"select i1 {self.adds}, {whole} {mask}, {whole} zeroinitializer")
+            found.append(self.code.load(at, self.code.kind, own))
+        return found
+
+    def add_products(self, left: str, right: str, width: str, target: str) -> None:
+        """target[gate, column] += left[element, gate] * right[element, column]"""
+        layer, text, code, tile = self.layer, self.text, self.code, self.tile
+        whole = f"<{tile.lanes} x i1>"
+
+        def tiles(gate: str, _: list[str]) -> list[str]:
+            def columns(column: str, _: list[str]) -> list[str]:
+                left_over = text.integer("sub", width, column)
+                across = [code.first(text.integer("sub", left_over, v * tile.lanes))
+                          for v in range(tile.vectors)]
+                places, masks = [], []
+                last = text.integer("sub", text.integer("sub", layer.gates, gate), 1)
+                for m in range(tile.rows):
+                    row = text.integer("add", gate, text.least(str(m), last))
+                    inside = text.value(f"icmp sle i64 {m}, {last}")
+                    for v, mask in enumerate(across):
+                        at = text.integer("add", column, v * tile.lanes)
+                        places.append(layer.row(target, row, width, at))
+                        masks.append(text.value(
+                            f"select i1 {inside}, {whole} {mask}, {whole} zeroinitializer"))
+
+                def element(row: str, element: str, sums: list[str]) -> list[str]:
+                    # Beyond the last gate are numbers that nobody stores.
+                    factors = layer.row(self.buffers[left], row, layer.gates, gate)
+                    line = layer.row(layer.pointer(right), element, width, column)
+                    vectors = [
+                        code.load(text.offset(line, str(v * tile.lanes), code.size), code.kind,
+                                  mask) for v, mask in enumerate(across)]
+                    new = []
+                    for m in range(tile.rows):
+                        factor = code.all_spread(text.offset(factors, str(m), code.size))
+                        new += [code.fused(vector, factor, sums[m * tile.vectors + v])
+                                for v, vector in enumerate(vectors)]
+                    return new
+
+                sums = self._walk(self._started(places, masks), element)
+                for value, at, mask in zip(sums, places, masks, strict=True):
+                    code.store(value, at, code.kind, mask)
+                return []
+
+            text.loop(0, width, tile.lanes * tile.vectors, [], columns)
             return []
 
-        text.loop(0, word["product_panels"], 1, [], columns)
+        text.loop(0, layer.gates, tile.rows, [], tiles)
 
-    return layer.steps(step)
+    def add_rows(self, left: str, target: str) -> None:
+        """target[gate] += left[element, gate]"""
+        layer, text, code, lanes = self.layer, self.text, self.code, self.tile.lanes
+        at_once = 4
+
+        def some(gate: str, _: list[str]) -> list[str]:
+            left_over = text.integer("sub", layer.gates, gate)
+            masks = [code.first(text.integer("sub", left_over, v * lanes)) for v in range(at_once)]
+            places = [layer.row(target, "0", "0", text.integer("add", gate, v * lanes))
+                      for v in range(at_once)]
+
+            def element(row: str, _: str, sums: list[str]) -> list[str]:
+                line = layer.row(self.buffers[left], row, layer.gates, gate)
+                return [
+                    text.value(f"fadd {code.vector} {value}, " + code.load(
+                        text.offset(line, str(v * lanes), code.size), code.kind, masks[v]))
+                    for v, value in enumerate(sums)]
+
+            sums = self._walk(self._started(places, masks), element)
+            for value, at, mask in zip(sums, places, masks, strict=True):
+                code.store(value, at, code.kind, mask)
+            return []
+
+        text.loop(0, layer.gates, lanes * at_once, [], some)
 
 
-def _gates_gradient(
-    layer: _Layer, state: str, element: str, unit: str, mask: str, is_lstm: bool
-) -> None:
-    """The gradients of one row's gates, of a vector of units, and of its states."""
-    text, code, units = layer.text, layer.code, layer.word["units"]
-    width = text.integer("mul", units, layer.tile.vectors)
-    columns = [text.integer("add", unit, text.integer("mul", units, v))
-               for v in range(layer.tile.vectors)]
-    places = [
-        *[layer.at("gates", element, column, width) for column in columns],
-        *[layer.at(label, element, unit, units) for label in ("before", "cells", "for_outputs")],
-        layer.at("for_hidden", state, unit, units),
-    ]
-    if is_lstm:
-        places.append(layer.at("for_cell", state, unit, units))
-    values = [code.load(place, code.kind, mask) for place in places]
-    found = layer.formula(_lstm_gradient if is_lstm else _gru_gradient, values)
-    targets = [layer.at("wanted", element, column, width) for column in columns]
-    results = found[: layer.tile.vectors]
-    if not is_lstm:
-        results += [found[0], found[1], found[3]]
-        targets += [layer.at("for_recurrent", element, column, width) for column in columns]
-    code.store(found[4], places[-1], code.kind, mask)
-    for value, target in zip(results, targets, strict=True):
-        code.store(value, target, code.kind, mask)
+TOTALS_WORDS = ("result", "scratch", "parts", "part", "count", "size")
+
+
+def totals(name: str, vector_bytes: int, kind: str) -> str:
+    """result[i] += the sum of `count` parts, of which each lies `part` elements behind the one
+    before; a task is a vector of the result."""
+    text, word = _begun(name, vector_bytes, TOTALS_WORDS)
+    code = TileCode(text, kind, vector_bytes // SIZE[kind])
+    first = text.offset(text.pointer(word["scratch"]), word["parts"], code.size)
+
+    def task(number: str, _: list[str]) -> list[str]:
+        begin = text.integer("mul", number, code.lanes)
+        mask = code.first(text.integer("sub", word["size"], begin))
+        target = text.offset(text.pointer(word["result"]), begin, code.size)
+        source = text.offset(first, begin, code.size)
+
+        def part(p: str, values: list[str]) -> list[str]:
+            at = plus(text, source, (text.integer("mul", p, word["part"]), str(code.size)))
+            value = code.load(at, kind, mask)
+            return [text.value(f"fadd {code.vector} {values[0]}, {value}")]
+
+        start = code.load(target, kind, mask)
+        (total,) = text.loop(0, word["count"], 1, [(code.vector, start)], part)
+        code.store(total, target, kind, mask)
+        return []
+
+    text.loop("%begin", "%end", 1, [], task)
+    return text.text()

@@ -230,6 +230,7 @@ def _(grads: tuple[Array, Array], data: Array, w_ih: Array, w_hh: Array, *rest: 
 
 
 @primitive
+@with_native(_NATIVE, lambda data, hidden, w_ih, w_hh, *_: _is_large(data, w_hh))
 def rnn(
     data: Array, hidden: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None,
     sizes: tuple[int, ...], reverse: bool, relu: bool,
@@ -261,6 +262,7 @@ def _(
 
 
 @primitive
+@with_native(_NATIVE, lambda grads, data, w_ih, w_hh, *_: _is_large(data, w_hh))
 def rnn_gradient(
     grads: tuple[Array, Array], data: Array, w_ih: Array, w_hh: Array, outputs: Array,
     before: Array, sizes: tuple[int, ...], reverse: bool, relu: bool,

@@ -15,10 +15,11 @@ from .guarded_memory import guarded
 pytestmark = pytest.mark.skipif(not machine.is_available(), reason="needs llvmlite")
 
 random = np.random.default_rng(5)
-GATES = {"lstm": 4, "gru": 3}
+GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 # inputs, units, sizes by time
 CASES = [
     (1, 1, (1,)), (3, 16, (5, 5, 5)), (7, 33, (9, 9, 4, 1)), (20, 50, (13, 2)), (4, 70, (3,) * 6),
+    (5, 18, (16,) * 20), (40, 9, (37,) * 5 + (30,) * 4 + (2,) * 9),
 ]
 
 
@@ -59,12 +60,13 @@ def compare(found: Any, wanted: Any) -> None:
 def test_layers_and_gradients(case: Any, kind: str, reverse: bool, dtype: Any) -> None:
     for biased in (True, False):
         arguments = layer(kind, case, dtype, biased)
-        tail = (case[2], reverse)
+        tail = (case[2], reverse, *([biased] if kind == "rnn" else []))
         wanted = definition(kind)(*arguments, *tail)
         compare(getattr(native_recurrent, kind)(*arguments, *tail), wanted)
         states = len(arguments) - 5  # LSTM: 2
         grads = tuple(draw(*part.shape, dtype=dtype) for part in wanted[: 1 + states])
-        rest = (grads, arguments[0], *arguments[-4:-2], *wanted[1 + states :], *tail)
+        kept = (wanted[0], wanted[2]) if kind == "rnn" else wanted[1 + states :]
+        rest = (grads, arguments[0], *arguments[-4:-2], *kept, *tail)
         compare(getattr(native_recurrent, f"{kind}_gradient")(*rest),
                 definition(f"{kind}_gradient")(*rest))
 
@@ -74,7 +76,7 @@ def test_layers_and_gradients(case: Any, kind: str, reverse: bool, dtype: Any) -
 def test_nothing_beyond_the_operands_is_touched(kind: str, at_end: bool) -> None:
     for case in CASES:
         arguments = layer(kind, case, "f4")
-        tail = (case[2], False)
+        tail = (case[2], False, *([True] if kind == "rnn" else []))
         wanted = definition(kind)(*arguments, *tail)
         placed = [guarded(a, at_end) for a in arguments]
         compare(getattr(native_recurrent, kind)(*placed, *tail), wanted)
@@ -110,5 +112,6 @@ def test_passes_that_are_launched_again(kind: str, biased: bool) -> None:
         for case in CASES:
             for given in (case[2], list(case[2])):
                 operands = layer(kind, case, "f4", biased)
-                compare(getattr(native_recurrent, kind)(*operands, given, False),
-                        definition(kind)(*operands, given, False))
+                tail = (given, False, *([False] if kind == "rnn" else []))
+                compare(getattr(native_recurrent, kind)(*operands, *tail),
+                        definition(kind)(*operands, *tail))
