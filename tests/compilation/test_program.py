@@ -457,6 +457,30 @@ def test_activations_are_computed_again_and_memory_is_used_again() -> None:
     assert program.arena_bytes < 8 * each
 
 
+def test_shallow_products_are_computed_again() -> None:
+    nn = torch.nn
+    net = nn.Sequential(*[
+        nn.Sequential(nn.LayerNorm(32), nn.Linear(32, 160), nn.GELU(), nn.Linear(160, 32))
+        for _ in range(8)
+    ], nn.Linear(32, 3))
+    program = training(lambda p: torch.optim.SGD(p, lr=0.1), net, numbers(600, 32), 2)
+    again = [line for line in program.describe().splitlines()
+             if line.startswith("product ") and "' =" in line]
+    assert len(again) == 2  # of 49, which all take about as long
+
+
+def test_the_order_that_needs_less_memory() -> None:
+    """Sums of large arrays that wait for a number which is computed last."""
+
+    def step(x: Any, y: Any) -> Any:
+        large = [x * float(i) + y for i in range(2, 8)]
+        late = torch.linalg.det(x[:2, :2])  # a call
+        return [(a.abs() * late).sum() for a in large]
+
+    program = check(step, numbers(200, 200), numbers(200, 200, seed=1), all_native=False, ulps=64)
+    assert program.arena_bytes < 200 * 200 * 4
+
+
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
 def test_attention_and_its_gradient(causal: bool, masked: bool) -> None:

@@ -65,7 +65,7 @@ class Schedule:
 
     def __init__(self, grouping: Grouping, updates: dict[Value, int]) -> None:
         used = {id(g): g for homes in grouping.homes.values() for g in homes if g.stored}
-        self.units: list[Unit] = [*used.values(), *grouping.others]
+        self.units: list[Unit] = sorted([*used.values(), *grouping.others], key=_number)
         self.makers: dict[Value, Unit] = {
             value: unit for unit in self.units for value in _writes_of(unit)}
         self.parents: dict[Value, View] = {}
@@ -129,25 +129,46 @@ class Schedule:
     # -- order ---------------------------------------------------------------------------------
 
     def _sorted(self) -> list[Unit]:
-        before = {id(u): 0 for u in self.units}
-        for following in self.after.values():
-            for unit in following:
-                before[unit] += 1
-        number = {id(u): _number(u) for u in self.units}
+        """The order that needs the least memory of two: whoever can runs as early as its number
+        allows, or as late. They differ where somebody waits for what stands far behind."""
+        place = {id(u): (_number(u), at) for at, u in enumerate(self.units)}
         for unit in self._first_of_all():
-            number[unit] = -1
-        ready = [(number[id(u)], id(u)) for u in self.units if not before[id(u)]]
+            place[unit] = -1, place[unit][1]
+        before: dict[int, set[int]] = {id(u): set() for u in self.units}
+        for unit, following in self.after.items():
+            for later in following:
+                before[later].add(unit)
+        early = self._listed(self.after, before, place)
+        backward = {unit: (-number, -at) for unit, (number, at) in place.items()}
+        late = self._listed(before, self.after, backward)[::-1]
+        return min(early, late, key=self._most_at_once)
+
+    def _listed(
+        self, after: dict[int, set[int]], before: dict[int, set[int]],
+        place: dict[int, tuple[int, int]],
+    ) -> list[Unit]:
+        """The units, each when those before it are done and its place is the first."""
+        waits_for = {unit: len(others) for unit, others in before.items()}
+        ready = [(place[unit], unit) for unit, count in waits_for.items() if not count]
         heapq.heapify(ready)
         order = []
         while ready:
             _, unit = heapq.heappop(ready)
             order.append(self.by_id[unit])
-            for later in self.after[unit]:
-                before[later] -= 1
-                if not before[later]:
-                    heapq.heappush(ready, (number[later], later))
+            for later in after[unit]:
+                waits_for[later] -= 1
+                if not waits_for[later]:
+                    heapq.heappush(ready, (place[later], later))
         assert len(order) == len(self.units), "units wait for each other"
         return order
+
+    def _most_at_once(self, order: list[Unit]) -> int:
+        """The bytes of all values that live when most of them do, in an order."""
+        changes = [0] * (len(order) + 1)
+        for value, (first, last) in self._lives(order).items():
+            changes[first] += value.bytes
+            changes[last + 1] -= value.bytes
+        return max(itertools.accumulate(changes))
 
     def _first_of_all(self) -> set[int]:
         """Checks, and what they need: whoever changes something waits for them."""
@@ -172,8 +193,11 @@ class Schedule:
 
     def lives(self) -> dict[Value, tuple[int, int]]:
         """For each value that is made, the first and the last unit that touch its memory."""
+        return self._lives(self.order)
+
+    def _lives(self, order: list[Unit]) -> dict[Value, tuple[int, int]]:
         found: dict[Value, tuple[int, int]] = {}
-        for index, unit in enumerate(self.order):
+        for index, unit in enumerate(order):
             for value in [*_writes_of(unit), *[v.value for v in reads_of(unit)]]:
                 whole = self.place(value).value
                 if whole in self.makers:
