@@ -77,8 +77,9 @@ def _(grad, input, weight, mean, inverse, needs, training, eps):
     else:
         normalized = (input - mean.view(channels)) * inverse.view(channels)
         for_input = scaled * inverse.view(channels)
-    for_weight = (grad * normalized).sum(dims) if needs[1] else None
-    for_bias = grad.sum(dims) if needs[2] else None
+    kind = grad.dtype if weight is None else weight.dtype
+    for_weight = (grad * normalized).sum(dims).to(kind) if needs[1] else None
+    for_bias = grad.sum(dims).to(kind) if needs[2] else None
     return for_input.to(input.dtype), for_weight, for_bias
 
 

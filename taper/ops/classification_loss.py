@@ -361,7 +361,7 @@ def _(grad, input, target, weight, p, margin, slope, target_shape, reduction):
         grad = grad / max(target_shape[0], 1)
     if reduction == "none" and target_shape:
         grad = grad.unsqueeze(-1)
-    return slope * grad
+    return (slope * grad).to(grad.dtype)
 
 
 def _squared_slope(input: Tensor, target: Tensor, weight: Any, margin: float) -> Tensor:
@@ -464,7 +464,7 @@ def _(grad, slope, input_shape, reduction):
         grad = grad / max(input_shape[0], 1)
     if reduction == "none" and len(input_shape) > 1:
         grad = grad.unsqueeze(-1)
-    return slope * grad
+    return (slope * grad).to(grad.dtype)
 
 
 @composite("nn.functional.multilabel_margin_loss")

@@ -108,8 +108,9 @@ def _(grad, input, weight, weight_shape, bias_shape, mean, inverse, needs, eleme
     rows = grad.reshape(-1, elements)
     scaled = rows if weight is None else rows * weight.reshape(-1)
     normalized, for_input = centered_gradient(scaled, input.reshape(-1, elements), (1,), eps)
-    for_weight = (rows * normalized).sum(0).reshape(weight_shape) if needs[1] else None
-    for_bias = rows.sum(0).reshape(bias_shape) if needs[2] else None
+    kind = grad.dtype if weight is None else weight.dtype
+    for_weight = (rows * normalized).sum(0).reshape(weight_shape).to(kind) if needs[1] else None
+    for_bias = rows.sum(0).reshape(bias_shape).to(kind) if needs[2] else None
     return for_input.reshape(shape).to(input.dtype), for_weight, for_bias
 
 
@@ -256,8 +257,9 @@ def _(grad, input, weight, mean, inverse, needs, groups, eps):
     normalized, for_input = centered_gradient(
         scaled.reshape(rows), input.reshape(rows), (1,), eps
     )
-    for_weight = (wide * normalized.reshape(flat)).sum((0, 2)) if needs[1] else None
-    for_bias = wide.sum((0, 2)) if needs[2] else None
+    kind = grad.dtype if weight is None else weight.dtype
+    for_weight = (wide * normalized.reshape(flat)).sum((0, 2)).to(kind) if needs[1] else None
+    for_bias = wide.sum((0, 2)).to(kind) if needs[2] else None
     return for_input.reshape(shape).to(input.dtype), for_weight, for_bias
 
 

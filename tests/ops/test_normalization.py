@@ -96,3 +96,17 @@ def test_node_names():
     assert F.batch_norm(x, None, None, training=True).grad_fn.name() == "NativeBatchNormBackward0"
     assert F.layer_norm(x, (2,)).grad_fn.name() == "NativeLayerNormBackward0"
     assert F.group_norm(x, 2).grad_fn.name() == "NativeGroupNormBackward0"
+
+
+@pytest.mark.parametrize("norm", [
+    lambda x, w: F.layer_norm(x, (3,), w, w),
+    lambda x, w: F.group_norm(x, 3, w, w),
+    lambda x, w: F.batch_norm(x, None, None, w, w, training=True),
+])
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_gradients_of_halves_are_halves(norm, create_graph):
+    x = torch.tensor([[1.0, 2, 4], [0, 5, 1]], dtype=torch.bfloat16, requires_grad=True)
+    w = torch.ones(3, dtype=torch.bfloat16, requires_grad=True)
+    v = w * 1  # whose gradient nobody converts
+    for gradient in torch.autograd.grad(norm(x, v).sum(), [x, v], create_graph=create_graph):
+        assert gradient.dtype is torch.bfloat16

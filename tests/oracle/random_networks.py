@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from program_writer import Writer, by_steps, family
+from program_writer import Writer, by_steps, family, is_row_major
 
 # {f} is torch.nn.functional; {x} has the shape that stands first, {y} and {z} the others.
 LAYERS = (
@@ -94,6 +94,8 @@ def layer(w: Writer) -> str | None:
     if "_norm(" in form:
         x = varied(w, x, first)
     y, z = w.material(second, like=name)[1], w.material(third, like=name)[1]
+    if "conv" in form and not (is_row_major(w.evaluate(x)) and is_row_major(w.evaluate(y))):
+        form = f"={form}"  # PyTorch puts the channels of the result side by side
     if form.startswith("~"):
         x, y, z = f"{x} + 0", f"{y} + 0", f"{z} + 0"
     text = form.format(f="torch.nn.functional", x=f"({x})", y=f"({y})", z=f"({z})")
