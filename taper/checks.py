@@ -11,9 +11,20 @@ from taper.core.tensor import Tensor
 __all__ = [
     "_assert", "_check", "_check_index", "_check_is_size", "_check_not_implemented",
     "_check_tensor_all", "_check_tensor_all_with", "_check_type", "_check_value", "_check_with",
+    "all_hold",
 ]
 
 Message = Callable[[], str] | None
+
+
+def all_hold(conditions: Tensor) -> bool:
+    """Whether all elements of a bool tensor are true.
+
+    A step that is being recorded goes on as if they were; its program checks it.
+    """
+    array: Any = conditions._array
+    claim = getattr(array, "claim", None)  # arrays/traced.py
+    return bool(conditions.all()) if claim is None else claim()
 
 _NO_MESSAGE = (
     "Expected cond to be True, but got False. (Could this error message be improved? If so, "

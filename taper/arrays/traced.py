@@ -53,6 +53,7 @@ class Recording:
         self.adopted: list[tuple[weakref.ref[Any], Any]] = []
         self.arrays: dict[int, Any] = {}  # by number of an input, the array that it has now
         self.facts = Facts()
+        self.claims: list[TracedArray] | None = None  # 0-d, 1 where something isn't as it must be
         self._numbers: dict[int, Any] = {}
 
     def number_now(self, reference: Reference) -> float:
@@ -308,6 +309,15 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
             now, facts = recording.number_now(array.reference), recording.facts
         return RecordedNumber(array, math.nan,
                               lambda: self._needs_value("a comparison of a number"), now, facts)
+
+    def claim(self) -> bool:
+        """Goes on as if all elements were true, if what is recorded will be checked."""
+        recording = running_recording()
+        if recording is None or recording.claims is None:
+            return bool(self)
+        recording.claims.append(np.maximum.reduce(
+            np.logical_not(self).astype(np.dtype(np.int32)), axis=None))
+        return True
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         return self._needs_value("tensor.numpy()")

@@ -18,8 +18,10 @@ from taper.autograd.engine import anomaly, observed
 from taper.autograd.node import NodeOutput
 from taper.compilation.differentiable import new_node
 from taper.compilation.recorded import (
+    INVALID,
     UNCHANGED,
     Alias,
+    CheckFailed,
     Constant,
     FactBroken,
     Fresh,
@@ -30,8 +32,8 @@ from taper.compilation.recorded import (
 from taper.compilation.results import freed_node, laid_out, view_of
 from taper.compilation.snapshot import Snapshot
 from taper.core.dtype import get_default_dtype
-from taper.core.state import active, is_recording
-from taper.core.storage import new_storage
+from taper.core.state import active, is_inference, is_recording
+from taper.core.storage import inference_storage, new_storage
 from taper.core.tensor import LEAF, Tensor, wrap
 
 __all__ = ["EAGER", "MISSED", "always", "attempt_function", "run_function"]
@@ -113,6 +115,7 @@ class _Run(_Source):
             new=object.__new__, Tensor=Tensor, program=program, static=static, new_node=new_node,
             getrefcount=_getrefcount, ndarray=np.ndarray, view_of=view_of, freed_node=freed_node,
             laid_out=laid_out, is_alone=is_alone, wrap=wrap, new_storage=new_storage, LEAF=LEAF,
+            inference_storage=inference_storage,
         )
 
     def write(self) -> Callable[..., Any]:
@@ -121,7 +124,15 @@ class _Run(_Source):
         for i, item in enumerate(known):
             if item.input >= 0 and item.role != "state":
                 add(f"arrays[{item.input}] = {self.held(i)}._array")
-        add(f"out = program(arrays, [{', '.join(self.write_reuse())}])")
+        call = f"out = program(arrays, [{', '.join(self.write_reuse())}])"
+        generators = [n.args[0] for n in recorded.graph.nodes if n.effect]
+        if generators and INVALID in recorded.graph.outputs:  # what is drawn before the check
+            self.scope.update(CheckFailed=CheckFailed, generators=list(dict.fromkeys(generators)))
+            add("states = [g.state_bytes() for g in generators]", "try:", f"    {call}",
+                "except CheckFailed:",
+                "    for g, state in zip(generators, states): g.set_state(state)", "    raise")
+        else:
+            add(call)
         for i, item in enumerate(known):
             if item.bumps:
                 self.write_version(i, item)
@@ -232,8 +243,13 @@ class _Run(_Source):
                 whole = [i for i in shared if not self.recorded.tensors[i].steps]
                 if shared[0] == place:
                     add(f"{base} = wrap({array})")
+                    if made.is_inference:
+                        add(f"{base}._storage = inference_storage({array})")
                 add(f"{r} = {base}" if whole[:1] == [place]
                     else f"{r} = view_of({base}, {self.name('v', made.steps)})")
+            if made.is_inference:
+                add(f"{r}._inference = True",
+                    f"if {r}._storage is None: {r}._storage = inference_storage({array})")
         if made.edge is None or made.edge is LEAF:
             add(f"{r}._edge = {'LEAF' if made.edge is LEAF else 'None'}")
         else:
@@ -280,11 +296,12 @@ def attempt_function(
     scope.update(
         active=active, running=running, is_recording=is_recording, MISSED=MISSED, Tensor=Tensor,
         get_default_dtype=get_default_dtype, anomaly=anomaly, observed=observed, lock=lock,
-        holds=holds, run=run, ndarray=np.ndarray, LEAF=LEAF, apart=apart, EAGER=EAGER,
+        is_inference=is_inference, holds=holds, run=run, ndarray=np.ndarray, LEAF=LEAF, apart=apart, EAGER=EAGER,
         default_dtype=context[1], differs=always, table=0, count=0,
     )
     names = tuple(kwargs)
-    add("if (active.modes or running.vmaps or "
+    modes = "active.modes != 1 or not is_inference()" if context[2] else "active.modes"
+    add(f"if ({modes} or running.vmaps or "
         f"is_recording() is not {context[0]} or get_default_dtype() is not default_dtype",
         "    or anomaly.enabled or observed.around is not None",
         f"    or len(args) != {len(args)} or "

@@ -11,14 +11,14 @@ from taper.arrays.levels import running
 from taper.autograd.engine import anomaly, observed
 from taper.compilation.call_source import EAGER, MISSED
 from taper.compilation.explanations import Explanation, Unsupported, log
-from taper.compilation.recorded import FactBroken, NotCaptured, NumberPinned
+from taper.compilation.recorded import CheckFailed, FactBroken, NotCaptured, NumberPinned
 from taper.compilation.recording import exclusive, record_call
 from taper.compilation.snapshot import Snapshot, take
 from taper.compilation.variant import EagerVariant, Variant
 from taper.compilation.watches import GroupWatch
 from taper.compiler.directives import forgetful, stance_now
 from taper.core.dtype import get_default_dtype
-from taper.core.state import active, is_recording
+from taper.core.state import active, is_inference, is_recording
 from taper.core.tensor import Tensor
 from taper.nn import Module
 
@@ -59,8 +59,8 @@ class CapturedFunction:
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if (
-            active.modes or running.vmaps or self.refusal is not None or stance_now.is_eager
-            or is_unusual()
+            (active.modes and not (active.modes == 1 and is_inference())) or running.vmaps
+            or self.refusal is not None or stance_now.is_eager or is_unusual()
         ):
             return self.call_function(args, kwargs)
         found = self.attempt(args, kwargs)
@@ -117,6 +117,8 @@ class CapturedFunction:
             if variant.key == key and variant.rebind(snapshot):
                 try:
                     result = self.run(variant, snapshot)
+                except CheckFailed:
+                    return EAGER
                 except FactBroken:  # there may be another, for numbers that compare as these do
                     continue
                 self.changes = 0
@@ -187,7 +189,10 @@ class CapturedFunction:
         self.seen.pop(key, None)
         self.variants.insert(0, variant)
         del self.variants[MOST_VARIANTS:]
-        return self.run(variant, snapshot)
+        try:
+            return self.run(variant, snapshot)
+        except CheckFailed:
+            return EAGER
 
     def explain_calls(self, html: bool | str | Path = False) -> Explanation | Path:
         """What happened to the calls so far; `print` it.
@@ -223,7 +228,7 @@ class CapturedFunction:
 
 def context() -> tuple[Any, ...]:
     """What a call depends on beside Python's state and its arguments."""
-    return is_recording(), get_default_dtype()
+    return is_recording(), get_default_dtype(), is_inference()
 
 
 def is_unusual() -> bool:

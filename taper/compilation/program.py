@@ -46,7 +46,7 @@ from taper.compilation.lowering.reuse import with_places_of_operands
 from taper.compilation.lowering.rows import pick_launch, sum_launch
 from taper.compilation.lowering.schedule import Schedule
 from taper.compilation.lowering.values import Value, View, inverse
-from taper.compilation.recorded import BROKEN, FactBroken
+from taper.compilation.recorded import BROKEN, INVALID, CheckFailed, FactBroken
 from taper.compilation.replay import Replay
 from taper.compilation.steps import (
     ARENA,
@@ -74,6 +74,7 @@ Array = np.ndarray[Any, Any]
 _INSTRUCTIONS, _COUNT, _PATCH_COUNT, _STOPPED = map(
     DRIVER_WORDS.index, ("instructions", "count", "patch_count", "stopped"))
 _INSTRUCTION_BYTES = 40
+_CHECKS = (BROKEN, INVALID)
 
 
 def make_program(graph: Graph, updates: dict[str, int]) -> Program:
@@ -115,7 +116,8 @@ class Program:
     def __init__(self, graph: Graph, updates: dict[str, int]) -> None:
         self.graph = graph
         self.updates = updates
-        self.returned = [name for name in graph.outputs if name not in updates and name != BROKEN]
+        self.returned = [
+            name for name in graph.outputs if name not in updates and name not in _CHECKS]
         self.replay = Replay(graph, updates)
         self._lock = threading.Lock()
         self._is_ready = False
@@ -143,9 +145,12 @@ class Program:
             lowering.graph = self.replay.facts
             lowering.run()
             broken = lowering.view(graph.outputs[BROKEN])
-            lowering.add(Check(broken, broken, _complain_of_facts))
+            lowering.add(Check(broken, broken, _raising(FactBroken)))
             lowering.graph = graph
         lowering.run()
+        if INVALID in graph.outputs:
+            invalid = lowering.view(graph.outputs[INVALID])
+            lowering.add(Check(invalid, invalid, _raising(CheckFailed)))
         orders = map(order_of_input, graph.inputs)
         self.input_orders = [None if o == tuple(range(len(o))) else o for o in orders]
         self.constants = lowering  # keeps the arrays of constants alive
@@ -175,7 +180,7 @@ class Program:
         found: dict[str, Value] = {}
         self.orders: dict[str, tuple[int, ...]] = {}
         for name, reference in self.graph.outputs.items():
-            if name == BROKEN:
+            if name in _CHECKS:
                 continue
             view = lowering.known[reference.node.number, reference.output]
             value, order = view.value, view.order
@@ -550,8 +555,11 @@ class Program:
         return "\n".join(lines)
 
 
-def _complain_of_facts(flag: Array) -> None:
-    raise FactBroken
+def _raising(error: type[Exception]) -> Callable[[Array], None]:
+    def complain(flag: Array) -> None:
+        raise error
+
+    return complain
 
 
 class _Later:

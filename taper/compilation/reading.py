@@ -13,6 +13,7 @@ from taper.autograd.node import Node
 from taper.compilation.differentiable import record_backward, split
 from taper.compilation.recorded import (
     BROKEN,
+    INVALID,
     Alias,
     Constant,
     Fresh,
@@ -131,12 +132,12 @@ class Reading:
         if type(t) is not Tensor:
             raise NotCaptured(f"{where} is a {type(t).__name__}, a class of tensors of its own")
         edge = self.edge_of(t, where)
-        if t.__dict__.keys() - {"_created_as"} or (t._created_as and t._edge is not None):
+        if t.__dict__.keys() - {"_created_as", "_inference"} or (t._created_as and t._edge is not None):
             raise NotCaptured(f"{where} has attributes or hooks")
         array = t._array
         if type(array) is np.ndarray:
-            if t._base is not None:
-                raise NotCaptured(f"{where} is a view of a constant")
+            if t._base is not None or t._inference:
+                raise NotCaptured(f"{where} is a view of a constant, or made in inference mode")
             return Constant(array.copy(), edge)
         if type(array) is not TracedArray:
             raise NotCaptured(f"{where} isn't a tensor in strided memory")
@@ -147,7 +148,8 @@ class Reading:
         if by_value and t._base is None:
             return Fresh(self.output_of(array), (), edge)
         return Fresh(self.output_of(owner), array.steps, edge,
-                     owner.strides if owner.ndim > 1 and 0 not in owner.strides else None)
+                     owner.strides if owner.ndim > 1 and 0 not in owner.strides else None,
+                     is_inference=t._inference)
 
     def output_of(self, array: TracedArray) -> int:
         """The number of the output that has the values of an array."""
@@ -227,7 +229,8 @@ class Reading:
                 inputs.append(node)
         graph.inputs = inputs
         recorded.graph = graph
-        recorded.output_count = len(graph.outputs) - len(written) - (BROKEN in graph.outputs)
+        recorded.output_count = len(graph.outputs) - len(written) - len(
+            graph.outputs.keys() & {BROKEN, INVALID})
         recorded.updates = {f"state.{i}": self.known[i].input for i in written}
         return recorded
 

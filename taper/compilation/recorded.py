@@ -15,7 +15,7 @@ from taper.core.storage import address_of, span_in_bytes
 from taper.core.tensor import Tensor
 
 __all__ = [
-    "BROKEN", "UNCHANGED", "Alias", "Constant", "FactBroken", "Fresh", "Given", "Known",
+    "BROKEN", "INVALID", "UNCHANGED", "Alias", "CheckFailed", "Constant", "FactBroken", "Fresh", "Given", "Known",
     "NotCaptured", "Number", "NumberPinned", "Recorded",
 ]
 
@@ -91,12 +91,14 @@ class Fresh:
 
     Attributes:
         strides: how the output must lie in memory; None if that doesn't matter.
+        is_inference: whether it was made in inference mode.
     """
 
     def __init__(
         self, output: int, steps: tuple[Step, ...], edge: Any,
-        strides: tuple[int, ...] | None = None,
+        strides: tuple[int, ...] | None = None, *, is_inference: bool = False,
     ) -> None:
+        self.is_inference = is_inference
         self.output = output
         self.strides = strides
         self.steps = steps
@@ -163,9 +165,18 @@ BROKEN = "broken"
 true. A program raises FactBroken then, before it changes anything."""
 
 
+INVALID = "invalid"
+"""The output that tells whether a check of values failed that the recorded call made: of the
+parameters of a distribution, for example. A program raises CheckFailed then, in the same way."""
+
+
 class FactBroken(Exception):
     """Raised by a program for numbers that compare otherwise than those that it was recorded for.
     """
+
+
+class CheckFailed(FactBroken):
+    """Raised by a program in which a check of values fails: the function raises what is due."""
 
 
 class Recorded:

@@ -14,7 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from taper.arrays.traced import Recording, TracedArray, recording_into
 from taper.compilation.reading import Reading
 from taper.compilation.recorded import (
     BROKEN,
+    INVALID,
     Constant,
     Known,
     NotCaptured,
@@ -72,14 +73,18 @@ def _record(
     try:
         with _as_inputs(graph, known), recording_into(graph) as recording:
             preexisting = _tensors_alive()
+            recording.claims = []
             recording.arrays = {item.owner.reference.node.number: item.array for item in known}
             with compiling(), _watching(preexisting), _numbers_as_inputs(recording, numbers):
                 result = function(*args, **kwargs)
             reading = Reading(graph, known, numbers)
             reading.read(result)
-            facts = len(recording.facts)
+            facts, claims = len(recording.facts), recording.claims
             if facts:
                 graph.outputs[BROKEN] = recording.facts.broken().reference
+            if claims:
+                graph.outputs[INVALID] = reduce(np.maximum, claims).reference
+            recording.claims = None
             with _watching(preexisting):
                 reading.read_backward()
             _check_aftermath(snapshot, recording, preexisting, states, modes)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from taper.compilation.recorded import BROKEN, FactBroken
+from taper.compilation.recorded import BROKEN, INVALID, CheckFailed, FactBroken
 from taper.compilation.replay_plan import Observed, Plan
 from taper.compilation.replay_source import compiled_source
 from taper.compiler.graph import Graph, Reference, replaced
@@ -39,6 +39,12 @@ class Replay:
                 [n for n in graph.nodes if not n.effect], {BROKEN: outputs.pop(BROKEN)},
             ).without_dead_code()
             graph = graph.like(graph.nodes, outputs).without_dead_code()
+        self.checked: Replay | None = None
+        if INVALID in graph.outputs:  # nothing is written to before that is known
+            outputs = dict(graph.outputs)
+            check = outputs.pop(INVALID)
+            self.checked = Replay(graph.like(graph.nodes, {"check": check, **outputs}), {})
+            graph = graph.like(graph.nodes, outputs)
         self.graph = graph
         self.updates = updates
         self.returned = [name for name in graph.outputs if name not in updates]
@@ -61,6 +67,8 @@ class Replay:
             raise FactBroken
         if into is None:
             into = [None] * len(self.returned)
+        if self.checked is not None:
+            return self._run_checked(arrays, into)
         with self._lock:
             if self._run is not None:
                 return self._run(arrays, into)
@@ -69,6 +77,23 @@ class Replay:
             self.source, self._run = compiled_source(plan)
             self.nbytes = plan.memory.nbytes
             return results
+
+    def _run_checked(
+        self, arrays: Sequence[np.ndarray], into: Sequence[np.ndarray | None]
+    ) -> list[np.ndarray]:
+        assert self.checked is not None
+        invalid, *values = self.checked(arrays)
+        if invalid:
+            raise CheckFailed
+        found = dict(zip(self.graph.outputs, values, strict=True))
+        for name, place in self.updates.items():
+            np.copyto(arrays[place], found[name])
+        results = [found[name] for name in self.returned]
+        for i, target in enumerate(into):
+            if target is not None:
+                np.copyto(target, results[i])
+                results[i] = target
+        return results
 
     def _first_run(
         self, arrays: Sequence[np.ndarray], into: Sequence[np.ndarray | None]

@@ -11,6 +11,7 @@ from typing import Any
 
 import taper as torch
 from taper import Tensor
+from taper.checks import all_hold
 
 __all__ = [
     "Constraint", "MixtureSameFamilyConstraint", "boolean", "cat", "corr_cholesky", "dependent",
@@ -305,7 +306,7 @@ class _PositiveSemidefinite(_Symmetric):
 
     def check(self, value: Tensor) -> Tensor:
         is_symmetric = super().check(value)
-        if not is_symmetric.all():
+        if not all_hold(is_symmetric):
             return is_symmetric
         return (torch.linalg.eigvalsh(value) >= 0).all(-1)
 
@@ -315,7 +316,7 @@ class _PositiveDefinite(_Symmetric):
 
     def check(self, value: Tensor) -> Tensor:
         is_symmetric = super().check(value)
-        if not is_symmetric.all():
+        if not all_hold(is_symmetric):
             return is_symmetric
         return torch.linalg.cholesky_ex(value).info == 0
 

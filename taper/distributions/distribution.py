@@ -8,6 +8,7 @@ from typing import Any
 
 import taper as torch
 from taper import Size, Tensor
+from taper.checks import all_hold
 from taper.distributions import constraints
 from taper.distributions.utils import lazy_property
 
@@ -211,7 +212,7 @@ class Distribution:
                 value = getattr(self, name)
             if constraints.is_dependent(constraint):
                 continue
-            if not constraint.check(value).all():
+            if not all_hold(constraint.check(value)):
                 raise ValueError(
                     f"Expected parameter {name} ({type(value).__name__} of shape "
                     f"{tuple(value.shape)}) of distribution {self!r} to satisfy the constraint "
@@ -246,7 +247,7 @@ class Distribution:
                 stacklevel=3,
             )
             return
-        if not support.check(value).all():
+        if not all_hold(support.check(value)):
             raise ValueError(
                 f"Expected value argument ({type(value).__name__} of shape {tuple(shape)}) to be "
                 f"within the support ({support!r}) of the distribution {self!r}, but found invalid "

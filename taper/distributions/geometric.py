@@ -6,6 +6,7 @@ from typing import Any
 
 import taper as torch
 from taper import Tensor
+from taper.checks import all_hold
 from taper.distributions import constraints
 from taper.distributions.probs_or_logits import OfProbsOrLogits
 from taper.distributions.utils import broadcast_all, take_probs_or_logits
@@ -39,7 +40,7 @@ class Geometric(OfProbsOrLogits):
         super().__init__(self._param.shape, validate_args=validate_args)
         if self._validate_args and probs is not None:
             valid = self.probs > 0
-            if not valid.all():
+            if not all_hold(valid):
                 raise ValueError(
                     f"Expected parameter probs ({type(self.probs).__name__} of shape "
                     f"{tuple(self.probs.shape)}) of distribution {self!r} to be positive but found "

@@ -543,3 +543,72 @@ def test_random_numbers_and_clocks_by_other_names() -> None:
         compiled = torch.compile(function)
         assert len({compiled(torch.zeros((), dtype=torch.float64)).item() for _ in range(5)}) > 1
         assert compiled.explain().calls["compiled"] == 0
+
+
+@pytest.mark.parametrize("native", ["now", "off"])
+def test_validation_of_distributions(native: str, monkeypatch: Any) -> None:
+    """What is invalid raises as it does without compiling, and nothing else has happened by then:
+    no draw is lost, nothing is updated twice."""
+    monkeypatch.setattr(torch.settings, "native", native)
+    count = torch.zeros(())
+    compiled_count = torch.zeros(())
+
+    def make(count: Any) -> Callable[[Any], Any]:
+        def sample(scale: Any) -> Any:
+            noise = torch.randn(3)
+            count.add_(1)
+            normal = torch.distributions.Normal(torch.zeros(3), scale)
+            drawn = normal.rsample() + 0 * noise
+            return drawn, normal.log_prob(drawn)
+
+        return sample
+
+    eager, compiled = make(count), torch.compile(make(compiled_count))
+    def outcome(step: Callable[[Any], Any], scale: float) -> Any:
+        try:
+            values = step(torch.full((3,), scale))
+        except ValueError as error:
+            values = str(error)
+        return values, torch.get_rng_state()
+
+    for scale in (1.0, 2.0, 3.0, -1.0, 4.0, -2.0, 5.0):
+        state = torch.get_rng_state()
+        expected, after = outcome(eager, scale)
+        torch.set_rng_state(state)
+        values, state = outcome(compiled, scale)
+        assert torch.equal(state, after) and torch.equal(count, compiled_count)
+        assert isinstance(values, str) is (scale < 0)
+        if scale < 0:
+            assert values == expected and values.startswith("Expected parameter scale")
+        else:
+            for a, b in zip(values, expected, strict=True):
+                close(a, b)
+    found = compiled.explain()
+    assert found.graph_count == 1 and found.calls["compiled"] >= 4, found
+
+
+def test_inference_mode() -> None:
+    """Within a compiled function and around one; results are inference tensors, views too."""
+    weight = nn.Parameter(torch.randn(4))
+
+    def double(x: Any) -> Any:
+        y = x * 2 + weight
+        return y, y[1:], y.sum()
+
+    inside = torch.compile(torch.inference_mode()(double))
+    around = torch.compile(double)
+    for _ in range(4):
+        x = torch.randn(4)
+        expected = double(x)
+        with torch.inference_mode():
+            of_around = around(x)
+        for found in (inside(x), of_around):
+            for a, b in zip(found, expected, strict=True):
+                close(a, b)
+                assert a.is_inference() and not a.requires_grad
+            assert found[1]._base is found[0]
+            with pytest.raises(RuntimeError, match="Inference tensors cannot be saved"):
+                (weight * found[0]).sum()
+        assert around(x)[0].requires_grad
+    assert inside.explain().calls["compiled"] == 3, inside.explain()
+    assert around.explain().calls["compiled"] == 3, around.explain()
