@@ -1,13 +1,12 @@
-"""Kernels of attention: scores never leave the cache, in either direction.
+"""Kernels of attention: scores never leave the cache. The gradient is in attention_gradients.py.
 
-A task takes `rows` queries (or keys) and walks over panels of the keys (or queries). A panel's
-scores are a register tile; weights go through a scratch on the stack into the sums of what they
-mix. Forward keeps a running maximum and sum (Milakov and Gimelshein, Online normalizer calculation
-for softmax, 2018; Dao et al., FlashAttention, 2022). Backward computes the scores again twice, once
-for the queries' gradient and once for the keys' and values', so that every result has one owner and
-doesn't depend on the threads.
+A task takes `rows` queries and walks over panels of the keys. A panel's scores are a register tile;
+weights go through a scratch on the stack into the sums of what they mix, with a running maximum and
+sum (Milakov and Gimelshein, Online normalizer calculation for softmax, 2018; Dao et al.,
+FlashAttention, 2022). Where there are matrices enough for all threads, a task takes a whole matrix
+instead, and packs the panels itself.
 
-Arrays are batches of matrices (length, size), neighbours in size adjacent.
+Arrays are batches of heads, which are matrices (length, size), neighbours in size adjacent.
 """
 
 from __future__ import annotations
@@ -17,25 +16,85 @@ from collections.abc import Callable
 from taper.compiler.expression import Expression
 from taper.compiler.llvm_text import FunctionText
 from taper.compiler.math_library import lowered
+from taper.compiler.matrix_products import Packer
 from taper.compiler.tile_code import Tile, TileCode, plus
 from taper.compiler.vector_code import VectorCode, llvm_type
 
 __all__ = [
-    "BACKWARD_WORDS", "FORWARD_WORDS", "LONGEST_ROW", "backward_keys", "backward_queries",
-    "forward",
+    "FORWARD_ARRAYS", "FORWARD_WORDS", "LONGEST_ROW", "PACK_WORDS", "Task", "forward", "limits_of",
+    "mask_along", "number_of_bits", "pack", "with_strides",
 ]
 
 LONGEST_ROW = 256  # elements of a query or value; a scratch of 12 rows is then 12 KB of float32
 
-class _Task:
-    """What the three kernels have in common: rows, score tiles and mixtures."""
 
-    def __init__(self, text: FunctionText, tile: Tile) -> None:
+def with_strides(arrays: tuple[str, ...]) -> tuple[str, ...]:
+    """The words of how arrays lie: bytes from item to item, from head to head, from row to row."""
+    return tuple([f"{label}_{level}" for label in arrays for level in ("item", "head", "row")])
+
+
+class Task:
+    """What the kernels have in common: matrices, rows, score tiles and mixtures."""
+
+    def __init__(self, text: FunctionText, tile: Tile, words: tuple[str, ...]) -> None:
         self.text = text
         self.tile = tile
         self.code = TileCode(text, tile.kind, tile.lanes)
         self.scalar = llvm_type(tile.kind)
         self.width = tile.lanes * tile.vectors
+        self.word = {label: text.argument(i) for i, label in enumerate(words)}
+
+    def enter(self, matrix: str) -> None:
+        """Says which matrix the task works on."""
+        self.matrix = matrix
+        self.item = self.text.integer("udiv", matrix, self.word["heads"])
+        self.head = self.text.integer("urem", matrix, self.word["heads"])
+
+    def of_matrix(self, label: str) -> str:
+        """Where the matrix of an array is."""
+        word = self.word
+        return plus(self.text, self.text.pointer(word[label]), (self.item, word[f"{label}_item"]),
+                    (self.head, word[f"{label}_head"]))
+
+    def in_order(self, label: str, count: str) -> str:
+        """The same of an array that has `count` numbers for each matrix, one after the other."""
+        base = self.text.pointer(self.word[label])
+        return self.text.offset(base, self.text.integer("mul", self.matrix, count), self.code.size)
+
+    def panels_of(self, label: str, count: str, size: str) -> str:
+        """Where the panels of `count` rows of the matrix are, or shall be."""
+        text = self.text
+        whole = text.integer("mul", self.panel_count(count), self.width)
+        return self.in_order(label, text.integer("mul", whole, size))
+
+    def panel_count(self, count: str) -> str:
+        more = self.text.integer("add", count, self.width - 1)
+        return self.text.integer("udiv", more, self.width)
+
+    def pack(self, label: str, into: str, count: str, size: str) -> None:
+        """Packs the matrix of an array, turned, into panels."""
+        text = self.text
+        packer = Packer(text, self.tile, self.width, self.of_matrix(label),
+                        self.panels_of(into, count, size), count, self.word[f"{label}_row"], size)
+        text.loop(0, self.panel_count(count), 1, [], lambda p, _: packer.panel(p))
+
+    def each_block(
+        self, number: str, together: bool, prepare: Callable[[], None], block: Callable[[str], None]
+    ) -> None:
+        """Works on a block of the matrix that a task's number says, or on all of them."""
+        text, blocks = self.text, self.word["blocks"]
+        if not together:
+            self.enter(text.integer("udiv", number, blocks))
+            block(text.integer("urem", number, blocks))
+            return
+        self.enter(number)
+        prepare()
+
+        def one(at: str, _: list[str]) -> list[str]:
+            block(at)
+            return []
+
+        text.loop(0, blocks, 1, [], one)
 
     def scratch(self, columns: int) -> str:
         """Memory for `columns` elements of each row."""
@@ -127,15 +186,22 @@ class _Task:
         for place, value in zip(places, found, strict=True):
             code.store(value, place, code.kind)
 
-    def clear(self, sums: str) -> None:
-        for i in range(self.tile.rows * LONGEST_ROW // self.tile.lanes):
-            place = self.text.offset(sums, str(i * self.tile.lanes), self.code.size)
-            self.code.store("zeroinitializer", place, self.code.kind)
+    def clear(self, sums: str, size: str) -> None:
+        """Sets the first `size` sums of each row to zero."""
 
-    def exponential(self, x: str, lanes: int) -> str:
-        """exp of a vector, or of a number."""
+        def some(e: str, _: list[str]) -> list[str]:
+            for m in range(self.tile.rows):
+                place = self.text.offset(sums, self.text.integer("add", e, m * LONGEST_ROW),
+                                         self.code.size)
+                self.code.store("zeroinitializer", place, self.code.kind)
+            return []
+
+        self.text.loop(0, size, self.tile.lanes, [], some)
+
+    def function(self, name: str, x: str, lanes: int) -> str:
+        """"exp" or "log" of a vector, or of a number."""
         e = Expression()
-        node = e.unary("exp", e.input(0, self.tile.kind))
+        node = e.unary(name, e.input(0, self.tile.kind))
         e.results.append(node)
         found = lowered(e)
         code = VectorCode(self.text, lanes, lambda n: x if n.op == "input" else None)
@@ -152,6 +218,20 @@ class _Task:
                 return []
 
             self.text.when(self.text.value(f"icmp slt i64 {row}, {count}"), once)
+
+    def logarithms(self, numbers: list[str]) -> list[str]:
+        """The logarithms of some numbers, as many at once as there are lanes."""
+        text, code, found = self.text, self.code, []
+        for start in range(0, len(numbers), code.lanes):
+            group = numbers[start : start + code.lanes]
+            mixed = code.splat(group[0], code.kind)
+            for i, number in enumerate(group[1:], 1):
+                mixed = text.value(
+                    f"insertelement {code.vector} {mixed}, {self.scalar} {number}, i64 {i}")
+            mixed = self.function("log", mixed, code.lanes)
+            found += [text.value(f"extractelement {code.vector} {mixed}, i64 {i}")
+                      for i in range(len(group))]
+        return found
 
     def copy_out(self, sums: str, m: int, target: str, size: str, factor: str | None) -> None:
         """Writes one row of the sums, multiplied by a vector of equal factors, to an array."""
@@ -177,7 +257,7 @@ class _Task:
         return text.value(f"add {whole} {self.code.splat(first, 'i64')}, <{iota}>")
 
 
-def _bits(text: FunctionText, word: str, kind: str) -> str:
+def number_of_bits(text: FunctionText, word: str, kind: str) -> str:
     """The number whose bits a word of the argument block holds."""
     if kind == "f64":
         return text.value(f"bitcast i64 {word} to double")
@@ -185,45 +265,59 @@ def _bits(text: FunctionText, word: str, kind: str) -> str:
     return text.value(f"bitcast i32 {narrow} to float")
 
 
+PACK_WORDS = ("source", "panels", "count", "size", "heads", *with_strides(("source",)))
+
+
+def pack(name: str, vector_bytes: int, tile: Tile) -> str:
+    """The kernel that packs matrices, turned, into panels as wide as the tile.
+
+    The argument block is PACK_WORDS, strides in bytes. A task is one matrix.
+    """
+    text = FunctionText(name, vector_bytes)
+    one = Task(text, tile, PACK_WORDS)
+
+    def task(number: str, _: list[str]) -> list[str]:
+        one.enter(number)
+        one.pack("source", "panels", one.word["count"], one.word["size"])
+        return []
+
+    text.loop("%begin", "%end", 1, [], task)
+    return text.text()
+
+
+FORWARD_ARRAYS = ("query", "key", "value", "panels", "result", "logsum", "mask")
 FORWARD_WORDS = (
-    "query", "panels", "value", "result", "most", "total", "mask", "queries", "keys", "size",
-    "value_size", "scale", "causal", "blocks", "query_matrix", "query_row", "panel_matrix",
-    "value_matrix", "value_row", "mask_matrix", "mask_row", "mask_column",
+    *FORWARD_ARRAYS, "queries", "keys", "size", "value_size", "scale", "causal", "blocks", "heads",
+    *with_strides(("query", "key", "value", "result", "mask")), "mask_column",
 )
 
 
-def forward(name: str, vector_bytes: int, tile: Tile, has_mask: bool) -> str:
+def forward(name: str, vector_bytes: int, tile: Tile, has_mask: bool, together: bool) -> str:
     """The kernel of `softmax(query keyᵀ scale + mask) value`.
 
     The argument block is FORWARD_WORDS; strides in bytes, `scale` as bits, `mask_column` 0 or the
-    size of an element. Results and each query's maximum and sum are contiguous. A task is a block
-    of queries of one matrix.
+    size of an element. Each query's logsumexp is written one after the other. A task is a block of
+    queries of one matrix, whose keys are in panels; or, `together`, one matrix.
     """
     text = FunctionText(name, vector_bytes)
-    one = _Task(text, tile)
-    code = one.code
-    word = {label: text.argument(i) for i, label in enumerate(FORWARD_WORDS)}
+    one = Task(text, tile, FORWARD_WORDS)
+    code, word = one.code, one.word
     weights, sums = one.scratch(one.width), one.scratch(LONGEST_ROW)
-    scale = code.splat(_bits(text, word["scale"], tile.kind), tile.kind)
+    scale = code.splat(number_of_bits(text, word["scale"], tile.kind), tile.kind)
+    low = code.splat(_scalar(code, float("-inf")), tile.kind)
 
-    def task(number: str, _: list[str]) -> list[str]:
-        block = text.integer("urem", number, word["blocks"])
-        matrix = text.integer("udiv", number, word["blocks"])
+    def queries_of(block: str) -> None:
         last = text.integer("sub", word["queries"], 1)
         numbers = [text.integer("add", text.integer("mul", block, tile.rows), m)
                    for m in range(tile.rows)]
         rows = [text.least(n, last) for n in numbers]
-        query = plus(text, text.pointer(word["query"]), (matrix, word["query_matrix"]))
-        queries = one.rows_of(query, rows, word["query_row"])
-        panels = plus(text, text.pointer(word["panels"]), (matrix, word["panel_matrix"]))
-        values = plus(text, text.pointer(word["value"]), (matrix, word["value_matrix"]))
-        masks = one.rows_of(plus(text, text.pointer(word["mask"]), (matrix, word["mask_matrix"])),
-                            rows, word["mask_row"]) if has_mask else []
-        limits = _limits(text, rows, word)
-        one.clear(sums)
+        queries = one.rows_of(one.of_matrix("query"), rows, word["query_row"])
+        panels = one.panels_of("panels", word["keys"], word["size"])
+        values = one.of_matrix("value")
+        masks = one.rows_of(one.of_matrix("mask"), rows, word["mask_row"]) if has_mask else []
+        limits = limits_of(text, rows, word)
+        one.clear(sums, word["value_size"])
         end = limits[-1]
-        count = text.integer("udiv", text.integer("add", end, one.width - 1), one.width)
-        low = code.splat(_scalar(code, float("-inf")), tile.kind)
         start = [(code.vector, low)] * tile.rows + [(code.vector, "zeroinitializer")] * tile.rows
 
         def panel(p: str, state: list[str]) -> list[str]:
@@ -243,12 +337,18 @@ def forward(name: str, vector_bytes: int, tile: Tile, has_mask: bool) -> str:
             one.mix(weights, base, word["value_row"], held, sums, word["value_size"], factors)
             return [*running.tops, *running.totals]
 
-        state = text.loop(0, count, 1, start, panel)
+        state = text.loop(0, one.panel_count(end), 1, start, panel)
+        totals = [_total(one, total) for total in state[tile.rows :]]
+        logs = one.logarithms(totals)
 
         def finish(m: int, row: str) -> None:
-            _write_query(one, sums, m, row, matrix, state[m], state[tile.rows + m], word)
+            _write_query(one, sums, m, row, state[m], totals[m], logs[m])
 
         one.each_valid(numbers, word["queries"], finish)
+
+    def task(number: str, _: list[str]) -> list[str]:
+        one.each_block(number, together, lambda: one.pack(
+            "key", "panels", word["keys"], word["size"]), queries_of)
         return []
 
     text.loop("%begin", "%end", 1, [], task)
@@ -259,7 +359,7 @@ def _scalar(code: TileCode, value: float) -> str:
     return VectorCode(code.text, 1, code.leaf).constant(value, code.kind)
 
 
-def _limits(text: FunctionText, rows: list[str], word: dict[str, str]) -> list[str]:
+def limits_of(text: FunctionText, rows: list[str], word: dict[str, str]) -> list[str]:
     """How many keys each query sees."""
     is_causal = text.value(f"icmp ne i64 {word['causal']}, 0")
     found = []
@@ -270,7 +370,7 @@ def _limits(text: FunctionText, rows: list[str], word: dict[str, str]) -> list[s
 
 
 def _finished_scores(
-    one: _Task, scores: list[str], panel: str, scale: str, limit: str, mask: str | None,
+    one: Task, scores: list[str], panel: str, scale: str, limit: str, mask: str | None,
     word: dict[str, str], low: str,
 ) -> list[str]:
     """Scores of one row scaled, with the mask added, and -inf beyond the limit."""
@@ -283,14 +383,14 @@ def _finished_scores(
         value = text.value(f"fmul {code.vector} {score}, {scale}")
         if mask is not None:
             key = text.integer("add", text.integer("mul", panel, one.width), v * tile.lanes)
-            added = _mask_along(one, mask, key, word, word["keys"])
+            added = mask_along(one, mask, key, word, word["keys"])
             value = text.value(f"fadd {code.vector} {value}, {added}")
         found.append(text.value(
             f"select <{tile.lanes} x i1> {inside}, {code.vector} {value}, {code.vector} {low}"))
     return found
 
 
-def _mask_along(one: _Task, row: str, key: str, word: dict[str, str], keys: str) -> str:
+def mask_along(one: Task, row: str, key: str, word: dict[str, str], keys: str) -> str:
     """A query's mask for neighbouring keys from `key` on."""
     text, code = one.text, one.code
     at = plus(text, row, (key, word["mask_column"]))
@@ -305,7 +405,7 @@ class _State:
     """The running maxima and sums of a block's queries. Maxima fill whole vectors; sums stay spread
     over the lanes until the end."""
 
-    def __init__(self, one: _Task, tops: list[str], totals: list[str]) -> None:
+    def __init__(self, one: Task, tops: list[str], totals: list[str]) -> None:
         self.one = one
         self.tops = tops
         self.totals = totals
@@ -336,7 +436,7 @@ class _State:
         factors = self._factors(steps)
         weights = []
         for m, scores in enumerate(rows):
-            own = [one.exponential(text.value(f"fsub {code.vector} {s}, {shifts[m]}"), code.lanes)
+            own = [one.function("exp", text.value(f"fsub {code.vector} {s}, {shifts[m]}"), code.lanes)
                    for s in scores]
             added = own[0]
             for other in own[1:]:
@@ -362,233 +462,31 @@ class _State:
             for i, step in enumerate(group[1:], 1):
                 mixed = code.picked(mixed, step, [
                     code.lanes + i if lane == i else lane for lane in range(code.lanes)])
-            mixed = self.one.exponential(mixed, code.lanes)
+            mixed = self.one.function("exp", mixed, code.lanes)
             found += [code.picked(mixed, mixed, [i] * code.lanes) for i in range(len(group))]
         return found
 
 
-def _write_query(
-    one: _Task, sums: str, m: int, row: str, matrix: str, top: str, total: str,
-    word: dict[str, str],
-) -> None:
-    """One query's result, maximum and sum. Where no key is seen, they are 0, 0 and 1."""
-    text, code, scalar = one.text, one.code, one.scalar
-    place = text.integer("add", text.integer("mul", matrix, word["queries"]), row)
-    whole = code.sum(total)
-    zero, unit, low = (_scalar(code, x) for x in (0.0, 1.0, float("-inf")))
+def _total(one: Task, spread: str) -> str:
+    """The sum of a query's weights; 1 where it sees no key."""
+    text, scalar = one.text, one.scalar
+    whole = one.code.sum(spread)
+    zero, unit = (_scalar(one.code, x) for x in (0.0, 1.0))
     is_none = text.value(f"fcmp oeq {scalar} {whole}, {zero}")
-    whole = text.value(f"select i1 {is_none}, {scalar} {unit}, {scalar} {whole}")
+    return text.value(f"select i1 {is_none}, {scalar} {unit}, {scalar} {whole}")
+
+
+def _write_query(
+    one: Task, sums: str, m: int, row: str, top: str, total: str, log: str
+) -> None:
+    """One query's result and logsumexp, which are 0 where no key is seen."""
+    text, code, scalar, word = one.text, one.code, one.scalar, one.word
+    zero, unit, low = (_scalar(code, x) for x in (0.0, 1.0, float("-inf")))
     most = text.value(f"extractelement {code.vector} {top}, i64 0")
     is_low = text.value(f"fcmp oeq {scalar} {most}, {low}")
     most = text.value(f"select i1 {is_low}, {scalar} {zero}, {scalar} {most}")
-    for label, value in (("most", most), ("total", whole)):
-        at = text.offset(text.pointer(word[label]), place, code.size)
-        text.add(f"store {scalar} {value}, ptr {at}")
-    factor = code.splat(text.value(f"fdiv {scalar} {unit}, {whole}"), code.kind)
-    target = text.offset(text.pointer(word["result"]),
-                         text.integer("mul", place, word["value_size"]), code.size)
+    at = text.offset(one.in_order("logsum", word["queries"]), row, code.size)
+    text.add(f"store {scalar} {text.value(f'fadd {scalar} {most}, {log}')}, ptr {at}")
+    factor = code.splat(text.value(f"fdiv {scalar} {unit}, {total}"), code.kind)
+    target = plus(text, one.of_matrix("result"), (row, word["result_row"]))
     one.copy_out(sums, m, target, word["value_size"], factor)
-
-
-BACKWARD_WORDS = (
-    "rows", "panels", "others", "grads", "grad_panels", "grad_others", "logsum", "along", "result",
-    "second_result", "mask", "count", "other_count", "size", "grad_size", "scale", "causal",
-    "blocks", "row_matrix", "row_stride", "panel_matrix", "other_matrix", "other_stride",
-    "grad_matrix", "grad_stride", "grad_panel_matrix", "grad_other_matrix", "grad_other_stride",
-    "mask_matrix", "mask_row", "mask_column",
-)
-"""The argument block of both backward kernels; strides in bytes, results contiguous.
-
-For the queries' gradient, rows and grads are the queries and their results' gradients, others the
-keys, and the panels are those of keys and of values. For the keys' and values', rows and grads are
-the keys and the values, others and grad_others the queries and gradients, and so are the panels.
-"""
-
-
-class _Backward(_Task):
-    """A block of rows with what both backward kernels know of it."""
-
-    def __init__(self, text: FunctionText, tile: Tile) -> None:
-        super().__init__(text, tile)
-        self.word = {label: text.argument(i) for i, label in enumerate(BACKWARD_WORDS)}
-        self.weights, self.slopes = self.scratch(self.width), self.scratch(self.width)
-        self.sums, self.second_sums = self.scratch(LONGEST_ROW), self.scratch(LONGEST_ROW)
-        scale = _bits(text, self.word["scale"], tile.kind)
-        self.scale = self.code.splat(scale, tile.kind)
-
-    def begin(self, number: str) -> None:
-        text, word = self.text, self.word
-        block = text.integer("urem", number, word["blocks"])
-        self.matrix = text.integer("udiv", number, word["blocks"])
-        last = text.integer("sub", word["count"], 1)
-        self.first = text.integer("mul", block, self.tile.rows)
-        self.numbers = [text.integer("add", self.first, m) for m in range(self.tile.rows)]
-        self.valid = [text.least(n, last) for n in self.numbers]
-        self.rows = self.rows_of(self.of_matrix("rows", "row_matrix"), self.valid,
-                                 word["row_stride"])
-        self.grads = self.rows_of(self.of_matrix("grads", "grad_matrix"), self.valid,
-                                  word["grad_stride"])
-        self.panels = self.of_matrix("panels", "panel_matrix")
-        self.grad_panels = self.of_matrix("grad_panels", "grad_panel_matrix")
-        self.others = self.of_matrix("others", "other_matrix")
-
-    def of_matrix(self, label: str, stride: str) -> str:
-        base = self.text.pointer(self.word[label])
-        return plus(self.text, base, (self.matrix, self.word[stride]))
-
-    def per_query(self, label: str, count: str) -> str:
-        """Where the numbers for each query of this matrix are."""
-        base = self.text.pointer(self.word[label])
-        return self.text.offset(base, self.text.integer("mul", self.matrix, self.word[count]),
-                                self.code.size)
-
-    def keep_products(self, panel: str) -> None:
-        """Puts the scores of a panel in `weights` and the gradients' products in `slopes`."""
-        text, code = self.text, self.code
-        first = text.integer("mul", panel, self.width)
-        at = text.offset(self.panels, text.integer("mul", first, self.word["size"]), code.size)
-        scores = self.scores(self.rows, at, self.word["size"])
-        self.keep(scores, self.weights)  # registers are needed for the second product
-        at = text.offset(self.grad_panels, text.integer("mul", first, self.word["grad_size"]),
-                         code.size)
-        slopes = self.scores(self.grads, at, self.word["grad_size"])
-        self.keep(slopes, self.slopes)
-
-    def kept(self, scratch: str, i: int) -> str:
-        return self.text.offset(scratch, str(i * self.tile.lanes), self.code.size)
-
-    def finish_element(self, i: int, inside: str, added: str | None, logsum: str,
-                       along: str) -> None:
-        """Turns a kept score into a weight and a kept product into the score's gradient."""
-        text, code = self.text, self.code
-        score = code.load(self.kept(self.weights, i), code.kind)
-        score = text.value(f"fmul {code.vector} {score}, {self.scale}")
-        if added is not None:
-            score = text.value(f"fadd {code.vector} {score}, {added}")
-        weight = self.exponential(text.value(f"fsub {code.vector} {score}, {logsum}"), code.lanes)
-        slope = code.load(self.kept(self.slopes, i), code.kind)
-        slope = text.value(f"fsub {code.vector} {slope}, {along}")
-        slope = text.value(f"fmul {code.vector} {slope}, {weight}")
-        slope = text.value(f"fmul {code.vector} {slope}, {self.scale}")
-        for value, scratch in ((weight, self.weights), (slope, self.slopes)):
-            chosen = text.value(f"select <{code.lanes} x i1> {inside}, {code.vector} {value}, "
-                                f"{code.vector} zeroinitializer")
-            code.store(chosen, self.kept(scratch, i), code.kind)
-
-    def write(self, sums: str, label: str, size: str) -> None:
-        """Stores the sums as rows of a result."""
-        text, code, word = self.text, self.code, self.word
-        base = text.pointer(word[label])
-
-        def row(m: int, number: str) -> None:
-            place = text.integer("add", text.integer("mul", self.matrix, word["count"]), number)
-            target = text.offset(base, text.integer("mul", place, word[size]), code.size)
-            self.copy_out(sums, m, target, word[size], None)
-
-        self.each_valid(self.numbers, word["count"], row)
-
-
-def backward_queries(name: str, vector_bytes: int, tile: Tile, has_mask: bool) -> str:
-    """The kernel of the queries' gradient; see BACKWARD_WORDS. A task is a block of queries."""
-    text = FunctionText(name, vector_bytes)
-    one = _Backward(text, tile)
-    code, word = one.code, one.word
-    whole = f"<{tile.lanes} x i64>"
-    counts = {"causal": word["causal"], "keys": word["other_count"]}
-
-    def task(number: str, _: list[str]) -> list[str]:
-        one.begin(number)
-        limits = _limits(text, one.valid, counts)
-        logsum, along = one.per_query("logsum", "count"), one.per_query("along", "count")
-        shifts = [code.all_spread(text.offset(logsum, row, code.size)) for row in one.valid]
-        alongs = [code.all_spread(text.offset(along, row, code.size)) for row in one.valid]
-        masks = one.rows_of(one.of_matrix("mask", "mask_matrix"), one.valid,
-                            word["mask_row"]) if has_mask else []
-        one.clear(one.sums)
-        end = limits[-1]
-        count = text.integer("udiv", text.integer("add", end, one.width - 1), one.width)
-
-        def panel(p: str, _: list[str]) -> list[str]:
-            one.keep_products(p)
-            first = text.integer("mul", p, one.width)
-            for m in range(tile.rows):
-                edge = code.splat(limits[m], "i64")
-                for v in range(tile.vectors):
-                    inside = text.value(f"icmp slt {whole} {one.later(p, v)}, {edge}")
-                    added = None
-                    if has_mask:
-                        key = text.integer("add", first, v * tile.lanes)
-                        added = _mask_along(one, masks[m], key, word, word["other_count"])
-                    one.finish_element(m * tile.vectors + v, inside, added, shifts[m], alongs[m])
-            held = text.least(text.integer("sub", end, first), str(one.width))
-            base = plus(text, one.others, (first, word["other_stride"]))
-            one.mix(one.slopes, base, word["other_stride"], held, one.sums, word["size"])
-            return []
-
-        text.loop(0, count, 1, [], panel)
-        one.write(one.sums, "result", "size")
-        return []
-
-    text.loop("%begin", "%end", 1, [], task)
-    return text.text()
-
-
-def backward_keys(name: str, vector_bytes: int, tile: Tile, has_mask: bool) -> str:
-    """The kernel of the keys' and values' gradients; see BACKWARD_WORDS. A task is a block of
-    keys, which walks over panels of queries."""
-    text = FunctionText(name, vector_bytes)
-    one = _Backward(text, tile)
-    code, word = one.code, one.word
-    whole = f"<{tile.lanes} x i64>"
-
-    def task(number: str, _: list[str]) -> list[str]:
-        one.begin(number)
-        logsum = one.per_query("logsum", "other_count")
-        along = one.per_query("along", "other_count")
-        mask = one.of_matrix("mask", "mask_matrix") if has_mask else ""
-        grad_others = one.of_matrix("grad_others", "grad_other_matrix")
-        one.clear(one.sums)
-        one.clear(one.second_sums)
-        count = text.integer(
-            "udiv", text.integer("add", word["other_count"], one.width - 1), one.width)
-        is_causal = text.value(f"icmp ne i64 {word['causal']}, 0")
-        before = text.integer("udiv", one.first, one.width)
-        start = text.value(f"select i1 {is_causal}, i64 {before}, i64 0")
-        end = code.splat(word["other_count"], "i64")
-
-        def panel(p: str, _: list[str]) -> list[str]:
-            one.keep_products(p)
-            first = text.integer("mul", p, one.width)
-            for v in range(tile.vectors):
-                query = text.integer("add", first, v * tile.lanes)
-                held = code.first(text.integer("sub", word["other_count"], query))
-                shift = code.load(text.offset(logsum, query, code.size), code.kind, held)
-                product = code.load(text.offset(along, query, code.size), code.kind, held)
-                queries = one.later(p, v)
-                inside = text.value(f"icmp slt {whole} {queries}, {end}")
-                for m in range(tile.rows):
-                    earliest = text.value(f"select i1 {is_causal}, i64 {one.valid[m]}, i64 0")
-                    seen = text.value(
-                        f"icmp sge {whole} {queries}, {code.splat(earliest, 'i64')}")
-                    seen = text.value(f"and <{tile.lanes} x i1> {inside}, {seen}")
-                    added = None
-                    if has_mask:
-                        at = plus(text, mask, (query, word["mask_row"]),
-                                  (one.valid[m], word["mask_column"]))
-                        added = code.gather(at, word["mask_row"], code.kind, held)
-                    one.finish_element(m * tile.vectors + v, seen, added, shift, product)
-            left = text.least(text.integer("sub", word["other_count"], first), str(one.width))
-            base = plus(text, grad_others, (first, word["grad_other_stride"]))
-            one.mix(one.weights, base, word["grad_other_stride"], left, one.second_sums,
-                    word["grad_size"])
-            base = plus(text, one.others, (first, word["other_stride"]))
-            one.mix(one.slopes, base, word["other_stride"], left, one.sums, word["size"])
-            return []
-
-        text.loop(start, count, 1, [], panel)
-        one.write(one.sums, "result", "size")
-        one.write(one.second_sums, "second_result", "grad_size")
-        return []
-
-    text.loop("%begin", "%end", 1, [], task)
-    return text.text()

@@ -1,7 +1,7 @@
 """Attention: softmax(q kᵀ · scale + mask) v, a block of queries at a time.
 
-Arrays are (batch, length, size), all of one batch size; a mask, added to the scores, is None or
-broadcasts to (batch, queries, keys). The scores are never stored whole: the backward pass computes
+Arrays are (batch, length, size), or (batch, heads, length, size) without a mask, all of one batch;
+a mask, added to the scores, is None or broadcasts to (batch, queries, keys). The scores are never stored whole: the backward pass computes
 them again from each query's logsumexp (Dao et al., FlashAttention, 2022).
 """
 
@@ -25,8 +25,9 @@ Array = np.ndarray[Any, Any]
 ndarray = np.ndarray
 
 _BLOCK = 1 << 19  # scores held at a time
-_WORTH_A_KERNEL = 1 << 15  # multiplications of queries with keys
+_WORTH_A_KERNEL = 1 << 8  # multiplications of queries with keys; calls of kernels are planned
 _FEW = 1 << 13  # scores, what kernels/small_rows.py takes
+_FEWEST_QUERIES = 4  # else most of a kernel's tile would be empty
 
 
 def blocks(batch: int, queries: int, keys: int) -> Iterator[tuple[slice, slice]]:
@@ -60,9 +61,16 @@ def _scores(
     return scores, seen
 
 
+def _joined(array: Array) -> Array:
+    """The heads of all items, one after the other."""
+    return array.reshape(math.prod(array.shape[:2]), *array.shape[2:])
+
+
 def _is_large(query: Array, key: Array, *_: Any) -> bool:
-    scores = query.shape[0] * query.shape[1] * key.shape[1]
-    return scores > _FEW and query.size * key.shape[1] >= _WORTH_A_KERNEL
+    queries, keys = query.shape[-2], key.shape[-2]
+    if queries < _FEWEST_QUERIES and math.prod(query.shape[:-1]) * keys <= _FEW:
+        return False
+    return query.size * keys >= _WORTH_A_KERNEL
 
 
 @lru_cache(maxsize=64)
@@ -101,6 +109,9 @@ def attention(
 
     A query that may see no key gets zeros.
     """
+    if query.ndim == 4:
+        found = attention(*map(_joined, (query, key, value)), mask, causal, scale)
+        return tuple([a.reshape(*query.shape[:2], *a.shape[1:]) for a in found])  # type: ignore
     batch, queries = query.shape[:2]
     if mask is None and type(query) is ndarray and 0 < batch * queries * key.shape[1] <= _FEW:
         few = _few_scores(query, key, value, causal, scale)
@@ -135,12 +146,12 @@ def attention(
 def _(
     query: Array, key: Array, value: Array, mask: Array | None, causal: bool, scale: float
 ) -> Any:
-    lead = query.shape[:2]
-    return [((*lead, value.shape[2]), query.dtype), ((*lead, 1), query.dtype)]
+    lead = query.shape[:-1]
+    return [((*lead, value.shape[-1]), query.dtype), ((*lead, 1), query.dtype)]
 
 
 def _has_large_gradient(grad: Array, query: Array, key: Array, *_: Any) -> bool:
-    return query.size * key.shape[1] >= _WORTH_A_KERNEL
+    return query.size * key.shape[-2] >= _WORTH_A_KERNEL
 
 
 @primitive
@@ -150,6 +161,12 @@ def attention_gradient(
     logsum: Array, causal: bool, scale: float,
 ) -> tuple[Array, Array, Array]:
     """The gradients of query, key and value."""
+    if query.ndim == 4:
+        arrays = map(_joined, (grad, query, key, value))
+        found = attention_gradient(
+            *arrays, mask, _joined(result), _joined(logsum), causal, scale)
+        return tuple([  # type: ignore
+            own.reshape(a.shape) for own, a in zip(found, (query, key, value), strict=True)])
     for_query = np.zeros(query.shape, query.dtype)
     for_key = np.zeros(key.shape, key.dtype)
     for_value = np.zeros(value.shape, value.dtype)

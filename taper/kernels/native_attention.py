@@ -4,41 +4,44 @@ from __future__ import annotations
 
 import struct
 from functools import cache
-from typing import Any, NamedTuple
+from math import prod
+from typing import Any
 
 import numpy as np
 
 from taper.compiler.machine import vector_bytes
 from taper.compiler.matrix_products import matrix_tile
 from taper.compiler.tile_code import Tile
-from taper.core.storage import address_of
 from taper.kernels.native import Kernel
 from taper.kernels.native_twin import are_ready
 from taper.runtime.large_arrays import new_array
+from taper.runtime.planned_calls import replayed, scratch
 
 __all__ = ["attention", "attention_gradient"]
 
 Array = np.ndarray[Any, Any]
+Ints = tuple[int, ...]
 
 _KINDS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 _GRAIN = 1 << 20  # multiplications that are worth a thread of their own
-_GRAIN_OF_COPIES = 1 << 16  # elements
 _LONGEST_ROW = 256  # see compiler/attention_kernels.py
-_WORDS = {"turn": 8, "forward": 22, "backward_queries": 31, "backward_keys": 31}
+_ENOUGH_MATRICES = 8  # for all threads to have some
 
 
 @cache
 def _kernel(name: str, *details: Any) -> Kernel:
-    """A kernel of compiler/attention_kernels.py (`turn`: matrix_products.py); `details` are its
-    arguments but the width."""
+    """A kernel of compiler/attention_*.py; `details` are its arguments but the width."""
+    from taper.compiler import attention_gradients, attention_kernels
+
+    words = {"pack": attention_kernels.PACK_WORDS, "forward": attention_kernels.FORWARD_WORDS}
+    module = attention_kernels if name in words else attention_gradients
 
     def build() -> tuple[str, str]:
-        from taper.compiler import attention_kernels, machine, matrix_products
+        from taper.compiler import machine
 
-        module = matrix_products if name == "turn" else attention_kernels
         return getattr(module, name)(name, machine.vector_bytes(), *details), name
 
-    return Kernel(build, _WORDS[name])
+    return Kernel(build, len(words.get(name, attention_gradients.BACKWARD_WORDS)))
 
 
 def _tile_for(mask: Array | None, *arrays: Array) -> Tile | None:
@@ -48,7 +51,7 @@ def _tile_for(mask: Array | None, *arrays: Array) -> Tile | None:
         return None
     if mask is not None and mask.dtype != arrays[0].dtype:
         return None
-    sizes = [a.shape[2] for a in arrays]
+    sizes = [a.shape[-1] for a in arrays]
     if not all(a.size for a in arrays) or max(sizes) > _LONGEST_ROW:
         return None
     return _tile_of(kind)
@@ -64,31 +67,31 @@ def _tile_of(kind: str) -> Tile:
 
 def _dense_rows(array: Array) -> Array:
     """The array, or a copy of it, in which neighbours along the last dimension are adjacent."""
-    return array if array.strides[2] == array.itemsize else np.ascontiguousarray(array)
+    return array if array.strides[-1] == array.itemsize else np.ascontiguousarray(array)
 
 
-class _Panels(NamedTuple):
-    """Matrices packed, transposed, in panels; strides in bytes."""
+def _strides(array: Array | None) -> Ints:
+    """Bytes from item to item, from head to head and from row to row."""
+    if array is None:
+        return 0, 0, 0
+    item, *head, row = [
+        0 if n == 1 else s for n, s in zip(array.shape[:-1], array.strides[:-1], strict=True)]
+    return item, *(head or [0]), row
 
-    array: Array
-    matrix: int
 
-
-def _turned(x: Array, tile: Tile) -> _Panels | None:
-    kernel = _kernel("turn", tile)
-    address = kernel.address()
-    if address is None:
-        return None
-    batch, count, depth = x.shape
-    width = tile.lanes * tile.vectors
-    panels = -(-count // width)
-    size = panels * width * depth
-    found: Array = new_array((batch * size,), x.dtype, batch * size)
-    matrix = size * x.itemsize
-    kernel.run(address, (
-        address_of(x), address_of(found), count, x.strides[1], depth, panels, x.strides[0], matrix,
-    ), batch * panels, max(1, _GRAIN_OF_COPIES // (width * depth)))
-    return _Panels(found, matrix)
+def _like(array: Array, width: int) -> Array:
+    """A new array whose rows are `width` wide and lie in memory in the order of those of `array`,
+    as PyTorch has it."""
+    shape, dtype = (*array.shape[:-1], width), array.dtype
+    strides = array.strides[:-1]
+    if 0 in strides or list(strides) == sorted(strides, reverse=True):
+        return new_array(shape, dtype, prod(shape))
+    found = [0] * len(strides)
+    step = width * dtype.itemsize
+    for d in sorted(range(len(strides)), key=strides.__getitem__):
+        found[d] = step
+        step *= shape[d]
+    return new_array(shape, dtype, prod(shape), (*found, dtype.itemsize))
 
 
 def _bits(value: float, dtype: Any) -> int:
@@ -97,16 +100,38 @@ def _bits(value: float, dtype: Any) -> int:
     return int(struct.unpack("<I", struct.pack("<f", value))[0])
 
 
-def _mask_words(mask: Array | None, item: int) -> tuple[Array | None, tuple[int, int, int]]:
-    """A mask whose columns are adjacent or all the same, and its strides."""
-    if mask is None:
-        return None, (0, 0, 0)
-    if mask.shape[2] > 1 and mask.strides[2] not in (0, item):
+def _usual_mask(mask: Array | None, item: int) -> tuple[Array | None, int]:
+    """A mask whose columns are adjacent or all the same, and how far they lie apart."""
+    if mask is None or mask.shape[-1] == 1:
+        return mask, 0
+    if mask.strides[-1] not in (0, item):
         mask = np.ascontiguousarray(mask)
-    strides = [0 if n == 1 else s for n, s in zip(mask.shape, mask.strides, strict=True)]
-    return mask, (strides[0], strides[1], strides[2])
+    return mask, mask.strides[-1]
 
 
+def _panels(array: Array, tile: Tile) -> Array:
+    """Memory for matrices packed, turned, in panels."""
+    width = tile.lanes * tile.vectors
+    size = prod(array.shape[:-2]) * -(-array.shape[-2] // width) * width * array.shape[-1]
+    found: Array = scratch(new_array((size,), array.dtype, size))
+    return found
+
+
+def _packed(array: Array, tile: Tile) -> Array:
+    kernel = _kernel("pack", tile)
+    panels = _panels(array, tile)
+    *lead, count, size = array.shape
+    kernel.launch(kernel.address() or 0, (array, panels), (
+        count, size, _heads(array), *_strides(array),
+    ), prod(lead), max(1, _GRAIN // (count * size)))
+    return panels
+
+
+def _heads(array: Array) -> int:
+    return array.shape[1] if array.ndim == 4 else 1
+
+
+@replayed
 def attention(
     query: Array, key: Array, value: Array, mask: Array | None, causal: bool, scale: float
 ) -> tuple[Array, Array] | None:
@@ -114,31 +139,31 @@ def attention(
     tile = _tile_for(mask, query, key, value)
     if tile is None:
         return None
-    kernel = _kernel("forward", tile, mask is not None)
-    if not are_ready(kernel, _kernel("turn", tile)):
+    *lead, queries, size = query.shape
+    keys, width = value.shape[-2:]
+    matrices = prod(lead)
+    together = matrices >= _ENOUGH_MATRICES
+    kernel = _kernel("forward", tile, mask is not None, together)
+    if not are_ready(kernel, *([] if together else [_kernel("pack", tile)])):
         return None
-    address = kernel.address()
     query, key, value = _dense_rows(query), _dense_rows(key), _dense_rows(value)
-    panels = _turned(key, tile)
-    if address is None or panels is None:
-        return None
-    batch, queries, size = query.shape
-    keys, width = key.shape[1], value.shape[2]
-    result: Array = new_array((batch, queries, width), query.dtype, batch * queries * width)
-    most, total = np.empty((2, batch, queries, 1), query.dtype)
-    mask, mask_strides = _mask_words(mask, query.itemsize)
+    mask, mask_column = _usual_mask(mask, query.itemsize)
+    panels = (_panels if together else _packed)(key, tile)
+    result = _like(query, width)
+    logsum = new_array((*lead, queries, 1), query.dtype, matrices * queries)
     blocks = -(-queries // tile.rows)
-    kernel.run(address, (
-        address_of(query), address_of(panels.array), address_of(value), address_of(result),
-        address_of(most), address_of(total), 0 if mask is None else address_of(mask), queries,
-        keys, size, width, _bits(scale, query.dtype), causal, blocks, *query.strides[:2],
-        panels.matrix, *value.strides[:2], *mask_strides,
-    ), batch * blocks, max(1, _GRAIN // (tile.rows * keys * (size + width))))
-    np.log(total, total)
-    total += most
-    return result, total
+    tasks = matrices if together else matrices * blocks
+    kernel.launch(kernel.address() or 0, (
+        query, key, value, panels, result, logsum, query if mask is None else mask,
+    ), (
+        queries, keys, size, width, _bits(scale, query.dtype), causal, blocks, _heads(query),
+        *_strides(query), *_strides(key), *_strides(value), *_strides(result), *_strides(mask),
+        mask_column,
+    ), tasks, max(1, _GRAIN * tasks // (matrices * queries * keys * (size + width))))
+    return result, logsum
 
 
+@replayed
 def attention_gradient(
     grad: Array, query: Array, key: Array, value: Array, mask: Array | None, result: Array,
     logsum: Array, causal: bool, scale: float,
@@ -148,38 +173,45 @@ def attention_gradient(
     if tile is None:
         return None
     has_mask = mask is not None
-    kernels = [_kernel(name, tile, has_mask) for name in ("backward_queries", "backward_keys")]
-    if not are_ready(*kernels, _kernel("turn", tile)):
+    matrices = prod(query.shape[:-2])
+    together = matrices >= _ENOUGH_MATRICES
+    of_keys = _kernel("backward_keys", tile, has_mask, together)
+    others = [] if together else [
+        _kernel("backward_queries", tile, has_mask), _kernel("pack", tile),
+        _kernel("row_products", tile)]
+    if not are_ready(of_keys, *others):
         return None
-    addresses = [kernel.address() for kernel in kernels]
-    grad, query, key, value = (_dense_rows(a) for a in (grad, query, key, value))
-    panels = [_turned(a, tile) for a in (key, value, query, grad)]
-    if None in addresses or None in panels:
-        return None
+    grad, query, key, value, result = map(_dense_rows, (grad, query, key, value, result))
+    mask, mask_column = _usual_mask(mask, query.itemsize)
     logsum = np.ascontiguousarray(logsum)
-    along = np.vecdot(grad, result)
-    for_query, for_key, for_value = (
-        new_array(a.shape, a.dtype, a.size) for a in (query, key, value)
-    )
-    mask, mask_strides = _mask_words(mask, query.itemsize)
-    mask_at = 0 if mask is None else address_of(mask)
-    number = _bits(scale, query.dtype)
-    sides = (
-        (query, key, grad, None, panels[0], panels[1], for_query, None),
-        (key, query, value, grad, panels[2], panels[3], for_key, for_value),
-    )
-    for kernel, address, side in zip(kernels, addresses, sides, strict=True):
-        rows, others, grads, grad_others, own, grad_own, first, second = side
-        assert own is not None and grad_own is not None and address is not None
-        blocks = -(-rows.shape[1] // tile.rows)
-        kernel.run(address, (
-            address_of(rows), address_of(own.array), address_of(others), address_of(grads),
-            address_of(grad_own.array), 0 if grad_others is None else address_of(grad_others),
-            address_of(logsum), address_of(along), address_of(first),
-            0 if second is None else address_of(second), mask_at, rows.shape[1], others.shape[1],
-            rows.shape[2], grads.shape[2], number, causal, blocks, *rows.strides[:2], own.matrix,
-            *others.strides[:2], *grads.strides[:2], grad_own.matrix,
-            *((0, 0) if grad_others is None else grad_others.strides[:2]), *mask_strides,
-        ), len(rows) * blocks,
-            max(1, _GRAIN // (3 * tile.rows * others.shape[1] * rows.shape[2])))
+    along = scratch(new_array(logsum.shape, logsum.dtype, logsum.size))
+    make_panels = _panels if together else _packed
+    panels, grad_panels = make_panels(query, tile), make_panels(grad, tile)
+    for_query, for_key, for_value = (_like(a, a.shape[-1]) for a in (query, key, value))
+
+    def launch(kernel: Kernel, sides: tuple[Array, ...], tasks: int, grain: int) -> None:
+        rows, others, grads, grad_others, own, grad_own, first, second = sides
+        arrays = (rows, others, grads, grad_others, own, grad_own, result, logsum, along, first,
+                  second, for_query, query if mask is None else mask)
+        laid = (rows, others, grads, grad_others, result, first, second, for_query, mask)
+        kernel.launch(kernel.address() or 0, arrays, (
+            rows.shape[-2], others.shape[-2], query.shape[-1], value.shape[-1],
+            _bits(scale, query.dtype), causal, -(-rows.shape[-2] // tile.rows), _heads(query),
+            *[s for a in laid for s in _strides(a)], mask_column,
+        ), tasks, grain)
+
+    of_queries = (key, query, value, grad, panels, grad_panels, for_key, for_value)
+    work = 3 * query.size * key.shape[-2]
+    if together:
+        launch(of_keys, of_queries, matrices, max(1, _GRAIN * matrices // work))
+        return for_query, for_key, for_value
+    launch(_kernel("row_products", tile), of_queries, matrices,
+           max(1, _GRAIN * matrices // grad.size))
+    for kernel, side in (
+        (others[0], (query, key, grad, value, _packed(key, tile), _packed(value, tile), for_query,
+                     for_query)),
+        (of_keys, of_queries),
+    ):
+        tasks = matrices * -(-side[0].shape[-2] // tile.rows)
+        launch(kernel, side, tasks, max(1, _GRAIN * tasks // work))
     return for_query, for_key, for_value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,18 @@ def _joined_mask(mask: Any, batch: tuple[int, ...], dtype: Any) -> Any:
     return _joined(mask, batch)
 
 
+def _are_heads(*arrays: Any) -> bool:
+    """Whether ndarrays are heads of equal batches, which the kernel reads where they lie."""
+    lead = arrays[0].shape[:2]
+    return all(type(a) is np.ndarray and a.ndim == 4 and a.shape[:2] == lead for a in arrays)
+
+
+@lru_cache(maxsize=64)
+def _default_scale(size: int) -> float:
+    """The scale of queries of a size; one object, as plans of calls have it."""
+    return 1.0 / math.sqrt(size) if size else 1.0
+
+
 @operator(
     hidden=True, upcast=True, kinds="f", aux=("logsum",),
     node="ScaledDotProductFlashAttentionForCpuBackward0",
@@ -43,6 +56,8 @@ def _joined_mask(mask: Any, batch: tuple[int, ...], dtype: Any) -> Any:
 def attend(
     query: Tensor, key: Tensor, value: Tensor, mask: Any, causal: bool, scale: float
 ) -> Tensor:
+    if mask is None and _are_heads(query, key, value):
+        return kernel.attention(query, key, value, None, causal, scale)
     batch = np.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
     given = None if mask is None else mask._array
     if given is not None and given.ndim > 2:
@@ -63,11 +78,16 @@ def _(grad, result, query, key, value, logsum, needs, mask, causal, scale):
     # The kernel's way takes the result, which half precision has rounded too much for that.
     is_plain = kind.itemsize > 2 and all(a.shape[:-2] == batch for a in arrays)
     if is_plain and not is_differentiated():
-        wanted, out, q, k, v = (_joined(a, batch) for a in arrays)
-        given = _joined_mask(None if mask is None else mask._array, batch, q.dtype)
-        found = kernel.attention_gradient(
-            wanted, q, k, v, given, out, logsum._array, causal, scale
-        )
+        logsums = logsum._array
+        if mask is None and _are_heads(*arrays, logsums):
+            wanted, out, q, k, v = arrays
+            given = None
+        else:
+            wanted, out, q, k, v = (_joined(a, batch) for a in arrays)
+            given = _joined_mask(None if mask is None else mask._array, batch, q.dtype)
+            if logsums.ndim > 3:
+                logsums = _joined(logsums, batch)
+        found = kernel.attention_gradient(wanted, q, k, v, given, out, logsums, causal, scale)
         return tuple([
             wrap(g.reshape(a.shape)) for g, a in zip(found, arrays[2:], strict=True)
         ])
@@ -160,8 +180,7 @@ def scaled_dot_product_attention(
     if is_causal and attn_mask is not None:
         is_causal = False  # as PyTorch's kernel for CPUs has it: the mask wins
     if scale is None:
-        size = query._array.shape[-1]
-        scale = 1.0 / math.sqrt(size) if size else 1.0
+        scale = _default_scale(query._array.shape[-1])
     if dropout_p == 0 and (attn_mask is None or attn_mask._edge is None) and (
         query._array.dtype.kind == "f" or query._array.dtype.itemsize == 2
     ):

@@ -57,7 +57,7 @@ ndarray = np.ndarray
 
 _MOST_ARGUMENTS = 12
 _MOST_RESULTS = 8
-_MOST_SCRATCH = 4
+_MOST_SCRATCH = 6
 _MOST_IN_VAIN = 128  # plans that are made for a function, beyond those that were used again
 _MOST_REPLACED = 8  # plans of one slot, while they are good: then that slot keeps the last
 _NEW_FROM_DTYPE = 94  # the place of PyArray_NewFromDescr in NumPy's C API
@@ -339,6 +339,7 @@ def _slot(args: Sequence[Any]) -> int:
             h += id(a.dtype) + a.ndim
             if a.ndim:
                 h = h * 31 + a.shape[0]
+                h = h * 31 + a.shape[max(a.ndim - 2, 0)]
                 h = h * 31 + a.shape[-1]
                 h = h * 31 + a.strides[-1]
         else:

@@ -177,17 +177,24 @@ with.sizes:
   %first.size = load i64, ptr %sizes
   %last.size.at = getelementptr i64, ptr %sizes, i64 %last
   %last.size = load i64, ptr %last.size.at
+  %has.rows = icmp ne i64 %last, 0
+  %is.before = zext i1 %has.rows to i64
+  %row = sub i64 %last, %is.before
+  %row.size.at = getelementptr i64, ptr %sizes, i64 %row
+  %row.size = load i64, ptr %row.size.at
   %last.stride.at = getelementptr i64, ptr %strides, i64 %last
   %last.stride = load i64, ptr %last.stride.at
   %h.1 = mul i64 %h.array, 31
   %h.2 = add i64 %h.1, %first.size
   %h.3 = mul i64 %h.2, 31
-  %h.4 = add i64 %h.3, %last.size
+  %h.4 = add i64 %h.3, %row.size
   %h.5 = mul i64 %h.4, 31
-  %h.6 = add i64 %h.5, %last.stride
+  %h.6 = add i64 %h.5, %last.size
+  %h.7 = mul i64 %h.6, 31
+  %h.8 = add i64 %h.7, %last.stride
   br label %mix
 mix:
-  %sum = phi i64 [ %h.other, %other ], [ %h.array, %array ], [ %h.6, %with.sizes ]
+  %sum = phi i64 [ %h.other, %other ], [ %h.array, %array ], [ %h.8, %with.sizes ]
   %mixed = mul i64 %sum, $HASH
   ret i64 %mixed
 }
@@ -336,7 +343,7 @@ together:
 define ptr @planned_call(ptr %self, ptr %args, i64 %given, ptr %names) {
 entry:
   %block = alloca [$MOST_WORDS x i64], align 16
-  %addresses = alloca [24 x i64], align 16
+  %addresses = alloca [26 x i64], align 16
   %objects = alloca [8 x ptr], align 16
   %table.at = getelementptr i8, ptr %self, i64 $DATA
   %table = load ptr, ptr %table.at

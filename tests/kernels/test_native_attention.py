@@ -52,7 +52,7 @@ def compare(query: Any, key: Any, value: Any, mask: Any, causal: bool) -> None:
 
 
 SIZES = [(1, 1, 1, 1, 1), (2, 7, 64, 32, 32), (3, 65, 40, 20, 33), (2, 130, 131, 64, 8),
-         (1, 12, 70, 100, 200)]  # fmt: skip
+         (1, 12, 70, 100, 200), (9, 30, 35, 20, 17), (16, 5, 3, 33, 40)]  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -78,6 +78,25 @@ def test_strided_operands() -> None:
     strided = heads.swapaxes(1, 2)[1]
     compare(query[:2], strided, np.asfortranarray(value[:2]), None, False)
     compare(np.broadcast_to(query[:1], (4, 30, 16)), key, value[..., ::2], None, True)
+
+
+@pytest.mark.parametrize("heads", [2, 5])
+@pytest.mark.parametrize("causal", [False, True])
+def test_heads_that_lie_side_by_side(heads: int, causal: bool) -> None:
+    packed = random.standard_normal((2, 40, 3, heads, 20)).astype("f4")
+    query, key, value = (packed[:, :, i].swapaxes(1, 2) for i in range(3))
+    wanted = attention(query, key, value, None, causal, 0.3)
+    found = native_attention.attention(query, key, value, None, causal, 0.3)
+    assert found is not None
+    for one, other in zip(found, wanted, strict=True):
+        close(one, other)
+    assert found[0].swapaxes(1, 2).flags.c_contiguous  # as PyTorch has it
+    grad = random.standard_normal((2, 40, heads, 20)).astype("f4").swapaxes(1, 2)
+    arguments = (grad, query, key, value, None, *wanted, causal, 0.3)
+    gradients = native_attention.attention_gradient(*arguments)
+    assert gradients is not None
+    for one, other in zip(gradients, attention_gradient(*arguments), strict=True):
+        close(one, other)
 
 
 @pytest.mark.parametrize("at_end", [True, False])
