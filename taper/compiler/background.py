@@ -1,4 +1,4 @@
-"""Kernels on request: a thread compiles them; who asks waits for a short while.
+"""Kernels on request: what is in the cache comes at once; a thread compiles the rest.
 
     address = request("add float32", lambda: (text_of_the_module(), "add"))
     if address is None:
@@ -9,40 +9,40 @@ there; "off" always answers None. So does a machine where no code can be made.
 
 Note [the same numbers every time]. Kernels and NumPy may differ in the last digit. If NumPy served
 until a kernel is ready, the same call would give two results, and two runs of a program could
-differ. So whoever asks waits: a millisecond where the kernel is in the cache, 5 to 20 to make it.
-Only where that takes longer, as on the first run on a machine, does NumPy serve meanwhile, since no
-call shall wait for more than 50. Kernels that give NumPy's very bits are `exact`: nobody waits.
-`torch.use_deterministic_algorithms(True)` waits however long it takes.
+differ. So whoever asks writes the kernel's text, looks whether the cache has its code, which takes
+a millisecond, and waits for the thread otherwise: 5 to 20. Only where that takes longer, as on the
+first run on a machine, does NumPy serve meanwhile, since no call shall wait for more than 50. What
+somebody waits for is compiled first. Kernels that give NumPy's very bits are `exact`: nobody waits,
+and the thread writes their text. `torch.use_deterministic_algorithms(True)` waits however long it
+takes.
 
 Note [the thread imports nothing]. Two threads that import at the same time can wait for each other
-forever (CPython 3.11 does, on chains that share modules). So LLVM and all of this package are
-imported by whoever asks first, in `load`; what the thread does afterwards finds its modules loaded.
+forever (CPython 3.11 does, on chains that share modules). So who asks has imported LLVM (`load`)
+and what builders need: they import what they need at the top of their modules.
 """
 
 from __future__ import annotations
 
 import atexit
+import heapq
 import os
-import queue
+import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Hashable
 from functools import cache
-from importlib import import_module
-from pkgutil import iter_modules
 
 from taper.compiler import machine
 from taper.core.settings import settings
 from taper.core.threads import are_deterministic_algorithms_enabled
 
-__all__ = ["Builder", "load", "request", "run_aside", "wait_until_idle"]
+__all__ = ["Builder", "load", "request", "run_aside", "wait_until_idle", "waits"]
 
 Builder = Callable[[], tuple[str, str]]  # -> (text of a module, name of its function)
 
-_LONGEST_WAIT = 0.045  # seconds, for one call
+_LONGEST_WAIT = 0.04  # seconds, for one call
 _MISSING = -1
-_TAKES_NO_MORE = None
 
 _addresses: dict[Hashable, int | _Pending | None] = {}  # None: can't be had
 _get_address = _addresses.get
@@ -51,11 +51,36 @@ _get_address = _addresses.get
 class _Pending:
     """A kernel that was asked for and isn't in use yet."""
 
-    __slots__ = ("address", "ready")
+    __slots__ = ("address", "builder", "is_worth_waiting", "key", "ready")
 
-    def __init__(self) -> None:
+    def __init__(self, key: Hashable, builder: Builder) -> None:
+        self.key = key
+        self.builder = builder
         self.ready = threading.Event()
+        self.is_worth_waiting = True
         self.address: int | None = None
+
+    def find(self) -> None:
+        """Writes the text, and takes the code from the cache if it is there."""
+        module = None
+
+        def look() -> int | None:
+            nonlocal module
+            module = self.builder()
+            return machine.cached_ir(*module, max(0.0, _patience.left))
+
+        self.address = _unless_it_fails(self.key, look)
+        if module is None or self.address is not None:
+            self.ready.set()
+        else:
+            self.builder = lambda: module
+
+    def compile(self) -> None:
+        """What the thread does."""
+        try:
+            self.address = compile_now(self.key, self.builder)
+        finally:
+            self.ready.set()
 
 
 class _Compiler:
@@ -66,64 +91,60 @@ class _Compiler:
 
     def start_afresh(self) -> None:
         """In a forked child: the thread stayed with the parent, and locks may be held."""
-        self.waiting: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self.waiting: list[tuple[bool, int, Callable[[], None]]] = []  # a heap
         self.count = 0  # requests that are not done
+        self.added = 0
         self.changed = threading.Condition()
         self.thread: threading.Thread | None = None
         self.closed = False
 
-    def add(self, job: Callable[[], None]) -> None:
+    def add(self, job: Callable[[], None], is_waited_for: bool = False) -> None:
         with self.changed:
             if self.closed:
                 return
             self.count += 1
+            self.added += 1
+            heapq.heappush(self.waiting, (not is_waited_for, self.added, job))
             if self.thread is None:
                 self.thread = threading.Thread(target=self.run, name="taper-compiler", daemon=True)
                 self.thread.start()
-        self.waiting.put(job)
+            self.changed.notify_all()
 
     def run(self) -> None:
-        while True:
-            job = self.waiting.get()
-            if job is _TAKES_NO_MORE:
-                return
-            if not self.closed:
-                job()
+        while (job := self._next()) is not None:
+            job()
             with self.changed:
                 self.count -= 1
                 self.changed.notify_all()
+
+    def _next(self) -> Callable[[], None] | None:
+        with self.changed:
+            self.changed.wait_for(lambda: self.waiting or self.closed)
+            return None if self.closed else heapq.heappop(self.waiting)[2]
 
     def close(self) -> None:
         """LLVM must not be at work while the process is taken down."""
         with self.changed:
             self.closed = True
             thread = self.thread
+            self.changed.notify_all()
         if thread is not None:
-            self.waiting.put(_TAKES_NO_MORE)
             thread.join(5.0)
 
 
 _compiler = _Compiler()
 
 
-def compile_aside(key: Hashable, builder: Builder) -> None:
-    """What the thread does for one kernel."""
-    pending = _addresses.get(key)
-    if isinstance(pending, _Pending):
-        try:
-            pending.address = compile_now(key, builder)
-        finally:
-            pending.ready.set()
-
-
 def compile_now(key: Hashable, builder: Builder) -> int | None:
     """Compiles and returns a kernel; None where it can't be had."""
-    address = None
+    return _unless_it_fails(key, lambda: machine.compile_ir(*builder()))
+
+
+def _unless_it_fails(key: Hashable, make: Callable[[], int | None]) -> int | None:
     try:
-        if machine.is_available():
-            address = machine.compile_ir(*builder())
+        return make() if machine.is_available() else None
     except machine.NoNativeCode:
-        pass
+        return None
     except Exception as error:
         if settings.native == "now":
             raise
@@ -131,13 +152,13 @@ def compile_now(key: Hashable, builder: Builder) -> int | None:
             f"taper couldn't compile the kernel {key!r}, NumPy computes instead: {error!r}",
             RuntimeWarning, stacklevel=2,
         )
-    return address
+        return None
 
 
 def request(key: Hashable, builder: Builder, exact: bool = False) -> int | None:
     """The address of the kernel that `builder` describes, or None if it isn't there (yet).
 
-    `builder` is called in another thread, at most once for a key. An `exact` kernel gives the very
+    `builder` is called once for a key, maybe in another thread. An `exact` kernel gives the very
     numbers that are computed without it, so it is used as soon as it is ready.
     """
     if settings.native == "off":
@@ -147,56 +168,92 @@ def request(key: Hashable, builder: Builder, exact: bool = False) -> int | None:
         return _waited_for(key, found, exact)
     if found is not _MISSING:
         return found
+    begin = _begin_wait()
     if not load():
         _addresses[key] = None
         return None
     if settings.native == "now":
         address = _addresses[key] = compile_now(key, builder)
         return address
-    pending = _addresses[key] = _Pending()
-    _compiler.add(lambda: compile_aside(key, builder))
+    pending = _addresses[key] = _Pending(key, builder)
+    if not exact:
+        pending.find()
+        _end_wait(begin)
+    if not pending.ready.is_set():
+        _compiler.add(pending.compile, is_waited_for=not exact)
     return _waited_for(key, pending, exact)
 
 
 def _waited_for(key: Hashable, pending: _Pending, exact: bool) -> int | None:
     """The kernel, if it is ready or soon will be; see the Note."""
-    if settings.native == "now" or (not exact and are_deterministic_algorithms_enabled()):
-        pending.ready.wait()  # no moment decides which of two roundings a call has
-    elif not (pending.ready.is_set() or (not exact and _waits(pending.ready))):
-        return None
+    if settings.native == "now" and exact:
+        pending.ready.wait()
+    elif not pending.ready.is_set():
+        if exact or not waits(pending.ready, pending.is_worth_waiting):
+            pending.is_worth_waiting &= exact  # what has two roundings now may have them twice
+            return None
     _addresses[key] = pending.address
     return pending.address
 
 
 class _Patience(threading.local):
-    """How long this thread may still wait: kernels that are asked for in quick succession are for
-    one call."""
+    """How long this thread may still wait: kernels that are asked for in quick succession, or by
+    one walk backward, are for one call."""
 
     left, end = _LONGEST_WAIT, 0.0
+    walk: int | None = None
 
 
 _patience = _Patience()
 _SAME_CALL = 0.002  # seconds between waits, at most
+_WALK = "run", os.path.join("autograd", "engine.py")
 
 
-def _waits(ready: threading.Event) -> bool:
-    """Waits for a kernel, as long as a call may; tells whether it came."""
-    begin = time.perf_counter()
-    if begin - _patience.end > _SAME_CALL:
-        _patience.left = _LONGEST_WAIT
+def waits(ready: threading.Event, is_worth_it: bool = True) -> bool:
+    """Waits for what the thread does, as long as a call may; tells whether it came."""
+    if settings.native == "now" or are_deterministic_algorithms_enabled():
+        return ready.wait()  # no moment decides which of two roundings a call has
+    if not is_worth_it:
+        return ready.is_set()
+    begin = _begin_wait()
     came = ready.wait(max(0.0, _patience.left))
+    _end_wait(begin)
+    return came
+
+
+def _begin_wait() -> float:
+    """When it began; a call that waits for the first time has all patience."""
+    now = time.perf_counter()
+    walk = _walk_backward()
+    if now - _patience.end > _SAME_CALL and (walk is None or walk != _patience.walk):
+        _patience.left = _LONGEST_WAIT
+    _patience.walk = walk
+    return now
+
+
+def _end_wait(begin: float) -> None:
     _patience.end = time.perf_counter()
     _patience.left -= _patience.end - begin
-    return came
+
+
+def _walk_backward() -> int | None:
+    """Which walk of the tape this thread is in, by a number."""
+    name, file = _WALK
+    frame = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == name and code.co_filename.endswith(file):
+            return id(frame)
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
 
 
 @cache
 def load() -> bool:
-    """Imports what compiling takes, 20 to 50 ms; tells whether code can be made. See the Note."""
-    for module in iter_modules([os.path.dirname(__file__)]):
-        import_module(f"taper.compiler.{module.name}")
+    """Imports LLVM, 20 to 50 ms; tells whether code can be made."""
+    found = machine.is_available()
     _Loaded.is_done = True
-    return machine.is_available()
+    return found
 
 
 class _Loaded:
@@ -213,7 +270,7 @@ def run_aside(job: Callable[[], None]) -> None:
 
     It must not import; `load` was called before, and said that there is something to work with.
     """
-    _compiler.add(job)
+    _compiler.add(job, is_waited_for=True)
 
 
 def wait_until_idle(timeout: float | None = None) -> bool:

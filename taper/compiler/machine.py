@@ -29,7 +29,7 @@ from taper.compiler.object_cache import ObjectCache
 from taper.core.settings import settings
 
 __all__ = [
-    "Host", "NoNativeCode", "NotCached", "compile_ir", "host", "is_available", "lock",
+    "Host", "NoNativeCode", "NotCached", "cached_ir", "compile_ir", "host", "is_available", "lock",
     "only_from_cache", "vector_bytes",
 ]
 
@@ -133,29 +133,37 @@ class _Machine:
             cpu=here.cpu, features=here.features, opt=2, reloc="pic", codemodel="small"
         )
 
-    def compile(self, text: str, name: str) -> int:
+    def entry(self, text: str, name: str) -> _Entry:
         digest = hashlib.sha256(text.encode()).hexdigest()
-        known = self.addresses.get(digest)
-        if known is not None:
-            return known
+        # All kernels share the engine's table of names, so each gets one of its own.
+        key = hashlib.sha256("\0".join([digest, _versions()]).encode()).hexdigest()
+        return _Entry(digest, f"{name}_{digest[:16]}", key)
+
+    def compile(self, text: str, name: str, entry: _Entry) -> bytes:
+        """The object file of a module."""
+        module = self.llvm.parse_assembly(text.replace(f"@{name}(", f"@{entry.symbol}("))
+        module.verify()
+        content: bytes = self.emitter.emit_object(module)
+        self.objects.store(entry.key, content)
+        return content
+
+    def load(self, content: bytes, entry: _Entry) -> int:
+        """The address of the function in an object file."""
         if len(self.addresses) >= _MOST_KERNELS:
             raise NoNativeCode(f"there are {_MOST_KERNELS} kernels already")
-        # All kernels share the engine's table of names, so each gets one of its own.
-        symbol = f"{name}_{digest[:16]}"
-        key = hashlib.sha256("\0".join([digest, _versions()]).encode()).hexdigest()
-        content = self.objects.load(key)
-        if content is None:
-            if _own.only_from_cache:
-                raise NotCached(name)
-            module = self.llvm.parse_assembly(text.replace(f"@{name}(", f"@{symbol}("))
-            module.verify()
-            content = self.emitter.emit_object(module)
-            self.objects.store(key, content)
         self.engine.add_object_file(self.llvm.object_file.ObjectFileRef.from_data(content))
         self.engine.finalize_object()
-        address = int(self.engine.get_function_address(symbol))
-        self.addresses[digest] = address
+        address = self.addresses[entry.digest] = int(self.engine.get_function_address(entry.symbol))
         return address
+
+
+class _Entry(NamedTuple):
+    """What a module is called: the digest of its text, the function's symbol, and its key in the
+    cache on disk."""
+
+    digest: str
+    symbol: str
+    key: str
 
 
 class _Own(threading.local):
@@ -184,9 +192,15 @@ def _versions() -> str:
     return "\0".join([here.triple, here.cpu, here.features, llvmlite.__version__, "1"])
 
 
-@cache
+_made: list[_Machine] = []
+
+
 def _machine() -> _Machine:
-    return _Machine()
+    if not _made:
+        with lock:
+            if not _made:
+                _made.append(_Machine())
+    return _made[0]
 
 
 def compile_ir(text: str, name: str) -> int:
@@ -195,14 +209,39 @@ def compile_ir(text: str, name: str) -> int:
 
     Raises: NoNativeCode: if code can't be made here; RuntimeError: if LLVM rejects the module.
     """
-    if not lock.acquire(blocking=not _own.only_from_cache):
-        raise NotCached(name)  # yet: somebody is compiling
+    found = cached_ir(text, name, -1 if not _own.only_from_cache else 0)
+    if found is not None:
+        return found
+    if _own.only_from_cache:
+        raise NotCached(name)
+    with lock:
+        made = _machine()
+        entry = made.entry(text, name)
+        if entry.digest in made.addresses:
+            return made.addresses[entry.digest]
+        return made.load(made.compile(text, name, entry), entry)
+
+
+def cached_ir(text: str, name: str, patience: float = -1) -> int | None:
+    """The address of a function that was compiled before, by this process or another; else None.
+    So it is if LLVM is at work for longer than `patience` seconds (-1: for ever).
+
+    Raises: NoNativeCode: if code can't be had here.
+    """
+    if not is_available():
+        raise NoNativeCode("llvmlite is missing, or memory can't be made executable")
+    if sys.platform == "win32" and " alloca " in text:
+        raise NoNativeCode("large stack frames call __chkstk there, an external symbol")
+    made = _machine()
+    entry = made.entry(text, name)
+    known = made.addresses.get(entry.digest)
+    if known is not None:
+        return known
+    content = made.objects.load(entry.key)
+    if content is None or not lock.acquire(timeout=patience):
+        return None
     try:
-        if not is_available():
-            raise NoNativeCode("llvmlite is missing, or memory can't be made executable")
-        if sys.platform == "win32" and " alloca " in text:
-            raise NoNativeCode("large stack frames call __chkstk there, an external symbol")
-        return _machine().compile(text, name)
+        return made.addresses.get(entry.digest) or made.load(content, entry)
     finally:
         lock.release()
 

@@ -13,13 +13,13 @@ it, as compiler/background.py says.
 from __future__ import annotations
 
 import threading
-from functools import lru_cache
-from typing import Any, ClassVar
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 
 from taper.core.settings import settings
-from taper.core.threads import are_deterministic_algorithms_enabled
 
 __all__ = ["log_softmax_of_rows", "logsumexp_of_rows", "mean_cross_entropy", "softmax_of_rows"]
 
@@ -31,53 +31,58 @@ _MOST_COLUMNS = 64  # beyond, the product with ones would
 # exact near 0.
 _LEAST_SUM, _LEAST_SUM_FOR_LOG = 1e-3, 0.25
 
-_LONGEST_WAIT = 0.045  # seconds, for one call
-
 F32, F64, I64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 ndarray = np.ndarray
 exp, log = np.exp, np.log
 _ones: dict[tuple[int, Any], Any] = {}
 
 
-class _Successors:
-    """The functions of machine code, while they are waited for."""
+class _Successor:
+    """A function of machine code, while it is waited for."""
 
-    made: ClassVar[dict[str, Any]] = {}
-    ready = threading.Event()
-    asked = False
-    awaited = True
+    def __init__(self) -> None:
+        self.ready = threading.Event()
+        self.made: Callable[..., Any] | None = None  # so it stays where there can be none
+
+    def take(self, make: Callable[[], Callable[..., Any] | None]) -> None:
+        try:
+            self.made = make()
+        finally:
+            self.ready.set()
+
+
+_awaited = set(__all__)  # whose successors may come
+_asked: dict[str, _Successor] = {}
 
 
 def _successor(name: str) -> Any:
     """The function that takes over, waited for a short while; None where NumPy goes on."""
-    state = _Successors
     if settings.native == "off":
         return None
-    names = globals()
-    if not state.asked:
-        from taper.compiler.background import load, run_aside
+    from taper.compiler.background import load, run_aside, waits
 
-        state.asked = True
+    asked = _asked.get(name)
+    if asked is None:
         if not load():
-            state.awaited = False
+            _awaited.clear()
             return None
-        from taper.kernels.small_rows import make_all
+        from taper.compiler.machine import NotCached, only_from_cache
+        from taper.kernels.small_rows import make
 
-        by_numpy = {name: names[name] for name in __all__}
-
-        def make() -> None:
-            try:
-                state.made.update(make_all(by_numpy))
-            finally:
-                state.ready.set()
-
-        run_aside(make)
-    waits_briefly = settings.native == "background" and not are_deterministic_algorithms_enabled()
-    if not state.ready.wait(_LONGEST_WAIT if waits_briefly else None):
+        asked = _asked[name] = _Successor()
+        by_numpy = globals()[name]
+        try:
+            with only_from_cache():
+                asked.made = make(name, by_numpy)
+            asked.ready.set()
+        except NotCached:
+            run_aside(partial(asked.take, partial(make, name, by_numpy)))
+    if not waits(asked.ready):
         return None
-    state.awaited = False
-    names.update(state.made)
-    return state.made.get(name)
+    _awaited.discard(name)
+    if asked.made is not None:
+        globals()[name] = asked.made
+    return asked.made
 
 
 def _ones_for(matrix: Any) -> Any:
@@ -110,7 +115,7 @@ def _exponentials(matrix: Any, ones: Any) -> tuple[Any, Any, Any, float]:
 def softmax_of_rows(matrix: Any) -> Any:
     """The softmax of each row of a small 2-d array of floats; None for other arrays, and where a
     row lies far below the largest element."""
-    if _Successors.awaited and (successor := _successor("softmax_of_rows")) is not None:
+    if "softmax_of_rows" in _awaited and (successor := _successor("softmax_of_rows")) is not None:
         return successor(matrix)
     ones = _ones_for(matrix)
     if ones is None:
@@ -121,7 +126,7 @@ def softmax_of_rows(matrix: Any) -> Any:
 
 def log_softmax_of_rows(matrix: Any) -> Any:
     """The logarithm of the softmax of each row of a small 2-d array of floats; or None."""
-    if _Successors.awaited and (successor := _successor("log_softmax_of_rows")) is not None:
+    if "log_softmax_of_rows" in _awaited and (successor := _successor("log_softmax_of_rows")) is not None:
         return successor(matrix)
     ones = _ones_for(matrix)
     if ones is None:
@@ -132,14 +137,14 @@ def log_softmax_of_rows(matrix: Any) -> Any:
 
 def logsumexp_of_rows(matrix: Any) -> Any:
     """The logarithm of the sum of exponentials of each row, by machine code only; or None."""
-    if _Successors.awaited and (successor := _successor("logsumexp_of_rows")) is not None:
+    if "logsumexp_of_rows" in _awaited and (successor := _successor("logsumexp_of_rows")) is not None:
         return successor(matrix)
     return None
 
 
 def mean_cross_entropy(logits: Any, classes: Any) -> Any:
     """The mean cross entropy of a small batch, as a 0-d array; or None."""
-    if _Successors.awaited and (successor := _successor("mean_cross_entropy")) is not None:
+    if "mean_cross_entropy" in _awaited and (successor := _successor("mean_cross_entropy")) is not None:
         return successor(logits, classes)
     if classes.dtype is not I64 or classes.ndim != 1 or (
         logits.dtype is not F32 and logits.dtype is not F64

@@ -28,36 +28,25 @@ from taper.runtime.direct_call import (
     is_possible,
 )
 
-__all__ = ["make_all"]
+__all__ = ["make"]
 
 LARGEST = 8192  # elements; the GIL is held meanwhile
 
 _SIZES = {"f32": 4, "f64": 8}
 _DTYPES: dict[str, Any] = {"f32": np.float32, "f64": np.float64}
 _LLVM = {"f32": "float", "f64": "double"}
+_KERNEL = "small_rows"  # what kernels are called
 
 
-def make_all(by_numpy: dict[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
-    """For each name the function that takes over from NumPy's; {} where there can be none."""
+def make(name: str, by_numpy: Callable[..., Any]) -> Callable[..., Any] | None:
+    """The function that takes over from NumPy's of this name; None where there can be none."""
     if not is_possible() or not machine.is_available():
-        return {}
-    made = dict(by_numpy)
+        return None
+    made = by_numpy
     for kind in _SIZES:
-        for name, form in (
-            ("softmax_of_rows", _softmax), ("log_softmax_of_rows", _log_softmax),
-        ):
-            text = _row_text(kind, form, "rows")
-            made[name] = _of_matrix(kind).function_now(
-                machine.compile_ir(text, "rows"), made[name], made[name]
-            )
-        name = "logsumexp_of_rows"
-        made[name] = _of_rows(kind).function_now(
-            machine.compile_ir(_logsumexp_text(kind), "logsumexp"), made[name], made[name]
-        )
-        name = "mean_cross_entropy"
-        made[name] = _OF_CLASSES[kind].function_now(
-            machine.compile_ir(_cross_entropy_text(kind), "cross_entropy"), made[name], made[name]
-        )
+        text, call = _PARTS[name](kind)
+        code = machine.compile_ir(text, _KERNEL)
+        made = call.function_now(code, made, made)
     return made
 
 
@@ -123,7 +112,7 @@ def _logsumexp_text(kind: str) -> str:
     by_row = ["%x", "%result", "%columns", "%rows", "%row", size, size, 0]
     by_pair = ["%x", "%second", "%result", "%rows", 1, 0, 2 * size, 0, 2 * size, 0, size]
     return text + f"""
-define void @logsumexp(ptr %block, i64 %begin, i64 %end) {{
+define void @{_KERNEL}(ptr %block, i64 %begin, i64 %end) {{
 {loads}  %inner = alloca [11 x i64], align 8
   %are.pairs = icmp eq i64 %columns, 2
   br i1 %are.pairs, label %by.pair, label %by.row
@@ -185,7 +174,7 @@ def _cross_entropy_text(kind: str) -> str:
         rounded = "  %mean = fptrunc double %quotient to float\n"
     term, mean = ("%term", "%mean") if kind == "f32" else ("%narrow", "%quotient")
     return rows + f"""
-define void @cross_entropy(ptr %block, i64 %begin, i64 %end) {{
+define void @{_KERNEL}(ptr %block, i64 %begin, i64 %end) {{
 start:
   %status = getelementptr i64, ptr %block, i64 6
   %x.int = load i64, ptr %block
@@ -268,3 +257,12 @@ def _stores(block: str, words: list[Any], prefix: str = "word") -> str:
         kind = "ptr" if word in ("%largest", "%logs") else "i64"
         lines.append(f"  store {kind} {word}, ptr {place}")
     return "\n".join(lines)
+
+
+_PARTS: dict[str, Callable[[str], tuple[str, DirectCall]]] = {
+    "softmax_of_rows": lambda kind: (_row_text(kind, _softmax, _KERNEL), _of_matrix(kind)),
+    "log_softmax_of_rows": lambda kind: (_row_text(kind, _log_softmax, _KERNEL), _of_matrix(kind)),
+    "logsumexp_of_rows": lambda kind: (_logsumexp_text(kind), _of_rows(kind)),
+    "mean_cross_entropy": lambda kind: (_cross_entropy_text(kind), _OF_CLASSES[kind]),
+}
+"""By name and dtype, the kernel's text and what calls it."""

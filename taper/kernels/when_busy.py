@@ -18,6 +18,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from taper.core.settings import settings
@@ -27,6 +28,8 @@ __all__ = ["make_all", "when_busy"]
 _BUSY_LOOKS = 3  # how often a program has to be met inside of taper, within five times as many
 _INTERVALS = 0.03, 2.0  # seconds between looks: at first, and at most, while nothing happens
 _SLOWER = 1.02  # how much longer after each look that found nothing: 2 s after some two minutes
+
+_NEEDED = "taper.kernels.native", "taper.runtime.blas"  # with what they import
 
 _Entry = tuple[dict[str, Any], str, Any, Callable[[], Any]]
 _waiting: list[_Entry] = []
@@ -104,7 +107,11 @@ def _can_make() -> bool:
     from taper.compiler.background import load
     from taper.runtime.direct_call import is_possible
 
-    return load() and is_possible()
+    if not load() or not is_possible():
+        return False
+    for name in _NEEDED:  # as the thread that compiles must not import
+        import_module(name)
+    return True
 
 
 class _Starter:

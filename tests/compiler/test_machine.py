@@ -97,17 +97,47 @@ def test_a_kernel_is_waited_for_a_short_while(monkeypatch: pytest.MonkeyPatch) -
     go_on = threading.Event()
 
     def slow() -> tuple[str, str]:
-        go_on.wait(10)
-        return ANSWER.format(7), "answer"
+        return ANSWER.format(time.time_ns()), "answer"  # never in the cache
 
+    background.run_aside(lambda: go_on.wait(10))
     began = time.perf_counter()
     assert background.request("test: slow", slow) is None
     assert background.request("test: slow", slow, exact=True) is None
     assert time.perf_counter() - began < 1
     go_on.set()
     assert background.wait_until_idle(10)
-    found = background.request("test: slow", slow)
-    assert found is not None and call(found, 1) == 8
+    assert background.request("test: slow", slow) is not None
+
+
+@needs_llvm
+def test_what_is_in_the_cache_needs_no_thread(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(settings, "_native", "background")
+    monkeypatch.setattr(machine._machine(), "objects", ObjectCache(tmp_path))
+    module = ANSWER.format(11), "answer"
+    entry = machine._machine().entry(*module)
+    machine._machine().compile(*module, entry)
+    go_on = threading.Event()
+    background.run_aside(lambda: go_on.wait(10))
+    found = background.request("test: cached", lambda: module)
+    assert found is not None and call(found, 1) == 12
+    go_on.set()
+    assert background.wait_until_idle(10)
+
+
+@needs_llvm
+def test_kernels_of_one_call_share_its_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "_native", "background")
+    go_on = threading.Event()
+    background.run_aside(lambda: go_on.wait(10))
+    began = time.perf_counter()
+    for i in range(10):
+        module = ANSWER.format(time.time_ns() + i), "answer"
+        assert background.request(("test: one call", i), lambda module=module: module) is None
+    assert time.perf_counter() - began < 0.1
+    go_on.set()
+    assert background.wait_until_idle(10)
 
 
 @needs_llvm

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 
 from taper.compiler import machine
 from taper.kernels import row_sums
-from taper.kernels.small_rows import make_all
+from taper.kernels.small_rows import make
 from taper.runtime.direct_call import is_possible
 
 BY_NUMPY = {name: getattr(row_sums, name) for name in row_sums.__all__}
@@ -19,12 +18,12 @@ BY_NUMPY = {name: getattr(row_sums, name) for name in row_sums.__all__}
 
 @pytest.fixture(params=["NumPy", "machine code"])
 def functions(request: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.setattr(row_sums._Successors, "awaited", False)
+    monkeypatch.setattr(row_sums, "_awaited", set())
     if request.param == "NumPy":
         return BY_NUMPY
     if not machine.is_available() or not is_possible():
         pytest.skip("needs llvmlite and CPython with a GIL on 64 bits")
-    return make_all(BY_NUMPY)
+    return {name: make(name, function) for name, function in BY_NUMPY.items()}
 
 
 def exact_logs(x: Any) -> Any:
@@ -92,22 +91,18 @@ def test_what_they_leave_to_others(functions: dict[str, Any]) -> None:
 def test_machine_code_takes_over_with_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:
     if not machine.is_available() or not is_possible():
         pytest.skip("needs llvmlite and CPython with a GIL on 64 bits")
-    state = row_sums._Successors
-    for name, function in BY_NUMPY.items():
-        monkeypatch.setattr(row_sums, name, function)
-    for name, value in {"made": {}, "ready": threading.Event(), "asked": False,
-                        "awaited": True}.items():
-        monkeypatch.setattr(state, name, value)
+    for name, value in {**BY_NUMPY, "_awaited": set(BY_NUMPY), "_asked": {}}.items():
+        monkeypatch.setattr(row_sums, name, value)
     monkeypatch.setattr(row_sums.settings, "_native", "now")
     x = np.random.default_rng(3).standard_normal((3, 5)).astype(np.float32)
     first = BY_NUMPY["softmax_of_rows"](x)
     assert row_sums.softmax_of_rows is not BY_NUMPY["softmax_of_rows"]
     assert first.tobytes() == row_sums.softmax_of_rows(x).tobytes()
-    assert not state.awaited
+    assert row_sums._awaited == set(BY_NUMPY) - {"softmax_of_rows"}
     BY_NUMPY["softmax_of_rows"](x)  # what is left to it doesn't come back
 
 
 def test_without_machine_code_numpy_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_sums._Successors, "awaited", True)
+    monkeypatch.setattr(row_sums, "_awaited", set(BY_NUMPY))
     monkeypatch.setattr(row_sums.settings, "_native", "off")
     assert BY_NUMPY["softmax_of_rows"](np.zeros((1, 2))).tolist() == [[0.5, 0.5]]
