@@ -436,8 +436,8 @@ class _State:
         factors = self._factors(steps)
         weights = []
         for m, scores in enumerate(rows):
-            own = [one.function("exp", text.value(f"fsub {code.vector} {s}, {shifts[m]}"), code.lanes)
-                   for s in scores]
+            below = [text.value(f"fsub {code.vector} {s}, {shifts[m]}") for s in scores]
+            own = [one.function("exp", b, code.lanes) for b in below]
             added = own[0]
             for other in own[1:]:
                 added = text.value(f"fadd {code.vector} {added}, {other}")

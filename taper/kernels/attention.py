@@ -1,8 +1,9 @@
 """Attention: softmax(q kᵀ · scale + mask) v, a block of queries at a time.
 
 Arrays are (batch, length, size), or (batch, heads, length, size) without a mask, all of one batch;
-a mask, added to the scores, is None or broadcasts to (batch, queries, keys). The scores are never stored whole: the backward pass computes
-them again from each query's logsumexp (Dao et al., FlashAttention, 2022).
+a mask, added to the scores, is None or broadcasts to (batch, queries, keys). The scores are never
+stored whole: the backward pass computes them again from each query's logsumexp (Dao et al.,
+FlashAttention, 2022).
 """
 
 from __future__ import annotations
