@@ -1,13 +1,15 @@
 """Kernels of matrix products: packed panels, and a tile of the result in registers.
 
     panels      copies both factors into panels: (panel, k, row of the panel), zeros beyond the end
-    multiply    result = start + panels of the first factor times panels of the second
+    multiply    result = start + first factor times the second, of which it may make panels
     turn        packs the transposes of a batch of matrices
     products    lets the machine's BLAS multiply a batch of small matrices, by pointer
 
 Packed, everything the inner loop reads lies in the order in which it is read, whatever the
-strides of the factors, and no read crosses a cache line. All threads share the panels. (Goto and
-van de Geijn, Anatomy of high-performance matrix multiplication, 2008.)
+strides of the factors, and no read crosses a cache line. (Goto and van de Geijn, Anatomy of
+high-performance matrix multiplication, 2008.) Panels that one core has written take another
+longer to fetch than to make: so each task packs what it multiplies by, and what fits the second
+cache where it lies isn't packed.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from taper.compiler.llvm_text import FunctionText
 from taper.compiler.tile_code import SIZE, Tile, TileCode, plus, word_at
 
 __all__ = [
-    "BATCH_PANELS_WORDS", "MULTIPLY_WORDS", "PANELS_WORDS", "PRODUCTS_WORDS", "TURN_WORDS",
+    "BATCH_PANELS_WORDS", "MULTIPLY_WORDS", "PACKING_WORDS", "PANELS_WORDS", "PRODUCTS_WORDS",
+    "TURN_WORDS",
     "Packer", "batch_panels", "matrix_tile", "matrix_tile_for", "multiply", "panels", "products",
     "turn",
 ]
@@ -35,16 +38,21 @@ def matrix_tile_for(kind: str, vector_bytes: int, rows: int, columns: int) -> Ti
     best = matrix_tile(kind, vector_bytes)
     if vector_bytes == 32:
         return best
-    tiles = [best, best._replace(rows=12, vectors=2), best._replace(rows=13, vectors=2),
+    tiles = [best, best._replace(rows=8, vectors=3), best._replace(rows=8, vectors=2),
              best._replace(rows=12, vectors=1)]
     return min(tiles, key=lambda tile: _cost(tile, rows, columns))
+
+
+# How much longer than the widest a tile takes for the same work. More rows of two or three vectors
+# need registers for their addresses, and LLVM loads their factors too early: such took twice.
+_SLOWER = {4: 1.0, 3: 1.06, 2: 1.06, 1: 1.45}
 
 
 def _cost(tile: Tile, rows: int, columns: int) -> float:
     """The sums that a product computes, and how much slower narrow tiles are."""
     width = tile.lanes * tile.vectors
-    slower = {4: 1.0, 2: 1.07, 1: 1.3}[tile.vectors]
-    return -(-rows // tile.rows) * tile.rows * -(-columns // width) * width * slower
+    sums = -(-rows // tile.rows) * tile.rows * -(-columns // width) * width
+    return sums * _SLOWER[tile.vectors]
 
 
 PANELS_WORDS = (
@@ -218,10 +226,13 @@ MULTIPLY_WORDS = (
     "first_row", "first_k", "second_tile", "second_k", "second_is_packed", "result_row",
     "start_row",
 )
+PACKING_WORDS = ("panels", *MULTIPLY_WORDS, "source_stride", "panels_of_slot", "tasks_of_slot")
 _UNROLLED = 4  # steps of k at once, where registers for it are left
 
 
-def multiply(name: str, vector_bytes: int, tile: Tile) -> str:
+def multiply(
+    name: str, vector_bytes: int, tile: Tile, packs: bool = False, lies_along_k: bool = False
+) -> str:
     """The kernel `result[m, n] = start[m, n] + sum of first[m, k] * second[k, n]`, for a batch.
 
     The argument block is MULTIPLY_WORDS; strides in bytes. A factor is packed in panels, or lies
@@ -230,12 +241,17 @@ def multiply(name: str, vector_bytes: int, tile: Tile) -> str:
     the same for all rows. `matrices` is a table of the offsets of each first, second and result.
     A task is `rows_at_once` tiles times `columns_at_once` of one matrix.
 
+    With `packs` the argument block is PACKING_WORDS, and a task begins by packing its columns of
+    the second factor, which is one matrix and lies as `panels` says, into the `panels_of_slot`
+    bytes of its slot. Tasks of one slot are done one after the other.
+
     Rows of a tile beyond the last one are the last one again: masked accesses to memory that isn't
     there take hundreds of cycles each.
     """
     text = FunctionText(name, vector_bytes)
     code = TileCode(text, tile.kind, tile.lanes)
-    word = {label: text.argument(i) for i, label in enumerate(MULTIPLY_WORDS)}
+    words = PACKING_WORDS if packs else MULTIPLY_WORDS
+    word = {label: text.argument(i) for i, label in enumerate(words)}
     base = {label: text.pointer(word[label])
             for label in ("first", "second", "result", "start", "matrices")}
     groups = text.integer("mul", word["row_groups"], word["column_groups"])
@@ -247,20 +263,27 @@ def multiply(name: str, vector_bytes: int, tile: Tile) -> str:
             label: text.offset(base[label], word_at(text, entry, str(n)))
             for n, label in enumerate(("first", "second", "result"))
         }}
-        of_row = text.integer("urem", group, word["row_groups"])
-        of_column = text.integer("udiv", group, word["row_groups"])
+        of_row = text.integer("udiv", group, word["column_groups"])
+        of_column = text.integer("urem", group, word["column_groups"])
         first_tile = text.integer("mul", of_row, word["rows_at_once"])
         last_tile = text.least(
             text.integer("add", first_tile, word["rows_at_once"]), word["row_tiles"])
         begin = text.integer("mul", of_column, word["columns_at_once"])
         end = text.least(
             text.integer("add", begin, word["columns_at_once"]), word["column_tiles"])
+        right = pointer["second"]
+        if packs:
+            slot = text.integer("udiv", number, word["tasks_of_slot"])
+            right = plus(text, text.pointer(word["panels"]), (slot, word["panels_of_slot"]))
+            _pack_columns(text, tile, lies_along_k, begin, end, word, pointer["second"], right)
 
         def rows(i: str, _: list[str]) -> list[str]:
             own = _RowsOfTile(text, tile, i, word, pointer["first"])
 
             def columns(j: str, _: list[str]) -> list[str]:
-                _multiply_tile(text, code, tile, own, j, word, pointer)
+                within = text.integer("sub", j, begin) if packs else j
+                place = plus(text, right, (within, word["second_tile"]))
+                _multiply_tile(text, code, tile, own, j, place, packs, word, pointer)
                 return []
 
             text.loop(begin, end, 1, [], columns)
@@ -271,6 +294,24 @@ def multiply(name: str, vector_bytes: int, tile: Tile) -> str:
 
     text.loop("%begin", "%end", 1, [], task)
     return text.text()
+
+
+def _pack_columns(
+    text: FunctionText, tile: Tile, lies_along_k: bool, begin: str, end: str,
+    word: dict[str, str], source: str, result: str,
+) -> None:
+    """Packs the second factor's columns of some tiles."""
+    width = tile.lanes * tile.vectors
+    first = text.integer("mul", begin, width)
+    beyond = text.least(text.integer("mul", end, width), word["columns"])
+    to_next = word["source_stride"] if lies_along_k else str(SIZE[tile.kind])
+    packer = Packer(
+        text, tile, width, plus(text, source, (first, to_next)), result,
+        text.integer("sub", beyond, first), word["source_stride"], word["depth"])
+    if not lies_along_k:
+        packer.lines("0", word["depth"])
+        return
+    text.loop(0, text.integer("sub", end, begin), 1, [], lambda i, _: packer.panel(i))
 
 
 class _RowsOfTile:
@@ -288,15 +329,15 @@ class _RowsOfTile:
 
 
 def _multiply_tile(
-    text: FunctionText, code: TileCode, tile: Tile, own: _RowsOfTile, j: str,
-    word: dict[str, str], pointer: dict[str, str],
+    text: FunctionText, code: TileCode, tile: Tile, own: _RowsOfTile, j: str, right: str,
+    is_packed: bool, word: dict[str, str], pointer: dict[str, str],
 ) -> None:
+    """One tile of the result; `right` is where its columns of the second factor begin."""
     places = []
     sums = []
     column = text.integer("mul", j, tile.lanes * tile.vectors)
     across = text.integer("sub", word["columns"], column)
     masks = [code.first(text.integer("sub", across, v * tile.lanes)) for v in range(tile.vectors)]
-    right = plus(text, pointer["second"], (j, word["second_tile"]))
     for row in own.numbers:
         start = plus(text, pointer["start"], (row, word["start_row"]))
         result = plus(text, pointer["result"], (row, word["result_row"]))
@@ -341,9 +382,12 @@ def _multiply_tile(
         for value, (place, mask) in zip(steps(sums, is_whole), places, strict=True):
             code.store(value, place, code.kind, mask)
 
+    if is_packed:
+        finish(True)
+        return
     is_whole = text.value(f"icmp sge i64 {across}, {tile.lanes * tile.vectors}")
-    is_packed = text.value(f"icmp ne i64 {word['second_is_packed']}, 0")
-    text.either(text.value(f"or i1 {is_whole}, {is_packed}"),
+    has_zeros = text.value(f"icmp ne i64 {word['second_is_packed']}, 0")
+    text.either(text.value(f"or i1 {is_whole}, {has_zeros}"),
                 lambda: finish(True), lambda: finish(False))
 
 

@@ -123,7 +123,7 @@ def _made(
             return None
         groups = -(-lanes // _lanes_of(kind))
         count = groups * outer
-        together = -(-count // _SLOTS)
+        together = 1 << (-(-count // _SLOTS) - 1).bit_length()  # pieces begin at multiples of it
         tables = (_factors(form), _twist(kind, *twist) if twist else _NOTHING,
                   np.array([scale if len(steps) == len(passes) - 1 else 1.0], _REAL[kind]))
         elements = 2 * (max(form.length, form.stored) + 1) * _lanes_of(kind)

@@ -1,4 +1,4 @@
-"""The native twins of kernels/matrix_product.py: panels on all threads; batches by BLAS.
+"""The native twins of kernels/matrix_product.py: tiles on all threads; batches of rows by BLAS.
 
 How work is cut depends on the shapes only, so results are the same for any number of threads.
 """
@@ -15,6 +15,7 @@ from taper.compiler.machine import vector_bytes
 from taper.compiler.matrix_products import (
     BATCH_PANELS_WORDS,
     MULTIPLY_WORDS,
+    PACKING_WORDS,
     PANELS_WORDS,
     PRODUCTS_WORDS,
     matrix_tile_for,
@@ -39,6 +40,10 @@ _DEEPEST = 512  # of k at a time, so that a tile's rows of the first factor stay
 _AT_ONCE = 8  # panels of the second factor for them; they stay in the second cache
 _LINES = 16
 _WORTH_PACKING = 96  # rows that read each panel of the second factor, or columns for the first
+_IN_CACHE = 1 << 20  # bytes of a second factor in rows that is read where it lies
+_MOST_ROWS, _FEWEST_ROWS = 1024, 96  # for which columns of the second factor are packed again
+_FEWEST_TASKS, _MANY_TASKS = 8, 16  # that a product is cut into, if it can be
+_SLOTS = 32  # packed columns that wait in memory
 _FEWEST = 4  # rows of one matrix of a batch, else most of a tile would be empty
 _MOST_KEPT = 1 << 16  # words of a batch's table of places that is kept
 
@@ -47,8 +52,8 @@ _MOST_KEPT = 1 << 16  # words of a batch's table of places that is kept
 def kernel_of(name: str, *details: Any) -> Kernel:
     """A kernel of compiler/matrix_products.py; `details` are its arguments but the width."""
     words = {
-        "multiply": MULTIPLY_WORDS, "panels": PANELS_WORDS, "products": PRODUCTS_WORDS,
-        "batch_panels": BATCH_PANELS_WORDS,
+        "multiply": PACKING_WORDS if True in details else MULTIPLY_WORDS, "panels": PANELS_WORDS,
+        "products": PRODUCTS_WORDS, "batch_panels": BATCH_PANELS_WORDS,
     }[name]
 
     def build() -> tuple[str, str]:
@@ -78,8 +83,9 @@ class Work(NamedTuple):
 
 
 class CutPart(NamedTuple):
-    """Some of k. The words of `panels` follow the addresses of each factor and its panels, those of
-    `multiply` those of both, the result and what is added."""
+    """Some of k. The words of `panels` follow the addresses of the first factor, its panels, and
+    twice the second factor; those of `multiply` follow that of the second factor's panels, if it is
+    packed, and those of both factors (the first packed), the result and what is added."""
 
     first_shift: int  # bytes from the beginning of each factor
     second_shift: int
@@ -108,36 +114,64 @@ def cut(dtype: Any, first: tuple[Ints, Ints], second: tuple[Ints, Ints]) -> Cut 
     tile = matrix_tile_for(kind, vector_bytes(), rows, columns)
     width = tile.lanes * tile.vectors
     packs_first = not a_along and columns >= _WORTH_PACKING
-    packs_second = b_along or rows >= _WORTH_PACKING
-    kernels: tuple[tuple[Any, ...], ...] = (("multiply", tile),)
-    if packs_first or packs_second:
-        kernels = (*kernels, ("panels", tile, False, b_along))
-    down, across = -(-rows // tile.rows), -(-columns // width)
-    groups = -(-across // _AT_ONCE)
-    deepest = depth if not packs_second else -(-depth // -(-depth // _DEEPEST))
+    is_small = depth <= _DEEPEST and depth * b_strides[0] <= _IN_CACHE
+    packs = b_along or (rows >= _WORTH_PACKING and not is_small)
+    kernels: tuple[tuple[Any, ...], ...] = (
+        ("multiply", tile, True, b_along) if packs else ("multiply", tile),)
+    if packs_first:
+        kernels = (*kernels, ("panels", tile, False, False))
+    deepest = depth if not packs else -(-depth // -(-depth // _DEEPEST))
+    tasks_of = _tasks_of(-(-rows // tile.rows), -(-columns // width), tile.rows, packs)
+    tasks = tasks_of.row_groups * tasks_of.column_groups
+    together = 1 << (-(-tasks // _SLOTS) - 1).bit_length()
     a_layout = (item, tile.rows * item) if packs_first else a_strides
     parts = []
     for k in range(0, depth, deepest):
         deep = min(deepest, depth - k)
-        lines = -(-deep // _LINES)
         panels = None
-        if packs_first or packs_second:
-            of_first = lines if packs_first else 0
-            of_second = (across if b_along else lines) if packs_second else 0
+        if packs_first:
+            lines = -(-deep // _LINES)
             panels = Work(
-                (rows, a_strides[1], of_first, columns, b_strides[1 if b_along else 0], deep,
-                 _LINES),
-                of_first + of_second, max(1, _GRAIN_OF_COPIES // (deep * width)))
-        b_layout = (deep * width * item, width * item, 1) if packs_second else (
+                (rows, a_strides[1], lines, 0, 0, deep, _LINES), lines,
+                max(1, _GRAIN_OF_COPIES // (deep * tile.rows)))
+        b_layout = (deep * width * item, width * item, 1) if packs else (
             width * item, b_strides[0], 0)
+        own = (b_strides[1 if b_along else 0],
+               tasks_of.columns_at_once * deep * width * item, together)
+        each = tile.rows * tasks_of.rows_at_once * width * tasks_of.columns_at_once * deep
         parts.append(CutPart(k * a_strides[1], k * b_strides[0], panels, Work(
-            (_AT_ONE_MATRIX, deep, rows, columns, down, across, down, groups, 1, _AT_ONCE,
+            (_AT_ONE_MATRIX, deep, rows, columns, *tasks_of,
              tile.rows * (deep if packs_first else 1) * a_layout[0], *a_layout, *b_layout,
-             columns * item, columns * item if k else 0),
-            down * groups,
-            max(1, _GRAIN // (tile.rows * width * min(across, _AT_ONCE) * deep)))))
-    sizes = (down * tile.rows * deepest * packs_first, across * width * deepest * packs_second)
+             columns * item, columns * item if k else 0, *(own if packs else ())),
+            tasks, together if packs else max(1, _GRAIN // each))))
+    sizes = (tasks_of.row_tiles * tile.rows * deepest * packs_first,
+             -(-tasks // together) * tasks_of.columns_at_once * width * deepest * packs)
     return Cut(kernels, sizes, parts)
+
+
+class _Tasks(NamedTuple):
+    """How many tiles there are, in how many groups, and of how many."""
+
+    row_tiles: int
+    column_tiles: int
+    row_groups: int
+    column_groups: int
+    rows_at_once: int
+    columns_at_once: int
+
+
+def _tasks_of(down: int, across: int, rows: int, packs: bool) -> _Tasks:
+    """How tiles of so many rows, so many down and across, make tasks."""
+    if not packs:
+        return _Tasks(down, across, down, -(-across // _AT_ONCE), 1, _AT_ONCE)
+    count = down * rows
+    wanted = max(1, round(count / _MOST_ROWS),
+                 min(-(-_FEWEST_TASKS // across), count // _FEWEST_ROWS))
+    rows_at_once = -(-down // wanted)
+    row_groups = -(-down // rows_at_once)
+    columns_at_once = max(1, min(_AT_ONCE, across * row_groups // _MANY_TASKS))
+    return _Tasks(down, across, row_groups, -(-across // columns_at_once), rows_at_once,
+                  columns_at_once)
 
 
 class _Part(NamedTuple):
@@ -222,18 +256,18 @@ def _multiply(a: Array, b: Array, bias: Array | None) -> Array | None:
     start = constant(start) if bias is None else bias
     rows, columns = a.shape[0], b.shape[1]
     result: Array = new_array((rows, columns), dtype, rows * columns)
-    packed = [scratch(new_array((size,), dtype, size)) if size else None for size in sizes]
+    of_first, of_second = (
+        scratch(new_array((size,), dtype, size)) if size else None for size in sizes)
+    own = () if of_second is None else (of_second,)
     for first_shift, second_shift, panels, product in parts:
         first = a.T[first_shift // a.strides[1] :].T if first_shift else a
         second = b[second_shift // b.strides[0] :] if second_shift else b
-        targets = [own if to is None else to
-                   for own, to in zip((first, second), packed, strict=True)]
         if panels is not None:
             kernel, address, words, count, grain = panels
-            kernel.launch(
-                address, (first, targets[0], second, targets[1]), words, count, grain)
+            kernel.launch(address, (first, of_first, second, second), words, count, grain)
+            first = of_first
         kernel, address, words, count, grain = product
-        kernel.launch(address, (*targets, result, start), words, count, grain)
+        kernel.launch(address, (*own, first, second, result, start), words, count, grain)
         start = result
     return result
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 random = np.random.default_rng(11)
 SIZES = [
     (128, 128, 32), (97, 6, 33), (1, 1, 1), (6, 64, 7),
-    (5, 3, 70), (37, 65, 129), (64, 64, 64), (50, 1100, 33), (13, 200, 1),
+    (5, 3, 70), (37, 65, 129), (64, 64, 64), (50, 1100, 33), (13, 200, 1), (200, 530, 70),
 ]
 
 
@@ -115,14 +115,18 @@ def test_batches_of_permuted_dimensions() -> None:
 
 
 def test_results_do_not_depend_on_the_number_of_threads() -> None:
-    a, b = matrix(300, 700, "f4", False), matrix(700, 200, "f4", True)
     before = taper.get_num_threads()
-    results = []
-    for threads in (1, 4):
-        taper.set_num_threads(threads)
-        results.append(native_matrix_product.multiply(a, b))
-    taper.set_num_threads(before)
-    np.testing.assert_array_equal(*results)
+    for n, k, m in ((300, 700, 200), (130, 90, 130), (2500, 30, 1100)):
+        a = matrix(n, k, "f4", False)
+        for b in (matrix(k, m, "f4", True), matrix(k, m, "f4", False)):
+            results = []
+            for threads in (1, 2, 7):
+                taper.set_num_threads(threads)
+                results.append(native_matrix_product.multiply(a, b))
+            taper.set_num_threads(before)
+            close(results[0], a.dot(b))
+            for other in results[1:]:
+                np.testing.assert_array_equal(results[0], other)
 
 
 def test_definitions_take_the_kernel_when_it_pays() -> None:

@@ -74,6 +74,7 @@ def _by_tiles(product: Product, found: Cut) -> tuple[list[Launch], list[Value]]:
     item = out.dtype.itemsize
     packed = [Value(f"{out}.panels", (size,), out.dtype) if size else None
               for size in found.sizes]
+    own = [Address(packed[1])] if packed[1] is not None else []
     if start:
         begin = Address(start[0].value, start[0].offset)
     else:
@@ -81,18 +82,18 @@ def _by_tiles(product: Product, found: Cut) -> tuple[list[Launch], list[Value]]:
     kernels = [kernel_of(*names) for names in found.kernels]
     launches = []
     for part in found.parts:
-        sources = [Address(view.value, view.offset + shift // item) for view, shift in (
+        factors = [Address(view.value, view.offset + shift // item) for view, shift in (
             (first, part.first_shift), (second, part.second_shift))]
-        targets = [own if value is None else Address(value)
-                   for own, value in zip(sources, packed, strict=True)]
-        if part.panels is not None:
+        if part.panels is not None and packed[0] is not None:
+            target = Address(packed[0])
             launches.append(Launch(
                 (found.kernels[1], "product"), kernels[1].build,
-                [sources[0], targets[0], sources[1], targets[1], *part.panels.words],
+                [factors[0], target, factors[1], factors[1], *part.panels.words],
                 part.panels.tasks, part.panels.grain, f"panels of {out}"))
+            factors[0] = target
         launches.append(Launch(
             (found.kernels[0], "product"), kernels[0].build,
-            [*targets, Address(out), begin, *part.multiply.words],
+            [*own, *factors, Address(out), begin, *part.multiply.words],
             part.multiply.tasks, part.multiply.grain, _text_of(product)))
         begin = Address(out)
     return launches, [value for value in packed if value is not None]
