@@ -575,3 +575,19 @@ def test_powers() -> None:
     z = torch.tensor([1 + 2j, 0.5j])
     check(lambda x, z: (0.9 ** x, 2.0 ** z, (-2.0) ** x.floor(), 0.0 ** x.abs()), numbers(9), z,
           ulps=4, all_native=False)
+
+
+def test_a_number_to_the_power_of_a_number() -> None:
+    graph = Graph()
+    kind = np.dtype(np.float64)
+    a, b = (graph.add_input(name, (), kind) for name in "ab")
+    graph.outputs = {"c": Reference(graph.add(
+        "power", np.power, (Reference(a), Reference(b)), {}, [((), kind)]))}
+    program = made(graph)
+    assert "call" not in program.describe()
+    for base in (0.9, 0.999, 1.0, 0.0, -2.0, -0.5, 3.0, np.inf, np.nan):
+        for exponent in (0.0, 1.0, 2.0, 3.0, 100.0, -1.0, -2.0, 0.5):
+            with np.errstate(all="ignore"):
+                wanted = np.power(base, exponent)
+                found = program([np.array(base), np.array(exponent)])[0]
+            np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=0)

@@ -149,8 +149,10 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
     if node.kwargs or not isinstance(node.function, np.ufunc):
         return None
     base, exponent = node.args
-    dtype = node.results[0][1]
-    if isinstance(base, Reference) or np.ndim(base) or dtype.name not in ("float32", "float64"):
+    shape, dtype = node.results[0]
+    if isinstance(base, Reference):
+        return _power_of_numbers(lowering, node) if dtype.name == "float64" and not shape else None
+    if np.ndim(base) or dtype.name not in ("float32", "float64"):
         return None
     number = float(base)
     if not 0 < number < math.inf:
@@ -173,6 +175,30 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
         return x.like(e.convert(found, x.node.type), x.dtype)
 
     return lowering.map(f"power {number}", power, view)
+
+
+def _power_of_numbers(lowering: Lowering, node: GraphNode) -> Any:
+    """A number to the power of another one: such as beta ** step of optimizers. An error of the
+    logarithm is multiplied by the exponent, but b ** n - 1 keeps all digits of 1 where 0 < b < 1.
+    """
+    if not all(map(lowering.is_array, node.args)):
+        return None
+    views = [lowering.view(arg) for arg in node.args]
+    if any(view.dtype != np.float64 or view.shape for view in views):
+        return None
+
+    def power(base: ElementArray, exponent: ElementArray) -> ElementArray:
+        magnitude = np.exp(np.multiply(exponent, np.log(np.absolute(base))))
+        half = np.multiply(exponent, 0.5)
+        is_odd = np.not_equal(np.floor(half), half)
+        signed = np.where(np.logical_and(is_odd, np.less(base, 0.0)), np.negative(magnitude),
+                          magnitude)
+        is_whole = np.equal(np.floor(exponent), exponent)
+        found = np.where(np.logical_or(is_whole, np.greater_equal(base, 0.0)), signed, math.nan)
+        is_one = np.logical_or(np.equal(exponent, 0.0), np.equal(base, 1.0))
+        return np.where(is_one, 1.0, found)
+
+    return lowering.map("power", power, *views)
 
 
 # -- rows --------------------------------------------------------------------------------------
