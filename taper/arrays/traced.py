@@ -6,7 +6,9 @@ recorded.
 Note [writes in a graph]: values in a graph never change, arrays do. An array that owns its memory
 stands for the last value written to it. A view remembers its owner and the steps that lead to it
 (`.transpose(1, 0)[2:]`): a write into it makes a new value of the whole owner, and all other views
-take their steps anew, from that value, when somebody next reads them.
+take their steps anew, from that value, when somebody next reads them. NumPy's arrays, which are
+constants of the graph, may be written to unnoticed: nodes get what was in them when they were read
+(`Recording.settle`).
 """
 
 from __future__ import annotations
@@ -55,6 +57,25 @@ class Recording:
         self.facts = Facts()
         self.claims: list[TracedArray] | None = None  # 0-d, 1 where something isn't as it must be
         self._numbers: dict[int, Any] = {}
+        self._constants: dict[int, tuple[Any, Any]] = {}  # by id: an array, as it was last read
+        self._reads: list[tuple[GraphNode, Any, Any]] = []  # a node, and such a pair
+
+    def read_constants(self, node: GraphNode) -> None:
+        """Notes what is in the arrays that a new node reads."""
+        for array in _constants_in((node.args, node.kwargs)):
+            known = self._constants.get(id(array))
+            if known is None or not _is_unchanged(*known):
+                known = self._constants[id(array)] = (array, array.copy("K"))
+            self._reads.append((node, *known))
+
+    def settle(self) -> None:
+        """Gives nodes whose constants were written to afterwards what they have read."""
+        for node, array, was in self._reads:
+            if not _is_unchanged(array, was):
+                def as_read(value: Any, array: Any = array, was: Any = was) -> Any:
+                    return was if value is array else value
+
+                node.args, node.kwargs = _map(as_read, node.args), _map(as_read, node.kwargs)
 
     def number_now(self, reference: Reference) -> float:
         """What a 0-d value is now, where it was computed from such values only; else NaN."""
@@ -112,6 +133,7 @@ def recording_into(graph: Graph) -> Iterator[Recording]:
     try:
         with recording_draws(found.draw):
             yield found
+        found.settle()
     finally:
         _recording.reset(token)
 
@@ -127,6 +149,9 @@ def record_node(
         label, function, _map(_reference_of, args), _map(_reference_of, kwargs),
         [(m.shape, m.dtype) for m in metas], effect=effect, strides=[m.strides for m in metas],
     )
+    recording = _recording.get()
+    if recording is not None:
+        recording.read_constants(node)
     if not several:
         return TracedArray(graph, Reference(node), metas[0])
     return tuple(TracedArray(graph, Reference(node, i), m) for i, m in enumerate(metas))
@@ -582,6 +607,20 @@ def _example_of(value: Any) -> Any:
 
 def _reference_of(value: Any) -> Any:
     return value.reference if isinstance(value, TracedArray) else value
+
+
+def _constants_in(value: Any) -> Iterator[np.ndarray[Any, Any]]:
+    if type(value) is np.ndarray:
+        yield value
+    elif type(value) in (tuple, list):
+        for item in value:
+            yield from _constants_in(item)
+    elif type(value) is dict:
+        yield from _constants_in(list(value.values()))
+
+
+def _is_unchanged(array: np.ndarray[Any, Any], was: np.ndarray[Any, Any]) -> bool:
+    return array.tobytes() == was.tobytes()
 
 
 def _as_meta(value: Any) -> ShapeArray:

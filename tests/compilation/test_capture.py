@@ -443,6 +443,29 @@ def test_errors_are_those_of_the_function() -> None:
         assert compiled(torch.ones(2)).sum() == 4
 
 
+def test_tensors_made_within_may_change_after_they_were_read() -> None:
+    def step(x: Any) -> Any:
+        places, mask = torch.arange(3.0), torch.zeros(3)
+        first = x * places
+        places += 1
+        second = x * places
+        mask[1] = 5
+        third = x + mask
+        mask.view(3).fill_(2)
+        return first, second, third, x + mask
+
+    assert_captured(step, torch.tensor([1.0, 2.0, 4.0]))
+
+
+def test_random_numbers_like_a_tensor_lie_as_it_does() -> None:
+    def step(x: Any) -> Any:
+        like = torch.rand_like(x.cos())
+        assert like.stride() == (1, 2)
+        return like, torch.randn_like(x.cos())
+
+    assert_captured(step, torch.ones(3, 2).t())
+
+
 def test_tensors_that_cannot_be_reached() -> None:
     hidden = OrderedDict()
     hidden["weight"] = torch.ones(2)

@@ -94,7 +94,8 @@ def layer(w: Writer) -> str | None:
     if "_norm(" in form:
         x = varied(w, x, first)
     y, z = w.material(second, like=name)[1], w.material(third, like=name)[1]
-    if "conv" in form and not (is_row_major(w.evaluate(x)) and is_row_major(w.evaluate(y))):
+    operands = [w.evaluate(x), w.evaluate(y)]
+    if "conv" in form and not all(t is not None and is_row_major(t) for t in operands):
         form = f"={form}"  # PyTorch puts the channels of the result side by side
     if form.startswith("~"):
         x, y, z = f"{x} + 0", f"{y} + 0", f"{z} + 0"

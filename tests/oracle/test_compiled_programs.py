@@ -32,7 +32,7 @@ LEAVES = "abcd"
 # Of a result, and of a leaf; what else there is to know, a compiled function's results have anew.
 ASPECTS = frozenset({"dtype", "shape", "requires_grad", "value"})
 LEAF_ASPECTS = ASPECTS | {"_version", "has grad", "grad's dtype", "grad's shape", "grad's value"}
-START = re.compile(rf"torch\.manual_seed|[{LEAVES}] = torch\.")
+START = re.compile(rf"torch\.manual_seed\(\d+\)$|[{LEAVES}] = torch\.")
 NET = re.compile(r"torch\.manual_seed\(\d+\)\n(net = .*)\n")
 SEEDING = re.compile(r"torch\.manual_seed\(\d+\)\n")
 
