@@ -302,10 +302,7 @@ def randint_like(
     high = named.get("high", bounds[-1] if bounds else None)
     low, high = _bounds("randint_like", low, high)
     made = _blank_like("randint_like", input, dtype, layout, device, pin_memory, memory_format)
-    _check_bounds(low, high, made.dtype)
-    if type(made._array) is ndarray:
-        kernels.fill(made._array, kernels.integers, generator or default_generator, low, high)
-    return made.requires_grad_(requires_grad)
+    return _unchanged(random_(made, low, high, generator=generator)).requires_grad_(requires_grad)
 
 
 @composite()

@@ -458,8 +458,10 @@ def test_tensors_made_within_may_change_after_they_were_read() -> None:
 
 
 def test_random_numbers_like_a_tensor_lie_as_it_does() -> None:
-    like, _ = assert_captured(
-        lambda x: (torch.rand_like(x.cos()), torch.randn_like(x.cos())), torch.ones(3, 2).t())
+    like, *_ = assert_captured(
+        lambda x: [make(x.cos()) for make in (
+            torch.rand_like, torch.randn_like, lambda like: torch.randint_like(like, 9))],
+        torch.ones(3, 2).t())
     assert like.stride() == (1, 2)
 
 
