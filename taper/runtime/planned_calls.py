@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from functools import cache, wraps
 from importlib import import_module
 from threading import get_ident
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -51,9 +51,11 @@ from taper.runtime.waiting_memory import find_functions
 
 __all__ = [
     "Launch", "constant", "forget", "memory_maker", "planned", "recording", "replayed", "scratch",
+    "unchanging",
 ]
 
 ndarray = np.ndarray
+T = TypeVar("T")
 
 _MOST_ARGUMENTS = 12
 _MOST_RESULTS = 8
@@ -315,6 +317,13 @@ class _Writer:
 
 
 _IMMUTABLE = (type(None), bool, int, float, str, np.dtype, type)
+_unchanging: set[type] = set()
+
+
+def unchanging(owner: type[T]) -> type[T]:
+    """Decorates a class whose objects never change, so that they can be arguments."""
+    _unchanging.add(owner)
+    return owner
 
 
 def _can_be_argument(a: Any) -> bool:
@@ -323,7 +332,7 @@ def _can_be_argument(a: Any) -> bool:
         return a.flags.aligned and not a.dtype.hasobject
     if type(a) is tuple:
         return all(type(v) in _IMMUTABLE for v in a)
-    return isinstance(a, _IMMUTABLE)
+    return isinstance(a, _IMMUTABLE) or type(a) in _unchanging
 
 
 def _is_dense(a: Any) -> bool:

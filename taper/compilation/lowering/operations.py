@@ -6,7 +6,7 @@
     RowPick    rows of a table, by an index; RowSum adds rows to those of a table
     Join       a value whose parts others write
     Check      ends the program if something is wrong with an index
-    Prepared   what a recipe of kernels makes: convolutions, pooling
+    Prepared   what a recipe of kernels makes: convolutions, pooling, recurrent layers
     Call       everything else: a Python function of arrays
 
 Dimensions of a reduction are (outer, reduced, inner); its result is (outer, inner).
@@ -108,8 +108,10 @@ class Prepared(Operation):
 
     __slots__ = ("recipe",)
 
-    def __init__(self, label: str, recipe: Any, views: Sequence[View], out: Value) -> None:
-        super().__init__(label, views, [out])
+    def __init__(
+        self, label: str, recipe: Any, views: Sequence[View], outs: Sequence[Value]
+    ) -> None:
+        super().__init__(label, views, outs)
         self.recipe = recipe
 
 

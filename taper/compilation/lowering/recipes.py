@@ -12,15 +12,22 @@ from taper.compilation.lowering.operations import Prepared
 from taper.compilation.lowering.values import Value, View, contiguous
 from taper.kernels.launch_recipes import Recipe
 
-__all__ = ["launches_of_recipe", "made_by"]
+__all__ = ["all_made_by", "launches_of_recipe", "made_by"]
 
 
 def made_by(lowering: Lowering, label: str, recipe: Recipe, views: Sequence[View]) -> View:
     """What a recipe makes of operands; those that don't lie in C order are copied."""
+    return all_made_by(lowering, label, recipe, views)[0]
+
+
+def all_made_by(
+    lowering: Lowering, label: str, recipe: Recipe, views: Sequence[View]
+) -> tuple[View, ...]:
+    """The same, for recipes of several results."""
     views = [view if _is_dense(view) else lowering.copied(view) for view in views]
-    out = lowering.new_value(recipe.shape, views[0].dtype)
-    lowering.add(Prepared(label, recipe, views, out))
-    return View.of(out)
+    outs = [lowering.new_value(shape, views[0].dtype) for _, shape in recipe.results]
+    lowering.add(Prepared(label, recipe, views, outs))
+    return tuple(map(View.of, outs))
 
 
 def _is_dense(view: View) -> bool:
@@ -32,10 +39,12 @@ def _is_dense(view: View) -> bool:
 def launches_of_recipe(operation: Prepared) -> tuple[list[Launch], list[Value]]:
     """The launches, and the scratch memory that they need besides."""
     recipe, out = operation.recipe, operation.out
+    names = [name for name, _ in recipe.results]
     memory = [Value(f"{out}.scratch{i}", (size,), out.dtype)
               for i, size in enumerate(recipe.scratch)]
-    named: dict[str | int, Address] = {"result": Address(out), **{
-        number: Address(value) for number, value in enumerate(memory)}}
+    named: dict[str | int, Address] = {
+        **dict(zip(names, map(Address, operation.outs), strict=True)),
+        **{number: Address(value) for number, value in enumerate(memory)}}
     for name, view in zip(recipe.operands, operation.views, strict=True):
         named[name] = Address(view.value, view.offset)
 
