@@ -10,6 +10,7 @@ don't depend on the number of threads.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -386,14 +387,41 @@ def _total_squared_error(x: Any, y: Any) -> Any:
     return _reduced(_SQUARED_ERROR, PRECISE_TOTAL, [x, y], as_rows(x, None))
 
 
-def squared_error(input: Any, target: Any, reduction: str = "mean") -> Any:
+def _entropy_of_logits(x: Any, y: Any) -> Any:
+    softplus = np.log1p(np.exp(-np.abs(x))) + np.maximum(-x, x.dtype.type(0))
+    return total((1 - y) * x + softplus)
+
+
+_ENTROPY_OF_LOGITS = RowProgram(_entropy_of_logits, FULL, FULL)
+
+
+@replayed
+def _total_entropy_of_logits(x: Any, y: Any) -> Any:
+    return _reduced(_ENTROPY_OF_LOGITS, PRECISE_TOTAL, [x, y], as_rows(x, None))
+
+
+def _reduced_loss(
+    total_of: Callable[[Any, Any], Any], input: Any, target: Any, reduction: str
+) -> Any:
     rows = as_rows(input, None)
     if rows is None or reduction == "none" or type(target) is not ndarray or not (
         target.shape == input.shape and target.dtype is input.dtype and target.flags.c_contiguous
     ):
         return None
-    found = _total_squared_error(input, target)
+    found = total_of(input, target)
     if found is None:
         return None
     value = found.reshape(())
     return value / as_divisor(input.size, input.dtype) if reduction == "mean" else value
+
+
+def squared_error(input: Any, target: Any, reduction: str = "mean") -> Any:
+    return _reduced_loss(_total_squared_error, input, target, reduction)
+
+
+def binary_entropy_of_logits(
+    input: Any, target: Any, weight: Any, pos_weight: Any, reduction: str
+) -> Any:
+    if weight is not None or pos_weight is not None:
+        return None
+    return _reduced_loss(_total_entropy_of_logits, input, target, reduction)

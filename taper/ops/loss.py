@@ -13,6 +13,7 @@ import numpy as np
 
 import taper
 from taper.core.errors import broadcast_error
+from taper.core.state import is_differentiated
 from taper.core.tensor import Tensor
 from taper.ops.argument_checks import check_constant, values_known
 from taper.ops.declare import composite, operator
@@ -361,7 +362,7 @@ def binary_cross_entropy(
 
 @operator(
     hidden=True, promote="result_type", upcast=True, node="BinaryCrossEntropyWithLogitsBackward0",
-    kinds="f", kernel="log_sigmoid_cpu",
+    kinds="f", kernel="log_sigmoid_cpu", native="native_reductions.binary_entropy_of_logits",
 )
 def binary_entropy_of_logits(
     input: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, reduction: str
@@ -378,6 +379,9 @@ def binary_entropy_of_logits(
 
 @binary_entropy_of_logits.derivative("input")
 def _(grad, input, target, weight, pos_weight, reduction):
+    if pos_weight is None and weight is None and not is_differentiated():
+        return slope_of_logits(
+            input, target, per_element(grad, reduction, input.numel()))
     if pos_weight is None:
         slope = input.sigmoid() - target
     else:
@@ -386,6 +390,17 @@ def _(grad, input, target, weight, pos_weight, reduction):
     if weight is not None:
         slope = slope * weight
     return slope * per_element(grad, reduction, input.numel())
+
+
+@operator(
+    hidden=True, promote="result_type", upcast=True, elementwise=True, kinds="f",
+    differentiable=False,
+)
+def slope_of_logits(input: Tensor, target: Tensor, grad: Tensor) -> Tensor:
+    """The gradient of `binary_entropy_of_logits` in its input, in one pass over memory."""
+    one = input.dtype.type(1)
+    sigmoid = np.true_divide(one, np.add(one, np.exp(np.negative(input))))
+    return np.multiply(np.subtract(sigmoid, target), grad)
 
 
 @binary_entropy_of_logits.derivative("target")
