@@ -296,7 +296,8 @@ def attempt_function(
     scope.update(
         active=active, running=running, is_recording=is_recording, MISSED=MISSED, Tensor=Tensor,
         get_default_dtype=get_default_dtype, anomaly=anomaly, observed=observed, lock=lock,
-        is_inference=is_inference, holds=holds, run=run, ndarray=np.ndarray, LEAF=LEAF, apart=apart, EAGER=EAGER,
+        is_inference=is_inference, holds=holds, run=run, ndarray=np.ndarray, LEAF=LEAF,
+        apart=apart, EAGER=EAGER,
         default_dtype=context[1], differs=always, table=0, count=0,
     )
     names = tuple(kwargs)

@@ -132,7 +132,9 @@ class Reading:
         if type(t) is not Tensor:
             raise NotCaptured(f"{where} is a {type(t).__name__}, a class of tensors of its own")
         edge = self.edge_of(t, where)
-        if t.__dict__.keys() - {"_created_as", "_inference"} or (t._created_as and t._edge is not None):
+        if t.__dict__.keys() - {"_created_as", "_inference"} or (
+            t._created_as and t._edge is not None
+        ):
             raise NotCaptured(f"{where} has attributes or hooks")
         array = t._array
         if type(array) is np.ndarray:

@@ -15,8 +15,8 @@ from taper.core.storage import address_of, span_in_bytes
 from taper.core.tensor import Tensor
 
 __all__ = [
-    "BROKEN", "INVALID", "UNCHANGED", "Alias", "CheckFailed", "Constant", "FactBroken", "Fresh", "Given", "Known",
-    "NotCaptured", "Number", "NumberPinned", "Recorded",
+    "BROKEN", "INVALID", "UNCHANGED", "Alias", "CheckFailed", "Constant", "FactBroken", "Fresh",
+    "Given", "Known", "NotCaptured", "Number", "NumberPinned", "Recorded",
 ]
 
 

@@ -83,7 +83,9 @@ def _record(
             if facts:
                 graph.outputs[BROKEN] = recording.facts.broken().reference
             if claims:
-                graph.outputs[INVALID] = reduce(np.maximum, claims).reference
+                maximum: Any = np.maximum
+                invalid: Any = reduce(maximum, claims)
+                graph.outputs[INVALID] = invalid.reference
             recording.claims = None
             with _watching(preexisting):
                 reading.read_backward()
@@ -231,7 +233,14 @@ def _has_nan(recorded: Recorded) -> bool:
 
 def _tensors_alive() -> dict[int, Tensor]:
     """All tensors that there are, by their ids, which so aren't given to others."""
-    return {id(o): o for o in gc.get_objects() if issubclass(type(o), Tensor)}
+    kinds: set[type] = set()
+    waiting: list[type] = [Tensor]
+    while waiting:
+        kind = waiting.pop()
+        if kind not in kinds:
+            kinds.add(kind)
+            waiting += kind.__subclasses__()
+    return {id(o): o for o in gc.get_objects() if type(o) in kinds}
 
 
 @contextmanager
