@@ -312,6 +312,13 @@ def index_error(error: Exception, advanced: Advanced, shape: tuple[int, ...]) ->
             positions.append(a)
             dims.append(dim)
         dim += 1 if a is None or a.dtype != _BOOL else a.ndim
+    try:
+        np.broadcast_shapes(*[p.shape for p in positions])
+    except ValueError:
+        shapes = ", ".join(str(list(p.shape)) for p in positions)
+        return IndexError(
+            f"shape mismatch: indexing tensors could not be broadcast together with shapes {shapes}"
+        )
     for dim, p in zip(dims, positions, strict=True):
         size = shape[dim]
         if p.size and (p.max() >= size or p.min() < -size):
@@ -320,13 +327,6 @@ def index_error(error: Exception, advanced: Advanced, shape: tuple[int, ...]) ->
             flat = p.reshape(-1)
             bad = flat[(flat >= size) | (flat < -size)][0]
             return IndexError(f"index {bad} is out of bounds for dimension {dim} with size {size}")
-    try:
-        np.broadcast_shapes(*[p.shape for p in positions])
-    except ValueError:
-        shapes = ", ".join(str(list(p.shape)) for p in positions)
-        return IndexError(
-            f"shape mismatch: indexing tensors could not be broadcast together with shapes {shapes}"
-        )
     return error
 
 

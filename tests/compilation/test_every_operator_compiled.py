@@ -1,4 +1,9 @@
-"""Every operator of the table, compiled, gives what it gives as it is: forward and backward."""
+"""Every operator of the table, compiled, gives what it gives as it is: forward and backward.
+
+Programs that NumPy runs give the same bits, but for what sums in another order; programs of machine
+code, which has sums and elementary functions of its own, are within UNITS of the last place of the
+largest element (or of 1, if that is more).
+"""
 
 from __future__ import annotations
 
@@ -38,11 +43,23 @@ AS_THEY_ARE = frozenset("""
     unique_consecutive bincount frombuffer detach_ index_put_ as_strided_ resize_as_
 """.split())
 
+UNITS = 32
+SUMS = frozenset("""
+    linalg.det linalg.matrix_norm masked.log_softmax masked.softmin nn.functional.cross_entropy
+    nn.functional.linear_cross_entropy nn.functional.log_softmax nn.functional.nll_loss
+    nn.functional.multi_head_attention_forward nn.functional.softmax nn.functional.softmin
+    softmax log_softmax stft
+""".split())
+UNINITIALIZED = frozenset("empty_like empty_strided empty_permuted new_empty".split())
 
-@pytest.fixture(autouse=True)
-def quiet() -> Any:
+
+@pytest.fixture(autouse=True, params=["off", "now"])
+def native(request: Any) -> Any:
+    """Programs run by NumPy, or all their kernels are compiled at once."""
+    before, torch.settings.native = torch.settings.native, request.param
     with np.errstate(all="ignore"):
-        yield
+        yield request.param
+    torch.settings.native = before
 
 
 def step_of(path: str, seed: int | None = None) -> tuple[Any, Any]:
@@ -75,9 +92,25 @@ def fresh(path: str, arguments: Any) -> Any:
     return args, keywords, [t for t in tensors_in((args, keywords)) if t.requires_grad]
 
 
-def check(path: str, seed: int | None) -> Any:
+def units_off(found: Any, expected: Any) -> float:
+    """By how many units of the last place of the largest element two tensors differ."""
+    assert found.shape == expected.shape and found.dtype is expected.dtype
+    if found.layout is not torch.strided:
+        found, expected = found.to_dense(), expected.to_dense()
+    a, b = found.detach().numpy(), expected.detach().numpy()
+    if np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"):
+        return 0.0
+    finite = np.isfinite(b)
+    if a.dtype.kind not in "fc" or not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+        return np.inf
+    largest = max(1.0, np.abs(b[finite]).max())
+    return float(np.abs(a[finite] - b[finite]).max() / largest / np.finfo(a.dtype).eps)
+
+
+def check(path: str, seed: int | None, native: str) -> Any:
     step, arguments = step_of(path, seed)
     compiled = torch.compile(step)
+    allowed = UNITS if native == "now" or path in SUMS else 0
     for _ in range(3):
         torch.manual_seed(0)
         try:
@@ -92,21 +125,18 @@ def check(path: str, seed: int | None) -> Any:
         assert torch.equal(torch.get_rng_state(), state)
         assert len(found) == len(expected)
         for a, b in zip(found, expected, strict=True):
-            if b is None:
-                assert a is None
-                continue
-            assert a.shape == b.shape and a.dtype is b.dtype
-            if path not in ("empty_like", "empty_strided", "empty_permuted", "new_empty"):
-                torch.testing.assert_close(a, b, equal_nan=True)
+            assert (a is None) is (b is None)
+            if b is not None and path not in UNINITIALIZED:
+                assert units_off(a, b) <= allowed
     return compiled.explain()
 
 
 @pytest.mark.parametrize("path", ASKED)
-def test_compiled(path: str) -> None:
-    found = check(path, None)
+def test_compiled(path: str, native: str) -> None:
+    found = check(path, None, native)
     assert found is None or found.graph_count or path in AS_THEY_ARE, found
 
 
 @pytest.mark.parametrize("path", RANDOM)
-def test_random_operators_compiled(path: str) -> None:
-    check(path, 0)
+def test_random_operators_compiled(path: str, native: str) -> None:
+    check(path, 0, native)

@@ -54,6 +54,7 @@ def test_bytes_are_masks_with_a_warning(x):
         ("a", TypeError, "invalid data type 'str'"),
         ([3], IndexError, "index 3 is out of bounds for dimension 0 with size 3"),
         (([0, 1], [0, 1, 2]), IndexError, r"shape mismatch: indexing tensors .* \[2\], \[3\]"),
+        (([9, 1], [0, 1, 2]), IndexError, "shape mismatch"),
         ([True, False], IndexError, r"The shape of the mask \[2\] at index 0 does not match"),
     ],
 )

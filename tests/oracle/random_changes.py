@@ -96,7 +96,10 @@ def change(w: Writer, name: str) -> str:
             f"{name}.requires_grad_()",
             f"{name}.t_()",
             f"{name}.asinh_()" if tensor.dtype == w.torch.bool else f"{name}.cumsum_(-1)",
-            f"{name}.index_fill_(0, torch.tensor([0]), 1)",
+            # What PyTorch lets write into expanded memory, taper refuses.
+            f"{name}.index_fill_(0, torch.tensor([0]), 1)"
+            if 0 not in tensor.stride()
+            else f"{name}.neg_()",
             f"{name}.tril_()" if 0 not in tensor.stride() else f"{name}.neg_()",
             f"{name}.sign_()" if w.is_settled(tensor) else f"{name}.cos_()",
             f"{name}.index_add_(0, torch.tensor([0]), {name}[:1].clone())",
