@@ -174,14 +174,23 @@ def _reshape(input: Tensor, shape: Any) -> Tensor:
         return slow.call(reshape, (input, shape))
     a = input._array
     shape = inferred_shape(as_sizes("reshape", shape), a.size)
-    if type(a) is ndarray or is_batched(a):
-        try:
-            a.reshape(shape, copy=False)
-        except ValueError:
-            if slow.overrides.has_override(input):
-                return slow.call(reshape, (input, shape))
-            return unsafe_view(input.clone(memory_format=_contiguous()), shape)
+    if _is_copied(a, shape) and not slow.overrides.has_override(input):
+        return unsafe_view(input.clone(memory_format=_contiguous()), shape)
     return slow.call(reshape, (input, shape))
+
+
+def _is_copied(array: Any, shape: tuple[int, ...]) -> bool:
+    """Whether an array can be had in another shape only as a copy."""
+    if type(array) is not ndarray and not is_batched(array):
+        stand_in = getattr(getattr(array, "meta", array), "_stand_in", None)
+        if stand_in is None:  # sparse
+            return False
+        array = stand_in()
+    try:
+        array.reshape(shape, copy=False)
+    except ValueError:
+        return True
+    return False
 
 
 def _contiguous() -> Any:

@@ -457,6 +457,18 @@ def test_tensors_made_within_may_change_after_they_were_read() -> None:
     assert_captured(step, torch.tensor([1.0, 2.0, 4.0]))
 
 
+def test_what_reshape_had_to_copy_is_no_view() -> None:
+    def step(x: Any) -> Any:
+        y = (x + 0).t()
+        y.reshape(-1).mul_(3)
+        z = y.expand(2, 3, 3)
+        z.flatten()[...] = 1.5
+        return torch.autograd.grad(y.sum() + z.sum(), x)[0]
+
+    found = assert_captured(step, torch.ones(3, 3, requires_grad=True))
+    assert found.tolist() == [[3.0] * 3] * 3
+
+
 def test_random_numbers_like_a_tensor_lie_as_it_does() -> None:
     like, *_ = assert_captured(
         lambda x: [make(x.cos()) for make in (
