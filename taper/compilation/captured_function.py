@@ -25,9 +25,12 @@ from taper.nn import Module
 __all__ = ["CapturedFunction"]
 
 MOST_VARIANTS = 16
+MOST_SEEN = 64
 MOST_OF_A_KEY = 8  # variants for numbers that compare otherwise
 MOST_EXPLAINED = 64
 MOST_REFUSALS = 2
+MOST_NEEDED = 64
+FEW_USES = 4  # of a program that wasn't worth it
 MOST_CHANGES = 32  # calls in a row that find nothing that fits; then nobody looks any more
 
 
@@ -42,7 +45,7 @@ class CapturedFunction:
         self.as_it_is = as_it_is  # why nothing is captured, if so
         self.explanation = Explanation(_name_of(function))
         self.lock = threading.Lock()
-        self.calls_compiled = self.calls_eager = 0
+        self.calls_compiled = self.calls_eager = self.recordings = 0
         self.reset()
         forgetful.add(self)
 
@@ -54,6 +57,7 @@ class CapturedFunction:
         self.last: Snapshot | None = None
         self.changes = 0
         self.keys = 0
+        self.needed = 2  # how often a call of its kind is seen before it is recorded
         self.refusals = 0
         self.pinned: frozenset[str] = frozenset()  # numbers that programs don't take as inputs
 
@@ -90,6 +94,7 @@ class CapturedFunction:
                 found = attempt(args, kwargs)
                 if found is not MISSED:
                     if i:
+                        variant.returns += 1
                         self.variants.insert(0, self.variants.pop(i))
                     return found
         return MISSED
@@ -130,11 +135,12 @@ class CapturedFunction:
         self.keys += count == 1
         # Once is no pattern. But the first call may differ from all others: optimizers make their
         # state in it.
-        if count == 1 and self.keys != 2:
+        if count < self.needed and self.keys != 2:
             self.seen[key] = count, snapshot
-            if len(self.seen) > 64:
+            if len(self.seen) > MOST_SEEN:
                 del self.seen[next(iter(self.seen))]
-            self.changes += 1
+            if count == 1 and not (previous is not None and differ_in_sizes(previous, snapshot)):
+                self.changes += 1
             if self.changes > MOST_CHANGES:
                 self.refuse(f"something is different at every call: {_what(previous, snapshot)}")
             return EAGER
@@ -154,6 +160,7 @@ class CapturedFunction:
         if sum([known.key == key for known in self.variants]) >= MOST_OF_A_KEY:
             self.refuse("numbers of an optimizer compare otherwise again and again")
             return EAGER
+        self.recordings += 1
         try:
             recorded = record_call(self.function, args, kwargs, snapshot)
         except NumberPinned as number:  # it depends on its value
@@ -188,7 +195,9 @@ class CapturedFunction:
             del self.explanation.programs[:-MOST_EXPLAINED]
         self.seen.pop(key, None)
         self.variants.insert(0, variant)
-        del self.variants[MOST_VARIANTS:]
+        if len(self.variants) > MOST_VARIANTS and self.variants.pop().returns < FEW_USES:
+            # There are more kinds of calls than are kept: only what comes often is worth a program.
+            self.needed = min(2 * self.needed, MOST_NEEDED)
         try:
             return self.run(variant, snapshot)
         except CheckFailed:
@@ -229,6 +238,19 @@ class CapturedFunction:
 def context() -> tuple[Any, ...]:
     """What a call depends on beside Python's state and its arguments."""
     return is_recording(), get_default_dtype(), is_inference()
+
+
+def differ_in_sizes(a: Snapshot, b: Snapshot) -> bool:
+    """Whether two calls differ only in the shapes and strides of tensors that are passed."""
+    return len(a.key) == len(b.key) and a.key != b.key and all([
+        x == y or (is_argument(x) and is_argument(y) and len(x[2]) == len(y[2])
+                   and (x[1], x[3], *x[5:]) == (y[1], y[3], *y[5:]))
+        for x, y in zip(a.key, b.key, strict=True)])
+
+
+def is_argument(token: Any) -> bool:
+    """Whether an entry of a key describes a tensor that is passed (state_walk.py)."""
+    return type(token) is tuple and token[:1] == ("argument",)
 
 
 def is_unusual() -> bool:

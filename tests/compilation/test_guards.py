@@ -612,3 +612,28 @@ def test_inference_mode() -> None:
         assert around(x)[0].requires_grad
     assert inside.explain().calls["compiled"] == 3, inside.explain()
     assert around.explain().calls["compiled"] == 3, around.explain()
+
+
+def test_many_sizes() -> None:
+    """More sizes than programs are kept: results are right, and recording comes to an end."""
+    weight = nn.Parameter(torch.randn(3))
+
+    @torch.compile
+    def step(x: Any) -> Any:
+        return (x * weight).sum(1).exp()
+
+    for turn in range(12):
+        for size in range(1, 41):
+            x = torch.full((size, 3), 0.01 * turn)
+            close(step(x).detach(), (x * weight).sum(1).exp().detach())
+    captured = next(c.cell_contents for c in step.__closure__
+                    if hasattr(c.cell_contents, "variants"))
+    assert captured.refusal is None and len(captured.variants) <= 16
+    assert captured.recordings <= 60
+    for _ in range(10):  # what comes often has a program all the same
+        x = torch.ones(50, 3)
+        for _ in range(captured.needed):
+            close(step(x).detach(), (x * weight).sum(1).exp().detach())
+    before = step.explain().calls["compiled"]
+    step(x)
+    assert step.explain().calls["compiled"] == before + 1
