@@ -13,9 +13,9 @@ __all__ = ["add_rows", "bag_maxima", "bag_numbers", "bag_sums", "limit_row_norms
 
 Array = np.ndarray[Any, Any]
 
-_FEW = 4096  # elements; below, np.add.at is quicker than a sparse product
+_FEW = 2048  # elements; below, np.add.at is quicker than a sparse product
 
-_MANY = 16384  # elements from which on a native kernel adds them
+_MANY = 2048  # elements from which on a native kernel adds them
 
 
 @primitive
