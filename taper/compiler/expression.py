@@ -134,6 +134,8 @@ class Expression:
 
     def constant(self, value: Any, kind: str) -> Node:
         """A number."""
+        if kind in ("f16", "bf16"):
+            return self.convert(self.constant(value, "f32"), kind)
         if kind == "b1":
             value = bool(value)
         else:

@@ -115,6 +115,8 @@ def test_float16() -> None:
     x, y = numbers(33, dtype=torch.float16), numbers(33, dtype=torch.float16, seed=1)
     check(lambda x, y: (x * y + x, x < y, torch.minimum(x, y), x.float(), x.t(), x.bfloat16()),
           x, y, all_native=False)
+    check(lambda x, y: (x.masked_fill(x > y, -float("inf")), torch.where(x > y, x, 1.5)),
+          x, y, all_native=False)
 
 
 @pytest.mark.parametrize("n", SIZES)
