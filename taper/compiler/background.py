@@ -36,12 +36,13 @@ from functools import cache
 from taper.compiler import machine
 from taper.core.settings import settings
 from taper.core.threads import are_deterministic_algorithms_enabled
+from taper.core.user_warning import is_own
 
 __all__ = ["Builder", "load", "request", "run_aside", "wait_until_idle", "waits"]
 
 Builder = Callable[[], tuple[str, str]]  # -> (text of a module, name of its function)
 
-_LONGEST_WAIT = 0.04  # seconds, for one call
+_LONGEST_WAIT = 0.035  # seconds, for one call
 _MISSING = -1
 
 _addresses: dict[Hashable, int | _Pending | None] = {}  # None: can't be had
@@ -197,16 +198,14 @@ def _waited_for(key: Hashable, pending: _Pending, exact: bool) -> int | None:
 
 
 class _Patience(threading.local):
-    """How long this thread may still wait: kernels that are asked for in quick succession, or by
-    one walk backward, are for one call."""
+    """How long a call of this thread's may still wait; and whose call that is."""
 
     left, end = _LONGEST_WAIT, 0.0
-    walk: int | None = None
+    caller: tuple[int, int] | None = None
 
 
 _patience = _Patience()
-_SAME_CALL = 0.002  # seconds between waits, at most
-_WALK = "run", os.path.join("autograd", "engine.py")
+_RECOVERY = 0.5  # seconds of patience for each second that the same line of a program runs on
 
 
 def waits(ready: threading.Event, is_worth_it: bool = True) -> bool:
@@ -224,10 +223,11 @@ def waits(ready: threading.Event, is_worth_it: bool = True) -> bool:
 def _begin_wait() -> float:
     """When it began; a call that waits for the first time has all patience."""
     now = time.perf_counter()
-    walk = _walk_backward()
-    if now - _patience.end > _SAME_CALL and (walk is None or walk != _patience.walk):
-        _patience.left = _LONGEST_WAIT
-    _patience.walk = walk
+    caller = _caller()
+    found = _LONGEST_WAIT
+    if caller == _patience.caller:
+        found = min(found, _patience.left + _RECOVERY * (now - _patience.end))
+    _patience.caller, _patience.left = caller, found
     return now
 
 
@@ -236,16 +236,12 @@ def _end_wait(begin: float) -> None:
     _patience.left -= _patience.end - begin
 
 
-def _walk_backward() -> int | None:
-    """Which walk of the tape this thread is in, by a number."""
-    name, file = _WALK
-    frame = sys._getframe(1)
-    while frame is not None:
-        code = frame.f_code
-        if code.co_name == name and code.co_filename.endswith(file):
-            return id(frame)
-        frame = frame.f_back  # type: ignore[assignment]
-    return None
+def _caller() -> tuple[int, int]:
+    """The frame and the instruction in it that called taper."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and is_own(frame.f_code.co_filename):
+        frame = frame.f_back
+    return id(frame), frame.f_lasti
 
 
 @cache

@@ -6,17 +6,24 @@ import sys
 import warnings
 from pathlib import Path
 
-__all__ = ["warn_once", "warn_user"]
+__all__ = ["is_own", "warn_once", "warn_user"]
 
-_OWN = (str(Path(__file__).resolve().parents[1]), "<taper operator")
+_PACKAGE = Path(__file__).resolve().parents[1]
+_OWN = (str(_PACKAGE), "<taper operator")
+_PROGRAMS = str(_PACKAGE / "benchmarks")
 _warned: set[str] = set()
+
+
+def is_own(file: str) -> bool:
+    """Whether a file is the package's own, and no program that uses it."""
+    return file.startswith(_OWN) and not file.startswith(_PROGRAMS)
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     """Warns in the name of the first frame that is not the package's own."""
     level = 2
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OWN):
+    while frame.f_back is not None and is_own(frame.f_code.co_filename):
         frame = frame.f_back
         level += 1
     warnings.warn(message, category, stacklevel=level)
