@@ -99,6 +99,9 @@ class _Sums:
 
             def one_block(number: str, _: list[str]) -> list[str]:
                 first, end, count = block_at(ir, self.pointer["blocks"], number)
+                self.planes.transform(
+                    self.pointer["segments"], first, end, self.inputs,
+                    ir.integer("mul", self.input_place, self.size), self.block)
                 ir.loop(first, end, 1, [], self._prepare)
                 self._multiply(own, of_place, count)
                 return []
@@ -109,14 +112,12 @@ class _Sums:
         ir.loop("%begin", "%end", 1, [], task)
         return ir.text()
 
-    # -- both factors --------------------------------------------------------------------------
+    # -- the gradient --------------------------------------------------------------------------
 
     def _prepare(self, number: str, _: list[str]) -> list[str]:
-        """Both factors at the tiles of a segment."""
+        """A r A' at the tiles of a segment: (place, tile of the block, filter)."""
         ir, tile = self.ir, self.tile
         segment = segment_at(ir, self.pointer["segments"], number)
-        bytes_of_place = ir.integer("mul", self.input_place, self.size)
-        self.planes.transform(segment, self.inputs, bytes_of_place, self.block)
         grad = ir.offset(self.pointer["grad"], segment["result"])
         has_second = ir.value(f"icmp sgt i64 {segment['lines']}, 1")
         columns = [segment["columns"],

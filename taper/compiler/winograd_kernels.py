@@ -44,7 +44,7 @@ SEGMENT_WORDS = (
     "result",  # where its results go: bytes from the first image
     "lines", "columns",  # of results that are inside
 )
-SOURCE_WORDS = ("channels", "height", "width", "plane", "line")  # sizes; strides in bytes
+_CHANNELS_AT_ONCE = 4
 
 
 class WinogradTile(NamedTuple):
@@ -198,14 +198,37 @@ class Planes:
         return text.value(
             f"icmp ult {whole} {index}, {self.code.splat(self.word['width'], 'i64')}")
 
-    def transform(self, segment: dict[str, str], target: str, of_place: str, block: int) -> None:
-        """Writes B' d B for the tiles of a segment: (place, channel, tile of the block)."""
+    def transform(
+        self, table: str, first: str, end: str, target: str, of_place: str, block: int
+    ) -> None:
+        """Writes B' d B for the tiles of some segments: (place, channel, tile of the block).
+
+        Few channels at a time: what is written next to each other shall be so at once, while
+        its lines are in the first cache.
+        """
+        text = self.text
+
+        def some_channels(c: str, _: list[str]) -> list[str]:
+            stop = text.least(text.integer("add", c, _CHANNELS_AT_ONCE), self.word["channels"])
+
+            def one_segment(s: str, _: list[str]) -> list[str]:
+                self._transform(segment_at(text, table, s), c, stop, target, of_place, block)
+                return []
+
+            text.loop(first, end, 1, [], one_segment)
+            return []
+
+        text.loop(0, self.word["channels"], _CHANNELS_AT_ONCE, [], some_channels)
+
+    def _transform(
+        self, segment: dict[str, str], begin: str, stop: str, target: str, of_place: str, block: int
+    ) -> None:
         text, code, lanes = self.text, self.code, self.code.lanes
         rows = [self.row(segment, str(i)) for i in range(4)]
         starts = (0, lanes, 2, lanes + 2)
         masks = [self.mask(segment, start) for start in starts]
         kept = code.first(segment["count"])
-        first = text.offset(target, segment["place"], code.size)
+        first = text.integer("add", text.integer("mul", begin, block), segment["place"])
         halves = [[2 * i + odd for i in range(lanes)] for odd in (0, 1)]
 
         def channel(c: str, places: list[str]) -> list[str]:
@@ -227,8 +250,9 @@ class Planes:
                          for place, (_, step) in zip(places, rows, strict=False)]
             return [*following, text.offset(places[4], str(block), code.size)]
 
-        carried = [("ptr", place) for place, _ in rows]
-        text.loop(0, self.word["channels"], 1, [*carried, ("ptr", first)], channel)
+        carried = [("ptr", plus(text, place, (begin, step))) for place, step in rows]
+        carried.append(("ptr", text.offset(target, first, code.size)))
+        text.loop(begin, stop, 1, carried, channel)
 
 
 def segment_at(text: FunctionText, table: str, number: str) -> dict[str, str]:
@@ -292,12 +316,8 @@ class _Convolution:
         def task(number: str, _: list[str]) -> list[str]:
             first, end, count = block_at(ir, self.pointer["blocks"], number)
 
-            def prepare(s: str, _: list[str]) -> list[str]:
-                segment = segment_at(ir, self.pointer["segments"], s)
-                self.planes.transform(segment, self.inputs, self.of_place, tile.block)
-                return []
-
-            ir.loop(first, end, 1, [], prepare)
+            self.planes.transform(
+                self.pointer["segments"], first, end, self.inputs, self.of_place, tile.block)
             filled = ir.integer("udiv", ir.integer("add", count, tile.lanes - 1), tile.lanes)
 
             def some_filters(which: str, _: list[str]) -> list[str]:

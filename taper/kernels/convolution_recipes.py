@@ -320,7 +320,7 @@ def input_recipe(
                   ("grad", "weight", *(["bias"] if has_bias else [])))
 
 
-_MANY_FILTERS = 8  # from here on outer products are quicker than dots
+_MANY_FILTERS, _DEEP = 8, 25  # from here on outer products are quicker than dots
 
 
 @lru_cache(maxsize=256)
@@ -362,7 +362,7 @@ def weight_recipe(
         memory.append(scratch)
         source = 0
     source_group = each * layout.plane * item
-    is_outer = rows >= _MANY_FILTERS
+    is_outer = rows >= _MANY_FILTERS and len(offsets) > _DEEP
     make = _outer_stages if is_outer else _dots_stages
     more = make(of, layout, wide, offsets, grad, source, source_group, len(memory))
     if is_outer:

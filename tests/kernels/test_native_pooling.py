@@ -10,6 +10,7 @@ import taper
 from taper.compiler import machine
 from taper.core.settings import settings
 from taper.kernels import native_pooling, pooling
+from taper.kernels.launch_recipes import run
 from taper.kernels.pooling import Windows, pooled_size
 
 from .guarded_memory import guarded
@@ -21,6 +22,7 @@ CASES = [  # sizes, then kernel, stride, padding, dilation
     ((28, 28), (2, 2), (2, 2), (0, 0), (1, 1)), ((28, 28), (3, 3), (2, 2), (1, 1), (1, 1)),
     ((9, 40), (3, 3), (1, 1), (1, 1), (1, 1)), ((13, 37), (3, 5), (3, 4), (1, 2), (1, 1)),
     ((20, 21), (3, 3), (2, 1), (1, 1), (3, 2)), ((50,), (3,), (2,), (1,), (1,)),
+    ((7, 35), (2, 2), (2, 2), (0, 0), (1, 1)), ((2, 9), (2, 2), (2, 2), (0, 0), (1, 1)),
     ((5, 1), (5, 1), (1, 1), (2, 0), (1, 1)), ((4, 70), (2, 3), (2, 3), (0, 1), (1, 1)),
 ]
 
@@ -133,3 +135,19 @@ def test_adaptive_means(out: Any) -> None:
     grad = random.standard_normal((3, *out)).astype("f4")
     found = pooling.adaptive_mean_gradient(grad, (28, 28))
     np.testing.assert_allclose((found * x).sum(), (grad * wanted).sum(), rtol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(8, 40), (5, 7)])
+def test_a_floor_of_the_gradient(size: tuple[int, int]) -> None:
+    """The gradient of a maximum is zero where that isn't above zero."""
+    windows = Windows((2, 2), (2, 2), (0, 0), (1, 1))
+    out = pooled_size(size, windows)
+    x = random.standard_normal((3, *size)).astype("f4") - np.float32(0.8)
+    x[0, 0, 0] = np.nan
+    grad = random.standard_normal((3, *out)).astype("f4")
+    recipe = native_pooling.pooling_recipe(
+        "max gradient", x.dtype, (3,), size, windows, out, has_floor=True)
+    assert recipe is not None
+    plain = definition(pooling.max_pool_gradient)(grad, x, windows, out)
+    wanted = np.where(x <= 0, np.float32(0), plain)
+    np.testing.assert_array_equal(run(recipe, grad, x), wanted)

@@ -6,6 +6,7 @@ So is the floor of a maximum's gradient, which is zero where the maximum isn't a
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -190,56 +191,55 @@ def _divisors(lowering: Lowering, divisor: Any, out: Ints, dtype: Any) -> View:
     return lowering.view(np.full(out, divisor, dtype))
 
 
-def _mean(lowering: Lowering, node: GraphNode, windows: Any, out: Ints, divisor: Any) -> Any:
-    views = _operands(lowering, node.args[0])
+def _mean(
+    lowering: Lowering, item: Any, windows: Any, out: Ints, divisor: Any
+) -> View | None:
+    views = _operands(lowering, item)
     if views is None or isinstance(divisor, Reference):
         return None
-    first = len(views[0].shape) - len(out)
-    shape = views[0].shape
+    shape, first = views[0].shape, len(views[0].shape) - len(out)
     views.append(_divisors(lowering, divisor, out, views[0].dtype))
     return _pooled(lowering, "mean", views, shape[:first], shape[first:], windows, out)
 
 
 def _mean_gradient(
-    lowering: Lowering, node: GraphNode, size: Ints, windows: Any, out: Ints, divisor: Any
-) -> Any:
-    views = _operands(lowering, node.args[0])
+    lowering: Lowering, item: Any, size: Ints, windows: Any, out: Ints, divisor: Any
+) -> View | None:
+    views = _operands(lowering, item)
     if views is None or isinstance(divisor, Reference):
         return None
-    first = len(views[0].shape) - len(out)
+    lead = views[0].shape[: len(views[0].shape) - len(out)]
     views.append(_divisors(lowering, divisor, out, views[0].dtype))
-    return _pooled(
-        lowering, "mean gradient", views, views[0].shape[:first], size, windows, out)
+    return _pooled(lowering, "mean gradient", views, lead, size, windows, out)
 
 
 @rule("mean_pool")
 def _(lowering: Lowering, node: GraphNode) -> Any:
-    _, windows, out, divisor = node.args
-    return _mean(lowering, node, windows, tuple(out), divisor)
+    x, windows, out, divisor = node.args
+    return _mean(lowering, x, windows, tuple(out), divisor)
 
 
 @rule("mean_pool_gradient")
 def _(lowering: Lowering, node: GraphNode) -> Any:
-    _, size, windows, out, divisor = node.args
-    return _mean_gradient(lowering, node, tuple(size), windows, tuple(out), divisor)
+    grad, size, windows, out, divisor = node.args
+    return _mean_gradient(lowering, grad, tuple(size), windows, tuple(out), divisor)
 
 
 @rule("adaptive_mean")
 def _(lowering: Lowering, node: GraphNode) -> Any:
     x, out = node.args
-    size = node.args[0].node.results[x.output or 0][0][-len(out):]
+    size = lowering.view(x).shape[-len(out):]
     windows = even_windows(size, tuple(out))
     if windows is None:
         return None
-    return _mean(lowering, node, windows, tuple(out), int(np.prod(windows.kernel)))
+    return _mean(lowering, x, windows, tuple(out), prod(windows.kernel))
 
 
 @rule("adaptive_mean_gradient")
 def _(lowering: Lowering, node: GraphNode) -> Any:
     grad, size = node.args
-    out = grad.node.results[grad.output or 0][0][-len(size):]
-    windows = even_windows(tuple(size), tuple(out))
+    out = lowering.view(grad).shape[-len(size):]
+    windows = even_windows(tuple(size), out)
     if windows is None:
         return None
-    return _mean_gradient(
-        lowering, node, tuple(size), windows, tuple(out), int(np.prod(windows.kernel)))
+    return _mean_gradient(lowering, grad, tuple(size), windows, out, prod(windows.kernel))
