@@ -1,0 +1,150 @@
+"""The walk through functions and the modules that they name, see state_walk.py."""
+
+from __future__ import annotations
+
+import builtins
+import pathlib
+import sys
+import types
+from typing import Any
+
+from taper.compilation.code_facts import (
+    facts_of,
+    impure_builtin,
+    is_opaque_module,
+    is_own_module,
+    is_pure_module,
+    refused_module,
+)
+from taper.compilation.object_walk import ObjectWalk
+from taper.compilation.walk_base import Refused
+from taper.compilation.watches import MISSING, AttributeWatch, CellWatch, NamesWatch
+
+__all__ = ["CodeWalk"]
+
+
+class CodeWalk(ObjectWalk):
+    """What can be reached from code."""
+
+    def visit_function(self, value: Any, path: Any) -> None:
+        inner = value.__dict__.get("_torchdynamo_orig_callable")
+        if inner is not None:  # a compiled function
+            self.visit(inner, path)
+            return
+        code = value.__code__
+        self.tokens.append(("function", id(code)))
+        self.held.append(code)
+        is_own = (is_own_module(value.__module__) and not _is_users_file(code)) or (
+            is_pure_module(value.__module__)
+        )
+        self.watch(AttributeWatch(path, value, ("__code__", "__defaults__", "__kwdefaults__")))
+        for name, cell in zip(code.co_freevars, value.__closure__ or (), strict=True):
+            below = (None, f"closure variable `{name}`")
+            watch = CellWatch(below, cell)
+            self.watch(watch)
+            if watch.saved is MISSING:
+                self.tokens.append(MISSING)
+            elif name != "__class__":
+                self.visit(watch.saved, below)
+        if value.__defaults__:
+            self.visit(value.__defaults__, (path, ".__defaults__"))
+        if value.__kwdefaults__:
+            self.visit(value.__kwdefaults__, (path, ".__kwdefaults__"))
+        if "__wrapped__" in value.__dict__:
+            self.visit(value.__dict__["__wrapped__"], path)
+        if not is_own:
+            self.visit_attributes(value.__dict__, path, type(value))
+            self.visit_code(code, value.__globals__, path)
+
+    def visit_code(self, code: Any, scope: dict[str, Any], path: Any) -> None:
+        facts = facts_of(code)
+        self.names |= facts.names
+        self.written |= facts.written
+        self.found_reflective |= facts.is_reflective
+        where = f"{code.co_filename}:{code.co_firstlineno}"
+        for name in facts.imports:
+            module = sys.modules.get(name)
+            reason = f"module `{name}`" if module is None else refused_module(module, facts.names)
+            if reason is not None:
+                raise Refused(f"{code.co_name}() ({where}) imports {reason}")
+            self.visit(module, (None, f"module `{name}`"))
+        _, named = self.globals.setdefault(id(scope), (scope, set()))
+        for name in facts.globals:
+            if name in named:
+                continue
+            named.add(name)
+            value = scope.get(name, MISSING)
+            self.tokens.append(name)
+            if value is MISSING:
+                value = getattr(builtins, name, MISSING)
+                if value is not MISSING and impure_builtin(name):
+                    raise Refused(f"{code.co_name}() ({where}) uses {name}(), whose effect a "
+                                  "program would leave out")
+                if value is MISSING:
+                    self.tokens.append(MISSING)
+                    continue
+                self.tokens.append(id(value))
+                continue
+            if isinstance(value, types.ModuleType):
+                reason = refused_module(value, facts.names)
+                if reason is not None:
+                    raise Refused(f"{code.co_name}() ({where}) uses {reason}")
+            self.visit(value, (None, f"global `{name}`"))
+
+    def visit_method(self, value: Any, path: Any) -> None:
+        self.tokens.append("method")
+        self.visit(value.__self__, path)
+        self.visit(value.__func__, path)
+
+    def visit_partial(self, value: Any, path: Any) -> None:
+        self.tokens.append("partial")
+        self.visit(value.func, (path, ".func"))
+        self.visit(value.args, (path, ".args"))
+        self.visit(value.keywords, (path, ".keywords"))
+
+    def visit_builtin(self, value: Any, path: Any) -> None:
+        name = getattr(value, "__name__", "")
+        owner = getattr(value, "__self__", None)
+        module = getattr(value, "__module__", None)
+        if owner is not None and not isinstance(owner, (type, types.ModuleType)):
+            self.tokens.append(("method", name))
+            self.visit(owner, path)
+            return
+        if isinstance(owner, types.ModuleType):
+            module = owner.__name__
+        if module == "builtins" and impure_builtin(name):
+            self.refuse(path, f"is {name}(), whose effect a program would leave out")
+        if isinstance(module, str) and module not in ("builtins", None):
+            found = sys.modules.get(module)
+            reason = None if found is None else refused_module(found, frozenset([name]))
+            if reason is not None:
+                self.refuse(path, f"is from {reason}")
+        self.tokens.append(("builtin", id(value)))
+
+    def visit_python_module(self, value: Any, path: Any) -> None:
+        self.tokens.append(("module", id(value)))
+        if is_opaque_module(value):
+            reason = refused_module(value, frozenset(self.wanted))
+            if reason is not None:
+                self.refuse(path, f"is {reason}")
+            return
+        scope = value.__dict__
+        found = tuple(sorted(n for n in self.wanted if n in scope or n in self.assigned))
+        self.watch(NamesWatch(path, scope, found))
+        for name in found:
+            below = (path, f".{name}")
+            item = scope.get(name)
+            if isinstance(item, types.ModuleType):
+                reason = refused_module(item, frozenset(self.wanted))
+                if reason is not None:
+                    self.refuse(below, f"is {reason}")
+            self.tokens.append(name)
+            self.visit(item, below)
+
+
+def _is_users_file(code: Any) -> bool:
+    """Whether code in a function that calls itself taper's is a user's (wrapped by `wraps`)."""
+    import taper
+
+    root = str(pathlib.Path(taper.__file__).parent)
+    return not code.co_filename.startswith((root, "<"))

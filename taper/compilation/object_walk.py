@@ -1,0 +1,195 @@
+"""The walk through classes, objects, modules and optimizers, see state_walk.py."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Any
+
+from taper.compilation.code_facts import is_own_module, refused_module
+from taper.compilation.walk_base import NOT_READ, BaseWalk, is_opaque_class
+from taper.compilation.watches import (
+    MISSING,
+    AttributeWatch,
+    DictWatch,
+    GroupWatch,
+    ListWatch,
+    NamesWatch,
+    StateWatch,
+    TypeWatch,
+    has_numbers,
+)
+from taper.core.generator import Generator
+from taper.nn import Module
+from taper.optim import Optimizer
+
+__all__ = ["ObjectWalk"]
+
+# Methods that Python calls without code naming them.
+_UNNAMED = frozenset(["__init__", "__new__", "__repr__", "__str__", "__del__", "__format__",
+                      "__getstate__", "__setstate__", "__reduce__", "__reduce_ex__",
+                      "__init_subclass__", "__dir__", "__sizeof__", "__doc__", "__class_getitem__"])
+_MODULE_STATE = (
+    "training", "_parameters", "_buffers", "_modules", "_hooked", "_backward_pre_hooks",
+    "_backward_hooks", "_forward_hooks", "_forward_pre_hooks", "_is_full_backward_hook",
+    "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs",
+    "forward",
+)
+
+
+class ObjectWalk(BaseWalk):
+    """What can be reached from objects."""
+
+    def visit_class(self, value: Any, path: Any) -> None:
+        self.tokens.append(("class", id(value)))
+        module = sys.modules.get(value.__module__ or "")
+        if module is not None and value.__module__.partition(".")[0] in sys.stdlib_module_names:
+            reason = refused_module(module, frozenset(self.wanted))
+            if reason is not None:
+                self.refuse(path, f"is from {reason}")
+        self.visit_members(value, path, constructs=True)
+
+    def visit_members(self, cls: type, path: Any, *, constructs: bool) -> None:
+        """The methods and attributes of a user's class that the code names."""
+        for base in cls.__mro__:
+            if base is object or is_own_module(base.__module__) or is_opaque_class(base):
+                continue
+            names = []
+            for name in base.__dict__:
+                special = name.startswith("__") and name.endswith("__")
+                if name in self.wanted or name == "forward" or (special and (
+                    name not in _UNNAMED or (constructs and name in ("__init__", "__new__"))
+                ) and callable(base.__dict__[name])):
+                    names.append(name)
+            mark = (base, constructs)
+            if mark in self.members:
+                continue
+            self.members.add(mark)
+            watch = TypeWatch((None, f"class {base.__name__}"), base, tuple(names))
+            self.watch(watch)
+            for name, member in zip(names, watch.saved, strict=True):
+                below = (None, f"{base.__name__}.{name}")
+                if isinstance(member, (staticmethod, classmethod)):
+                    member = member.__func__
+                if isinstance(member, (property, functools.cached_property)):
+                    member = member.fget if isinstance(member, property) else member.func
+                self.tokens.append(name)
+                self.visit(member, below)
+
+    def visit_object(self, value: Any, path: Any) -> None:
+        """An instance of a user's class: the attributes and methods that the code names."""
+        cls = type(value)
+        self.tokens.append((cls, id(value)))
+        self.watch(AttributeWatch(path, value, ("__class__",)))
+        self.visit_members(cls, path, constructs=False)
+        attributes = getattr(value, "__dict__", None)
+        if type(attributes) is dict:
+            self.visit_attributes(attributes, path, cls)
+        self.visit_slots(value, path)
+
+    def visit_attributes(
+        self, attributes: dict[str, Any], path: Any, cls: type, always: tuple[str, ...] = ()
+    ) -> None:
+        """The attributes of an object that the code may read or assign."""
+        if self.is_reflective:
+            self.tokens.append(len(attributes))
+            self.watch(DictWatch(path, attributes))
+            names = [n for n in attributes if n not in NOT_READ]
+        else:
+            names = [n for n in attributes if n in self.wanted]
+            names += [n for n in self.wanted if n not in attributes
+                      and (n in self.assigned or hasattr(cls, n))]
+            names.sort()
+        self.visit_names(attributes, path, tuple(dict.fromkeys((*always, *names))))
+
+    def visit_slots(self, value: Any, path: Any) -> None:
+        slots: list[str] = []
+        for base in type(value).__mro__:
+            own = base.__dict__.get("__slots__", ())
+            slots += [own] if isinstance(own, str) else own
+        slots = [s for s in slots if s not in ("__dict__", "__weakref__")]
+        if not slots:
+            return
+        watch = AttributeWatch(path, value, tuple(slots))
+        self.watch(watch)
+        for name, item in zip(slots, watch.saved, strict=True):
+            self.tokens.append(name)
+            if item is not MISSING:
+                self.visit(item, (path, f".{name}"))
+
+    def visit_own_object(self, value: Any, path: Any) -> None:
+        """An instance of one of taper's classes: all of its attributes."""
+        cls = type(value)
+        self.tokens.append((cls, id(value)))
+        attributes = getattr(value, "__dict__", None)
+        if attributes is None and not any("__slots__" in c.__dict__ for c in cls.__mro__):
+            self.refuse(path, f"is a {cls.__name__}, whose state can't be compared")
+        if attributes is not None:
+            self.visit_names(attributes, path, tuple(sorted(attributes)))
+        self.visit_slots(value, path)
+
+    def visit_module_instance(self, value: Module, path: Any) -> None:
+        cls = type(value)
+        self.tokens.append((cls, id(value)))
+        self.watch(AttributeWatch(path, value, ("__class__",)))
+        attributes = value.__dict__
+        self.visit_members(cls, path, constructs=False)
+        if is_own_module(cls.__module__):
+            names = [n for n in attributes if n not in NOT_READ]
+            self.visit_names(attributes, path, tuple(dict.fromkeys((*names, "forward"))))
+        else:
+            self.visit_attributes(attributes, path, cls, _MODULE_STATE)
+
+    def visit_optimizer(self, value: Optimizer, path: Any) -> None:
+        cls = type(value)
+        self.tokens.append((cls, id(value)))
+        self.visit_members(cls, path, constructs=False)
+        attributes = value.__dict__
+        names = tuple(n for n in attributes if n not in NOT_READ and n != "defaults")
+        self.watch(NamesWatch(path, attributes, names))
+        for name in names:
+            item = attributes[name]
+            below = (path, f".{name}")
+            if name == "param_groups":
+                self.seen[id(item)] = len(self.seen)
+                self.watch(ListWatch(below, item))
+                self.tokens.append(len(item))
+                for i, group in enumerate(item):
+                    self.visit_group(group, (below, f"[{i}]"), is_own_module(cls.__module__))
+            elif name == "state":
+                self.visit_state(item, below)
+            else:
+                self.visit(item, below)
+
+    def visit_group(self, group: dict[str, Any], path: Any, is_own: bool) -> None:
+        free = tuple([
+            name for name, item in group.items() if name not in self.pinned and has_numbers(item)
+        ]) if is_own else ()
+        self.watch(GroupWatch(path, group, free))
+        for name, item in group.items():
+            self.tokens.append(name)
+            if name in free:
+                self.tokens.append("number" if type(item) is float else tuple(
+                    ["number" if type(part) is float else part for part in item]))
+            else:
+                self.visit(item, (path, f"[{name!r}]"))
+
+    def visit_state(self, state: Any, path: Any) -> None:
+        self.watch(StateWatch(path, state))
+        self.tokens.append(("state", len(state)))
+        for key, entry in state.items():
+            self.visit(key, (path, ".keys()"))
+            below = (path, "[…]")
+            if type(entry) is dict:
+                self.watch(StateWatch(below, entry))
+                self.visit_items(entry, below)
+            else:
+                self.visit(entry, below)
+
+    def visit_generator(self, value: Generator, path: Any) -> None:
+        self.tokens.append(("generator", id(value)))
+        self.snapshot.generators.append(value)
+
+    def visit_reference(self, value: Any, path: Any) -> None:
+        self.tokens.append("reference")
+        self.visit(value(), path)

@@ -1,0 +1,79 @@
+"""What all parts of the walk through Python's state share (state_walk.py)."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from taper.compilation.snapshot import Names, Snapshot
+from taper.compilation.watches import MISSING, NamesWatch, Watch, path_text
+
+__all__ = ["NOT_READ", "BaseWalk", "Refused", "is_opaque_class"]
+
+NOT_READ = frozenset([
+    "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks", "_non_persistent_buffers_set", "_compiled_call_impl",
+    "_optimizer_state_dict_pre_hooks", "_optimizer_state_dict_post_hooks",
+    "_optimizer_load_state_dict_pre_hooks", "_optimizer_load_state_dict_post_hooks",
+])
+
+
+class Refused(Exception):
+    """Raised in a walk that meets what can't be compared."""
+
+
+class BaseWalk:
+    """The state of a walk."""
+
+    def __init__(self, names: Names, pinned: frozenset[str]) -> None:
+        self.pinned = pinned
+        self.names = set(names.read)
+        self.written = set(names.written)
+        self.found_reflective = names.is_reflective
+        # What attributes count, in this walk.
+        self.wanted, self.assigned, self.is_reflective = names
+        self.seen: dict[int, int] = {}
+        self.members: set[Any] = set()
+        self.held: list[Any] = []
+        self.tokens: list[Any] = []
+        self.snapshot = Snapshot()
+        self.globals: dict[int, tuple[dict[str, Any], set[str]]] = {}
+        self.in_arguments = False
+
+    def refuse(self, path: Any, reason: str) -> None:
+        raise Refused(f"{path_text(path) or 'the function'} {reason}")
+
+    def watch(self, watch: Watch) -> None:
+        watch.in_arguments = self.in_arguments
+        self.snapshot.watches.append(watch)
+
+    def visit(self, value: Any, path: Any) -> None:
+        """Finds what can be reached from a value."""
+        raise NotImplementedError
+
+    def visit_items(self, value: Any, path: Any) -> None:
+        """The keys and values of a dict."""
+        for key, item in value.items():
+            self.visit(key, (path, ".keys()"))
+            self.visit(item, (path, f"[{key!r}]" if type(key) in (str, int) else "[…]"))
+
+    def visit_names(self, holder: dict[str, Any], path: Any, names: tuple[str, ...]) -> None:
+        watch = NamesWatch(path, holder, names)
+        self.watch(watch)
+        for name, value in zip(names, watch.saved, strict=True):
+            if value is MISSING:
+                self.tokens.append((name, MISSING))
+            else:
+                self.tokens.append(name)
+                self.visit(value, (path, f".{name}"))
+
+
+def is_opaque_class(cls: type) -> bool:
+    """Whether instances may have state that isn't in their attributes."""
+    top = (cls.__module__ or "").partition(".")[0]
+    if cls.__module__ == "types" and cls.__name__ == "SimpleNamespace":
+        return False
+    if top == "argparse" and cls.__name__ == "Namespace":
+        return False
+    return top in sys.stdlib_module_names and top not in ("__main__", "abc", "typing", "contextlib",
+                                                          "dataclasses", "enum")
