@@ -187,12 +187,13 @@ def request(key: Hashable, builder: Builder, exact: bool = False) -> int | None:
 
 def _waited_for(key: Hashable, pending: _Pending, exact: bool) -> int | None:
     """The kernel, if it is ready or soon will be; see the Note."""
-    if settings.native == "now" and exact:
-        pending.ready.wait()
-    elif not pending.ready.is_set():
-        if exact or not waits(pending.ready, pending.is_worth_waiting):
-            pending.is_worth_waiting &= exact  # what has two roundings now may have them twice
+    if exact:
+        if settings.native != "now" and not pending.ready.is_set():
             return None
+        pending.ready.wait()
+    elif not waits(pending.ready, pending.is_worth_waiting):
+        pending.is_worth_waiting = False  # NumPy's rounding was seen already
+        return None
     _addresses[key] = pending.address
     return pending.address
 
@@ -210,10 +211,12 @@ _RECOVERY = 0.5  # seconds of patience for each second that the same line of a p
 
 def waits(ready: threading.Event, is_worth_it: bool = True) -> bool:
     """Waits for what the thread does, as long as a call may; tells whether it came."""
+    if ready.is_set():
+        return True
     if settings.native == "now" or are_deterministic_algorithms_enabled():
         return ready.wait()  # no moment decides which of two roundings a call has
     if not is_worth_it:
-        return ready.is_set()
+        return False
     begin = _begin_wait()
     came = ready.wait(max(0.0, _patience.left))
     _end_wait(begin)

@@ -115,8 +115,10 @@ def _exponentials(matrix: Any, ones: Any) -> tuple[Any, Any, Any, float]:
 def softmax_of_rows(matrix: Any) -> Any:
     """The softmax of each row of a small 2-d array of floats; None for other arrays, and where a
     row lies far below the largest element."""
-    if "softmax_of_rows" in _awaited and (successor := _successor("softmax_of_rows")) is not None:
-        return successor(matrix)
+    if "softmax_of_rows" in _awaited:
+        successor = _successor("softmax_of_rows")
+        if successor is not None:
+            return successor(matrix)
     ones = _ones_for(matrix)
     if ones is None:
         return None
@@ -126,8 +128,10 @@ def softmax_of_rows(matrix: Any) -> Any:
 
 def log_softmax_of_rows(matrix: Any) -> Any:
     """The logarithm of the softmax of each row of a small 2-d array of floats; or None."""
-    if "log_softmax_of_rows" in _awaited and (successor := _successor("log_softmax_of_rows")) is not None:
-        return successor(matrix)
+    if "log_softmax_of_rows" in _awaited:
+        successor = _successor("log_softmax_of_rows")
+        if successor is not None:
+            return successor(matrix)
     ones = _ones_for(matrix)
     if ones is None:
         return None
@@ -137,15 +141,19 @@ def log_softmax_of_rows(matrix: Any) -> Any:
 
 def logsumexp_of_rows(matrix: Any) -> Any:
     """The logarithm of the sum of exponentials of each row, by machine code only; or None."""
-    if "logsumexp_of_rows" in _awaited and (successor := _successor("logsumexp_of_rows")) is not None:
-        return successor(matrix)
+    if "logsumexp_of_rows" in _awaited:
+        successor = _successor("logsumexp_of_rows")
+        if successor is not None:
+            return successor(matrix)
     return None
 
 
 def mean_cross_entropy(logits: Any, classes: Any) -> Any:
     """The mean cross entropy of a small batch, as a 0-d array; or None."""
-    if "mean_cross_entropy" in _awaited and (successor := _successor("mean_cross_entropy")) is not None:
-        return successor(logits, classes)
+    if "mean_cross_entropy" in _awaited:
+        successor = _successor("mean_cross_entropy")
+        if successor is not None:
+            return successor(logits, classes)
     if classes.dtype is not I64 or classes.ndim != 1 or (
         logits.dtype is not F32 and logits.dtype is not F64
     ) or type(classes) is not ndarray:  # being recorded, or without data
