@@ -29,8 +29,9 @@ from taper.compiler.tile_code import SIZE, Tile, TileCode, plus, word_at
 from taper.compiler.vector_code import VectorCode
 
 __all__ = [
-    "BACKWARD_WORDS", "FORWARD_WORDS", "LINE", "PANELS_WORDS", "TOTALS_WORDS", "backward",
-    "backward_panels", "forward", "forward_panels", "recurrent_tile", "totals", "weight_tile",
+    "BACKWARD_ARRAYS", "BACKWARD_WORDS", "FORWARD_ARRAYS", "FORWARD_WORDS", "LINE", "PANELS_WORDS",
+    "TOTALS_WORDS", "backward", "backward_panels", "forward", "forward_panels", "recurrent_tile",
+    "totals", "weight_tile",
 ]
 
 # Rows and vectors of tiles, by the registers there are.
@@ -296,14 +297,16 @@ class _Layer:
 
 # -- forward -------------------------------------------------------------------------------------
 
+FORWARD_ARRAYS = (
+    "data", "given", "gates", "scratch", "first_hidden", "first_cell", "hidden", "cell", "outputs",
+    "before", "cells_before", "cells", "bias_inputs", "bias_recurrent", "starts", "sizes",
+)
 FORWARD_WORDS = (
-    "data", "gates", "scratch", "first_hidden", "first_cell", "hidden", "cell", "outputs", "before",
-    "cells_before", "cells", "bias_inputs", "bias_recurrent", "starts", "sizes", "steps", "units",
-    "features", "sequences", "recurrent_panels", "shares",
+    *FORWARD_ARRAYS, "steps", "units", "features", "sequences", "recurrent_panels", "shares",
 )
 """Arrays are contiguous. `hidden` and `cell` (LSTM) are the states, which begin as the first ones;
-`cells` is the GRU's share of the third gate. Without features `gates` holds the inputs' share of
-the gates already. `shares` is where the states' shares lie that aren't added to it at once."""
+`cells` is the GRU's share of the third gate. Without features the inputs' share of the gates is
+`given`. `shares` is where the states' shares lie that aren't added to it at once."""
 
 
 def forward(name: str, vector_bytes: int, tile: Tile, kind: str) -> str:
@@ -326,7 +329,7 @@ def forward(name: str, vector_bytes: int, tile: Tile, kind: str) -> str:
             of_units = ("outputs", "before", "cells_before", "cells")
             pointers = {
                 **states, **layer.own_rows(of_units, element, layer.units), "shares": shares,
-                **layer.own_rows(["gates"], element, layer.gates),
+                **layer.own_rows(["gates", "given"], element, layer.gates),
                 **layer.own_rows(["data"], element, word["features"]),
             }
             layer.copy_rows([(pointers["hidden"], pointers["before"])], count)
@@ -355,11 +358,13 @@ def _gates(layer: _Layer, pointers: dict[str, str], count: str) -> None:
 
     def columns(column: str) -> None:
         masks = layer.masks(column, layer.gates, count)
-        targets = [layer.row(pointers["gates"], m, layer.gates, column) for m in rows]
+        shares, targets = (
+            [layer.row(pointers[label], m, layer.gates, column) for m in rows]
+            for label in ("given", "gates"))
         bias, recurrent_bias = (
             text.offset(layer.pointer(label), column, code.size)
             for label in ("bias_inputs", "bias_recurrent"))
-        given = [text.value(f"select i1 {has_features}, ptr {bias}, ptr {row}") for row in targets]
+        given = [text.value(f"select i1 {has_features}, ptr {bias}, ptr {row}") for row in shares]
 
         def loaded(starts: Sequence[str]) -> list[str]:
             return [code.load(at, code.kind, mask)
@@ -390,12 +395,14 @@ def _gates(layer: _Layer, pointers: dict[str, str], count: str) -> None:
 
 # -- backward ------------------------------------------------------------------------------------
 
-BACKWARD_WORDS = (
+BACKWARD_ARRAYS = (
     "data", "gates", "scratch", "before", "cells_before", "cells", "for_outputs",
     "first_for_hidden", "first_for_cell", "for_hidden", "for_cell", "wanted", "for_recurrent",
     "for_data", "for_inputs", "for_weight", "for_bias", "for_bias_recurrent", "starts", "sizes",
-    "steps", "units", "features", "sequences", "recurrent_panels", "chunk", "own_wanted",
-    "own_recurrent", "parts", "part", "blocks", "is_whole",
+)
+BACKWARD_WORDS = (
+    *BACKWARD_ARRAYS, "steps", "units", "features", "sequences", "recurrent_panels", "chunk",
+    "own_wanted", "own_recurrent", "parts", "part", "blocks", "is_whole",
 )
 """`for_hidden` and `for_cell` (LSTM) are the states' gradients, which begin as the first ones;
 `before` the hidden states before each element, `cells` (LSTM) the cell states after it (GRU: the

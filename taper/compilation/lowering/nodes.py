@@ -80,9 +80,14 @@ class Lowering:
                 self.consumers.setdefault(reference.node.number, []).append(node)
 
     def run(self) -> None:
-        from taper.compilation.lowering import attention_rules, rules, window_rules
+        from taper.compilation.lowering import (
+            attention_rules,
+            recurrent_rules,
+            rules,
+            window_rules,
+        )
 
-        assert attention_rules and window_rules
+        assert attention_rules and recurrent_rules and window_rules
         RULES = rules.RULES
 
         for node in self.graph.nodes:
