@@ -13,19 +13,24 @@ __all__ = ["affine", "multiply", "multiply_batches"]
 
 Array = np.ndarray[Any, Any]
 
-_WORTH_A_KERNEL = 1 << 19  # multiplications
+_WORTH_A_KERNEL = 1 << 18  # multiplications; up to here BLAS is as quick, on one thread
+# Where the second factor lies across and is wide, as weights do, BLAS is slow from here on.
+WORTH_A_KERNEL_ACROSS, WIDE = 1 << 16, 128
 # OpenBLAS starts threads from the first number of multiplications on. They meet at barriers that
 # spin, so on a busy machine a product of 40 us took 10 ms; they are worth that from the second on.
 _FIRST_WITH_THREADS, _WORTH_THREADS = 1 << 18, 1 << 22
-_NARROWEST = 32  # rows and columns, else most of a tile would be empty
+NARROWEST = 8  # rows and columns, else most of a tile would be empty
+_WORTH_A_KERNEL_OF_BATCHES = 1 << 19
 _SMALLEST_MATRIX = 1 << 12  # multiplications of one of a batch
 
 
 def _is_medium(a: Array, b: Array, *_: Any) -> bool:
     rows, columns = a.shape[0], b.shape[1]
-    return (
-        rows >= _NARROWEST and columns >= _NARROWEST and a.size * columns >= _WORTH_A_KERNEL
-    )
+    work = a.size * columns
+    if rows < NARROWEST or columns < NARROWEST or work < WORTH_A_KERNEL_ACROSS:
+        return False
+    return work > _WORTH_A_KERNEL or (
+        columns >= WIDE and b.strides[0] == b.itemsize and a.strides[1] == a.itemsize)
 
 
 @with_native("taper.kernels.native_matrix_product", _is_medium)
@@ -61,7 +66,7 @@ def _are_many(a: Any, b: Any) -> bool:
         return False
     each = a.shape[-2] * a.shape[-1] * b.shape[-1]
     most = max(a.size * b.shape[-1], b.size * a.shape[-2])
-    return each >= _SMALLEST_MATRIX and most >= _WORTH_A_KERNEL
+    return each >= _SMALLEST_MATRIX and most >= _WORTH_A_KERNEL_OF_BATCHES
 
 
 @with_native("taper.kernels.native_matrix_product", _are_many)

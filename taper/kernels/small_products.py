@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from taper.kernels.matrix_product import NARROWEST, WIDE, WORTH_A_KERNEL_ACROSS
 from taper.kernels.matrix_product import affine as affine_by_numpy
 from taper.kernels.matrix_product import multiply as product_by_numpy
 from taper.kernels.when_busy import when_busy
@@ -87,6 +88,7 @@ def _text(kind: str, transposed: tuple[bool, bool], with_bias: bool, integer: st
             lines.append(f"  {narrow[name]} = trunc i64 %{name} to {integer}")
     orders = [TRANSPOSE if t else NO_TRANSPOSE for t in transposed]
     leading = [narrow["m" if transposed[0] else "k"], narrow["k" if transposed[1] else "n"]]
+    most = WORTH_A_KERNEL_ACROSS - 1 if transposed == (False, True) else _MOST_PRODUCTS
     lines += [
         "  %mk = mul i64 %m, %k",
         "  %mkn = mul i64 %mk, %n",
@@ -95,7 +97,11 @@ def _text(kind: str, transposed: tuple[bool, bool], with_bias: bool, integer: st
         "  %tall = icmp sgt i64 %m, 1",
         "  %broad = icmp sgt i64 %n, 1",
         "  %deep = icmp sgt i64 %k, 1",
-        f"  %small = icmp sle i64 %mkn, {_MOST_PRODUCTS}",
+        f"  %is.wide = icmp sge i64 %n, {WIDE}",
+        f"  %is.tall = icmp sge i64 %m, {NARROWEST}",
+        "  %is.large = and i1 %is.wide, %is.tall",
+        f"  %most = select i1 %is.large, i64 {most}, i64 {_MOST_PRODUCTS}",
+        "  %small = icmp sle i64 %mkn, %most",
         "  %apart = icmp ne ptr %a, %b",
         "  %t1 = and i1 %fits, %tall",
         "  %t2 = and i1 %t1, %broad",
