@@ -83,9 +83,9 @@ def compile(
     """Returns a function or module that computes the same, by programs recorded from its calls.
 
     The first call runs as it is, the second is recorded; ``explain()`` of what is returned tells
-    what became of them, ``explain(html=True)`` draws it: graphs, kernels, times. Learning rates,
-    numbers of tensors and random numbers may change from call to call; whatever else the function
-    depends on is compared, and recorded anew if it changed.
+    what became of them, ``explain(html=True)`` draws it: graphs, kernels, times. The numbers in
+    tensors and in an optimizer's parameter groups, and random numbers, may change from call to
+    call; whatever else the function depends on is compared, and recorded anew if it changed.
 
     Args:
         model: a function or module; without it, a decorator is returned.
