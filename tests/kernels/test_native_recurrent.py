@@ -115,3 +115,27 @@ def test_passes_that_are_launched_again(kind: str, biased: bool) -> None:
                 tail = (given, False, *([False] if kind == "rnn" else []))
                 compare(getattr(native_recurrent, kind)(*operands, *tail),
                         definition(kind)(*operands, *tail))
+
+
+@pytest.mark.parametrize("kind", GATES)
+def test_threads_give_the_same_bits(kind: str) -> None:
+    case = 12, 40, (70,) * 8 + (33,) * 9
+    operands = layer(kind, case, "f4")
+    tail = (case[2], False, *([False] if kind == "rnn" else []))
+    kept = definition(kind)(*operands, *tail)
+    states = len(operands) - 5
+    grads = tuple(draw(*part.shape) for part in kept[: 1 + states])
+    kept = (kept[0], kept[2]) if kind == "rnn" else kept[1 + states :]
+    before = taper.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2):
+            taper.set_num_threads(threads)
+            found.append((
+                *getattr(native_recurrent, kind)(*operands, *tail),
+                *getattr(native_recurrent, f"{kind}_gradient")(
+                    grads, operands[0], *operands[-4:-2], *kept, *tail)))
+    finally:
+        taper.set_num_threads(before)
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, two)
