@@ -99,8 +99,9 @@ class _Halving:
         ir, code, task = self.ir, self.code, self.task
         here = masks[0]
         if task == "max":
-            a, b = self._rows(source, masks)
-            even, odd = self._halves([self._larger(p, q) for p, q in zip(a, b, strict=True)])
+            above, below = self._rows(source, masks)
+            even, odd = self._halves(
+                [self._larger(p, q) for p, q in zip(above, below, strict=True)])
             code.store(self._larger(even, odd), small, code.kind, here)
         elif task == "mean":
             (a, b), (c, d) = (self._halves(row) for row in self._rows(source, masks))
@@ -132,7 +133,9 @@ class _Halving:
     def _halves(self, row: list[str]) -> list[str]:
         """The even and the odd elements of two vectors."""
         lanes = self.code.lanes
-        return [self.code.picked(*row, [2 * i + odd for i in range(lanes)]) for odd in (0, 1)]
+        low, high = row
+        return [self.code.picked(low, high, [2 * i + odd for i in range(lanes)])
+                for odd in (0, 1)]
 
     def _write(self, values: list[list[str]], place: str, masks: list[str]) -> None:
         """Stores even and odd elements of two rows."""

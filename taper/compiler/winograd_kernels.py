@@ -322,8 +322,11 @@ class _Convolution:
 
             def some_filters(which: str, _: list[str]) -> list[str]:
                 for vectors in range(1, tile.vectors + 1):
-                    ir.when(ir.value(f"icmp eq i64 {filled}, {vectors}"),
-                            lambda _, __, vectors=vectors: self._multiply(which, vectors))
+
+                    def so_many(_: str, __: list[str], vectors: int = vectors) -> list[str]:
+                        return self._multiply(which, vectors)
+
+                    ir.when(ir.value(f"icmp eq i64 {filled}, {vectors}"), so_many)
                 self._finish(which, first, end)
                 return []
 

@@ -28,13 +28,13 @@ class Stage(NamedTuple):
     Attributes:
         arrays: whose addresses begin the argument block: names of operands, "result" and names of
             other results, numbers of scratch memory, or tables that are the same for every call.
-        words: the rest of the block.      count, grain: units of work; how many make a piece.
+        words: the rest of the block.      tasks, grain: units of work; how many make a piece.
     """
 
     kernel: Kernel
     arrays: tuple[Any, ...]
     words: Ints
-    count: int
+    tasks: int
     grain: int
     text: str
 
@@ -76,5 +76,5 @@ def run(recipe: Recipe, *operands: Array) -> Any:
     for stage, address in zip(recipe.stages, addresses, strict=True):
         assert address is not None
         arrays = [constant(a) if isinstance(a, np.ndarray) else named[a] for a in stage.arrays]
-        stage.kernel.launch(address, arrays, stage.words, stage.count, stage.grain)
+        stage.kernel.launch(address, arrays, stage.words, stage.tasks, stage.grain)
     return results if recipe.others else results[0]

@@ -58,7 +58,7 @@ def launches_of_recipe(operation: Prepared) -> tuple[list[Launch], list[Value]]:
     views = ", ".join(map(repr, operation.views))
     return [
         Launch(stage.kernel, stage.kernel.build, [*map(address, stage.arrays), *stage.words],
-               stage.count, stage.grain,
+               stage.tasks, stage.grain,
                f"{operation.label} {out} = {views}: {stage.text}")
         for stage in recipe.stages
     ], memory
