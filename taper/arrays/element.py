@@ -302,7 +302,7 @@ _RULES: dict[str, Rule] = {
     "logical_xor": _of_bools("xor"), "logical_not": _of_bools("not"),
     "bitwise_and": _plain("and"), "bitwise_or": _plain("or"), "bitwise_xor": _plain("xor"),
     "invert": _invert, "bitwise_invert": _invert, "logaddexp": _logaddexp,
-    "expit": lambda e, x: e.unary("sigmoid", x),
+    "expit": lambda e, x: e.unary("sigmoid", x), "arctan": lambda e, x: e.unary("atan", x),
     **{name: _plain(name) for name in (
         "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "tanh", "sinh", "cosh", "erf",
         "erfc")},

@@ -11,9 +11,11 @@ safe for NaN too. Functions without a bound of their own for float32 compute in 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
+from taper.compiler import trigonometry
 from taper.compiler.expression import Expression, Node
+from taper.compiler.polynomials import horner, polynomial
 
 __all__ = ["SCALING", "ULP", "lowered"]
 
@@ -23,8 +25,9 @@ ULP = {
     "exp": (1.5, 1.5), "exp2": (1.5, 1.5), "expm1": (2, 2), "log": (1.5, 1.5), "log2": (1, 2),
     "log10": (1, 3), "log1p": (2, 2), "tanh": (2.5, 3), "sinh": (3, 3), "cosh": (2.5, 2.5),
     "sigmoid": (2.5, 2.5), "erf": (5.5, 2), "erfc": (2, 6), "rsqrt": (1.5, 1.5),
+    "atan": (3, 2), "sin": (None, 1.5), "cos": (None, 1.5),
 }
-"""The largest error of each function in ulp, for float32 and float64."""
+"""The largest error of each function in ulp, for float32 and float64; None where there is none."""
 
 # Layouts of the two types: (bits type, mantissa bits, exponent bias).
 _LAYOUT = {"f32": ("i32", 23, 127), "f64": ("i64", 52, 1023)}
@@ -98,22 +101,6 @@ def lowered(expression: Expression, vector_bytes: int = 0) -> Expression:
     return expression.rewritten(rules, new=made).without_dead_code()
 
 
-def _polynomial(e: Expression, x: Node, coefficients: Sequence[float]) -> Node:
-    """c0 + c1 x + c2 x^2 + …; two chains, of even and odd powers, where it is long."""
-    if len(coefficients) > 7:
-        square = e.mul(x, x)
-        even = _polynomial(e, square, coefficients[::2])
-        return e.fma(x, _polynomial(e, square, coefficients[1::2]), even)
-    return _horner(e, x, coefficients)
-
-
-def _horner(e: Expression, x: Node, coefficients: Sequence[float]) -> Node:
-    result = e.constant(coefficients[-1], x.type)
-    for c in coefficients[-2::-1]:
-        result = e.fma(result, x, e.constant(c, x.type))
-    return result
-
-
 def _to_range(e: Expression, x: Node, low: float, high: float) -> Node:
     """x limited to [low, high]; NaN stays."""
     top, bottom = e.constant(high, x.type), e.constant(low, x.type)
@@ -150,7 +137,7 @@ def _scale(e: Expression, x: Node, whole: Node, n: Node) -> Node:
 
 def _exp_minus_one_reduced(e: Expression, r: Node) -> Node:
     """e^r - 1 for |r| < ln 2 / 2."""
-    return e.fma(e.mul(r, r), _polynomial(e, r, _EXP[r.type]), r)
+    return e.fma(e.mul(r, r), polynomial(e, r, _EXP[r.type]), r)
 
 
 def _reduce_exp(e: Expression, x: Node) -> tuple[Node, Node, Node]:
@@ -242,10 +229,10 @@ def _log_of_split(e: Expression, m: Node) -> tuple[Node, Node]:
     half_square = e.mul(e.mul(f, f), e.constant(0.5, kind))
     if kind == "f32":
         cubed = e.mul(e.mul(f, f), f)
-        return f, e.sub(e.mul(cubed, _polynomial(e, f, _LOG32)), half_square)
+        return f, e.sub(e.mul(cubed, polynomial(e, f, _LOG32)), half_square)
     s = e.div(f, e.add(f, e.constant(2, kind)))
     z = e.mul(s, s)
-    rest = e.mul(z, _polynomial(e, z, _LOG64))
+    rest = e.mul(z, polynomial(e, z, _LOG64))
     # log(1 + f) = f - f^2/2 + s (f^2/2 + R)
     return f, e.sub(e.mul(s, e.add(half_square, rest)), half_square)
 
@@ -364,7 +351,7 @@ def _erf(e: Expression, x: Node) -> Node:
     if kind == "f32":
         return _erf32(e, x)
     size = e.unary("abs", x)
-    small = e.fma(x, _polynomial(e, e.mul(x, x), _ERF64), x)
+    small = e.fma(x, polynomial(e, e.mul(x, x), _ERF64), x)
     large = e.make("copysign", (e.sub(e.constant(1, kind), _erfc_of_large(e, size)), x), kind)
     return e.select(e.compare("gt", size, e.constant(1.0, kind)), large,
                     e.select(e.is_nan(x), x, small))
@@ -375,7 +362,7 @@ def _erf32(e: Expression, x: Node) -> Node:
     limit = 3.92  # from here on it is 1
     near = _to_range(e, x, -limit, limit)
     square = e.mul(near, near)
-    above, below = (_horner(e, square, terms) for terms in _ERF32)
+    above, below = (horner(e, square, terms) for terms in _ERF32)
     quotient = e.div(e.mul(near, above), below)
     one = e.make("copysign", (e.constant(1, kind), x), kind)
     is_far = e.compare("ge", e.unary("abs", x), e.constant(limit, kind))
@@ -389,7 +376,7 @@ def _erfc_of_large(e: Expression, x: Node) -> Node:
     x = e.select(e.compare("gt", x, bound), bound, x)
     four = e.constant(4, kind)
     t = e.div(e.sub(x, four), e.add(x, four))
-    factor = e.div(_polynomial(e, t, _SCALED_ERFC), e.fma(e.constant(2, kind), x,
+    factor = e.div(polynomial(e, t, _SCALED_ERFC), e.fma(e.constant(2, kind), x,
                                                           e.constant(1, kind)))
     square = e.mul(x, x)
     lost = e.fma(x, x, e.neg(square))
@@ -406,7 +393,7 @@ def _erfc(e: Expression, x: Node) -> Node:
     tail = _erfc_of_large(e, size)
     large = e.select(e.compare("lt", x, e.constant(0.0, kind)),
                      e.sub(e.constant(2, kind), tail), tail)
-    small = e.sub(one, e.fma(x, _polynomial(e, e.mul(x, x), _ERF64), x))
+    small = e.sub(one, e.fma(x, polynomial(e, e.mul(x, x), _ERF64), x))
     return e.select(e.compare("gt", size, one), large, small)
 
 
@@ -414,4 +401,5 @@ _FUNCTIONS: dict[str, Callable[[Expression, Node], Node]] = {
     "exp": _exp, "exp2": _exp2, "expm1": _expm1, "log": _log, "log2": _log_to_base(2),
     "log10": _log_to_base(10), "log1p": _log1p, "tanh": _tanh, "sinh": _sinh, "cosh": _cosh,
     "sigmoid": _sigmoid, "rsqrt": _rsqrt, "erf": _erf, "erfc": _erfc,
+    "atan": trigonometry.atan, "sin": trigonometry.sine, "cos": trigonometry.cosine,
 }
