@@ -9,13 +9,20 @@ from taper.core.device import get_default_device as _get_default_device
 from taper.core.errors import LinAlgError as _LinAlgError
 
 __all__ = [
-    "_LinAlgError", "_disabled_torch_function_impl", "_get_accelerator", "_get_default_device",
-    "_get_tracing_state", "_log_api_usage_once",
+    "_LinAlgError", "_are_functorch_transforms_active", "_disabled_torch_function_impl",
+    "_get_accelerator", "_get_default_device", "_get_tracing_state", "_log_api_usage_once",
 ]
 
 
 def _log_api_usage_once(event: str) -> None:
     """Would count a use; nobody counts."""
+
+
+def _are_functorch_transforms_active() -> bool:
+    """Returns whether a `vmap` runs; the other transforms change no tensor."""
+    from taper.arrays.levels import running_levels
+
+    return bool(running_levels())
 
 
 def _get_tracing_state() -> None:
@@ -35,9 +42,26 @@ def _disabled_torch_function_impl(
         return function(*args, **(kwargs or {}))
 
 
+class _Functions:
+    """`torch._C._nn`: the functions of `nn.functional`, and how ``to`` reads its arguments."""
+
+    @staticmethod
+    def _parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, Any]:
+        from taper.nn.modules.conversion import _parse_to
+
+        return _parse_to(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(taper.nn.functional, name)
+
+
 def __getattr__(name: str) -> Any:
     if name in ("Generator", "Size", "device", "dtype", "layout", "memory_format"):
         return getattr(taper, name)
+    if name == "_nn":
+        return _Functions()
+    if name == "_TensorMeta":
+        return type(taper.Tensor)
     if name in ("Graph", "Value", "Function", "ScriptModule"):  # TorchScript's, for isinstance
         return type(name, (), {"__module__": "torch._C"})
     raise AttributeError(f"module 'torch._C' has no attribute {name!r}")

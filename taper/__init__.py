@@ -14,10 +14,11 @@ from typing import Any
 from taper.version import __version__ as __version__
 
 _MODULES = frozenset("""
-    _C __config__ _dynamo accelerator amp autograd backends classes compiler cpu cuda distributed
+    _C __config__ _dynamo _subclasses _tensor _utils accelerator amp autograd backends classes
+    compiler cpu cuda distributed
     distributions export fft func functional fx futures hub jit library linalg masked mps
     multiprocessing nn onnx ops optim overrides profiler quasirandom random return_types
-    serialization signal sparse special testing types utils version
+    serialization signal sparse special storage testing types utils version xpu
     """.split())
 
 # Where names that are not operators live. A module may list many: "module": "name name …".
@@ -62,13 +63,16 @@ _HOMES = {
     "taper.func.vectorization": "vmap",
     "taper.interop.torch_alias": "as_torch",
     "taper.futures": "Future",
-    "taper.checks": """_assert _check _check_index _check_is_size _check_not_implemented
-        _check_tensor_all _check_tensor_all_with _check_type _check_value _check_with""",
+    "taper.checks": """_assert _assert_async _check _check_index _check_is_size
+        _check_not_implemented _check_tensor_all _check_tensor_all_with _check_type _check_value
+        _check_with""",
     "taper.symbolic_numbers": """SymBool SymFloat SymInt sym_float sym_int sym_ite sym_max sym_min
         sym_not sym_sqrt sym_sum""",
     "taper.private_functions": """_convert_indices_from_coo_to_csr
         _convert_indices_from_csr_to_coo _log_softmax_backward_data _softmax_backward_data
-        Event OutOfMemoryError Stream get_device_module""",
+        Event OutOfMemoryError PyTorchFileReader Stream _shape_as_tensor
+        get_device_module""",
+    "taper.jit": "ScriptModule",
     "taper.compilation": "compile",
     "taper.viewer": "graph",
 }

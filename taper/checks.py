@@ -9,9 +9,9 @@ from taper.core.overrides import has_override, intercept
 from taper.core.tensor import Tensor
 
 __all__ = [
-    "_assert", "_check", "_check_index", "_check_is_size", "_check_not_implemented",
-    "_check_tensor_all", "_check_tensor_all_with", "_check_type", "_check_value", "_check_with",
-    "all_hold",
+    "_assert", "_assert_async", "_check", "_check_index", "_check_is_size",
+    "_check_not_implemented", "_check_tensor_all", "_check_tensor_all_with", "_check_type",
+    "_check_value", "_check_with", "all_hold",
 ]
 
 Message = Callable[[], str] | None
@@ -25,6 +25,14 @@ def all_hold(conditions: Tensor) -> bool:
     array: Any = conditions._array
     claim = getattr(array, "claim", None)  # arrays/traced.py
     return bool(conditions.all()) if claim is None else claim()
+
+
+def _assert_async(input: Tensor, assert_msg: str = "") -> None:
+    """Raises unless the tensor's one element is true; on a GPU PyTorch would do so later."""
+    if not all_hold(input != 0):
+        raise RuntimeError(
+            assert_msg or "Expected Tensor with single nonzero value, but got zero")
+
 
 _NO_MESSAGE = (
     "Expected cond to be True, but got False. (Could this error message be improved? If so, "

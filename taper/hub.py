@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -22,6 +23,10 @@ __all__ = [
     "set_dir",
 ]
 
+ENV_TORCH_HOME = "TORCH_HOME"
+DEFAULT_CACHE_DIR = "~/.cache"
+#: The beginning of a file's hash, which its name may end with.
+HASH_REGEX = re.compile(r"-([a-f0-9]*)\.")
 _FILE = "hubconf.py"
 _chosen: dict[str, str] = {}
 
@@ -30,8 +35,8 @@ def get_dir() -> str:
     """Returns the folder of models that were downloaded by PyTorch, or were put there by hand."""
     if "dir" in _chosen:
         return _chosen["dir"]
-    cache = os.getenv("XDG_CACHE_HOME", "~/.cache")
-    home = os.getenv("TORCH_HOME", os.path.join(cache, "torch"))
+    cache = os.getenv("XDG_CACHE_HOME", DEFAULT_CACHE_DIR)
+    home = os.getenv(ENV_TORCH_HOME, os.path.join(cache, "torch"))
     return os.path.join(os.path.expanduser(home), "hub")
 
 

@@ -10,9 +10,10 @@ from taper.core.tensor import Tensor
 from taper.ops import softmax as _softmax
 
 __all__ = [
-    "Event", "OutOfMemoryError", "Stream", "_convert_indices_from_coo_to_csr",
-    "_convert_indices_from_csr_to_coo", "_log_softmax_backward_data", "_softmax_backward_data",
-    "get_device_module",
+    "Event", "OutOfMemoryError", "PyTorchFileReader", "Stream",
+    "_convert_indices_from_coo_to_csr",
+    "_convert_indices_from_csr_to_coo", "_log_softmax_backward_data", "_shape_as_tensor",
+    "_softmax_backward_data", "get_device_module",
 ]
 
 
@@ -20,6 +21,21 @@ class OutOfMemoryError(RuntimeError):
     """Raised when a device has no memory left; never here: the CPU raises RuntimeError."""
 
     __module__ = "torch"
+
+
+class PyTorchFileReader:
+    """Reads a checkpoint's parts in PyTorch.
+
+    Raises: NotImplementedError: use `torch.load`, whose ``mmap=True`` reads what is looked at.
+    """
+
+    __module__ = "torch"
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        raise NotImplementedError(
+            "torch.PyTorchFileReader is not here: torch.load(file, mmap=True) reads a checkpoint "
+            "without loading what is not looked at"
+        )
 
 
 class _OfAccelerators:
@@ -53,6 +69,11 @@ def get_device_module(device: Any = None) -> Any:
             "sure it's registered."
         )
     return taper.cpu
+
+
+def _shape_as_tensor(self: Tensor) -> Tensor:
+    """The sizes as int64 numbers."""
+    return taper.tensor(self.shape, dtype=taper.int64)
 
 
 def _softmax_backward_data(

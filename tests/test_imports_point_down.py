@@ -30,7 +30,7 @@ FLOORS = (
     ("kernels",),
     ("autograd",),
     ("ops",),
-    ("backends", "capture", "fft", "linalg", "masked", "nn.functional", "signal",
+    ("_subclasses", "backends", "capture", "fft", "linalg", "masked", "nn.functional", "signal",
      "sparse", "special"),
     ("",),  # taper/__init__.py and the modules beside it
     # These are programs on Tensors, such as a user could write; some in rooms of other kinds.

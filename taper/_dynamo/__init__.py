@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from taper._dynamo import eval_frame
 from taper.compilation import InvalidBackend, OptimizedModule
 from taper.compilation.explanations import Explanation, Unsupported
 from taper.compiler.directives import (
@@ -19,8 +20,9 @@ from taper.compiler.directives import (
 
 __all__ = [
     "OptimizedModule", "allow_in_graph", "assume_constant_result", "config", "disable",
-    "disallow_in_graph", "exc", "explain", "graph_break", "is_compiling", "list_backends",
-    "mark_dynamic", "mark_static", "mark_static_address", "maybe_mark_dynamic", "reset",
+    "disallow_in_graph", "eval_frame", "exc", "explain", "graph_break", "is_compiling",
+    "list_backends", "mark_dynamic", "mark_static", "mark_static_address", "maybe_mark_dynamic",
+    "reset",
 ]
 
 exc = SimpleNamespace(InvalidBackend=InvalidBackend, Unsupported=Unsupported)

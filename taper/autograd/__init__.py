@@ -26,8 +26,9 @@ _HOMES = {
     "gradcheck": "gradient_check", "gradgradcheck": "gradient_check",
     "GradcheckError": "gradient_check", "detect_anomaly": "anomaly_mode",
     "set_detect_anomaly": "anomaly_mode",
-    **dict.fromkeys("""enforce_grad_layout_policy is_multithreading_enabled is_view_replay_enabled
-        kineto_available set_multithreading_enabled variable""".split(), "engine_settings"),
+    **dict.fromkeys("""_profiler_enabled enforce_grad_layout_policy is_multithreading_enabled
+        is_view_replay_enabled kineto_available set_multithreading_enabled variable""".split(),
+        "engine_settings"),
 }
 _MODULES = frozenset("functional graph anomaly_mode forward_ad grad_mode profiler".split())
 

@@ -366,7 +366,7 @@ class Walk:
                 leaf._grad = grad if present is None else add(present, grad)
             elif present is None:
                 if create_graph:
-                    leaf._grad = grad
+                    leaf._grad = recorded_copy(grad, leaf)
                 elif (
                     getrefcount(grad) == UNSHARED_TENSOR
                     and getrefcount(grad._array) == UNSHARED_ARRAY
@@ -490,6 +490,16 @@ def owned_copy(grad: Tensor, leaf: Tensor) -> Tensor:
         return wrap(array.copy())
     with_tangents = grad._tangents is not None and grad._edge is None
     return (grad if with_tangents else grad.detach()).clone()  # type: ignore[no-any-return]
+
+
+def recorded_copy(grad: Tensor, leaf: Tensor) -> Tensor:
+    """A copy of a gradient, laid out as the leaf is, through which derivatives pass."""
+    if type(grad) is not Tensor or type(grad._array) is not ndarray or (
+        type(leaf._array) is not ndarray
+    ):
+        return grad.clone()  # type: ignore[no-any-return]
+    empty = wrap(np.empty_like(leaf._array, grad._array.dtype, subok=False))
+    return empty.copy_(grad)  # type: ignore[no-any-return]
 
 
 getrefcount = sys.getrefcount

@@ -7,6 +7,8 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any
 
+from taper.core.overrides import mode_stack
+
 __all__ = [
     "enforce_grad_layout_policy", "is_multithreading_enabled", "is_view_replay_enabled",
     "kineto_available", "set_multithreading_enabled", "variable",
@@ -59,6 +61,11 @@ def is_multithreading_enabled() -> bool:
 def is_view_replay_enabled() -> bool:
     """Returns False: gradients of views that were changed are not found by replaying the views."""
     return False
+
+
+def _profiler_enabled() -> bool:
+    """Returns whether a profile is being recorded."""
+    return any([getattr(mode, "only_watches", False) for mode in mode_stack.get()])
 
 
 def kineto_available() -> bool:

@@ -13,10 +13,10 @@ from taper.autograd.backward import backward
 from taper.autograd.engine import observed
 from taper.autograd.node import Node, NodeOutput, function_of
 from taper.core.dtype import dtype
-from taper.core.overrides import as_subclass, has_override
+from taper.core.overrides import NOT_INTERCEPTED, has_override, intercept
 from taper.core.removable_handle import RemovableHandle, register
 from taper.core.storage import new_storage
-from taper.core.tensor import LEAF, Tensor, alias
+from taper.core.tensor import LEAF, Parameter, Tensor, alias
 
 __all__: list[str] = []
 
@@ -157,9 +157,18 @@ def detach(self: Tensor) -> Tensor:
     result._array = array
     result._storage = storage
     result._edge = result._base = result._grad = None
-    if type(self) is not Tensor and has_override(self):
-        return as_subclass(result, type(self))  # type: ignore[no-any-return]
+    if type(self) is not Tensor:
+        taken = _offered(Tensor.detach, self)  # type: ignore[attr-defined]
+        return result if taken is NOT_INTERCEPTED else taken
     return result
+
+
+def _offered(function: Any, self: Tensor) -> Any:
+    """What the class of a tensor makes of a call; parameters' classes see none of them."""
+    kind = type(self)
+    if Parameter in kind.__mro__ or not has_override(self):
+        return NOT_INTERCEPTED
+    return intercept(function, ["self"], (self,), None)
 
 
 def detach_(self: Tensor) -> Tensor:
@@ -178,6 +187,10 @@ def detach_(self: Tensor) -> Tensor:
 
 def get_data(self: Tensor) -> Tensor:
     """The same memory without history, and with its own version counter: changes go unnoticed."""
+    if type(self) is not Tensor:
+        taken = _offered(Tensor.data.__get__, self)  # type: ignore[attr-defined]
+        if taken is not NOT_INTERCEPTED:
+            return taken  # type: ignore[no-any-return]
     result = alias(self)
     own = new_storage(result._storage.array)  # type: ignore[union-attr]
     result._storage = own

@@ -132,11 +132,17 @@ def _split_keyword_only(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Takes the arguments that `function` only knows by keyword out of the positional ones."""
     code = getattr(function, "__code__", None)
-    if code is None or not code.co_kwonlyargcount or code.co_flags & _VARIADIC:
+    if code is None or code.co_flags & _VARIADIC:
         return args, {}
     first = code.co_argcount
     by_keyword = code.co_varnames[first : first + code.co_kwonlyargcount]
     defaults = function.__kwdefaults__ or {}
+    if _OLDER in code.co_varnames[:first]:  # what follows is called by keyword alone
+        with_default = code.co_varnames[first - len(function.__defaults__) : first]
+        defaults = dict(zip(with_default, function.__defaults__, strict=True))
+        by_keyword = with_default[with_default.index(_OLDER) :]
+    if not by_keyword:
+        return args, {}
     positional = []
     named = {}
     for name, value in zip(names, args, strict=False):
@@ -147,6 +153,7 @@ def _split_keyword_only(
     return (*positional, *args[len(names) :]), named
 
 
+_OLDER = "_older"  # of operators that could be called otherwise once, ops/older_signatures.py
 _VARIADIC = 4  # the flag of code with *args
 
 

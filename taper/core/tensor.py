@@ -505,6 +505,8 @@ class Parameter(Tensor, metaclass=ParameterMeta):
             raise RuntimeError(
                 "Only Tensors of floating point and complex dtype can require gradients"
             )
+        if type(data) is not Tensor and cls is Parameter and type(data) is not Parameter:
+            return _marked_as_parameter(data, requires_grad)  # type: ignore[no-any-return]
         return subclass_alias(cls, data, requires_grad)  # type: ignore[return-value]
 
     def __repr__(self) -> str:
@@ -517,6 +519,20 @@ class Parameter(Tensor, metaclass=ParameterMeta):
         copy._grad = self._grad.__deepcopy__(memo) if self._grad is not None else None
         memo[id(self)] = copy
         return copy
+
+
+def _marked_as_parameter(data: Tensor, requires_grad: bool) -> Any:
+    """A parameter that stays of the class of `data`; its mark makes it a Parameter."""
+    made = data.detach().requires_grad_(requires_grad)
+    if type(made) is not type(data):
+        raise RuntimeError(
+            f"Creating a Parameter from an instance of type {type(data).__name__} requires that "
+            f"detach() returns an instance of the same type, but return type "
+            f"{type(made).__name__} was found instead. To use the type as a Parameter, please "
+            "correct the detach() semantics defined by its __torch_dispatch__() implementation."
+        )
+    made._is_param = True  # type: ignore[attr-defined]
+    return made
 
 
 class BufferMeta(TensorMeta):

@@ -5,6 +5,9 @@ needs a device raises PyTorch's error.
 """
 
 import importlib
+import sys
+from collections import OrderedDict
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -97,11 +100,52 @@ def memory_allocated(device: Device = None) -> int:
 
 
 max_memory_allocated = memory_reserved = max_memory_reserved = memory_allocated
+memory_cached = max_memory_cached = memory_allocated
+
+
+def memory_stats(device: Device = None) -> OrderedDict[str, Any]:
+    """Returns nothing: no memory is counted."""
+    return OrderedDict()
+
+
+host_memory_stats = memory_stats
+
+
+def get_arch_list() -> list[str]:
+    """Returns no GPU's architecture."""
+    return []
+
+
+def get_rng_state_all() -> list[Any]:
+    """Returns no state: there is no GPU generator."""
+    return []
+
+
+def set_rng_state_all(new_states: Iterable[Any]) -> None:
+    """Does nothing, as `get_rng_state_all` returns nothing.
+
+    Raises: AssertionError: for states of GPUs.
+    """
+    if list(new_states):
+        raise _absent()
+
+
+def get_rng_state(device: Device = "cuda") -> Any:
+    """Raises: there is no generator."""
+    raise _absent()
+
+
+def set_rng_state(new_state: Any, device: Device = "cuda") -> None:
+    """Does nothing before a GPU is used, and none ever is."""
 
 
 def reset_peak_memory_stats(device: Device = None) -> None:
     """Raises: there is no device."""
     raise _absent()
+
+
+reset_max_memory_allocated = reset_max_memory_cached = reset_peak_memory_stats
+reset_accumulated_memory_stats = reset_peak_memory_stats
 
 
 def manual_seed(seed: int) -> None:
@@ -173,6 +217,8 @@ default_generators: tuple[Any, ...] = ()
 def __getattr__(name: str) -> Any:
     if name == "amp":
         return importlib.import_module("taper.cuda.amp")
+    if name in ("memory", "random", "streams"):  # PyTorch's files, whose names are all here
+        return sys.modules[__name__]
     if name.endswith("Tensor"):  # torch.cuda.FloatTensor, for isinstance
         return type(name, (_Dummy,), {"__module__": "torch.cuda"})
     raise AttributeError(f"module 'torch.cuda' has no attribute {name!r}")

@@ -103,6 +103,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("nn", "rpc"):
+    if name in ("DeviceMesh", "init_device_mesh"):
+        return getattr(importlib.import_module("taper.distributed.device_mesh"), name)
+    if name in ("device_mesh", "distributed_c10d", "nn", "optim", "rpc", "tensor"):
         return importlib.import_module(f"taper.distributed.{name}")
     raise AttributeError(f"module 'torch.distributed' has no attribute {name!r}")

@@ -28,8 +28,14 @@ MODULE_NAMES: dict[str, str] = {
     # What torch calls otherwise, or keeps elsewhere. Whatever lies below moves along.
     "torch.torch_version": "taper.version",
     "torch.autograd.gradcheck": "taper.autograd.gradient_check",
+    "torch.cuda.memory": "taper.cuda",
+    "torch.cuda.random": "taper.cuda",
+    "torch.cuda.streams": "taper.cuda",
     "torch.autograd.profiler_util": "taper.profiler.events",
     "torch.fx._symbolic_trace": "taper.fx.tracer",
+    "torch.utils.data._utils.collate": "taper.utils.data.collate",
+    "torch.utils.data._utils.fetch": "taper.utils.data.fetch",
+    "torch.utils.data._utils.worker": "taper.utils.data.worker",
     "torch.utils.tensorboard.writer": "taper.utils.tensorboard",
 }
 

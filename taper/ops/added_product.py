@@ -61,7 +61,7 @@ def add_scaled(input: Any, product: Any, beta: Number, alpha: Number) -> Any:
 
 @operator(
     method="addmm", inplace=True, out=True, upcast=True,
-    check=same_dtypes_in_addmm("mat1", "mat2"), aliases=("saddmm",),
+    check=same_dtypes_in_addmm("mat1", "mat2"), aliases=("saddmm",), older=("beta", "alpha"),
     keywords={"out_dtype": product_in_dtype},
 )
 def addmm(
@@ -111,7 +111,7 @@ def _(grad, mat1, mat2_strides, alpha):
 
 @operator(
     method=True, inplace=True, out=True, upcast=True, check=same_dtypes_in_addmv, kinds="ifc",
-    kernel="addmv_impl_cpu",
+    kernel="addmv_impl_cpu", older=("beta", "alpha"),
 )
 def addmv(
     input: Tensor, mat: Tensor, vec: Tensor, *, beta: Number = 1, alpha: Number = 1
@@ -152,7 +152,9 @@ def _(grad, mat, alpha):
     return times_conj(conj(mat).t().mv(grad), alpha)
 
 
-@operator(method=True, inplace=True, out=True, promote="result_type")
+@operator(
+    method=True, inplace=True, out=True, promote="result_type", older=("beta", "alpha"),
+)
 def addr(
     input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Number = 1, alpha: Number = 1
 ) -> Tensor:
@@ -189,7 +191,7 @@ def _(grad, vec1, alpha):
 
 
 @operator(method=True, inplace=True, out=True, upcast=True, check=same_dtypes_in_baddbmm,
-          keywords={"out_dtype": product_in_dtype})
+          keywords={"out_dtype": product_in_dtype}, older=("beta", "alpha"))
 def baddbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1, alpha: Number = 1
 ) -> Tensor:
@@ -222,7 +224,7 @@ def _(grad, batch1, alpha):
 
 @operator(
     method=True, inplace=True, out=True, upcast=True,
-    check=same_dtypes_in_addmm("batch1", "batch2"),
+    check=same_dtypes_in_addmm("batch1", "batch2"), older=("beta", "alpha"),
 )
 def addbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1, alpha: Number = 1

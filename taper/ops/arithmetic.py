@@ -48,7 +48,7 @@ def scaled(array: Any, factor: Any) -> Any:
 
 @operator(
     method=True, inplace=True, out=True, promote="result_type", upcast=True, ufunc=np.add,
-    takes_numbers=True,
+    takes_numbers=True, older=("alpha",),
     dunders=("__add__", "__radd__", "__iadd__"),
 )
 def add(input: Tensor, other: Tensor | Number, *, alpha: Number = 1) -> Tensor:
@@ -93,6 +93,7 @@ def _check_sub(bound: dict[str, Any]) -> None:
 @operator(
     method=True, inplace=True, out=True, promote="result_type", upcast=True, ufunc=np.subtract,
     aliases=("subtract",), dunders=("__sub__", "__isub__"), check=_check_sub, takes_numbers=True,
+    older=("alpha",),
 )
 def sub(input: Tensor, other: Tensor | Number, *, alpha: Number = 1) -> Tensor:
     r"""Subtracts `other`, scaled by `alpha`, from `input`: :math:`y_i = x_i - \alpha z_i`.
@@ -218,7 +219,7 @@ def positive(input: Tensor) -> Tensor:
 
 @operator(
     method=True, inplace=True, out=True, promote="result_type", upcast=True, kinds="ifc",
-    kernel="addcmul_cpu_out",
+    kernel="addcmul_cpu_out", older=("value",),
 )
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
     r"""Adds a product: :math:`y_i = x_i + v\, a_i b_i`.
@@ -262,7 +263,7 @@ def _check_addcdiv(bound: dict[str, Any]) -> None:
 
 @operator(
     method=True, inplace=True, out=True, promote="result_type", upcast=True, kinds="fc",
-    check=_check_addcdiv, kernel="addcdiv_cpu_out",
+    check=_check_addcdiv, kernel="addcdiv_cpu_out", older=("value",),
 )
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
     r"""Adds a quotient: :math:`y_i = x_i + v\, a_i / b_i`.

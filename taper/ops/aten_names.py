@@ -51,7 +51,8 @@ class AtenOperator:
 
     def __repr__(self) -> str:
         kind = f"overload='{self._overloadname}'" if self._overloadname else ""
-        return f"<OpOverload(op='aten.{self._name}', {kind})>" if kind else str(self)
+        return f"<OpOverload(op='aten.{self._name}', {kind})>" if kind else (
+            f"<OpOverloadPacket(op='{self}')>")
 
     def __str__(self) -> str:
         return f"aten.{self._name}" + (f".{self._overloadname}" if self._overloadname else "")

@@ -103,6 +103,7 @@ class Operator:
             ``{"value": "other"}``.
         keywords: further arguments, by keyword only, and what is called when one is given:
             ``{"out_dtype": handler}`` with ``handler(op, arguments, value)``.
+        older: numbers that PyTorch's first releases took by position, before the tensors.
         exact_out: `out=` must have the result's dtype.
         inplace_flag: the function takes ``inplace=False`` last, as activations in
             ``nn.functional`` do.
@@ -141,6 +142,7 @@ class Operator:
         self.variadic: str | None = options.pop("variadic", None)
         self.also: dict[str, str] = options.pop("also", {})
         self.keywords: dict[str, Callable[..., Any]] = options.pop("keywords", {})
+        self.older: tuple[str, ...] = options.pop("older", ())
         self.samples = options.pop("samples", None)
         self.is_composite = options.pop("is_composite", False)
         self.derivatives: list[Derivative] = []

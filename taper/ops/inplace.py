@@ -11,7 +11,7 @@ from taper.kernels.small_calls import stand_in
 from taper.ops.declare import Operator
 from taper.ops.native_forward import LARGE, FirstNative
 from taper.ops.signature import NUMBER, TENSOR, Signature
-from taper.ops.source import Source, default_text, is_plain, other_names, signature_text
+from taper.ops.source import Source, default_text, is_plain, older_call, other_names, signature_text
 from taper.ops.wrap import array_line, dtype_guard, forward_call
 
 __all__ = ["make_inplace"]
@@ -24,6 +24,7 @@ def make_inplace(op: Operator) -> Callable[..., Any]:
     signature = Signature(op.forward, op.variadic)
     source.add(0, f"def {name}({signature_text(source, signature, False, False)}):")
     arguments = ", ".join(signature.names) + ("," if len(signature.names) == 1 else "")
+    source.add(1, *older_call(source, "op.inplace", signature))
     if signature.variadic:
         source.add(1, f"{signature.variadic} = collect(op, args, {signature.variadic})")
     if op.ufunc is not None and not op.is_composite:

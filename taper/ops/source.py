@@ -23,9 +23,10 @@ from taper.core.state import active, autocasting, is_recording
 from taper.core.storage import new_storage
 from taper.core.tensor import LEAF, Parameter, Tensor, wrap
 from taper.ops.declare import Operator
+from taper.ops.older_signatures import call_older
 from taper.ops.signature import REQUIRED, Signature
 
-__all__ = ["Source", "default_text", "is_plain", "other_names", "signature_text"]
+__all__ = ["Source", "default_text", "is_plain", "older_call", "other_names", "signature_text"]
 
 F32, F64, I64 = np.dtype("float32"), np.dtype("float64"), np.dtype("int64")
 BOOL = np.dtype("bool")
@@ -143,7 +144,8 @@ def signature_text(
             parts.append(f"{p.name}=None")
             continue
         if p.keyword_only and not starred:
-            parts.append("*")
+            # Python calls functions without keyword-only parameters quicker: that pays for a test.
+            parts += [f"{name}=None" for name in older_parameters(source.op)] or ["*"]
             starred = True
         text = p.name
         if p.default is not REQUIRED:
@@ -162,6 +164,32 @@ def signature_text(
     if aliases:
         parts.append("**aliases")
     return ", ".join(parts)
+
+
+def older_parameters(op: Operator) -> list[str]:
+    """Where arguments go that are too many today, and were not in PyTorch's first releases."""
+    return [f"_older{i or ''}" for i in range(len(op.older))]
+
+
+def older_call(
+    source: Source, function: str, signature: Signature, has_out: bool = False
+) -> list[str]:
+    """Lines that leave where there are more positional arguments than parameters."""
+    if not source.op.older:
+        return []
+    names = [p.name for p in signature.parameters if not p.keyword_only]
+    source.scope["call_older"] = call_older
+    source.scope["positional"] = names
+    keywords = [
+        f"**({{}} if type({p.name}) is int and {p.name} == {p.default} "
+        f"else {{'{p.name}': {p.name}}})"
+        for p in signature.parameters if p.keyword_only
+    ]
+    if has_out:
+        keywords.append("**({} if out is None else {'out': out})")
+    more = older_parameters(source.op)
+    return [f"if {more[0]} is not None: return call_older({function}, op, positional, "
+            f"({', '.join(names + more)}), {{{', '.join(keywords)}}})"]
 
 
 def renamed_parameters(op: Operator, signature: Signature) -> list[str]:

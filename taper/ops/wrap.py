@@ -17,7 +17,7 @@ from taper.ops.declare import Operator
 from taper.ops.native_forward import FirstNative
 from taper.ops.recording import write_recording
 from taper.ops.signature import LIST, NUMBER, OPTIONAL, REQUIRED, TENSOR, VALUE, Signature
-from taper.ops.source import Source, default_text, is_plain, other_names, signature_text
+from taper.ops.source import Source, default_text, is_plain, older_call, other_names, signature_text
 
 __all__ = [
     "array_line", "dtype_guard", "forward_call", "make_dunder", "make_function", "result_type",
@@ -74,6 +74,8 @@ def _make(op: Operator, name: str, *, has_out: bool, slow: str) -> Callable[...,
     source.preset = {p.name for p in preset}
     for p in preset:
         source.add(1, f"{p.name} = {default_text(source, p.name, p.default)}")
+    if not is_dunder:
+        source.add(1, *older_call(source, "op.function", signature, has_out))
     if not is_dunder and aliases:
         # NumPy's spellings, which PyTorch takes as well: axis=, keepdims=.
         arguments = ", ".join(f"{n}={n}" for n in signature.names)

@@ -3,6 +3,7 @@
 `recorder.py` sees what runs, `events.py` and `table.py` show it, `profiler.py` chooses the steps.
 """
 
+from taper.autograd.engine_settings import kineto_available
 from taper.profiler.profiler import (
     ProfilerAction,
     ProfilerActivity,
@@ -14,6 +15,6 @@ from taper.profiler.profiler import (
 from taper.profiler.session import record_function
 
 __all__ = [
-    "ProfilerAction", "ProfilerActivity", "profile", "record_function", "schedule",
-    "supported_activities", "tensorboard_trace_handler",
+    "ProfilerAction", "ProfilerActivity", "kineto_available", "profile", "record_function",
+    "schedule", "supported_activities", "tensorboard_trace_handler",
 ]

@@ -96,7 +96,7 @@ def schedule(
     return plan
 
 
-def _always(step: int) -> ProfilerAction:
+def _default_schedule_fn(step: int) -> ProfilerAction:
     return ProfilerAction.RECORD
 
 
@@ -164,7 +164,7 @@ class profile:
                 "profile(execution_trace_observer=…): taper writes no execution traces; "
                 "export_chrome_trace() writes what was recorded"
             )
-        self.schedule = schedule or _always
+        self.schedule = schedule or _default_schedule_fn
         self.on_trace_ready = on_trace_ready
         self.record_shapes = record_shapes
         self.profile_memory = profile_memory

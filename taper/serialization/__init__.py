@@ -28,7 +28,13 @@ from taper.serialization.plain_pickle import reduce_tensor
 from taper.serialization.restricted import get_unsafe_globals_in_checkpoint
 from taper.serialization.save import save
 
+# What PyTorch's files of before 1.6 begin with, and the pickle protocol of all of them.
+DEFAULT_PROTOCOL = 2
+MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
+PROTOCOL_VERSION = 1001
+
 __all__ = [
+    "DEFAULT_PROTOCOL", "MAGIC_NUMBER", "PROTOCOL_VERSION",
     "LoadEndianness", "add_safe_globals", "clear_safe_globals", "get_crc32_options",
     "get_default_load_endianness", "get_default_mmap_options", "get_safe_globals",
     "get_unsafe_globals_in_checkpoint", "load", "reduce_tensor", "register_package", "safe_globals",

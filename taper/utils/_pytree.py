@@ -188,6 +188,11 @@ def is_namedtuple_class(cls: type) -> bool:
 is_namedtuple_instance = is_namedtuple
 
 
+def _get_node_type(tree: Any) -> Any:
+    """The key under which `SUPPORTED_NODES` knows how to take a container apart."""
+    return namedtuple if is_named_tuple(type(tree)) else type(tree)
+
+
 def LeafSpec() -> Structure:
     """Returns the structure of a leaf."""
     return LEAF

@@ -198,3 +198,11 @@ def test_million_elements_against_numpy():
     x = torch.from_numpy(values).requires_grad_()
     (x.sin() * x).sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), np.sin(values) + values * np.cos(values))
+
+
+def test_gradients_with_a_graph_are_copies_that_can_be_detached_in_place():
+    x = torch.ones(2, 3, requires_grad=True)
+    (x.T**2).sum().backward(create_graph=True)
+    assert type(x.grad.grad_fn).__name__ == "CopyBackwards" and x.grad.is_contiguous()
+    (x.grad**2).sum().backward()
+    assert x.grad.detach_().grad_fn is None

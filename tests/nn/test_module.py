@@ -354,3 +354,16 @@ def test_the_pickled_state_holds_members_once():
     state = nn.Linear(2, 2).__getstate__()
     assert "weight" not in state
     assert type(pickle.loads(pickle.dumps(state))["_parameters"]) is dict
+
+
+def test_a_parameter_of_a_subclass_stays_of_its_class():
+    class Marked(torch.Tensor):
+        pass
+
+    weight = torch.nn.Parameter(torch.ones(2).as_subclass(Marked))
+    assert type(weight) is Marked and isinstance(weight, torch.nn.Parameter)
+    assert type(weight.data) is type(weight.detach()) is Marked and weight.requires_grad
+    module = torch.nn.Module()
+    module.weight = weight
+    assert next(module.parameters()) is weight
+    assert repr(weight) == "Parameter(Marked([1., 1.], requires_grad=True))"

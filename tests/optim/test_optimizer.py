@@ -283,3 +283,17 @@ def test_other_parameters_for_a_while():
     swapped = torch.optim.swap_in_optimizer_params_and_state(short, {"q": q}, state)
     with pytest.raises(ValueError, match="the optimizer has 2 parameters"), swapped:
         pass
+
+
+def test_a_wrapper_that_never_calls_init_has_no_hooks():
+    class Wrapper(torch.optim.Optimizer):
+        def __init__(self, inner):
+            self.inner = inner
+
+        def step(self, closure=None):
+            return self.inner.step(closure)
+
+    weight = torch.ones(1, requires_grad=True)
+    weight.grad = torch.ones(1)
+    Wrapper(torch.optim.SGD([weight], lr=0.5)).step()
+    assert weight.item() == 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ import numpy as np
 
 import taper
 from taper import Tensor
+
+#: Codes of the dtypes that no tensor has: text, bytes, objects.
+np_str_obj_array_pattern = re.compile(r"[SaUO]")
 
 __all__ = ["collate", "default_collate", "default_collate_fn_map", "default_convert"]
 
@@ -26,7 +30,7 @@ def default_convert(data: Any) -> Any:
     if isinstance(data, Tensor):
         return data
     if isinstance(data, (np.ndarray, np.generic)):
-        return data if data.dtype.kind in "SaUO" else taper.as_tensor(data)
+        return data if np_str_obj_array_pattern.search(data.dtype.str) else taper.as_tensor(data)
     if isinstance(data, Mapping):
         return _like_mapping(data, {key: default_convert(data[key]) for key in data})
     if isinstance(data, tuple):
@@ -124,40 +128,46 @@ def _like_sequence(original: Any, items: list[Any]) -> Any:
         return items
 
 
-def _stack_tensors(batch: Any, *, collate_fn_map: Any = None) -> Tensor:
+def collate_tensor_fn(batch: Any, *, collate_fn_map: Any = None) -> Tensor:
+    """Stacks tensors."""
     return taper.stack(list(batch), 0)
 
 
-def _stack_arrays(batch: Any, *, collate_fn_map: Any = None) -> Any:
+def collate_numpy_array_fn(batch: Any, *, collate_fn_map: Any = None) -> Any:
+    """Stacks arrays, as tensors."""
     dtype = batch[0].dtype
-    if dtype.kind in "SaUO":
+    if np_str_obj_array_pattern.search(dtype.str):
         raise TypeError(_message(dtype))
     return collate([taper.as_tensor(array) for array in batch], collate_fn_map=collate_fn_map)
 
 
-def _tensor_of_scalars(batch: Any, *, collate_fn_map: Any = None) -> Tensor:
+def collate_numpy_scalar_fn(batch: Any, *, collate_fn_map: Any = None) -> Tensor:
+    """A tensor of NumPy's numbers."""
     return taper.as_tensor(batch)
 
 
-def _tensor_of_floats(batch: Any, *, collate_fn_map: Any = None) -> Tensor:
+def collate_float_fn(batch: Any, *, collate_fn_map: Any = None) -> Tensor:
+    """A float64 tensor."""
     return taper.tensor(batch, dtype=taper.float64)
 
 
-def _tensor_of_ints(batch: Any, *, collate_fn_map: Any = None) -> Tensor:
+def collate_int_fn(batch: Any, *, collate_fn_map: Any = None) -> Tensor:
+    """An int64 tensor."""
     return taper.tensor(batch)
 
 
-def _as_they_are(batch: Any, *, collate_fn_map: Any = None) -> Any:
+def collate_str_fn(batch: Any, *, collate_fn_map: Any = None) -> Any:
+    """The batch as it is."""
     return batch
 
 
 #: What `default_collate` does, by type; programs may add their own.
 default_collate_fn_map: dict[Any, Callable[..., Any]] = {
-    Tensor: _stack_tensors,
-    np.ndarray: _stack_arrays,
-    (np.bool_, np.number, np.object_): _tensor_of_scalars,
-    float: _tensor_of_floats,
-    int: _tensor_of_ints,
-    str: _as_they_are,
-    bytes: _as_they_are,
+    Tensor: collate_tensor_fn,
+    np.ndarray: collate_numpy_array_fn,
+    (np.bool_, np.number, np.object_): collate_numpy_scalar_fn,
+    float: collate_float_fn,
+    int: collate_int_fn,
+    str: collate_str_fn,
+    bytes: collate_str_fn,
 }

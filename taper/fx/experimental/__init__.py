@@ -1,0 +1,1 @@
+"""Names of PyTorch's experimental tracers that packages ask for."""
