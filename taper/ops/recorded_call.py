@@ -100,5 +100,5 @@ def _saved(
         return (value._array.shape if item.kind == "shape" else value.dtype,)
     if item.kind == "strides":
         array = bound[item.parameter.name]._array
-        return (array.strides if type(array) is ndarray else None,)
+        return (array.strides if type(array) is ndarray or hasattr(array, "meta") else None,)
     return (bound[item.name],)

@@ -151,7 +151,8 @@ class SavedItem:
             return f"aux_{name}"
         if self.kind == "strides":
             array = f"a_{self.parameter.name}"
-            return f"{array}.strides if type({array}) is ndarray else None"
+            return (f"{array}.strides if type({array}) is ndarray or hasattr({array}, 'meta') "
+                    "else None")  # not of samples or sparse matrices, but of what is recorded
         if self.kind in ("shape", "dtype"):
             p = self.parameter
             if p.name in numbers:

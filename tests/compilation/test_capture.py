@@ -457,6 +457,16 @@ def test_tensors_made_within_may_change_after_they_were_read() -> None:
     assert_captured(step, torch.tensor([1.0, 2.0, 4.0]))
 
 
+def test_gradients_of_weights_lie_as_these_do() -> None:
+    weight = torch.ones(4, 3, requires_grad=True)
+
+    def step(x: Any) -> Any:
+        gradient, = torch.autograd.grad(F.linear(x, weight).sum(), weight)
+        return gradient, gradient.is_contiguous()
+
+    assert assert_captured(step, torch.ones(2, 3))[1]
+
+
 def test_what_reshape_had_to_copy_is_no_view() -> None:
     def step(x: Any) -> Any:
         y = (x + 0).t()

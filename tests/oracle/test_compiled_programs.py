@@ -33,7 +33,7 @@ LEAVES = "abcd"
 ASPECTS = frozenset({"dtype", "shape", "requires_grad", "value"})
 LEAF_ASPECTS = ASPECTS | {"_version", "has grad", "grad's dtype", "grad's shape", "grad's value"}
 START = re.compile(rf"torch\.manual_seed\(\d+\)$|[{LEAVES}] = torch\.")
-NET = re.compile(r"torch\.manual_seed\(\d+\)\n(net = .*)\n")
+NET = re.compile(r"(torch\.manual_seed\(\d+\))\n(net = .*)\n")
 SEEDING = re.compile(r"torch\.manual_seed\(\d+\)\n")
 
 
@@ -76,8 +76,8 @@ class Program:
         made = NET.match(statement)
         if not made:
             return SEEDING.sub("", statement)
-        name = f"net{len(self.nets)}"
-        self.nets.append(re.sub(r"^net\b", name, made[1]))
+        name = f"net{len(self.nets) // 2}"
+        self.nets += [made[1], re.sub(r"^net\b", name, made[2])]
         return re.sub(r"\bnet\b", name, statement[made.end() :])
 
     def compared(self, state: dict[str, Any]) -> dict[str, Any]:
