@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from needed_kernels import needs_kernels
 
 import taper as torch
 from taper.capture import record
 from taper.compilation.passes import simplified
 from taper.compilation.program import make_program
-from taper.compiler import background, machine
+from taper.compiler import background
 from taper.kernels import recurrent_recipes
 
-pytestmark = pytest.mark.skipif(not machine.is_available(), reason="needs llvmlite")
+pytestmark = needs_kernels
 
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 random = np.random.default_rng(3)

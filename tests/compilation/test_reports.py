@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from needed_kernels import needs_kernels
 
 import taper as torch
 from taper.capture import record
@@ -19,8 +20,6 @@ from taper.compilation.reports.kernels import kernels_of, with_times
 from taper.compilation.reports.machine_speed import MachineSpeed, machine_speed
 from taper.compiler import background, machine
 from taper.viewer.programs import KernelView
-
-needs_kernels = pytest.mark.skipif(not machine.is_available(), reason="needs llvmlite")
 
 
 def kernels_for(function: Any, *tensors: torch.Tensor) -> list[KernelView]:
@@ -113,6 +112,7 @@ def data_of(page: Path) -> Any:
     return json.loads(found[1])
 
 
+@needs_kernels
 def test_a_training_step(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = torch.nn.Linear(8, 3)
@@ -169,6 +169,7 @@ def test_a_guard_that_holds_no_more_and_a_backward(tmp_path: Path) -> None:
     assert len(broken) == 1 and "settings" in broken[0]
 
 
+@needs_kernels
 def test_random_numbers_stay_the_same(tmp_path: Path) -> None:
     own = torch.Generator().manual_seed(3)
 
@@ -217,6 +218,7 @@ def test_without_native_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "no speeds of this machine are known" in page.read_text(encoding="utf-8")
 
 
+@needs_kernels
 def test_modules_and_inputs_of_other_layouts(tmp_path: Path) -> None:
     model = torch.compile(torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.ReLU()))
     x = torch.ones(6, 5).t()

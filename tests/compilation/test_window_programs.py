@@ -6,15 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from needed_kernels import needs_kernels
 from test_program import check
 
 import taper as torch
 from taper import nn
 from taper.compilation.program import Program
-from taper.compiler import machine
 from taper.compiler.machine import vector_bytes
 
-pytestmark = pytest.mark.skipif(not machine.is_available(), reason="needs llvmlite")
+pytestmark = needs_kernels
 
 F = torch.nn.functional
 
