@@ -146,10 +146,16 @@ def _(grad, input_shape):
     return grad.reshape(input_shape)
 
 
+_LARGE = 1 << 13  # elements
+
+
 @reshape.short_path
 def _(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     if (type(input) is Tensor or type(input) is Parameter) and not active.modes:
         a = input._array
+        if input._edge is not None and a.size > _LARGE and not a.flags.c_contiguous:
+            # Where it is a copy, a kernel makes that, not NumPy.
+            return _reshape(input, slow.collect_variadic(reshape, sizes, shape))
         try:
             r = a.reshape(*sizes)
         except Exception:
