@@ -145,9 +145,9 @@ def test_a_kernel_that_fails_warns_once(monkeypatch: pytest.MonkeyPatch) -> None
     def broken() -> tuple[str, str]:
         return "nonsense", "answer"
 
+    monkeypatch.setattr(settings, "_native", "background")
     with pytest.warns(RuntimeWarning, match="test: broken"):
         background.compile_now("test: broken", broken)
-    monkeypatch.setattr(settings, "_native", "background")
     assert background.request("test: broken", broken) is None
     assert background.wait_until_idle(10)
     monkeypatch.setattr(settings, "_native", "now")
