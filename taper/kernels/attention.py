@@ -111,8 +111,10 @@ def attention(
     A query that may see no key gets zeros.
     """
     if query.ndim == 4:
-        found = attention(*map(_joined, (query, key, value)), mask, causal, scale)
-        return tuple([a.reshape(*query.shape[:2], *a.shape[1:]) for a in found])  # type: ignore
+        mixed, logsums = attention(
+            _joined(query), _joined(key), _joined(value), mask, causal, scale)
+        lead = query.shape[:2]
+        return mixed.reshape(*lead, *mixed.shape[1:]), logsums.reshape(*lead, *logsums.shape[1:])
     batch, queries = query.shape[:2]
     if mask is None and type(query) is ndarray and 0 < batch * queries * key.shape[1] <= _FEW:
         few = _few_scores(query, key, value, causal, scale)
@@ -163,11 +165,10 @@ def attention_gradient(
 ) -> tuple[Array, Array, Array]:
     """The gradients of query, key and value."""
     if query.ndim == 4:
-        arrays = map(_joined, (grad, query, key, value))
-        found = attention_gradient(
-            *arrays, mask, _joined(result), _joined(logsum), causal, scale)
-        return tuple([  # type: ignore
-            own.reshape(a.shape) for own, a in zip(found, (query, key, value), strict=True)])
+        first, second, third = attention_gradient(
+            _joined(grad), _joined(query), _joined(key), _joined(value), mask, _joined(result),
+            _joined(logsum), causal, scale)
+        return (first.reshape(query.shape), second.reshape(key.shape), third.reshape(value.shape))
     for_query = np.zeros(query.shape, query.dtype)
     for_key = np.zeros(key.shape, key.dtype)
     for_value = np.zeros(value.shape, value.dtype)
