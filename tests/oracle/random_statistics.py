@@ -182,7 +182,11 @@ def special_function(w: Writer) -> str | None:
     ):
         return None
     unit = f"(({x}).sigmoid() * 0.6 + 0.2)"
+    if ("signbit" in form or "copysign" in form) and not bool((w.evaluate(x) != 0).all()):
+        return None  # which sign a zero has is open
     positive = f"(({x}).abs() * 0.25 + 0.5)"
+    if "igamma" in form and not w.is_bounded_expression(positive, 20.0):
+        return None  # from there on, PyTorch's has nine digits
     text = form.format(x=small, u=unit, p=positive)
     return f"{w.fresh()} = {by_steps(text)}"
 
