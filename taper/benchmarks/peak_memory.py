@@ -9,6 +9,7 @@ compiles the step; its figure is all memory of the program: the arena, which it 
 from __future__ import annotations
 
 import argparse
+import importlib
 import itertools
 import subprocess
 import sys
@@ -73,8 +74,7 @@ def _step(torch: Any, layers: int) -> tuple[Callable[[], Any], Any]:
 
 
 def _bytes_of_pytorch(layers: int) -> int:
-    import torch  # type: ignore[import-not-found, unused-ignore]
-
+    torch = importlib.import_module("torch")
     step, optimizer = _step(torch, layers)
     for _ in range(3):
         step()

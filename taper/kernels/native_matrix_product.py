@@ -265,6 +265,7 @@ def _multiply(a: Array, b: Array, bias: Array | None) -> Array | None:
         if panels is not None:
             kernel, address, words, count, grain = panels
             kernel.launch(address, (first, of_first, second, second), words, count, grain)
+            assert of_first is not None
             first = of_first
         kernel, address, words, count, grain = product
         kernel.launch(address, (*own, first, second, result, start), words, count, grain)

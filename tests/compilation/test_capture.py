@@ -609,3 +609,15 @@ def test_programs_are_bounded() -> None:
     (captured,) = [c.cell_contents for c in compiled.__closure__
                    if type(c.cell_contents).__name__ == "CapturedFunction"]
     assert len(captured.variants) == 16
+
+
+def test_a_forward_recorded_as_a_whole_that_is_called_like_one_of_numpys():
+    def step(x):
+        filled = torch.empty((1,)).fill_(2)
+        product = torch.matmul(filled, x)  # the method of an array, which NumPy doesn't hand over
+        return product.flatten() * 2, product.sum()
+
+    compiled = torch.compile(step)
+    for _ in range(3):
+        doubled, total = compiled(torch.tensor([1.5]))
+        assert doubled.tolist() == [6] and total.item() == 3

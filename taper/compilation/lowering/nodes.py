@@ -24,6 +24,7 @@ from taper.compilation.lowering.operations import (
 from taper.compilation.lowering.products import has_tiles
 from taper.compilation.lowering.values import Value, View, contiguous, inverse, order_in_memory
 from taper.compiler.graph import Graph, GraphNode, Reference, references
+from taper.ops.other_arrays import WholeForward
 
 __all__ = ["Lowering", "order_of_input"]
 
@@ -40,7 +41,10 @@ _MOST_OPERANDS = 8
 
 
 def name_of(node: GraphNode) -> str:
-    return getattr(node.function, "__name__", "")
+    """What rules know a node's function by; "" for whole forwards, which may be called like one of
+    NumPy's functions."""
+    function = node.function
+    return "" if type(function) is WholeForward else getattr(function, "__name__", "")
 
 
 def order_of_input(node: GraphNode) -> tuple[int, ...]:
