@@ -18,6 +18,7 @@ from taper.kernels.native import Kernel
 from taper.kernels.native_twin import are_ready
 from taper.runtime.large_arrays import new_array
 from taper.runtime.planned_calls import constant, replayed, scratch
+from taper.runtime.pool import MOST_ALIGNED
 
 __all__ = ["complex_to_complex", "real_to_complex"]
 
@@ -123,7 +124,8 @@ def _made(
             return None
         groups = -(-lanes // _lanes_of(kind))
         count = groups * outer
-        together = 1 << (-(-count // _SLOTS) - 1).bit_length()  # pieces begin at multiples of it
+        # Pieces of a launch begin at multiples of it, so no two threads share a buffer.
+        together = min(1 << (-(-count // _SLOTS) - 1).bit_length(), MOST_ALIGNED)
         tables = (_factors(form), _twist(kind, *twist) if twist else _NOTHING,
                   np.array([scale if len(steps) == len(passes) - 1 else 1.0], _REAL[kind]))
         elements = 2 * (max(form.length, form.stored) + 1) * _lanes_of(kind)

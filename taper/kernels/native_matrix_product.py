@@ -26,6 +26,7 @@ from taper.kernels.native_twin import are_ready
 from taper.runtime.blas import NO_TRANSPOSE, TRANSPOSE, find_blas
 from taper.runtime.large_arrays import new_array
 from taper.runtime.planned_calls import constant, replayed, scratch
+from taper.runtime.pool import MOST_ALIGNED
 
 __all__ = ["Cut", "affine", "cut", "kernel_of", "multiply", "multiply_batches"]
 
@@ -123,7 +124,7 @@ def cut(dtype: Any, first: tuple[Ints, Ints], second: tuple[Ints, Ints]) -> Cut 
     deepest = depth if not packs else -(-depth // -(-depth // _DEEPEST))
     tasks_of = _tasks_of(-(-rows // tile.rows), -(-columns // width), tile.rows, packs)
     tasks = tasks_of.row_groups * tasks_of.column_groups
-    together = 1 << (-(-tasks // _SLOTS) - 1).bit_length()
+    together = min(1 << (-(-tasks // _SLOTS) - 1).bit_length(), MOST_ALIGNED)
     a_layout = (item, tile.rows * item) if packs_first else a_strides
     parts = []
     for k in range(0, depth, deepest):

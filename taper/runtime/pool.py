@@ -36,7 +36,7 @@ _SPIN_SECONDS = 50e-6
 _PATIENCE = 5.0  # seconds for a launch of another thread to end, when the process ends
 _PIECES_PER_THREAD = 16  # so that a thread which is held up delays the others little
 _FEWEST_PER_THREAD = 4  # so that all threads have about as much to do
-_MOST_ALIGNED = 1024  # units of work
+MOST_ALIGNED = 1024  # units of work; a smaller power of two that divides a grain is kept together
 
 _i64 = ctypes.c_int64
 _KERNEL = ctypes.CFUNCTYPE(None, _i64, _i64, _i64)
@@ -217,7 +217,7 @@ def _shares(count: int, grain: int, threads: int) -> tuple[int, int]:
     grains = -(-count // grain)
     used = min(threads, grains)
     if grains < used * _FEWEST_PER_THREAD:
-        step = min(grain & -grain, _MOST_ALIGNED)
+        step = min(grain & -grain, MOST_ALIGNED)
         piece = -(-count // (used * _FEWEST_PER_THREAD * step)) * step
     else:
         piece = grain * max(1, grains // (used * _PIECES_PER_THREAD))

@@ -191,3 +191,11 @@ def test_workers_end_when_stopped() -> None:
     assert not any(thread.is_alive() for thread in threads)
     job.launch()
     assert (job.visits == 2).all()
+
+
+@pytest.mark.parametrize("threads", [2, 5, 8, 64])
+def test_pieces_begin_at_multiples_of_the_power_of_two_in_a_grain(threads):
+    for grain in (1, 2, 6, 64, 96, 1024):
+        for count in (1, grain, 5 * grain - 1, 17 * grain, 1000 * grain + 3):
+            helpers, piece = pool._shares(count, grain, threads)
+            assert piece % (grain & -grain) == 0 and 0 <= helpers < threads
