@@ -75,6 +75,7 @@ _INSTRUCTIONS, _COUNT, _PATCH_COUNT, _STOPPED = map(
     DRIVER_WORDS.index, ("instructions", "count", "patch_count", "stopped"))
 _INSTRUCTION_BYTES = 40
 _CHECKS = (BROKEN, INVALID)
+_LONGEST_WAIT = 0.6  # seconds for kernels, in the call that records a program
 
 
 def make_program(graph: Graph, updates: dict[str, int]) -> Program:
@@ -334,10 +335,11 @@ class Program:
     # -- kernels -------------------------------------------------------------------------------
 
     def _ask(self) -> None:
-        """Asks for all kernels, in the background."""
+        """Asks for all kernels, and waits for them a while, as who compiles expects."""
         self._driver = driver_address()
         for step in self.instructions:
             step.is_ready()
+        background.wait_for([step.launch.key for step in self.instructions], _LONGEST_WAIT)
 
     def is_ready(self) -> bool:
         """Whether all kernels are there."""

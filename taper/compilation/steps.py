@@ -47,7 +47,8 @@ class Instruction:
         if self.launch.grain == GUARD:
             self.address = 0
         elif self.address is None:
-            self.address = background.request(self.launch.key, self.launch.build, exact=True)
+            self.address = background.request(
+                self.launch.key, self.launch.build, exact=True, is_next=True)
         return self.address is not None
 
 
@@ -132,7 +133,7 @@ def driver_code() -> tuple[str, str]:
 
 
 def driver_address() -> int | None:
-    return background.request(("taper.runtime", DRIVER), driver_code, exact=True)
+    return background.request(("taper.runtime", DRIVER), driver_code, exact=True, is_next=True)
 
 
 def strided_view(memory: Array, offset: int, view: View) -> Array:

@@ -30,7 +30,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from functools import cache
 
 from taper.compiler import machine
@@ -156,11 +156,14 @@ def _unless_it_fails(key: Hashable, make: Callable[[], int | None]) -> int | Non
         return None
 
 
-def request(key: Hashable, builder: Builder, exact: bool = False) -> int | None:
+def request(
+    key: Hashable, builder: Builder, exact: bool = False, is_next: bool = False
+) -> int | None:
     """The address of the kernel that `builder` describes, or None if it isn't there (yet).
 
     `builder` is called once for a key, maybe in another thread. An `exact` kernel gives the very
-    numbers that are computed without it, so it is used as soon as it is ready.
+    numbers that are computed without it, so it is used as soon as it is ready. One that `is_next`
+    is made before those that nobody waits for.
     """
     if settings.native == "off":
         return None
@@ -181,8 +184,17 @@ def request(key: Hashable, builder: Builder, exact: bool = False) -> int | None:
         pending.find()
         _end_wait(begin)
     if not pending.ready.is_set():
-        _compiler.add(pending.compile, is_waited_for=not exact)
+        _compiler.add(pending.compile, is_waited_for=is_next or not exact)
     return _waited_for(key, pending, exact)
+
+
+def wait_for(keys: Iterable[Hashable], seconds: float) -> None:
+    """Waits until these kernels are there, which were asked for, or for so long."""
+    end = time.perf_counter() + seconds
+    for key in keys:
+        found = _addresses.get(key)
+        if isinstance(found, _Pending):
+            found.ready.wait(max(0.0, end - time.perf_counter()))
 
 
 def _waited_for(key: Hashable, pending: _Pending, exact: bool) -> int | None:
