@@ -408,7 +408,8 @@ def _(grad, input, weight, pos_weight, reduction):
     if pos_weight is None:
         slope = -input
     else:
-        slope = (-input).sigmoid().log() - pos_weight * input.sigmoid().log()
+        logsigmoid = taper.nn.functional.logsigmoid
+        slope = logsigmoid(-input) - pos_weight * logsigmoid(input)
     if weight is not None:
         slope = slope * weight
     return slope * per_element(grad, reduction, input.numel())
