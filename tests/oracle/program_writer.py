@@ -148,7 +148,7 @@ class Writer:
         mentioned = [known[name] for name in re.findall(r"\w+", statement) if name in known]
         if is_unsafe(statement, mentioned):
             return False
-        target = known.get(re.split(r"\W", statement)[0])
+        target = known.get(re.split(r"\W", statement.splitlines()[-1].strip())[0])
         recorded = target is None or target.requires_grad
         before = known if statement.startswith("with ") or not recorded else {}
         histories = {name: history(tensor) for name, tensor in before.items()}
@@ -414,14 +414,15 @@ class Writer:
 
 def is_missing(error: Exception, changed: Any = None) -> bool:
     """Whether PyTorch just lacks what taper may have: kernels for half precision, derivatives for
-    complex numbers, the history of what is written into one of many views of plain numbers, or
+    complex numbers and of the slope of cdist, the history of what is written into one of many views of plain numbers, or
     into a view of plain numbers that was made without recording; a second backward pass after
     sgn's, whose gradient can't be added to."""
     if changed is not None and not changed.requires_grad and "created in no_grad" in str(error):
         return True
     words = (
         "not implemented for '(Half|BFloat16)'|tensors of type: (Half|BFloat16)|"
-        "automatic differentiation for outputs with complex|ZeroTensors are immutable"
+        "automatic differentiation for outputs with complex|ZeroTensors are immutable|"
+        "derivative for '_cdist_backward' is not implemented"
     )
     return bool(re.search(words, str(error)))
 
