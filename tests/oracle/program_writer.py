@@ -168,9 +168,11 @@ class Writer:
             return False
         is_open = any(histories[name] != history(tensor) for name, tensor in before.items())
         # In which order results lie whose operand has equal strides, as windows have, is open; and
-        # where a dim of one element goes among others that are not in the order of rows.
+        # where a dim of one element, or an expanded one, goes among others that are not in the
+        # order of rows.
         if any(
             len(set(tensor.stride())) < tensor.dim()
+            or 0 in tensor.stride()
             or (1 in tensor.shape and not is_row_major(tensor))
             for tensor in mentioned
         ):
@@ -414,7 +416,8 @@ class Writer:
 
 def is_missing(error: Exception, changed: Any = None) -> bool:
     """Whether PyTorch just lacks what taper may have: kernels for half precision, derivatives for
-    complex numbers and of the slope of cdist, the history of what is written into one of many views of plain numbers, or
+    complex numbers and of the slope of cdist, the history of what is written into one of many views
+    of plain numbers, or
     into a view of plain numbers that was made without recording; a second backward pass after
     sgn's, whose gradient can't be added to."""
     if changed is not None and not changed.requires_grad and "created in no_grad" in str(error):
