@@ -458,7 +458,9 @@ def is_sole_view(grad: Tensor) -> bool:
     memory, whole, storage = array.base, grad._base, grad._storage
     holders = _UNSHARED_OBJECT
     if whole is not None:  # then grad is a view of it, and its array's memory is that of grad
-        if getrefcount(whole) > _UNSHARED_OBJECT or whole._array is not memory:
+        if getrefcount(whole) > _UNSHARED_OBJECT:
+            return False
+        if whole._array is not memory and not _lies_in(whole, memory, storage):
             return False
         holders += 1
     if storage is not None:
@@ -472,6 +474,13 @@ def is_sole_view(grad: Tensor) -> bool:
             return False
         return memory.base is None
     return False
+
+
+def _lies_in(whole: Tensor, memory: Any, storage: Any) -> bool:
+    """Whether the array of a tensor, which nobody else holds, is itself a view of this memory."""
+    array = whole._array
+    holders = _UNSHARED_OBJECT + (storage is not None and storage.array is array)
+    return type(array) is ndarray and array.base is memory and getrefcount(array) <= holders
 
 
 _WORTH_ASKING = 1 << 16  # bytes; less is copied in no time
