@@ -70,26 +70,15 @@ LINE = 16  # of gates that one task packs
 
 def forward_panels(name: str, vector_bytes: int, tile: Tile) -> str:
     """Packs both weights (gates, columns), a panel of gates a task: (panel, column, gate)."""
-    text, word = _begun(name, vector_bytes, PANELS_WORDS)
-    scratch = text.pointer(word["scratch"])
-
-    def task(panel: str, _: list[str]) -> list[str]:
-        for weight, depth, offset in (
-            ("inputs", "features", "0"), ("recurrent", "units", word["recurrent_panels"])
-        ):
-            stride = text.integer("mul", word[depth], SIZE[tile.kind])
-            packer = Packer(
-                text, tile, tile.lanes * tile.vectors, text.pointer(word[weight]),
-                text.offset(scratch, offset, SIZE[tile.kind]), word["gates"], stride, word[depth])
-            packer.panel(panel)
-        return []
-
-    text.loop("%begin", "%end", 1, [], task)
-    return text.text()
+    return _weights_packed(name, vector_bytes, tile, is_forward=True)
 
 
 def backward_panels(name: str, vector_bytes: int, tile: Tile) -> str:
     """Packs both weights (gates, columns), LINE gates a task: (panel, gate, column)."""
+    return _weights_packed(name, vector_bytes, tile, is_forward=False)
+
+
+def _weights_packed(name: str, vector_bytes: int, tile: Tile, *, is_forward: bool) -> str:
     text, word = _begun(name, vector_bytes, PANELS_WORDS)
     scratch = text.pointer(word["scratch"])
 
@@ -98,11 +87,15 @@ def backward_panels(name: str, vector_bytes: int, tile: Tile) -> str:
             ("inputs", "features", "0"), ("recurrent", "units", word["recurrent_panels"])
         ):
             stride = text.integer("mul", word[columns], SIZE[tile.kind])
+            sizes = ((word["gates"], stride, word[columns]) if is_forward
+                     else (word[columns], stride, word["gates"]))
             packer = Packer(
                 text, tile, tile.lanes * tile.vectors, text.pointer(word[weight]),
-                text.offset(scratch, offset, SIZE[tile.kind]), word[columns], stride,
-                word["gates"])
-            packer.lines(number, str(LINE))
+                text.offset(scratch, offset, SIZE[tile.kind]), *sizes)
+            if is_forward:
+                packer.panel(number)
+            else:
+                packer.lines(number, str(LINE))
         return []
 
     text.loop("%begin", "%end", 1, [], task)
