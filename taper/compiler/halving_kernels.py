@@ -148,19 +148,8 @@ class _Halving:
                 value = code.picked(even, odd, order[half * lanes : (half + 1) * lanes])
                 code.store(value, ir.offset(row, str(half * lanes), code.size), code.kind, mask)
 
-    def _exceeds(self, a: str, b: str) -> str:
-        """Whether a is larger, or no number."""
-        kind = self.code.vector
-        larger = self.ir.value(f"fcmp ogt {kind} {a}, {b}")
-        is_nan = self.ir.value(f"fcmp uno {kind} {a}, {a}")
-        return self.ir.value(f"or {self.bits} {larger}, {is_nan}")
-
-    def _chosen(self, mask: str, a: str, b: str) -> str:
-        kind = self.code.vector
-        return self.ir.value(f"select {self.bits} {mask}, {kind} {a}, {kind} {b}")
-
     def _larger(self, a: str, b: str) -> str:
-        return self._chosen(self._exceeds(a, b), a, b)
+        return self.code.chosen(self.code.exceeds(a, b), a, b)
 
     def _of_largest(self, values: list[str], grad: str) -> list[str]:
         """The gradient where the first of the largest elements is, and zeros."""
@@ -168,13 +157,13 @@ class _Halving:
         zero = code.constant(0.0, code.kind)
         best, is_better = values[0], []
         for value in values[1:]:
-            is_better.append(self._exceeds(value, best))
-            best = self._chosen(is_better[-1], value, best)
+            is_better.append(self.code.exceeds(value, best))
+            best = self.code.chosen(is_better[-1], value, best)
         if self.has_floor:
             is_low = ir.value(f"fcmp ole {code.vector} {best}, {zero}")
-            grad = self._chosen(is_low, zero, grad)
+            grad = self.code.chosen(is_low, zero, grad)
         found = []
         for is_chosen in reversed(is_better):  # nothing behind is better
-            found.append(self._chosen(is_chosen, grad, zero))
-            grad = self._chosen(is_chosen, zero, grad)
+            found.append(self.code.chosen(is_chosen, grad, zero))
+            grad = self.code.chosen(is_chosen, zero, grad)
         return [grad, *reversed(found)]

@@ -180,7 +180,7 @@ class _Writer:
 
     def _larger(self, read: _Read, line: str, _: str, values: list[str]) -> list[str]:
         value = read.value(line, None)
-        return [self.chosen(self._exceeds(value, values[0]), value, values[0])]
+        return [self.code.chosen(self.code.exceeds(value, values[0]), value, values[0])]
 
     def _first_largest(
         self, read: _Read, line: str, number: str, values: list[str]
@@ -188,22 +188,12 @@ class _Writer:
         value = read.value(line, None)
         is_first = self.ir.value(f"icmp slt {self.numbers} {values[1]}, zeroinitializer")
         better = self.ir.value(
-            f"or {self.bits} {is_first}, {self._exceeds(value, values[0])}")
+            f"or {self.bits} {is_first}, {self.code.exceeds(value, values[0])}")
         better = self.ir.value(f"and {self.bits} {better}, {read.mask}")
         choice = self.ir.value(
             f"select {self.bits} {better}, {self.numbers} {self._all(number)}, "
             f"{self.numbers} {values[1]}")
-        return [self.chosen(better, value, values[0]), choice]
-
-    def _exceeds(self, a: str, b: str) -> str:
-        """Whether a is larger, or no number."""
-        larger = self.ir.value(f"fcmp ogt {self.code.vector} {a}, {b}")
-        is_nan = self.ir.value(f"fcmp uno {self.code.vector} {a}, {a}")
-        return self.ir.value(f"or {self.bits} {larger}, {is_nan}")
-
-    def chosen(self, mask: str, a: str, b: str) -> str:
-        kind = self.code.vector
-        return self.ir.value(f"select {self.bits} {mask}, {kind} {a}, {kind} {b}")
+        return [self.code.chosen(better, value, values[0]), choice]
 
     def lowest(self) -> str:
         return self.code.constant(float("-inf"), self.code.kind)
@@ -254,7 +244,7 @@ class _Read:
             found = code.gather(place, str(self.stride * code.size), code.kind, self.mask)
         if otherwise is not None:
             return found
-        return self.writer.chosen(self.mask, found, self.writer.lowest())
+        return self.writer.code.chosen(self.mask, found, self.writer.lowest())
 
     def add(self, line: str, value: str, mask: str) -> None:
         """Adds to the elements of one row."""

@@ -44,6 +44,17 @@ class TileCode(VectorCode):
         return self.text.value(
             f"select {bits} {is_below}, {self.vector} {zero}, {self.vector} {value}")
 
+    def exceeds(self, a: str, b: str) -> str:
+        """The mask of where a is larger, or no number."""
+        larger = self.text.value(f"fcmp ogt {self.vector} {a}, {b}")
+        is_nan = self.text.value(f"fcmp uno {self.vector} {a}, {a}")
+        return self.text.value(f"or {self.type('b1')} {larger}, {is_nan}")
+
+    def chosen(self, mask: str, a: str, b: str) -> str:
+        """a where the mask is set, b elsewhere."""
+        return self.text.value(
+            f"select {self.type('b1')} {mask}, {self.vector} {a}, {self.vector} {b}")
+
     def first(self, count: str) -> str:
         """The mask of the first `count` lanes."""
         whole = f"<{self.lanes} x i64>"
