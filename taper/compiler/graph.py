@@ -62,7 +62,9 @@ class GraphNode:
         self.results = results
         self.effect = effect
         self.strides = strides
-        self.read = tuple(references((args, *kwargs.values())))
+        found: list[Reference] = []
+        _collect((args, *kwargs.values()) if kwargs else args, found)
+        self.read = tuple(found)
 
     def inputs(self) -> tuple[Reference, ...]:
         """The references among the arguments, nested ones included."""
@@ -77,14 +79,25 @@ class GraphNode:
 
 def references(value: Any) -> Iterator[Reference]:
     """All references inside nested tuples, lists and dicts."""
-    if isinstance(value, Reference):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from references(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from references(item)
+    found: list[Reference] = []
+    _collect((value,), found)
+    return iter(found)
+
+
+def _collect(items: Iterable[Any], found: list[Reference]) -> None:
+    for item in items:
+        cls = type(item)
+        if cls is Reference:
+            found.append(item)
+        elif cls in _PLAIN:
+            continue
+        elif isinstance(item, (tuple, list)):
+            _collect(item, found)
+        elif isinstance(item, dict):
+            _collect(item.values(), found)
+
+
+_PLAIN = frozenset([int, float, bool, str, type(None), slice, np.ndarray, np.dtype])
 
 
 def replaced(value: Any, replacement: Callable[[Reference], Any]) -> Any:
