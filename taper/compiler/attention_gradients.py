@@ -155,8 +155,8 @@ class _Backward(Task):
         score = text.value(f"fmul {code.vector} {score}, {self.scale}")
         if added is not None:
             score = text.value(f"fadd {code.vector} {score}, {added}")
-        weight = self.function(
-            "exp", text.value(f"fsub {code.vector} {score}, {logsum}"), code.lanes)
+        weight = code.function_of(
+            "exp", text.value(f"fsub {code.vector} {score}, {logsum}"))
         slope = code.load(self.kept(self.slopes, i), code.kind)
         slope = text.value(f"fsub {code.vector} {slope}, {along}")
         slope = text.value(f"fmul {code.vector} {slope}, {weight}")

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from taper.compiler.expression import Expression
 from taper.compiler.llvm_text import FunctionText
-from taper.compiler.math_library import lowered
 from taper.compiler.matrix_products import Packer
 from taper.compiler.tile_code import Tile, TileCode, plus
 from taper.compiler.vector_code import VectorCode, llvm_type
@@ -198,15 +196,6 @@ class Task:
 
         self.text.loop(0, size, self.tile.lanes, [], some)
 
-    def function(self, name: str, x: str, lanes: int) -> str:
-        """"exp" or "log" of a vector, or of a number."""
-        e = Expression()
-        node = e.unary(name, e.input(0, self.tile.kind))
-        e.results.append(node)
-        found = lowered(e)
-        code = VectorCode(self.text, lanes, lambda n: x if n.op == "input" else None)
-        return code.of(found.results[0])
-
     def each_valid(
         self, rows: list[str], count: str, body: Callable[[int, str], None]
     ) -> None:
@@ -228,7 +217,7 @@ class Task:
             for i, number in enumerate(group[1:], 1):
                 mixed = text.value(
                     f"insertelement {code.vector} {mixed}, {self.scalar} {number}, i64 {i}")
-            mixed = self.function("log", mixed, code.lanes)
+            mixed = code.function_of("log", mixed)
             found += [text.value(f"extractelement {code.vector} {mixed}, i64 {i}")
                       for i in range(len(group))]
         return found
@@ -437,7 +426,7 @@ class _State:
         weights = []
         for m, scores in enumerate(rows):
             below = [text.value(f"fsub {code.vector} {s}, {shifts[m]}") for s in scores]
-            own = [one.function("exp", b, code.lanes) for b in below]
+            own = [code.function_of("exp", b) for b in below]
             added = own[0]
             for other in own[1:]:
                 added = text.value(f"fadd {code.vector} {added}, {other}")
@@ -462,7 +451,7 @@ class _State:
             for i, step in enumerate(group[1:], 1):
                 mixed = code.picked(mixed, step, [
                     code.lanes + i if lane == i else lane for lane in range(code.lanes)])
-            mixed = self.one.function("exp", mixed, code.lanes)
+            mixed = code.function_of("exp", mixed)
             found += [code.picked(mixed, mixed, [i] * code.lanes) for i in range(len(group))]
         return found
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from taper.compiler.expression import Expression
 from taper.compiler.llvm_text import FunctionText
+from taper.compiler.math_library import lowered
 from taper.compiler.vector_code import VectorCode, llvm_type
 
 __all__ = ["SIZE", "Tile", "TileCode", "plus", "word_at"]
@@ -66,6 +68,14 @@ class TileCode(VectorCode):
         scalar = llvm_type(self.kind)
         return self.splat(
             self.text.value(f"load {scalar}, ptr {pointer}, align {self.size}"), self.kind)
+
+    def function_of(self, name: str, x: str) -> str:
+        """"exp" or "log" of a vector, or of a number."""
+        e = Expression()
+        e.results.append(e.unary(name, e.input(0, self.kind)))
+        found = lowered(e)
+        code = VectorCode(self.text, self.lanes, lambda n: x if n.op == "input" else None)
+        return code.of(found.results[0])
 
     def turned(self, rows: list[str]) -> list[str]:
         """The columns of a square of `lanes` rows, by exchanging ever smaller blocks."""
