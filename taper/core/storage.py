@@ -20,8 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from taper.core.errors import overlap_error
+
 __all__ = ["Storage", "UntypedStorage", "address_of", "dense_memory", "new_storage",
-           "strided_view"]
+           "refuse_repeated_memory", "repeats_memory", "strided_view"]
 
 _ndarray = np.ndarray
 _new = object.__new__
@@ -143,6 +145,12 @@ def repeats_memory(array: Any) -> bool:
     if 0 not in strides or not array.size:
         return False
     return any(s == 0 and n > 1 for s, n in zip(strides, array.shape, strict=True))
+
+
+def refuse_repeated_memory(array: Any) -> None:
+    """Raises PyTorch's error where an expanded array would be written to."""
+    if repeats_memory(array):
+        raise overlap_error()
 
 
 def span_in_bytes(array: Any) -> int:

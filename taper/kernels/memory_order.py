@@ -8,7 +8,7 @@ from numpy import broadcast_to, empty_like, moveaxis, ndarray
 
 __all__ = [
     "as_laid_out", "cast_in_order", "copied", "in_rows", "in_rows_or_channels_last",
-    "is_channels_last", "joined_in_order", "suggests_channels_last",
+    "is_channels_last", "joined_in_order", "newly_in_rows", "suggests_channels_last",
 ]
 
 
@@ -18,6 +18,16 @@ def in_rows(x: Any) -> Any:
     if type(x) is not ndarray or x.ndim < 2 or x.flags.c_contiguous:
         return x
     return x.copy()
+
+
+def newly_in_rows(x: Any) -> Any:
+    """A new array in the order of rows, also by what dims of one element have for a stride: NumPy
+    leaves there what it used for other things, and `suggests_channels_last` looks at it."""
+    if type(x) is not ndarray or x.ndim < 2:
+        return x
+    if not x.flags.c_contiguous:
+        return x.copy()
+    return x.reshape(-1).reshape(x.shape) if 1 in x.shape else x
 
 
 def in_rows_or_channels_last(x: Any) -> Any:

@@ -15,7 +15,7 @@ from taper.core import device as devices
 from taper.core import dtype as dtypes
 from taper.core.device import as_device
 from taper.core.state import active, is_recording
-from taper.core.storage import new_storage
+from taper.core.storage import new_storage, refuse_repeated_memory
 from taper.core.tensor import Parameter, Tensor
 from taper.ops import slow
 from taper.ops.connect_views import result_of
@@ -345,6 +345,7 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
             return found
     if not isinstance(src, Tensor):
         if isinstance(src, (int, float, complex, bool)):
+            refuse_repeated_memory(self._array)
             return self.fill_(src)
         raise TypeError(
             f"copy_(): argument 'other' (position 1) must be Tensor, not {type(src).__name__}"
@@ -368,10 +369,10 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
             return _copy_recorded(self, src)
     unseen = not active.modes or not (watchers or carried_by((self, src)))
     if unseen and ((self._edge is None and src._edge is None) or not is_recording()):
+        if 0 in target.strides:  # it may be expanded
+            refuse_repeated_memory(target)
         if target.shape != source.shape:
             _check_copy_shapes(target.shape, source.shape)
-        if 0 in target.strides:  # it may be expanded
-            slow._check_result_fits(self, self, "copy_")
         if not target.flags.writeable:
             slow._make_writeable(self)
         if source.dtype is not target.dtype:
@@ -410,6 +411,7 @@ def _check_copy_shapes(target: tuple[int, ...], source: tuple[int, ...]) -> None
 
 def _copy_recorded(self: Tensor, src: Tensor) -> Tensor:
     slow.check_inplace(self)
+    refuse_repeated_memory(self._array)
     _check_copy_shapes(self._array.shape, src._array.shape)
     frame = sys._getframe(2)
     where = (frame.f_code, frame.f_lasti)

@@ -20,9 +20,9 @@ from taper.core.index import Advanced, from_tensors, normalize
 from taper.core.promotion import fitting_number, scalar_type_name
 from taper.core.settings import settings
 from taper.core.state import active, is_recording
-from taper.core.storage import new_storage, repeats_memory
+from taper.core.storage import new_storage, refuse_repeated_memory
 from taper.core.tensor import Parameter, Tensor, wrap
-from taper.kernels.memory_order import copied
+from taper.kernels.memory_order import copied, newly_in_rows
 from taper.kernels.selection import elements_where
 from taper.ops import slow
 from taper.ops.argument_checks import values_known
@@ -127,10 +127,7 @@ def gather_at(input: Tensor, advanced: Any) -> Tensor:
         if arrays[0].shape == input.shape:
             return elements_where(input, arrays[0])
     input = batched_like(input, *arrays)
-    found = input[advanced.index]
-    if type(found) is ndarray and not found.flags.c_contiguous:
-        return found.copy("C")
-    return found
+    return newly_in_rows(input[advanced.index])
 
 
 @gather_at.derivative("input")
@@ -437,8 +434,8 @@ def _assign(target: Tensor, value: Tensor) -> None:
     shape, wanted = value._array.shape, target._array.shape
     if not shape and wanted:
         slow.check_inplace(target)
-        if type(target._array) is ndarray and repeats_memory(target._array):
-            raise slow.overlap_error()
+        if type(target._array) is ndarray:
+            refuse_repeated_memory(target._array)
         target.fill_(value)
         return
     if shape != wanted:
@@ -528,8 +525,7 @@ def put(
         if not array.flags.writeable:
             slow._make_writeable(input)
             array = input._array
-        if repeats_memory(array):
-            raise slow.overlap_error()
+        refuse_repeated_memory(array)
         try:
             if accumulate:
                 add_at(array, advanced, values._array)

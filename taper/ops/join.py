@@ -11,7 +11,7 @@ from taper.core.errors import normalize_dim
 from taper.core.promotion import can_cast, scalar_type_name
 from taper.core.settings import settings
 from taper.core.state import active, is_recording
-from taper.core.storage import repeats_memory
+from taper.core.storage import refuse_repeated_memory
 from taper.core.tensor import Parameter, Tensor
 from taper.kernels import small_joins, small_tensors
 from taper.kernels.memory_order import in_rows, joined_in_order, suggests_channels_last
@@ -92,9 +92,7 @@ def _write_joined(result: Tensor, out: Any) -> Tensor:
                 "torch.cat(): input types can't be cast to the desired output type "
                 f"{scalar_type_name(out.dtype)}"
             )
-        array = out._array
-        if repeats_memory(array):
-            raise slow.overlap_error()
+        refuse_repeated_memory(out._array)
     return slow.write_out(cat, result, out)
 
 

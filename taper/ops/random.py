@@ -19,7 +19,7 @@ from taper.core.dtype import _default, float32, get_default_dtype
 from taper.core.generator import default_generator
 from taper.core.promotion import cpp_type_name, fitting_number, scalar_type_name
 from taper.core.state import active, is_recording
-from taper.core.storage import repeats_memory
+from taper.core.storage import refuse_repeated_memory
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import random as kernels
 from taper.kernels.random import few_normals
@@ -379,8 +379,7 @@ def _refill(name: str, self: Tensor, write: Any) -> Tensor:
         if not array.flags.writeable:
             slow._make_writeable(self)
             array = self._array
-        if repeats_memory(array):
-            raise slow.overlap_error()
+        refuse_repeated_memory(array)
         write(array)
     if (self._edge is not None and is_recording()) or carried_by((self,)):
         op = _REPLACING[name]

@@ -19,7 +19,7 @@ from taper.autograd.tangents import carried_by, take_tangents
 from taper.autograd.views import check_inplace, rebase_history, register_view
 from taper.core import overrides
 from taper.core.dtype import REDUCED_FLOATS, dtype, float32
-from taper.core.errors import argument_error, overlap_error
+from taper.core.errors import argument_error
 from taper.core.promotion import (
     can_cast,
     dtype_of_number,
@@ -30,7 +30,12 @@ from taper.core.promotion import (
     to_inexact,
 )
 from taper.core.state import around_forwards, autocasting, is_inference, is_recording
-from taper.core.storage import inference_storage, new_storage
+from taper.core.storage import (
+    inference_storage,
+    new_storage,
+    refuse_repeated_memory,
+    repeats_memory,
+)
 from taper.core.tensor import LEAF, Tensor, wrap
 from taper.kernels.memory_order import cast_in_order
 from taper.ops.argument_checks import (
@@ -38,6 +43,7 @@ from taper.ops.argument_checks import (
     check_devices,
     check_kind,
     check_types,
+    check_values,
     explain_failure,
     tensors_of,
     translate,
@@ -414,11 +420,8 @@ def _write_one(op: Operator, value: Tensor, target: Any) -> None:
         raise RuntimeError(
             f"Expected out tensor to have device {value.device}, but got {target.device} instead"
         )
-    array = target._array
-    if type(array) is ndarray and 0 in array.strides and array.size and any(
-        s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True)
-    ):
-        raise overlap_error()
+    if type(target._array) is ndarray:
+        refuse_repeated_memory(target._array)
     if target._array.shape != value._array.shape:
         resize_out(target, value._array.shape)
     if type(target._array) is ndarray or target.device.type != "meta":
@@ -459,6 +462,8 @@ def call_inplace(op: Operator, args: tuple[Any, ...]) -> Any:
     if not isinstance(target, Tensor):
         raise argument_error(op.name + "_", signature.names[0], 1, TENSOR, target)
     check_inplace(target, args)
+    if repeats_memory(target._array):
+        _refuse_early(op, signature, args)
     frame = sys._getframe(2)
     where = (frame.f_code, frame.f_lasti)
     original = alias_with_history(target)
@@ -470,6 +475,24 @@ def call_inplace(op: Operator, args: tuple[Any, ...]) -> Any:
         rename_in_place(result._edge)
     overwrite(target, original, result, op.name + "_", where)
     return target
+
+
+_SHAPES_FIRST = frozenset({"dim", "index", "beta"})  # parameters that tell
+
+
+def _refuse_early(op: Operator, signature: Signature, args: tuple[Any, ...]) -> None:
+    """Refuses to write into expanded memory before shapes are broadcast and dtypes looked at.
+
+    So does PyTorch; what an operator asks of its arguments comes earlier, and one that works along
+    dims or adds a product of matrices looks at shapes first: `overwrite` refuses it.
+    """
+    bound = dict(zip(signature.names, args, strict=True))
+    check_types(op, signature, bound)
+    if op.name == "zero" or not _SHAPES_FIRST.isdisjoint(bound):
+        return
+    if op.check is not None:
+        op.check(bound)
+    refuse_repeated_memory(args[0]._array)
 
 
 def alias_with_history(target: Tensor, *, overwritten: bool = True) -> Tensor:
@@ -529,11 +552,8 @@ def _check_result_fits(target: Tensor, result: Tensor, change: str) -> None:
             f"output with shape {list(target._array.shape)} doesn't match the broadcast shape "
             f"{list(result._array.shape)}"
         )
-    strides = target._array.strides
-    if target._array.size and change != "zero_" and any(
-        s == 0 and n > 1 for s, n in zip(strides, target._array.shape, strict=True)
-    ):
-        raise overlap_error()
+    if change != "zero_":
+        refuse_repeated_memory(target._array)
     if not can_cast(result.dtype, target.dtype):
         raise RuntimeError(
             f"result type {scalar_type_name(result.dtype)} can't be cast to the desired output "
@@ -579,6 +599,11 @@ def _bump(target: Tensor, change: str, where: Any = None) -> None:
 
 
 # -- errors ---------------------------------------------------------------------------------------
+
+
+def check_arguments(op: Operator, args: tuple[Any, ...]) -> None:
+    """Raises for values that a composite must not be called with; its tensors check themselves."""
+    check_values(op, signature_of(op), args)
 
 
 def recover(op: Operator, args: tuple[Any, ...], error: Exception) -> Any:

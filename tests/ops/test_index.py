@@ -133,3 +133,11 @@ def test_a_changed_index_is_noticed():
     i += 1
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
+
+
+def test_dims_of_one_element_have_strides_of_rows():
+    x = torch.arange(36).reshape(1, 3, 4, 3)
+    rows = x[torch.tensor(0), torch.tensor([0, 2, -2]), None]
+    assert rows.stride() == (12, 12, 3, 1)
+    # Their strides tell images whose channels lie side by side, which stay so when joined.
+    assert torch.hstack([rows, rows]).stride() == (24, 12, 3, 1)

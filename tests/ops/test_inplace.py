@@ -25,3 +25,31 @@ def test_a_view_and_its_base_count_changes_together():
     base.mul_(2)
     assert base.tolist() == [0.0, 2.0, 2.0]
     assert base._version == base[1:]._version == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.__iand__(1),  # no such operator for floats
+        lambda x: x.add_(taper.ones(5)),  # nor do shapes fit
+        lambda x: x.mul_(taper.ones(4, 3, 2)),
+        lambda x: x.copy_(taper.ones(5)),
+        lambda x: x.copy_(2),
+        lambda x: x.round_(decimals=1),
+    ],
+)
+def test_expanded_memory_is_refused_before_shapes_and_dtypes(change):
+    expanded = taper.zeros(2).expand(3, 2)
+    with pytest.raises(RuntimeError, match="unsupported operation: more than one element"):
+        change(expanded)
+
+
+def test_arguments_are_looked_at_before_expanded_memory():
+    expanded = taper.zeros(2).expand(3, 2)
+    with pytest.raises(IndexError, match="Dimension out of range"):
+        expanded.cumsum_(2)
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
+        expanded.addmm_(taper.ones(3, 2), taper.ones(3, 2))
+    with pytest.raises(TypeError):
+        expanded.mul_("2")
+    assert expanded.zero_().tolist() == [[0.0, 0.0]] * 3
