@@ -305,5 +305,5 @@ _RULES: dict[str, Rule] = {
     "expit": lambda e, x: e.unary("sigmoid", x), "arctan": lambda e, x: e.unary("atan", x),
     **{name: _plain(name) for name in (
         "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "tanh", "sinh", "cosh", "erf",
-        "erfc")},
+        "erfc", "sin", "cos", "tan")},
 }

@@ -38,7 +38,7 @@ from taper.core.settings import settings
 from taper.core.threads import are_deterministic_algorithms_enabled
 from taper.core.user_warning import is_own
 
-__all__ = ["Builder", "load", "request", "run_aside", "wait_until_idle", "waits"]
+__all__ = ["Builder", "is_at_work", "load", "request", "run_aside", "wait_until_idle", "waits"]
 
 Builder = Callable[[], tuple[str, str]]  # -> (text of a module, name of its function)
 
@@ -282,6 +282,11 @@ def run_aside(job: Callable[[], None]) -> None:
     It must not import; `load` was called before, and said that there is something to work with.
     """
     _compiler.add(job, is_waited_for=True)
+
+
+def is_at_work() -> bool:
+    """Whether kernels are being made, so that what can't be done now may be possible soon."""
+    return _compiler.count > 0
 
 
 def wait_until_idle(timeout: float | None = None) -> bool:

@@ -24,7 +24,7 @@ from typing import Any
 
 __all__ = [
     "CONSTANT", "ELEMENT", "FLOATS", "INTEGERS", "MATH", "REDUCTIONS", "ROW", "SIZE_OF",
-    "Expression", "Node", "check", "is_float", "is_signed",
+    "Expression", "Node", "RareCase", "check", "is_float", "is_signed",
 ]
 
 CONSTANT, ROW, ELEMENT = 0, 1, 2
@@ -44,9 +44,10 @@ _BITWISE = frozenset(["and", "or", "xor"])
 _SHIFTS = frozenset(["shl", "shr"])
 _COMPARISONS = frozenset(["eq", "ne", "lt", "le", "gt", "ge"])
 _FLOAT_UNARY = frozenset(["sqrt", "floor", "ceil", "trunc", "round"])
-MATH = frozenset(
-    """exp exp2 expm1 log log2 log10 log1p sin cos tan tanh sinh cosh sigmoid erf erfc atan
-    rsqrt""".split()
+_MATH_OF_TWO = frozenset(["pow", "atan2", "hypot"])
+MATH = _MATH_OF_TWO | frozenset(
+    """exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh
+    atanh sigmoid erf erfc rsqrt""".split()
 )
 REDUCTIONS = frozenset(
     ["reduce_sum", "reduce_prod", "reduce_max", "reduce_min", "reduce_argmax", "reduce_argmin"]
@@ -90,6 +91,17 @@ class Node:
 def _key_of(value: Any) -> Any:
     """What tells constants apart: -0.0 from 0.0, and NaN is itself."""
     return struct.pack("<d", value) if isinstance(value, float) else value
+
+
+class RareCase:
+    """What a value is for operands that hardly ever come: an expression of them, with a name."""
+
+    def __init__(self, name: str, expression: Expression) -> None:
+        self.name = name
+        self.expression = expression
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Expression:
@@ -192,6 +204,17 @@ class Expression:
         """x where the condition holds, else y."""
         return x if x is y else self.make("select", (condition, x, y), x.type)
 
+    def rarely(self, condition: Node, case: RareCase, usual: Node, *operands: Node) -> Node:
+        """The rare case of the operands where the condition holds, else the usual value. Code for
+        the rare case runs only if the condition holds somewhere in a vector."""
+        return self.make("rarely", (condition, usual, *operands), usual.type, value=case)
+
+    def lookup(self, table: tuple[float, ...], index: Node) -> Node:
+        """table[index]; the table has as many entries as a power of two, the index is taken in its
+        last bits."""
+        within = self.binary("and", index, self.constant(len(table) - 1, index.type))
+        return self.make("lookup", (within,), "f64", value=table)
+
     def convert(self, x: Node, kind: str) -> Node:
         """The same number in another type, as C converts it."""
         return x if x.type == kind else self.make("convert", (x,), kind)
@@ -282,7 +305,13 @@ def _fits(node: Node) -> bool:
     if op in _COMPARISONS:
         return kind == "b1" and len(args) == 2 and args[0] == args[1]
     if op in _FLOAT_UNARY or op in MATH:
-        return args == [kind] and is_float(kind)
+        return args == [kind] * (2 if op in _MATH_OF_TWO else 1) and is_float(kind)
+    if op == "rarely":
+        inside = node.value.expression
+        wanted = [n.type for n in inside.nodes if n.op == "input"]
+        return args == ["b1", kind, *wanted] and inside.results[0].type == kind
+    if op == "lookup":
+        return args == ["i64"] and kind == "f64"
     if op in ("neg", "abs"):
         return args == [kind] and kind != "b1"
     if op == "not":

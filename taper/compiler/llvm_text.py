@@ -125,11 +125,36 @@ class FunctionText:
             self.add(f"br label %{after}")
         self.label(after)
 
+    def rarely(self, condition: str, kind: str, usual: str, rare: Callable[[], str]) -> str:
+        """``rare() if condition else usual``, where the condition hardly ever holds."""
+        before = self.block
+        aside, after = self.new_label("rare"), self.new_label("after")
+        self.declarations["!rare"] = '!0 = !{!"branch_weights", i32 1, i32 2000}'
+        self.add(f"br i1 {condition}, label %{aside}, label %{after}, !prof !0")
+        self.label(aside)
+        found = rare()
+        last = self.block
+        self.add(f"br label %{after}")
+        self.label(after)
+        return self.value(f"phi {kind} [ {usual}, %{before} ], [ {found}, %{last} ]")
+
+    def include(self, function: FunctionText, returns: str, arguments: Sequence[str]) -> None:
+        """Another function in the same module, whose lines end with what it returns."""
+        self.declarations.update(function.declarations)
+        self.declarations[function.name] = function._definition(
+            f"internal {returns}", ", ".join(arguments), "noinline ", function.lines)
+
     def text(self) -> str:
+        whole = self._definition(
+            "void", "ptr %block, i64 %begin, i64 %end", "", [*self.lines, "  ret void"])
+        return "\n".join([whole, *self.declarations.values()]) + "\n"
+
+    def _definition(
+        self, returns: str, arguments: str, attributes: str, lines: Sequence[str]
+    ) -> str:
         width = self.vector_bytes * 8
-        lines = [
-            f"define void @{self.name}(ptr %block, i64 %begin, i64 %end) nounwind "
+        return "\n".join([
+            f"define {returns} @{self.name}({arguments}) {attributes}nounwind "
             f"\"prefer-vector-width\"=\"{width}\" \"min-legal-vector-width\"=\"{width}\" {{",
-            *self.lines, "  ret void", "}", *self.declarations.values(),
-        ]
-        return "\n".join(lines) + "\n"
+            *lines, "}",
+        ])

@@ -5,7 +5,7 @@ coefficients are our own: interpolation at Chebyshev nodes, in 60 digits, of the
 beside them. Bounds on the error in units in the last place (ulp), over the whole range of the type
 with infinities, NaN, subnormal numbers and signed zeros, are in `ULP` and tested. Arguments that a
 conversion to integers would not survive are rounded by adding 1.5 * 2**(mantissa bits), which is
-safe for NaN too. Functions without a bound of their own for float32 compute in float64.
+safe for NaN too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from taper.compiler import trigonometry
+from taper.compiler import inverse_functions, trigonometry
 from taper.compiler.expression import Expression, Node
 from taper.compiler.polynomials import horner, polynomial
 
@@ -25,9 +25,9 @@ ULP = {
     "exp": (1.5, 1.5), "exp2": (1.5, 1.5), "expm1": (2, 2), "log": (1.5, 1.5), "log2": (1, 2),
     "log10": (1, 3), "log1p": (2, 2), "tanh": (2.5, 3), "sinh": (3, 3), "cosh": (2.5, 2.5),
     "sigmoid": (2.5, 2.5), "erf": (5.5, 2), "erfc": (2, 6), "rsqrt": (1.5, 1.5),
-    "atan": (3, 2), "sin": (None, 1.5), "cos": (None, 1.5),
+    "atan": (3, 2), "sin": (1, 1), "cos": (1, 1), "tan": (1, 1),
 }
-"""The largest error of each function in ulp, for float32 and float64; None where there is none."""
+"""The largest error of each function in ulp, for float32 and float64."""
 
 # Layouts of the two types: (bits type, mantissa bits, exponent bias).
 _LAYOUT = {"f32": ("i32", 23, 127), "f64": ("i64", 52, 1023)}
@@ -401,5 +401,6 @@ _FUNCTIONS: dict[str, Callable[[Expression, Node], Node]] = {
     "exp": _exp, "exp2": _exp2, "expm1": _expm1, "log": _log, "log2": _log_to_base(2),
     "log10": _log_to_base(10), "log1p": _log1p, "tanh": _tanh, "sinh": _sinh, "cosh": _cosh,
     "sigmoid": _sigmoid, "rsqrt": _rsqrt, "erf": _erf, "erfc": _erfc,
-    "atan": trigonometry.atan, "sin": trigonometry.sine, "cos": trigonometry.cosine,
+    "sin": trigonometry.sine, "cos": trigonometry.cosine, "tan": trigonometry.tangent,
+    "atan": inverse_functions.atan,
 }

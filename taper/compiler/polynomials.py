@@ -1,4 +1,4 @@
-"""Polynomials in expressions."""
+"""Polynomials in expressions, and sums that lose nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from taper.compiler.expression import Expression, Node
 
-__all__ = ["horner", "polynomial"]
+__all__ = ["horner", "polynomial", "two_sum"]
 
 
 def polynomial(e: Expression, x: Node, coefficients: Sequence[float]) -> Node:
@@ -24,3 +24,10 @@ def horner(e: Expression, x: Node, coefficients: Sequence[float]) -> Node:
     for c in coefficients[-2::-1]:
         result = e.fma(result, x, e.constant(c, x.type))
     return result
+
+
+def two_sum(e: Expression, x: Node, y: Node) -> tuple[Node, Node]:
+    """x + y, and what rounding it lost."""
+    total = e.add(x, y)
+    of_y = e.sub(total, x)
+    return total, e.add(e.sub(x, e.sub(total, of_y)), e.sub(y, of_y))

@@ -1,111 +1,209 @@
-"""Sine and cosine of moderate angles, and the inverse tangent, as arithmetic."""
+"""Sines, cosines and tangents of angles of any size, as arithmetic.
+
+Angles are reduced to x - n pi/2 with pi/2 in three parts. By products that are rounded once (`fma`)
+the first difference is exact, and what the second loses is kept. Angles above
+`LARGEST` are reduced by the bits of 2/pi that matter for their exponents, after M. Payne and
+R. Hanek, Radian reduction for trigonometric functions (1983); they are a rare case.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
 
-from taper.compiler.expression import Expression, Node
-from taper.compiler.polynomials import polynomial
+from taper.compiler.expression import Expression, Node, RareCase
+from taper.compiler.polynomials import polynomial, two_sum
 
-__all__ = ["LARGEST_ANGLE", "atan", "cosine", "sine"]
+__all__ = ["LARGEST", "cosine", "sine", "tangent"]
 
-LARGEST_ANGLE = 1e6
-"""Up to here sines and cosines are right. Larger angles would take more digits of pi than are worth
-their time in every lane, so who asks for a kernel looks at the angles first."""
+LARGEST = {"f32": 1e5, "f64": 1e9}
+"""Angles above are a rare case."""
 
-# pi / 2 in three parts; whole numbers below 2**20 times the first two are exact.
-_HALF_PI = 1.5707963267341256, 6.077100506303966e-11, 2.0222662487959506e-21
-# (sin(r) / r - 1) / r^2 and (cos(r) - 1 + r^2 / 2) / r^4, in r^2, on [0, pi / 4]
-_SIN = (
-    -0.16666666666666666, 0.008333333333333331, -0.0001984126984126504, 2.755731921932058e-06,
-    -2.50521062259944e-08, 1.6058530596645953e-10, -7.586636882825159e-13,
-)
-_COS = (
-    0.041666666666666664, -0.0013888888888888887, 2.4801587301584632e-05,
-    -2.755731922139249e-07, 2.0876755787492604e-09, -1.1470460319209511e-11,
-    4.745838412531023e-14,
-)
-_TINY = 2.0**-27  # below it, angles are their own sines
-# (atan(t) / t - 1) / t^2, in t^2, on [0, tan(pi / 8)]
-_ATAN = {
-    "f32": (-0.3333333175381697, 0.1999953879477192, -0.14263897112598675, 0.1074309966767457,
-            -0.06449835224591496),
-    "f64": (-0.3333333333333333, 0.19999999999999993, -0.1428571428571149, 0.11111111110751482,
-            -0.0909090906681608, 0.07692306729194896, -0.06666641869131183,
-            0.058819230561140225, -0.05258020272656758, 0.04719259188242093,
-            -0.04103887546862687, 0.030622995553735516, -0.013905374533113234),
+_HALF_PI = {
+    "f32": (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15),
+    "f64": (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33),
 }
-# What rounding pi / 2 to the type loses.
-_HALF_PI_REST = {"f32": -4.371139000186241e-08, "f64": 6.123233995736766e-17}
+# (sin(r) / r - 1) / r^2 and (cos(r) - 1 + r^2 / 2) / r^4, in r^2, on [0, pi / 4]
+_SIN = {
+    "f32": (-0.16666666663556465, 0.00833333175998571, -0.00019840025546557762,
+            2.724209211867588e-06),
+    "f64": (-0.16666666666666666, 0.008333333333333331, -0.0001984126984126504,
+            2.755731921932058e-06, -2.50521062259944e-08, 1.6058530596645953e-10,
+            -7.586636882825159e-13),
+}
+_COS = {
+    "f32": (0.04166666450159036, -0.0013888272730454862, 2.4541476931007875e-05),
+    "f64": (0.041666666666666664, -0.0013888888888888887, 2.4801587301584632e-05,
+            -2.755731922139249e-07, 2.0876755787492604e-09, -1.1470460319209511e-11,
+            4.745838412531023e-14),
+}
+_TINY = {"f32": 2.0**-12, "f64": 2.0**-27}  # below it, angles are their own sines
+_MANTISSA = {"f32": 23, "f64": 52}
+_BITS = {"f32": "i32", "f64": "i64"}
 
 
 def _reduced(e: Expression, x: Node) -> tuple[Node, Node, Node]:
     """r + l in [-pi/4, pi/4], l being what rounding r lost, and n, an integer, with
     x = n pi/2 + r + l."""
-    magic = e.constant(1.5 * 2.0**52, "f64")
-    shifted = e.add(e.mul(x, e.constant(2 / math.pi, "f64")), magic)
+    kind = x.type
+    magic = e.constant(1.5 * 2.0 ** _MANTISSA[kind], kind)
+    shifted = e.add(e.mul(x, e.constant(2 / math.pi, kind)), magic)
     n = e.sub(shifted, magic)
-    high, middle, low = [e.constant(part, "f64") for part in _HALF_PI]
-    exact = e.sub(x, e.mul(n, high))
+    high, middle, low = [e.constant(part, kind) for part in _HALF_PI[kind]]
+    exact = e.fma(e.neg(n), high, x)
     step = e.mul(n, middle)
     close = e.sub(exact, step)
-    lost = e.fma(e.neg(n), low, e.sub(e.sub(exact, close), step))
+    rest = e.fma(n, low, e.fma(n, middle, e.neg(step)))
+    lost = e.sub(e.sub(e.sub(exact, close), step), rest)
     r = e.add(close, lost)
-    return r, e.add(e.sub(close, r), lost), e.bitcast(shifted, "i64")
+    return r, e.add(e.sub(close, r), lost), e.bitcast(shifted, _BITS[kind])
 
 
-def _sine_and_cosine(e: Expression, x: Node) -> tuple[Node, Node, Node]:
-    """Of r + l, and n."""
-    r, lost, n = _reduced(e, x)
-    square = e.mul(r, r)
-    one, half = e.constant(1.0, "f64"), e.mul(square, e.constant(0.5, "f64"))
-    curve = e.mul(e.mul(r, square), polynomial(e, square, _SIN))
-    sine = e.add(r, e.add(curve, e.mul(lost, e.sub(one, half))))
-    start = e.sub(one, half)
-    rest = e.sub(e.sub(one, start), half)
-    curve = e.fma(e.mul(square, square), polynomial(e, square, _COS), e.neg(e.mul(r, lost)))
-    return sine, e.add(start, e.add(rest, curve)), n
+_WINDOW = 32  # exponents that share the same bits of 2/pi
+_FIRST, _END = 1024 // _WINDOW, 2048 // _WINDOW  # windows of exponents, of numbers from 2 on
+_DIGITS, _KEPT = 1400, 210  # of 2/pi, and of what is in the table; all behind the point
 
 
-def _of_quarter(e: Expression, even: Node, odd: Node, n: Node) -> Node:
-    """The even or odd quarters' value, its sign changed in the third and fourth."""
-    def has_bit(bit: int) -> Node:
-        masked = e.binary("and", n, e.constant(bit, n.type))
-        return e.compare("ne", masked, e.constant(0, n.type))
-
-    found = e.select(has_bit(1), odd, even)
-    return e.select(has_bit(2), e.neg(found), found)
-
-
-def sine(e: Expression, x: Node) -> Node:
-    """Of float64."""
-    small, large, n = _sine_and_cosine(e, x)
-    is_tiny = e.compare("lt", e.unary("abs", x), e.constant(_TINY, x.type))
-    return e.select(is_tiny, x, _of_quarter(e, small, large, n))
-
-
-def cosine(e: Expression, x: Node) -> Node:
-    """Of float64."""
-    small, large, n = _sine_and_cosine(e, x)
-    return _of_quarter(e, small, large, e.add(n, e.constant(1, n.type)))
+@cache
+def _bits_of_two_over_pi() -> tuple[tuple[float, ...], ...]:
+    """For each window 2/pi * 2**(its least exponent - 52), without the multiples of 4, which whole
+    numbers make whole turns: in four parts of 53 bits."""
+    parts: tuple[list[float], ...] = ([], [], [], [])
+    inverse = _two_over_pi()
+    for window in range(_FIRST, _END):
+        exponent = window * _WINDOW - 1023 - 52
+        rest = (inverse >> (_DIGITS - _KEPT - exponent)) & ((4 << _KEPT) - 1)
+        for place, part in enumerate(parts):
+            unit = 51 + 53 * place
+            part.append(math.ldexp(rest >> (_KEPT - unit), -unit))
+            rest &= (1 << (_KEPT - unit)) - 1
+    return tuple(map(tuple, parts))
 
 
-def atan(e: Expression, x: Node) -> Node:
-    """pi/2 - atan(1/x) beyond tan(3 pi/8), pi/4 + atan((x - 1) / (x + 1)) beyond tan(pi/8)."""
-    kind = x.type
-    one, zero = e.constant(1, kind), e.constant(0, kind)
-    size = e.unary("abs", x)
-    is_far = e.compare("gt", size, e.constant(1 + math.sqrt(2), kind))
-    is_middle = e.compare("gt", size, e.constant(math.sqrt(2) - 1, kind))
-    above = e.select(is_far, e.neg(one), e.select(is_middle, e.sub(size, one), size))
-    below = e.select(is_far, size, e.select(is_middle, e.add(size, one), one))
-    t = e.div(above, below)
-    square = e.mul(t, t)
-    curve = e.mul(e.mul(t, square), polynomial(e, square, _ATAN[kind]))
+def _two_over_pi() -> int:
+    """2/pi * 2**_DIGITS, by the arithmetic-geometric mean (Gauss, Legendre)."""
+    precise = _DIGITS + 40
+    one = 1 << precise
+    a, b, t, k = one, math.isqrt(one * one // 2), one // 4, 0
+    while abs(a - b) > 1:
+        mean = (a + b) // 2
+        t -= ((a - mean) ** 2 >> precise) << k
+        a, b, k = mean, math.isqrt(a * b), k + 1
+    pi = (a + b) ** 2 // (4 * t)
+    return (2 << (_DIGITS + precise)) // pi
 
-    def by_range(of_far: float) -> Node:
-        return e.select(is_far, e.constant(of_far, kind),
-                        e.select(is_middle, e.constant(of_far / 2, kind), zero))
 
-    found = e.add(t, e.add(curve, by_range(_HALF_PI_REST[kind])))
-    return e.make("copysign", (e.add(by_range(math.pi / 2), found), x), kind)
+def _reduced_by_bits(e: Expression, x: Node) -> tuple[Node, Node, Node]:
+    """As `_reduced`, for float64 of any size above 2."""
+    def parted(number: Node) -> tuple[Node, Node]:
+        whole = e.unary("round", number)
+        return whole, e.sub(number, whole)
+
+    def product(factor: Node) -> tuple[Node, Node]:
+        found = e.mul(whole, factor)
+        return found, e.fma(whole, factor, e.neg(found))
+
+    def integer(value: int) -> Node:
+        return e.constant(value, "i64")
+
+    bits = e.bitcast(x, "i64")
+    window = e.binary("shr", bits, integer(52 + 5))
+    first, second, third, fourth = [e.lookup(table, window) for table in _bits_of_two_over_pi()]
+    # x times a power of two: the sign, and 53 bits with up to 31 zeros behind them
+    inside = e.binary("and", bits, integer(-(1 << 63) | ((_WINDOW << 52) - 1)))
+    whole = e.bitcast(e.add(inside, integer((1023 + 52) << 52)), "f64")
+    top, below_top = product(first)
+    turns = e.unary("round", e.mul(top, e.constant(0.25, "f64")))
+    n1, a = parted(e.fma(e.constant(-4.0, "f64"), turns, top))
+    n2, b = parted(below_top)
+    middle, below_middle = product(second)
+    n3, c = parted(middle)
+    bottom, below_bottom = product(third)
+    high, low = two_sum(e, a, b)
+    for part in (c, below_middle, bottom):
+        high, lost = two_sum(e, high, part)
+        low = e.add(low, lost)
+    low = e.add(low, e.fma(whole, fourth, below_bottom))
+    n4, high = parted(high)
+    high, low = two_sum(e, high, low)
+    half_pi, rest = [e.constant(part, "f64") for part in _HALF_PI["f64"][:2]]
+    r = e.mul(high, half_pi)
+    lost = e.fma(high, rest, e.fma(low, half_pi, e.fma(high, half_pi, e.neg(r))))
+    n = e.add(e.add(n1, n2), e.add(n3, n4))
+    return r, lost, e.bitcast(e.add(n, e.constant(1.5 * 2.0**52, "f64")), "i64")
+
+
+class _Quarter:
+    """Sine and cosine of r + l, each as a number and what is to be added to it."""
+
+    def __init__(self, e: Expression, r: Node, lost: Node) -> None:
+        kind = r.type
+        square = e.mul(r, r)
+        one, half = e.constant(1.0, kind), e.mul(square, e.constant(0.5, kind))
+        start = e.sub(one, half)
+        curve = e.mul(e.mul(r, square), polynomial(e, square, _SIN[kind]))
+        self.sine = r, e.fma(lost, start, curve)
+        curve = e.fma(e.mul(square, square), polynomial(e, square, _COS[kind]),
+                      e.neg(e.mul(r, lost)))
+        self.cosine = start, e.add(e.sub(e.sub(one, start), half), curve)
+
+
+def _has_bit(e: Expression, n: Node, bit: int) -> Node:
+    masked = e.binary("and", n, e.constant(bit, n.type))
+    return e.compare("ne", masked, e.constant(0, n.type))
+
+
+def _sine_of(e: Expression, r: Node, lost: Node, n: Node) -> Node:
+    quarter = _Quarter(e, r, lost)
+    found = e.select(_has_bit(e, n, 1), e.add(*quarter.cosine), e.add(*quarter.sine))
+    return e.select(_has_bit(e, n, 2), e.neg(found), found)
+
+
+def _cosine_of(e: Expression, r: Node, lost: Node, n: Node) -> Node:
+    return _sine_of(e, r, lost, e.add(n, e.constant(1, n.type)))
+
+
+def _tangent_of(e: Expression, r: Node, lost: Node, n: Node) -> Node:
+    """sine / cosine, or cosine / -sine, with what rounding both has lost."""
+    quarter = _Quarter(e, r, lost)
+    sine, cosine = two_sum(e, *quarter.sine), two_sum(e, *quarter.cosine)
+    is_odd = _has_bit(e, n, 1)
+    above = [e.select(is_odd, c, s) for s, c in zip(sine, cosine, strict=True)]
+    below = [e.select(is_odd, e.neg(s), c) for s, c in zip(sine, cosine, strict=True)]
+    inverse = e.div(e.constant(1.0, r.type), below[0])
+    found = e.mul(above[0], inverse)
+    minus = e.neg(found)
+    rest = e.add(e.fma(minus, below[0], above[0]), e.fma(minus, below[1], above[1]))
+    return e.fma(rest, inverse, found)
+
+
+_Function = Callable[[Expression, Node, Node, Node], Node]
+
+
+@cache
+def _large(name: str, function: _Function, kind: str) -> RareCase:
+    e = Expression()
+    x = e.convert(e.input(0, kind), "f64")
+    e.results.append(e.convert(function(e, *_reduced_by_bits(e, x)), kind))
+    return RareCase(f"{name}_of_large_{kind}", e)
+
+
+def _of_angles(name: str, function: _Function, is_odd: bool) -> Callable[[Expression, Node], Node]:
+    def definition(e: Expression, x: Node) -> Node:
+        kind = x.type
+        found = function(e, *_reduced(e, x))
+        size = e.unary("abs", x)
+        if is_odd:
+            tiny = e.compare("lt", size, e.constant(_TINY[kind], kind))
+            found = e.select(tiny, x, found)
+        is_large = e.binary("and", e.compare("gt", size, e.constant(LARGEST[kind], kind)),
+                            e.compare("lt", size, e.constant(math.inf, kind)))
+        return e.rarely(is_large, _large(name, function, kind), found, x)
+
+    return definition
+
+
+sine = _of_angles("sine", _sine_of, True)
+cosine = _of_angles("cosine", _cosine_of, False)
+tangent = _of_angles("tangent", _tangent_of, True)

@@ -7,9 +7,18 @@ Vectors may be wider than the machine's: LLVM splits them, which interleaves ind
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable
 
-from taper.compiler.expression import ELEMENT, SIZE_OF, Expression, Node, is_float, is_signed
+from taper.compiler.expression import (
+    ELEMENT,
+    SIZE_OF,
+    Expression,
+    Node,
+    RareCase,
+    is_float,
+    is_signed,
+)
 from taper.compiler.llvm_text import FunctionText, vector
 
 __all__ = ["VectorCode", "largest_size", "llvm_type"]
@@ -229,6 +238,10 @@ class VectorCode:
             return args[0]
         if op == "convert":
             return self._convert(args[0], kind, node.type)
+        if op == "rarely":
+            return self._rarely(node, args)
+        if op == "lookup":
+            return self._lookup(node.value, args[0])
         if op == "bitcast":
             if _LLVM[kind] == _LLVM[node.type]:
                 return args[0]
@@ -236,6 +249,77 @@ class VectorCode:
         if is_float(kind):
             return self._write_float(op, kind, args)
         return self._write_integer(op, kind, args)
+
+    def _rarely(self, node: Node, args: list[str]) -> str:
+        """Calls the function of the rare case, with as many lanes at once as registers have."""
+        text, case = self.text, node.value
+        condition, usual, *operands = args
+        kinds = [a.type for a in node.args[2:]]
+        piece = min(self.lanes, max(2, text.vector_bytes // largest_size(case.expression)))
+        part = VectorCode(text, piece, self.leaf)
+        name = part.function(case)
+
+        def rare() -> str:
+            found = []
+            for first in range(0, self.lanes, piece):
+                given = [f"{part.type(k)} {self._part(k, x, first, piece)}"
+                         for k, x in zip(kinds, operands, strict=True)]
+                found.append(text.value(f"call {part.type(node.type)} @{name}({', '.join(given)})"))
+            whole = self.type(node.type)
+            return text.value(f"select {self.type('b1')} {condition}, {whole} "
+                              f"{self._joined(node.type, found)}, {whole} {usual}")
+
+        anywhere = condition if self.lanes == 1 else text.intrinsic(
+            "i1", f"llvm.vector.reduce.or.v{self.lanes}i1", [(self.type("b1"), condition)])
+        return text.rarely(anywhere, self.type(node.type), usual, rare)
+
+    def _part(self, kind: str, value: str, first: int, count: int) -> str:
+        """Some neighbouring lanes."""
+        if count == self.lanes:
+            return value
+        if count == 1:
+            return self.text.value(f"extractelement {self.type(kind)} {value}, i64 {first}")
+        picked = ", ".join(f"i32 {i}" for i in range(first, first + count))
+        whole = self.type(kind)
+        return self.text.value(f"shufflevector {whole} {value}, {whole} poison, "
+                               f"<{count} x i32> <{picked}>")
+
+    def _joined(self, kind: str, parts: list[str]) -> str:
+        """Vectors side by side: as many as a power of two, of equal length."""
+        while len(parts) > 1:
+            size = self.lanes // len(parts)
+            whole = f"<{size} x {_LLVM[kind]}>"
+            both = ", ".join(f"i32 {i}" for i in range(2 * size))
+            parts = [self.text.value(f"shufflevector {whole} {a}, {whole} {b}, "
+                                     f"<{2 * size} x i32> <{both}>")
+                     for a, b in zip(parts[::2], parts[1::2], strict=True)]
+        return parts[0]
+
+    def function(self, case: RareCase) -> str:
+        """The name of a function for a rare case, of as many lanes."""
+        name = f"{case.name}_{self.lanes}"
+        if name not in self.text.declarations:
+            inside = FunctionText(name, self.text.vector_bytes)
+            code = VectorCode(inside, self.lanes,
+                              lambda n: f"%x{n.value}" if n.op == "input" else None)
+            (result,) = case.expression.results
+            inside.add(f"ret {self.type(result.type)} {code.of(result)}")
+            inputs = [n for n in case.expression.nodes if n.op == "input"]
+            self.text.include(inside, self.type(result.type),
+                              [f"{self.type(n.type)} %x{n.value}" for n in inputs])
+        return name
+
+    def _lookup(self, table: tuple[float, ...], index: str) -> str:
+        """Entries of a table of constants, which becomes a part of the module."""
+        content = ", ".join(f"double {literal(number, 'f64')}" for number in table)
+        known = self.text.declarations
+        name = f"@table{zlib.crc32(content.encode()):08x}"
+        known[name] = f"{name} = private unnamed_addr constant [{len(table)} x double] [{content}]"
+        places = self.text.value(
+            f"getelementptr double, ptr {name}, {self.type('i64')} {index}")
+        if self.lanes == 1:
+            return self.text.value(f"load double, ptr {places}")
+        return self.gather_from(places, "double", 8, "splat (i1 true)")
 
     def compare(self, op: str, kind: str, a: str, b: str) -> str:
         """A comparison of two vectors, as b1."""
@@ -264,17 +348,9 @@ class VectorCode:
         full = 64 // SIZE_OF[kind]
         if lanes > full:
             half = VectorCode(text, lanes // 2, self.leaf)
-            parts = []
-            for first in (0, lanes // 2):
-                picked = ", ".join(f"i32 {i}" for i in range(first, first + lanes // 2))
-                whole = self.type(kind)
-                pieces = [text.value(f"shufflevector {whole} {v}, {whole} poison, "
-                                     f"<{lanes // 2} x i32> <{picked}>") for v in (x, n)]
-                parts.append(half._scale(kind, *pieces))
-            joined = ", ".join(f"i32 {i}" for i in range(lanes))
-            whole = half.type(kind)
-            return text.value(f"shufflevector {whole} {parts[0]}, {whole} {parts[1]}, "
-                              f"<{lanes} x i32> <{joined}>")
+            return self._joined(kind, [
+                half._scale(kind, *[self._part(kind, v, first, lanes // 2) for v in (x, n)])
+                for first in (0, lanes // 2)])
         wide = f"<{full} x {llvm}>"
         x, n = (self._widened(kind, v, full) for v in (x, n))
         name = "llvm.x86.avx512.mask.scalef." + ("ps.512" if kind == "f32" else "pd.512")

@@ -14,10 +14,7 @@ from taper.ops.exponential import one_like
 from taper.ops.power import rsqrt, sqrt
 
 
-@operator(
-    method=True, inplace=True, out=True, promote="float", ufunc=np.sin, elementwise=False,
-    native="native_angles.sin",
-)
+@operator(method=True, inplace=True, out=True, promote="float", ufunc=np.sin)
 def sin(input: Tensor) -> Tensor:
     r"""Sines of angles in radians: :math:`y_i = \sin x_i`.
 
@@ -35,10 +32,7 @@ def _(grad, input):
     return grad * conj(cos.function(input))
 
 
-@operator(
-    method=True, inplace=True, out=True, promote="float", ufunc=np.cos, elementwise=False,
-    native="native_angles.cos",
-)
+@operator(method=True, inplace=True, out=True, promote="float", ufunc=np.cos)
 def cos(input: Tensor) -> Tensor:
     r"""Cosines of angles in radians: :math:`y_i = \cos x_i`.
 
