@@ -188,7 +188,6 @@ class _Plans:
         slot = _slot(args)
         if self.replaced[slot] >= _MOST_REPLACED:
             return self.compute(*args, **named)
-        self.made += 1
         mine = _Current.recording = _Recording()
         # No epoch: what is planned within goes through Python too, and is written down.
         _Epoch.words[Environment.EPOCH] = _NO_EPOCH
@@ -197,18 +196,26 @@ class _Plans:
         finally:
             _Current.recording = None
             _Epoch.words[Environment.EPOCH] = _Epoch.number
-        if mine.is_complete():
-            at = pool.addresses()
-            if at is not None:
-                _Epoch.words[Environment.RUN], _Epoch.words[Environment.POOL] = at
-            owner = _Writer(args, result, mine).plan()
-            if owner is not None:
-                before = self.kept[slot]
-                if before is not None and before[0][Plan.PLAN_EPOCH] == _Epoch.number:
-                    self.replaced[slot] += 1
-                self.table[Table.SLOT + slot] = address_of(owner[0])
-                self.kept[slot] = owner
+        # What failed for want of the pool, or of a kernel, was not in vain: it is tried again.
+        self.made += self._keep(slot, args, result, mine) or not background.is_at_work()
         return result
+
+    def _keep(self, slot: int, args: Any, result: Any, mine: _Recording) -> bool:
+        """Makes a plan of what was recorded, if there can be one; tells whether it did."""
+        if not mine.is_complete():
+            return False
+        at = pool.addresses()
+        if at is not None:
+            _Epoch.words[Environment.RUN], _Epoch.words[Environment.POOL] = at
+        owner = _Writer(args, result, mine).plan()
+        if owner is None:
+            return False
+        before = self.kept[slot]
+        if before is not None and before[0][Plan.PLAN_EPOCH] == _Epoch.number:
+            self.replaced[slot] += 1
+        self.table[Table.SLOT + slot] = address_of(owner[0])
+        self.kept[slot] = owner
+        return True
 
 
 class _Writer:

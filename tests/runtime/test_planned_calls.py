@@ -75,6 +75,37 @@ def test_layouts(first: int, second: int) -> None:
         assert not any(np.may_share_memory(found, a) for a in (x, y))
 
 
+def test_plans_wait_for_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted, add = replayed(Elementwise(np.add, (0, 1)))
+    x = normal(1000, 1000)
+    add(x, x)
+    if len(planned_calls.pool.current_pool().threads) == 0:
+        pytest.skip("one processor")
+    counted, add = replayed(Elementwise(np.add, (0, 1)))
+    with monkeypatch.context() as while_it_is_made:
+        while_it_is_made.setattr(planned_calls.pool, "division", lambda *_: None)
+        while_it_is_made.setattr(background, "is_at_work", lambda: True)
+        for _ in range(300):  # more attempts than are made in vain
+            add(x, x)
+    assert counted.calls == 300
+    for _ in range(3):
+        np.testing.assert_array_equal(add(x, x), x + x)
+    assert counted.calls == 301
+
+
+def test_attempts_in_vain_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted, add = replayed(Elementwise(np.add, (0, 1)))
+    x = normal(10, 10)
+    monkeypatch.setattr(planned_calls.pool, "division", lambda *_: None)
+    monkeypatch.setattr(background, "is_at_work", lambda: False)
+    for _ in range(300):
+        add(x, x)
+    monkeypatch.undo()
+    assert counted.calls == 300
+    add(x, x)
+    assert counted.calls == 301 and add(x, x) is not None and counted.calls == 302
+
+
 def test_a_plan_is_for_one_kind_of_call() -> None:
     __, add = replayed(Elementwise(np.add, (0, 1)))
     for dtype in (np.float32, np.float64, np.int64):
