@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +158,10 @@ class CapturedFunction:
 
     def record(self, key: Any, snapshot: Snapshot, args: Any, kwargs: Any, count: int) -> Any:
         """Records the call as a new variant, and runs it."""
+        with without_collections():
+            return self._record(key, snapshot, args, kwargs, count)
+
+    def _record(self, key: Any, snapshot: Snapshot, args: Any, kwargs: Any, count: int) -> Any:
         variant: EagerVariant
         if sum([known.key == key for known in self.variants]) >= MOST_OF_A_KEY:
             self.refuse("numbers of an optimizer compare otherwise again and again")
@@ -233,6 +239,19 @@ class CapturedFunction:
         log.info(text)
         if self.fullgraph:
             raise Unsupported(text)
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Within, nobody looks for garbage: much is made that stays, and each look goes through all
+    objects that there are, which took as long as the work."""
+    is_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_on:
+            gc.enable()
 
 
 def context() -> tuple[Any, ...]:

@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from typing import Any
 
 __all__ = [
-    "CONSTANT", "ELEMENT", "FLOATS", "INTEGERS", "MATH", "REDUCTIONS", "ROW", "SIZE_OF",
+    "CONSTANT", "ELEMENT", "FIXED_LEVEL", "FLOATS", "INTEGERS", "MATH", "REDUCTIONS", "ROW", "SIZE_OF",
     "Expression", "Node", "RareCase", "check", "is_float", "is_signed",
 ]
 
@@ -266,13 +266,13 @@ class Expression:
             if rule is not None:
                 of[node.number] = rule(new, node, args)
             else:
-                level = node.level if node.op in _FIXED_LEVEL else None
+                level = node.level if node.op in FIXED_LEVEL else None
                 of[node.number] = new.make(node.op, args, node.type, level, node.value)
         new.results = [of[n.number] for n in self.results]
         return new
 
 
-_FIXED_LEVEL = REDUCTIONS | {"input", "constant", "row_length", "spread"}
+FIXED_LEVEL = REDUCTIONS | {"input", "constant", "row_length", "spread"}
 
 
 def check(expression: Expression) -> None:

@@ -15,6 +15,7 @@ already, and joins them:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from math import prod
 from typing import Any
@@ -46,6 +47,9 @@ class Group:
         self.is_reduced = is_reduced
         self.levels: dict[Operation, int] = {}
         self.stored: set[Value] = set()
+        self.loads: Loads | None = None  # what its operations load, as long as that is known
+        self.after: list[Any] = []  # who reads what the first `looked_at` of its operations give
+        self.looked_at = 0
 
     @property
     def operations(self) -> list[Operation]:
@@ -58,6 +62,9 @@ class Group:
     @property
     def kept_size(self) -> int:
         return prod(self.dims[0]) * prod(self.dims[2])
+
+
+Loads = dict[tuple[Value, int, Ints], int]  # where a load begins, its strides: how many there are
 
 
 def strides_at(view: View, dims: Dims, level: int) -> Ints:
@@ -205,14 +212,16 @@ class Grouping:
 
     # -- who reads whom ------------------------------------------------------------------------
 
-    def _units_after(self, unit: Any) -> Iterator[Any]:
+    def _units_after(self, unit: Any) -> list[Any]:
         """The groups and operations that read what a group or operation stores."""
-        if isinstance(unit, Group):
-            for operation in unit.levels:
-                yield from self._readers_from_memory(operation.out)
-        else:
-            for out in unit.outs:
-                yield from self._readers_from_memory(out)
+        if not isinstance(unit, Group):
+            return [reader for out in unit.outs for reader in self._readers_from_memory(out)]
+        if unit.looked_at != len(unit.levels):
+            found = {id(reader): reader for reader in unit.after}
+            for operation in itertools.islice(unit.levels, unit.looked_at, None):
+                found.update({id(r): r for r in self._readers_from_memory(operation.out)})
+            unit.after, unit.looked_at = list(found.values()), len(unit.levels)
+        return unit.after
 
     def _readers_from_memory(self, value: Value) -> list[Any]:
         """Who reads a value that isn't computed where it is read. Once its operation has its place,
@@ -230,15 +239,16 @@ class Grouping:
 
     def _reaches(self, starts: list[Any], goal: Group) -> bool:
         """Whether a group waits, directly or not, for one of these."""
-        seen = set()
+        seen = {id(unit) for unit in starts}
         waiting = list(starts)
         while waiting:
             unit = waiting.pop()
             if unit is goal:
                 return True
-            if id(unit) not in seen:
-                seen.add(id(unit))
-                waiting.extend(self._units_after(unit))
+            for later in self._units_after(unit):
+                if id(later) not in seen:
+                    seen.add(id(later))
+                    waiting.append(later)
         return False
 
     # -- placing -------------------------------------------------------------------------------
@@ -303,6 +313,7 @@ class Grouping:
 
     def _leave(self, operation: Operation, group: Group) -> bool:
         del group.levels[operation]
+        group.loads = None
         return False
 
     def _siblings(self, operation: Operation) -> list[Group]:
@@ -358,15 +369,28 @@ class Grouping:
         for way in self._fits(group, operation):
             dims, _, level, is_raised = way
             levels = _raised(group.levels) if is_raised else group.levels
-            if self._meets(operation, dims, level, levels) and self._loads_fit(
-                    operation, dims, level, levels):
-                return way
+            if self._meets(operation, dims, level, levels) and self._may_walk(
+                    operation, dims, level):
+                loads = self._loads_with(group, operation, way)
+                if loads is not None and len(loads) <= _MOST_LOADS:
+                    return way
         return None
 
     def _enter(self, group: Group, operation: Operation, way: Fit) -> None:
+        loads = self._loads_with(group, operation, way)
         group.dims, group.is_reduced, level, is_raised = way
         if is_raised:
             group.levels = _raised(group.levels)
+        assert loads is not None
+        for reader, view in self.readers.get(operation.out, ()):
+            if reader in group.levels:  # it need not load that any more
+                at = reading_level(reader, group.levels[reader])
+                if is_inside(view, group.dims, at, level):
+                    key = view.value, view.offset, strides_at(view, group.dims, at)
+                    loads[key] -= 1
+                    if not loads[key]:
+                        del loads[key]
+        group.loads = loads
         group.levels[operation] = level
 
     def _fits(self, group: Group, operation: Operation) -> Iterator[Fit]:
@@ -405,36 +429,57 @@ class Grouping:
                 return False
         return True
 
-    def _loads_fit(
-        self, operation: Operation, dims: Dims, level: int, levels: dict[Operation, int]
-    ) -> bool:
-        """Whether the reduced dimensions can be walked as one, whatever is loaded, and written to a
-        part of a joined value."""
-        if level == SINGLE and isinstance(operation, Map):
-            rows = prod(dims[0]) * prod(dims[2])
-            if dims[1] and rows > _FEW_ROWS and operation.cost > 4:
-                return False
-        loads = set()
-        for o in [*levels, operation]:
-            at = reading_level(o, level if o is operation else levels[o])
+    def _may_walk(self, operation: Operation, dims: Dims, level: int) -> bool:
+        """Whether an operation isn't too dear to be done in each row for all of them."""
+        return level != SINGLE or not isinstance(operation, Map) or not dims[1] or (
+            operation.cost <= 4 or prod(dims[0]) * prod(dims[2]) <= _FEW_ROWS)
+
+    def _loads_with(self, group: Group, operation: Operation, way: Fit) -> Loads | None:
+        """What a group and an operation load if it becomes part of it in this way; None if the
+        reduced dimensions can't be walked as one then, in what is loaded and in the parts of joined
+        values that are written to."""
+        dims, _, level, is_raised = way
+        if dims != group.dims or is_raised:
+            levels = _raised(group.levels) if is_raised else group.levels
+            known = self._loads_of(levels, dims, levels)
+        else:
+            if group.loads is None:
+                group.loads = self._loads_of(group.levels, dims, group.levels)
+            known, levels = group.loads, group.levels
+        added = None if known is None else self._loads_of({operation: level}, dims, levels)
+        if known is None or added is None:
+            return None
+        loads = known.copy()
+        for key, count in added.items():
+            loads[key] = loads.get(key, 0) + count
+        return loads
+
+    def _loads_of(
+        self, readers: dict[Operation, int], dims: Dims, levels: dict[Operation, int]
+    ) -> Loads | None:
+        """What operations, with their levels, load in a group of these levels."""
+        loads: Loads = {}
+        for o, own_level in readers.items():
+            at = reading_level(o, own_level)
             for view in o.views:
                 own = levels.get(view.value.maker)
                 if own is not None and is_inside(view, dims, at, own):
                     continue
                 strides = strides_at(view, dims, at)
-                loads.add((view.value, view.offset, strides))
                 if not _is_one_walk(dims, strides):
-                    return False
+                    return None
+                key = view.value, view.offset, strides
+                loads[key] = loads.get(key, 0) + 1
             place = self.places.get(o.out)
-            if place is not None:
-                own = level if o is operation else levels[o]
-                if not _is_one_walk(dims, strides_at(place, dims, own)):
-                    return False
-        return len(loads) <= _MOST_LOADS
+            if place is not None and not _is_one_walk(dims, strides_at(place, dims, own_level)):
+                return None
+        return loads
 
 
 def _is_one_walk(dims: Dims, strides: Ints) -> bool:
     """Whether the reduced dimensions can be walked as one."""
+    if len(dims[1]) < 2:
+        return True
     begin = len(dims[0])
     return all(strides[d] == strides[d + 1] * dims[1][d + 1 - begin]
                for d in range(begin, begin + len(dims[1]) - 1))

@@ -10,10 +10,12 @@ Dimensions that all operands walk alike are one. Then the loops are one of
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
-from taper.arrays.element import ElementArray, kind_of
+from taper.arrays.element import kind_of
+from taper.compilation.lowering.definitions import Definition
 from taper.compilation.lowering.groups import (
     FULL,
     Group,
@@ -25,10 +27,10 @@ from taper.compilation.lowering.launches import Address, Launch
 from taper.compilation.lowering.operations import Map, Operation, Reduction
 from taper.compilation.lowering.values import Value, View
 from taper.compiler import machine
-from taper.compiler.expression import ELEMENT, ROW, Expression
+from taper.compiler.expression import ELEMENT, ROW, Expression, Node
 from taper.compiler.lane_kernels import lane_kernel
 from taper.compiler.math_library import lowered
-from taper.compiler.passes import Operand
+from taper.compiler.passes import Operand, passes_of
 from taper.compiler.row_kernels import flat_kernel, row_kernel
 from taper.compiler.vector_code import largest_size
 
@@ -53,14 +55,67 @@ class Access(NamedTuple):
     level: int = FULL
 
 
+class Number(NamedTuple):
+    """A number in an expression. Its text tells the zeros apart."""
+
+    value: Any
+    kind: str
+    text: str
+
+
+Source = int | tuple[int] | Number  # of an operand: a step before, (an operand of the kernel,)
+Step = tuple[Definition | str, tuple[Source, ...]]  # what is computed; a reduction has a name
+
+
+class Body:
+    """The expression of a kernel, with its text, and whether one walk over memory is enough."""
+
+    __slots__ = ("expression", "is_one_walk", "text")
+
+    def __init__(self, expression: Expression) -> None:
+        self.expression = expression
+        self.text = str(expression)
+        self.is_one_walk = len(passes_of(expression)) <= 1
+
+
+@lru_cache(maxsize=4096)
+def body_of(
+    steps: tuple[Step, ...], operands: tuple[tuple[str, int], ...],
+    results: tuple[tuple[int, bool], ...],
+) -> Body:
+    """What these steps compute. Groups that compute the same share it, within a program and among
+    programs: those of layers that are alike, of parameters, of other sizes.
+
+    Args:
+        operands: type and level of each operand.
+        results: steps that are stored, and whether at each element.
+    """
+    e = Expression()
+    made: list[Node] = []
+    for what, sources in steps:
+        nodes = []
+        for source in sources:
+            if type(source) is int:
+                nodes.append(made[source])
+            elif isinstance(source, Number):
+                nodes.append(e.constant(source.value, source.kind))
+            else:
+                index = source[0]  # type: ignore[index]
+                nodes.append(e.input(index, *operands[index]))
+        made.append(what.write(e, nodes) if isinstance(what, Definition)
+                    else e.reduce(what, nodes[0]))
+    e.results += [e.spread(made[at]) if is_spread else made[at] for at, is_spread in results]
+    return Body(e.without_dead_code())
+
+
 class Loops:
     """A kernel that computes a group."""
 
-    __slots__ = ("accesses", "count", "expression", "form", "grain", "inputs", "labels", "layouts",
+    __slots__ = ("accesses", "body", "count", "form", "grain", "inputs", "labels", "layouts",
                  "outer", "tile", "words")
 
     form: str
-    expression: Expression
+    body: Body
     accesses: list[Access]  # the operands, then the results
     layouts: list[Operand]
     inputs: int  # how many of them are operands
@@ -71,9 +126,13 @@ class Loops:
     grain: int
     labels: str
 
+    @property
+    def expression(self) -> Expression:
+        return self.body.expression
+
     def launch(self) -> Launch:
         """Its launch."""
-        key = ("fused", self.form, self.outer, self.tile, str(self.expression),
+        key = ("fused", self.form, self.outer, self.tile, self.body.text,
                tuple(self.layouts))
         moved = sum(a.value.bytes for a in self.accesses)
         results = ", ".join(str(a.value) for a in self.accesses[self.inputs :])
@@ -108,10 +167,11 @@ class _Writer:
         self.accesses: list[Access] = []
 
     def run(self) -> Loops:
-        for operation in self.operations:
-            for view in operation.views:
-                if _number_of(view) is None and not self._is_inside(view, operation):
-                    self._index_of(view, operation)
+        self.numbers = {operation: i for i, operation in enumerate(self.operations)}
+        self.steps = tuple([
+            (o.definition if isinstance(o, Map) else o.op,  # type: ignore[attr-defined]
+             tuple([self._source_of(view, o) for view in o.views]))
+            for o in self.operations])
         inputs = len(self.accesses)
         stored = [o for o in self.operations if o.out in self.group.stored]
         for o in stored:
@@ -128,20 +188,22 @@ class _Writer:
         self._shape(found, sections, strides, kinds, stored)
         return found
 
-    def _is_inside(self, view: View, reader: Operation) -> bool:
-        own = self.group.levels.get(view.value.maker)
-        at = reading_level(reader, self.group.levels[reader])
-        return own is not None and is_inside(view, self.group.dims, at, own)
-
-    def _index_of(self, view: View, reader: Operation) -> int:
-        """The number of a load; equal ones are one."""
-        at = reading_level(reader, self.group.levels[reader])
+    def _source_of(self, view: View, reader: Operation) -> Source:
+        """Where an operand comes from; equal loads are one."""
+        number = _number_of(view)
+        levels, maker = self.group.levels, view.value.maker
+        own = levels.get(maker)
+        at = reading_level(reader, levels[reader])
+        if own is not None and is_inside(view, self.group.dims, at, own):
+            return self.numbers[maker]
+        if number is not None:
+            return Number(number, kind_of(view.dtype), str(number))
         strides = strides_at(view, self.group.dims, at)
         key = view.value, view.offset, strides
         if key not in self.loads:
             self.loads[key] = len(self.accesses)
             self.accesses.append(Access(view.value, view.offset, strides, at))
-        return self.loads[key]
+        return (self.loads[key],)
 
     def _merged(self) -> tuple[list[list[int]], list[list[int]]]:
         """The sizes of (outer, reduced, inner) with as few dimensions as all operands allow, and
@@ -256,39 +318,12 @@ class _Writer:
         self, found: Loops, along: list[int], kinds: list[str], stored: list[Operation],
         is_single: bool,
     ) -> None:
-        """Writes the expression, for a walk on which the operands have these strides."""
-        e = Expression()
-        made: dict[Operation, ElementArray] = {}
-        for operation in self.operations:
-            elements = []
-            for view in operation.views:
-                if self._is_inside(view, operation):
-                    elements.append(made[view.value.maker])
-                    continue
-                number = _number_of(view)
-                if number is not None:
-                    node = e.constant(number, kind_of(view.dtype))
-                    elements.append(ElementArray(e, node, view.dtype))
-                    continue
-                index = self._index_of(view, operation)
-                level = ELEMENT if along[index] else ROW
-                node = e.input(index, kinds[index], level)
-                elements.append(ElementArray(e, node, view.dtype))
-            made[operation] = self._computed(operation, elements)
-        for o in stored:
-            node = made[o].node
-            if self.group.levels[o] == FULL and not is_single:
-                node = e.spread(node)
-            e.results.append(node)
-        found.expression = e.without_dead_code()
-
-    def _computed(self, operation: Operation, elements: list[ElementArray]) -> ElementArray:
-        if isinstance(operation, Reduction):
-            (x,) = elements
-            return x.like(x.e.reduce(operation.op, x.node), x.dtype)
-        assert isinstance(operation, Map)
-        result: ElementArray = operation.function(*elements)
-        return result
+        """Finds the expression, for a walk on which the operands have these strides."""
+        operands = tuple([(kind, ELEMENT if stride else ROW) for kind, stride in zip(
+            kinds[: found.inputs], along, strict=False)])
+        results = tuple([
+            (self.numbers[o], self.group.levels[o] == FULL and not is_single) for o in stored])
+        found.body = body_of(self.steps, operands, results)
 
 
 def _number_of(view: View) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.element import ElementArray, NotElementwise
+from taper.compilation.lowering.definitions import definition_of
 from taper.compilation.lowering.operations import (
     Call,
     Join,
@@ -19,7 +20,6 @@ from taper.compilation.lowering.operations import (
     Reduction,
     is_known,
     mapped,
-    traced,
 )
 from taper.compilation.lowering.products import has_tiles
 from taper.compilation.lowering.values import Value, View, contiguous, inverse, order_in_memory
@@ -80,7 +80,7 @@ class Lowering:
             value.input = index
             self.known[node.number, None] = View.of(value).permuted(inverse(order))
         for node in graph.nodes:
-            for reference in references((node.args, tuple(node.kwargs.values()))):
+            for reference in node.read:
                 self.consumers.setdefault(reference.node.number, []).append(node)
 
     def run(self) -> None:
@@ -149,14 +149,13 @@ class Lowering:
         self, label: str, function: Callable[..., Any], *views: View, shape: Ints | None = None,
     ) -> View | None:
         """A new Map over the operands' common shape; None if the function can't be traced."""
-        found = traced(function, [v.dtype for v in views])
-        if found is None:
+        definition = definition_of(function, [v.dtype for v in views])
+        if definition is None:
             return None
-        dtype, cost = found
         if shape is None:
             shape = np.broadcast_shapes(*[v.shape for v in views])
-        out = self.new_value(shape, dtype)
-        self.add(Map(label, function, views, out, cost))
+        out = self.new_value(shape, definition.dtype)
+        self.add(Map(label, definition, views, out))
         return View.of(out)
 
     def must_map(self, label: str, function: Callable[..., Any], *views: View) -> View:
@@ -169,7 +168,9 @@ class Lowering:
         """The same elements as a value of their own, in C order."""
         out = self.new_value(view.shape, view.dtype)
         if view.size and is_known(view.dtype):
-            self.add(Map("copy", lambda x: x, [view], out, 0))
+            copy = definition_of(_itself, [view.dtype])
+            assert copy is not None
+            self.add(Map("copy", copy, [view], out))
         else:
             self.add(Call("copy", np.array, (view,), {}, [out], False, False))
         return View.of(out)
@@ -325,8 +326,7 @@ class Lowering:
         args, kwargs = mapped(view_of, node.args), mapped(view_of, node.kwargs)
         outs = [self.new_value(shape, dtype) for shape, dtype in node.results]
         several = any(r.output is not None for n in self.consumers.get(node.number, ())
-                      for r in references((n.args, tuple(n.kwargs.values())))
-                      if r.node is node) or len(outs) > 1 or any(
+                      for r in n.read if r.node is node) or len(outs) > 1 or any(
             r.node is node and r.output is not None for r in self.graph.outputs.values())
         self.add(Call(node.label, node.function, args, kwargs, outs, several,
                       bool(getattr(node, "effect", None))))
@@ -456,6 +456,10 @@ class Lowering:
             products = self.must_map("multiply", np.multiply, a, row)
             found = self.reduce("reduce_sum", products, (1,))
         return View(found.value, 0, (m, 1), (1, 0))
+
+
+def _itself(x: Any) -> Any:
+    return x
 
 
 def _part(view: View, axis: int, index: int) -> View:

@@ -17,21 +17,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from taper.arrays.element import ElementArray, NotElementwise, kind_of
+from taper.arrays.element import NotElementwise, kind_of
+from taper.compilation.lowering.definitions import Definition
 from taper.compilation.lowering.values import Value, View
-from taper.compiler.expression import Expression
 
 __all__ = [
     "Call", "Check", "Join", "Map", "Operation", "Prepared", "Product", "Reduction", "RowPick",
     "RowSum",
-    "instances_in", "is_known", "mapped", "traced", "views_in",
+    "instances_in", "is_known", "mapped", "views_in",
 ]
 
 Ints = tuple[int, ...]
-
-
-_STORED = ("f16", "bf16")  # types that are moved and converted, but not computed in
-_OF_ANY_TYPE = ("input", "convert", "select", "spread")
 
 
 class Operation:
@@ -58,17 +54,16 @@ class Operation:
 
 
 class Map(Operation):
-    """`function(*elements)` at each place of the result."""
+    """What a definition says, at each place of the result."""
 
-    __slots__ = ("cost", "function")
+    __slots__ = ("cost", "definition")
 
     def __init__(
-        self, label: str, function: Callable[..., Any], views: Sequence[View], out: Value,
-        cost: int,
+        self, label: str, definition: Definition, views: Sequence[View], out: Value
     ) -> None:
         super().__init__(label, [v.broadcast(out.shape) for v in views], [out])
-        self.function = function
-        self.cost = cost
+        self.definition = definition
+        self.cost = definition.cost
 
 
 class Reduction(Operation):
@@ -187,23 +182,3 @@ def is_known(dtype: Any) -> bool:
     except NotElementwise:
         return False
     return True
-
-
-def traced(function: Callable[..., Any], dtypes: Sequence[Any]) -> tuple[Any, int] | None:
-    """The dtype that a function of elements gives and how many operations that takes; None if it
-    can't be traced."""
-    e = Expression()
-    try:
-        elements = [
-            ElementArray(e, e.input(i, kind_of(d)), d) for i, d in enumerate(dtypes)]
-        result = function(*elements) if elements else function(e)
-    except (NotElementwise, TypeError, AttributeError, ValueError, NotImplementedError):
-        return None
-    if not isinstance(result, ElementArray) or any(
-        n.op not in _OF_ANY_TYPE and not {n.type, *[a.type for a in n.args]}.isdisjoint(_STORED)
-        for n in e.nodes
-    ):
-        return None
-    return result.dtype, sum(n.op not in ("input", "constant") for n in e.nodes)
-
-

@@ -226,7 +226,7 @@ def _copied(chain: Iterable[Operation]) -> dict[Operation, Operation]:
             views = [_moved(view, old.out, new.out) for view in views]
         own: Operation
         if isinstance(operation, Map):
-            own = Map(operation.label, operation.function, views, value, operation.cost)
+            own = Map(operation.label, operation.definition, views, value)
         else:
             own = Product(operation.label, views, [value])
         own.node = operation.node

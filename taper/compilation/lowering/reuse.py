@@ -9,7 +9,6 @@ from taper.compilation.lowering.groups import FULL
 from taper.compilation.lowering.launches import Launch
 from taper.compilation.lowering.loops import Loops
 from taper.compilation.lowering.values import Value
-from taper.compiler.passes import passes_of
 
 __all__ = ["with_places_of_operands"]
 
@@ -29,7 +28,7 @@ def with_places_of_operands(
     for index, some in enumerate(launches):
         for launch in some:
             loops = launch.source
-            if isinstance(loops, Loops) and len(passes_of(loops.expression)) <= 1:
+            if isinstance(loops, Loops) and loops.body.is_one_walk:
                 for result, operand in _pairs(loops, lives, index):
                     root = home.get(operand, operand)
                     home[result] = root
