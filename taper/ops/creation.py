@@ -26,9 +26,11 @@ from taper.ops.options import (
     check_out_dtype,
     dense_like,
     fill,
+    filled_like,
     finish,
     in_large_memory,
     large_zeros,
+    order_like,
     order_of_format,
     read_options,
     uninitialized,
@@ -220,15 +222,13 @@ def _like(
     a = input._array
     wanted, where = read_options(function, dtype, device, layout, pin_memory)
     target = wanted or input.dtype
+    order = order_like(a, memory_format)
     if type(a) is np.ndarray and (device is None or where.type == "cpu"):
-        order = None
-        if memory_format is not None and memory_format.name != "preserve_format":
-            order = order_of_format(memory_format, a.ndim) or list(range(a.ndim))
         array = dense_like(a, target.numpy_dtype, order)
         if value is not None:
             array.fill(_element(value, target))
     elif type(a) is not np.ndarray and (device is None or where == a.device):
-        array = np.full_like(a, 0 if value is None else value, dtype=target.numpy_dtype)
+        array = filled_like(a, 0 if value is None else value, target.numpy_dtype, order)
     else:
         array = uninitialized(a.shape, target, where)
         if value is not None and type(array) is np.ndarray:

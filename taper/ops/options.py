@@ -170,9 +170,30 @@ def dense_like(array: Any, dtype: Any, order: list[int] | None = None) -> Any:
             return np.empty(array.shape, dtype)
         order = dense_order(array)
     shape = array.shape
-    made = np.empty([shape[d] for d in order], dtype)
-    inverse = sorted(range(len(order)), key=order.__getitem__)
-    return made.transpose(inverse)
+    return _put_back(np.empty([shape[d] for d in order], dtype), order)
+
+
+def filled_like(array: Any, value: Any, dtype: Any, order: list[int] | None = None) -> Any:
+    """An array of one number, like one that isn't NumPy's: `dense_like` without data, or recorded.
+
+    Those of sparse arrays and of samples have no order.
+    """
+    if array.layout is not devices.strided or is_batched(array):
+        return np.full_like(array, value, dtype)
+    order = dense_order(array) if order is None else order
+    return _put_back(np.full_like(_taken_in(array, order), value, dtype, "C"), order)
+
+
+def _taken_in(array: Any, order: list[int]) -> Any:
+    """The array with its dimensions in this order."""
+    return array if order == list(range(array.ndim)) else array.transpose(order)
+
+
+def _put_back(array: Any, order: list[int]) -> Any:
+    """The array whose dimensions were taken in this order, as they were before."""
+    if order == list(range(array.ndim)):
+        return array
+    return array.transpose(sorted(range(array.ndim), key=order.__getitem__))
 
 
 @with_native("taper.kernels.native_copies", is_large=lambda array, dtype=None: array.size > LARGE)
@@ -191,11 +212,8 @@ def preserved_copy(array: Any, dtype: Any = None) -> Any:
 
 def _laid_out(array: Any, order: list[int], dtype: Any) -> Any:
     """A dense copy of an array without data, or of a recorded one, in this order of dimensions."""
-    moved = array if order == list(range(array.ndim)) else array.transpose(order)
-    made = moved.copy() if dtype is None else moved.astype(dtype, "C")
-    if moved is array:
-        return made
-    return made.transpose(sorted(range(len(order)), key=order.__getitem__))
+    moved = _taken_in(array, order)
+    return _put_back(moved.copy() if dtype is None else moved.astype(dtype, "C"), order)
 
 
 @with_native("taper.kernels.native_copies", is_large=lambda array, dtype=None: array.size > LARGE)
@@ -215,6 +233,13 @@ def order_of_format(memory_format: Any, ndim: int) -> list[int] | None:
     if ndim != wanted:
         raise RuntimeError(f"required rank {wanted} tensor to use {memory_format.name} format")
     return [0, *range(2, ndim), 1]
+
+
+def order_like(array: Any, memory_format: Any) -> list[int] | None:
+    """The order of dimensions that is asked for; None for that of the array."""
+    if memory_format is None or memory_format.name == "preserve_format":
+        return None
+    return order_of_format(memory_format, array.ndim) or list(range(array.ndim))
 
 
 def copy_in_format(array: Any, memory_format: Any, dtype: Any = None) -> Any:

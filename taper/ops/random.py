@@ -29,8 +29,9 @@ from taper.ops.declare import composite, method, operator
 from taper.ops.options import (
     check_out_dtype,
     dense_like,
+    filled_like,
     finish,
-    order_of_format,
+    order_like,
     read_options,
     uninitialized,
     write_out,
@@ -153,14 +154,11 @@ def _blank_like(
     target = wanted or input.dtype
     if is_batched(a):
         return wrap(np.empty_like(a, target.numpy_dtype))
-    preserves = memory_format is None or memory_format.name == "preserve_format"
-    if hasattr(a, "graph") and preserves:  # being recorded
-        return wrap(np.full_like(a, 0, target.numpy_dtype))
+    order = order_like(a, memory_format)
+    if hasattr(a, "graph"):  # being recorded
+        return wrap(filled_like(a, 0, target.numpy_dtype, order))
     if type(a) is not ndarray or (device is not None and where.type != "cpu"):
         return wrap(uninitialized(a.shape, target, input.device if device is None else where))
-    order = None
-    if not preserves:
-        order = order_of_format(memory_format, a.ndim) or list(range(a.ndim))
     return wrap(dense_like(a, target.numpy_dtype, order))
 
 

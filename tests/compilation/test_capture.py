@@ -487,6 +487,12 @@ def test_random_numbers_like_a_tensor_lie_as_it_does() -> None:
     assert like.stride() == (1, 2)
 
 
+def test_random_numbers_like_an_expanded_tensor() -> None:
+    like = assert_captured(
+        lambda x: torch.rand_like(x.unsqueeze(1).expand(2, 2, 2, 3)), torch.ones(2, 3))
+    assert like.stride() == (12, 6, 3, 1)
+
+
 def test_tensors_that_cannot_be_reached() -> None:
     hidden = OrderedDict()
     hidden["weight"] = torch.ones(2)

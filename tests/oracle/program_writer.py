@@ -203,7 +203,10 @@ class Writer:
                 continue
 
     def is_tame(self) -> bool:
-        return all(self.is_tame_tensor(tensor) for tensor in self.tensors().values())
+        """Whether all values are; zeros without memory, as PyTorch has for sgn's gradient, are not:
+        they can't be written to, and have no address."""
+        tensors = self.tensors().values()
+        return all(self.is_tame_tensor(t) and not t._is_zerotensor() for t in tensors)
 
     def is_tame_tensor(self, tensor: Any) -> bool:
         if tensor.numel() > MOST_ELEMENTS:

@@ -13,7 +13,7 @@ What programs keep away from, beside errors of names and numbers that overflow:
 * where PyTorch is wrong or has nothing: atan2 of uint8, branch cuts of complex atan, trigamma and
   the gradient of matrix_exp in float64, half precision or derivatives of complex numbers without a
   kernel (`is_missing`), as_strided beyond what a view shows, writing into expanded memory by an
-  index;
+  index, zeros without memory (`is_tame`);
 * what docs/compatibility.md lists: results of operands that lie differently (`laid_out`), of
   equal strides, or of LAPACK and Fourier transforms (marked = in the tables), nodes of what PyTorch
   makes of several steps (marked ~) and what these keep for backward, nodes of views that were
