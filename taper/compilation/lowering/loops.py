@@ -24,7 +24,7 @@ from taper.compilation.lowering.groups import (
     strides_at,
 )
 from taper.compilation.lowering.launches import Address, Launch
-from taper.compilation.lowering.operations import Map, Operation, Reduction
+from taper.compilation.lowering.operations import Map, Operation
 from taper.compilation.lowering.values import Value, View
 from taper.compiler import machine
 from taper.compiler.expression import ELEMENT, ROW, Expression, Node
