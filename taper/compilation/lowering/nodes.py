@@ -26,7 +26,7 @@ from taper.compilation.lowering.values import Value, View, contiguous, inverse, 
 from taper.compiler.graph import Graph, GraphNode, Reference, references
 from taper.ops.other_arrays import WholeForward
 
-__all__ = ["Lowering", "order_of_input"]
+__all__ = ["Lowering", "order_of_input", "source_of"]
 
 Ints = tuple[int, ...]
 
@@ -60,6 +60,15 @@ def order_of_input(node: GraphNode) -> tuple[int, ...]:
     sizes = [shape[a] for a in order if shape[a] != 1]
     lies = contiguous(sizes) == tuple([strides[a] for a in order if shape[a] != 1])
     return order if lies else usual
+
+
+def source_of(view: View) -> View:
+    """What a copy in C order was made of, if the view shows all of such a copy."""
+    maker = view.value.maker
+    if view.is_whole and isinstance(maker, Map) and maker.label == "copy":
+        source: View = maker.views[0]
+        return source
+    return view
 
 
 class Lowering:
@@ -218,15 +227,21 @@ class Lowering:
         return out
 
     def joined(self, parts: Sequence[View], axis: int, shape: Ints, dtype: Any) -> View:
-        """The parts side by side along an axis."""
+        """The parts side by side along an axis: a view, if that is how they lie."""
+        parts = [part for part in parts if part.shape[axis]]
+        first = parts[0] if parts else None
+        if first is not None and all(
+            after.value is first.value and after.strides == first.strides
+            and after.offset == before.offset + before.shape[axis] * first.strides[axis]
+            for before, after in itertools.pairwise(parts)
+        ):
+            return View(first.value, first.offset, shape, first.strides)
         out = self.new_value(shape, dtype)
         whole = View.of(out)
         copies, places = [], []
         start = 0
         for part in parts:
             n = part.shape[axis]
-            if not n:
-                continue
             copies.append(self.copied(part))
             places.append(View(out, start * whole.strides[axis], part.shape, whole.strides))
             start += n
@@ -261,6 +276,9 @@ class Lowering:
             order = node.kwargs.get("order", "C")
             if order != "C":
                 return None
+            source = source_of(view)
+            if source.shape == shape:  # a reshape that copied is taken back
+                return source
             found = view.through(lambda a: np.reshape(a, shape, copy=False))
             if found is None:
                 found = self.copied(view).through(lambda a: np.reshape(a, shape, copy=False))
@@ -439,11 +457,20 @@ class Lowering:
             found = self._with_vector(b.permuted((1, 0)), a)
             return View(found.value, 0, (1, n), contiguous((1, n)))
         if min(m, n) <= _FEW and m * n <= 256 and k >= 256:
-            first = View(a.value, a.offset, (k, m, 1), (a.strides[1], a.strides[0], 0))
-            second = View(b.value, b.offset, (k, 1, n), (b.strides[0], 0, b.strides[1]))
-            products = self.must_map("multiply", np.multiply, first, second)
-            return self.reduce("reduce_sum", products, (0,))
+            return self._sums_of_rows(a, b) if m <= n else self._sums_of_rows(
+                b.permuted((1, 0)), a.permuted((1, 0))).permuted((1, 0))
         return None
+
+    def _sums_of_rows(self, a: View, b: View) -> View:
+        """A product with few rows: each is a sum of rows of the second factor, times numbers. All
+        are taken in one walk over it, along with what else is summed there."""
+        (m, k), n = a.shape, b.shape[1]
+        rows = []
+        for i in range(m):
+            numbers = View(a.value, a.offset + i * a.strides[0], (k, 1), (a.strides[1], 0))
+            products = self.must_map("multiply", np.multiply, b, numbers)
+            rows.append(self.reduce("reduce_sum", products, (0,), keepdims=True))
+        return self.joined(rows, 0, (m, n), a.dtype)
 
     def _with_vector(self, a: View, row: View) -> View:
         """a @ row.T, as a column."""
