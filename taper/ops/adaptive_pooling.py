@@ -9,6 +9,7 @@ from taper.core.tensor import Tensor
 from taper.kernels import pooling as kernel
 from taper.ops.declare import composite, operator
 from taper.ops.pooling import scatter_planes
+from taper.ops.signature import Truth
 
 Ints = tuple[int, ...]
 
@@ -206,7 +207,7 @@ def _maxima(count: int, input: Tensor, output_size: Any) -> Any:
 
 
 @composite("nn.functional.adaptive_max_pool1d")
-def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: Truth = False) -> Any:
     """Maxima of windows that divide sequences into `output_size` parts.
 
     Shape:    (N, C, L) or (C, L) → (N, C, output_size)
@@ -233,7 +234,7 @@ def torch_adaptive_max_pool1d(input: Tensor, output_size: Any) -> tuple[Tensor, 
 
 
 @composite("nn.functional.adaptive_max_pool2d")
-def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: Truth = False) -> Any:
     """Maxima of windows that divide images into `output_size` (an int or two) parts.
 
     Shape:    (N, C, H, W) or (C, H, W) → (N, C, *output_size); None keeps a dimension
@@ -248,7 +249,7 @@ def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = 
 
 
 @composite("nn.functional.adaptive_max_pool3d")
-def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: Truth = False) -> Any:
     """Maxima of windows that divide volumes into `output_size` (an int or three) parts.
 
     Shape:    (N, C, D, H, W) or (C, D, H, W) → (N, C, *output_size); None keeps a dimension
@@ -262,7 +263,7 @@ def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = 
 
 
 def _declare_with_indices(count: int) -> None:
-    def with_indices(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+    def with_indices(input: Tensor, output_size: Any, return_indices: Truth = False) -> Any:
         return _maxima(count, input, output_size)
 
     with_indices.__name__ = f"adaptive_max_pool{count}d_with_indices"

@@ -26,10 +26,10 @@ from taper.ops.product_checks import (
     same_dtypes_in_baddbmm,
 )
 from taper.ops.reduction import sum_to
+from taper.ops.signature import Number
 
 __all__ = ["add_scaled", "addbmm", "addmm", "addmv", "addr", "baddbmm"]
 
-Number = Any
 ndarray = np.ndarray
 
 

@@ -20,12 +20,18 @@ from taper.ops.declare import Operator
 from taper.ops.signature import LIST, NUMBER, OPTIONAL, TENSOR, VALUE, Signature
 
 __all__ = [
-    "NUMBERS", "check_constant", "check_devices", "check_kind", "check_types",
+    "NUMBERS", "check_constant", "check_devices", "check_kind", "check_types", "check_values",
     "explain_failure", "tensors_of", "translate",
 ]
 
 ndarray = np.ndarray
 NUMBERS = (int, float, complex, bool, np.number, np.bool_)
+# What PyTorch takes for values of these kinds; tensors of one element stand for their number.
+_TYPES: dict[str, tuple[type, ...]] = {
+    "bool": (bool, np.bool_), "str": (str, bytes), "Number": (*NUMBERS, Tensor),
+    "float": (int, float, np.integer, np.floating, np.bool_, Tensor),
+}
+_NEVER_NONE = frozenset(["int", *_TYPES])
 
 
 def check_constant(function: str, name: str, tensor: Tensor | None) -> None:
@@ -62,6 +68,13 @@ def check_types(op: Operator, signature: Signature, bound: dict[str, Any]) -> No
             )
 
 
+def check_values(op: Operator, signature: Signature, args: tuple[Any, ...]) -> None:
+    """The part of `check_types` about arguments that are no tensors."""
+    for position, (p, value) in enumerate(zip(signature.parameters, args, strict=True), 1):
+        if p.role is VALUE:
+            _check_value(op, p, position, value)
+
+
 def _is_valid(op: Operator, role: str, value: Any) -> bool:
     if isinstance(value, Tensor):
         return role is not LIST
@@ -74,7 +87,16 @@ def _is_valid(op: Operator, role: str, value: Any) -> bool:
 
 def _check_value(op: Operator, p: Any, position: int, value: Any) -> None:
     kind = p.kind
-    if kind is None or (value is None and kind != "int"):
+    if kind is None or (value is None and kind not in _NEVER_NONE):
+        return
+    kind = kind.removeprefix("optional ")
+    wanted = _TYPES.get(kind)
+    if wanted is not None:
+        if not isinstance(value, wanted):
+            raise TypeError(
+                f"{op.name}(): argument '{p.name}' (position {position}) must be {kind}, not "
+                f"{type(value).__name__}"
+            )
         return
     if kind == "flag or dims":
         if type(value) is bool:

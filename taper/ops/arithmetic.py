@@ -15,8 +15,7 @@ from taper.core.promotion import cpp_type_name, scalar_type_name
 from taper.core.tensor import Tensor
 from taper.ops.constants import constant
 from taper.ops.declare import composite, operator
-
-Number = Any
+from taper.ops.signature import Number
 
 
 def conj(value: Any) -> Any:

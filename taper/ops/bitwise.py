@@ -8,8 +8,7 @@ import numpy as np
 
 from taper.core.tensor import Tensor
 from taper.ops.declare import operator
-
-Number = Any
+from taper.ops.signature import Number
 
 
 @operator(

@@ -9,8 +9,7 @@ import numpy as np
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
 from taper.ops.declare import composite, operator
-
-Number = Any
+from taper.ops.signature import Number
 
 
 @operator(

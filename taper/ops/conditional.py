@@ -13,8 +13,8 @@ from taper.core.tensor import Tensor, wrap
 from taper.kernels.small_calls import stand_in
 from taper.ops.declare import composite, operator
 from taper.ops.native_forward import LARGE
+from taper.ops.signature import Number
 
-Number = Any
 BOOL = np.dtype(bool)
 np_where = np.where
 stand_in(np_where, globals(), "np_where")

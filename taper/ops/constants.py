@@ -22,6 +22,8 @@ def constant(number: Any, dtype: Any) -> Any:
     if found is None:
         if len(kept) >= _MOST_KEPT:
             kept.clear()
+        if number is None or isinstance(number, (str, bytes)):  # NumPy would make NaN of them
+            raise TypeError(f"a Number is needed, not {type(number).__name__}")
         found = kept[number] = np.array(number).astype(dtype)
         found.flags.writeable = False
     return found

@@ -36,10 +36,10 @@ from taper.ops.options import (
     uninitialized,
 )
 from taper.ops.ranges import finish_array
+from taper.ops.signature import Number
 from taper.ops.sizes import size_arguments
 from taper.ops.sparse_creation import empty_tensor
 
-Number = Any
 _new = object.__new__
 _zeros, _empty = np.zeros, np.empty
 

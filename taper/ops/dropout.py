@@ -14,6 +14,7 @@ from taper.core.generator import default_generator
 from taper.core.tensor import Tensor, wrap
 from taper.kernels.random import bernoulli, fill
 from taper.ops.declare import composite, operator
+from taper.ops.signature import Truth
 
 # What alpha dropout sets elements to: the value selu tends to at minus infinity.
 _ALPHA = 1.7580993408473766
@@ -66,7 +67,7 @@ def _dropped(
 
 @composite("nn.functional.dropout")
 def dropout(
-    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: Truth = False
 ) -> Tensor:
     """Sets each element to zero with probability `p`; the others are divided by 1 - p.
 
@@ -82,7 +83,7 @@ def dropout(
 
 @composite("nn.functional.alpha_dropout")
 def alpha_dropout(
-    input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
+    input: Tensor, p: float = 0.5, training: bool = False, inplace: Truth = False
 ) -> Tensor:
     """Dropout that keeps mean 0 and variance 1, for networks of selu.
 
@@ -101,7 +102,7 @@ def alpha_dropout(
 
 @composite("nn.functional.feature_alpha_dropout")
 def feature_alpha_dropout(
-    input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
+    input: Tensor, p: float = 0.5, training: bool = False, inplace: Truth = False
 ) -> Tensor:
     """`alpha_dropout` of whole channels.  Shape: (N, C, *) → the same.
 
@@ -117,7 +118,7 @@ def feature_alpha_dropout(
 
 @composite("nn.functional.dropout1d")
 def dropout1d(
-    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: Truth = False
 ) -> Tensor:
     """Dropout of whole channels.  Shape: (N, C, L) or (C, L) → the same.
 
@@ -167,7 +168,7 @@ def _warn_of_dims(count: int, ndim: int) -> None:
 
 @composite("nn.functional.dropout2d")
 def dropout2d(
-    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: Truth = False
 ) -> Tensor:
     """Dropout of whole channels.  Shape: (N, C, H, W) → the same.
 
@@ -194,7 +195,7 @@ def dropout2d(
 
 @composite("nn.functional.dropout3d")
 def dropout3d(
-    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: Truth = False
 ) -> Tensor:
     """Dropout of whole channels.  Shape: (N, C, D, H, W) or (C, D, H, W) → the same.
 

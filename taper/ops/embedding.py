@@ -302,7 +302,7 @@ _MODES = {"sum": 0, "mean": 1, "max": 2}
 @composite("nn.functional.embedding_bag")
 def functional_embedding_bag(
     input: Tensor, weight: Tensor, offsets: Tensor | None = None, max_norm: float | None = None,
-    norm_type: float = 2, scale_grad_by_freq: bool = False, mode: str = "mean",
+    norm_type: float = 2, scale_grad_by_freq: bool = False, mode: Any = "mean",
     sparse: bool = False, per_sample_weights: Tensor | None = None,
     include_last_offset: bool = False, padding_idx: int | None = None,
 ) -> Tensor:

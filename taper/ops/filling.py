@@ -15,8 +15,7 @@ from taper.core.tensor import Parameter, Tensor
 from taper.ops.declare import INPLACE, Operator, operator
 from taper.ops.division import zero_gradient
 from taper.ops.inplace import make_inplace
-
-Number = Any
+from taper.ops.signature import Number
 
 
 def _dtype_of_input(bound: dict[str, Any]) -> Any:

@@ -247,7 +247,7 @@ def _warn_of_default(function: str) -> None:
 
 @composite("nn.functional.grid_sample")
 def grid_sample(
-    input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros",
+    input: Tensor, grid: Tensor, mode: Any = "bilinear", padding_mode: Any = "zeros",
     align_corners: bool | None = None,
 ) -> Tensor:
     """Samples images at the places that a grid names.

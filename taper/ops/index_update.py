@@ -18,8 +18,6 @@ from taper.ops.declare import composite, operator
 from taper.ops.native_forward import LARGE
 from taper.ops.scatter import as_element, reduce_gradient, reduced_into
 
-Number = Any
-
 _LONG_ROWS = 128  # elements from which adding row by row is quicker than element by element
 
 

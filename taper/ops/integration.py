@@ -111,7 +111,7 @@ def _along(input: Tensor, dim: int, spacing: Any, edge_order: int) -> Tensor:
 @composite()
 def gradient(
     input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: int = 1
-) -> list[Tensor]:
+) -> tuple[Tensor, ...]:
     """Estimates the derivative of a sampled function along each dimension.
 
     Args:   spacing (number, list of numbers or of coordinate tensors): distance of the samples
@@ -145,7 +145,7 @@ def gradient(
             )
     if not (input.is_floating_point() or input.is_complex()):
         input = input.to(OPERATORS["true_divide"].function(input, 1).dtype)
-    return [_along(input, d, s, edge_order) for d, s in zip(dims, spaces, strict=True)]
+    return tuple([_along(input, d, s, edge_order) for d, s in zip(dims, spaces, strict=True)])
 
 
 # -- integrals -------------------------------------------------------------------------------------

@@ -12,8 +12,7 @@ from taper.core.tensor import Tensor
 from taper.ops.conditional import where
 from taper.ops.constants import constant
 from taper.ops.declare import composite, operator
-
-Number = Any
+from taper.ops.signature import Number
 
 
 def _refuse_complex(name: str) -> Any:

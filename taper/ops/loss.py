@@ -17,6 +17,7 @@ from taper.core.state import is_differentiated
 from taper.core.tensor import Tensor
 from taper.ops.argument_checks import check_constant, values_known
 from taper.ops.declare import composite, operator
+from taper.ops.signature import Truth
 
 REDUCTIONS = ("none", "mean", "sum")
 
@@ -506,7 +507,7 @@ def poisson_nll_loss(
 
 @composite("nn.functional.gaussian_nll_loss")
 def gaussian_nll_loss(
-    input: Tensor, target: Tensor, var: Tensor | float, full: bool = False, eps: float = 1e-6,
+    input: Tensor, target: Tensor, var: Tensor | float, full: Truth = False, eps: float = 1e-6,
     reduction: str = "mean",
 ) -> Tensor:
     r"""Measures :math:`\frac12(\log v + (x - t)^2 / v)`, with v = max(var, eps).

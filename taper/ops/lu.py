@@ -27,6 +27,7 @@ from taper.ops.matrix_checks import (
 )
 from taper.ops.reduction import sum_to
 from taper.ops.return_types import named
+from taper.ops.signature import Truth
 from taper.ops.solve import adjoint, solve_triangular
 
 # -- factors -------------------------------------------------------------------------------------
@@ -155,7 +156,7 @@ def lu_factor(A: Tensor, *, pivot: bool = True) -> Any:
 
 @composite(method=True)
 def lu(
-    A: Tensor, pivot: bool = True, get_infos: bool = False, out: Any = None
+    A: Tensor, pivot: bool = True, get_infos: Truth = False, out: Any = None
 ) -> Any:
     """Factors A = P L U in compact form. Deprecated: use `linalg.lu_factor`.
 

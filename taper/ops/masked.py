@@ -13,6 +13,7 @@ from taper.core.dtype import BOOL, FLOATING, INTEGER, as_dtype, float32, int64
 from taper.core.errors import normalize_dim, normalize_dims
 from taper.core.tensor import Tensor
 from taper.ops.declare import OPERATORS, composite
+from taper.ops.signature import Truth
 
 
 def _dims(dim: Any, ndim: int) -> tuple[int, ...]:
@@ -65,7 +66,7 @@ def _as(input: Tensor, dtype: Any) -> Tensor:
 
 @composite("masked.sum")
 def sum(
-    input: Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any = None,
+    input: Tensor, dim: Any = None, *, keepdim: Truth = False, dtype: Any = None,
     mask: Tensor | None = None,
 ) -> Tensor:
     """Adds up the elements that `mask` keeps; 0 if there are none.
@@ -76,12 +77,12 @@ def sum(
         tensor(5)
     """
     d = _wide(input, dtype)
-    return _masked(input, mask, 0).sum(_dims(dim, input.dim()), keepdim, dtype=d)
+    return _masked(input, mask, 0).sum(_dims(dim, input.dim()), bool(keepdim), dtype=d)
 
 
 @composite("masked.prod")
 def prod(
-    input: Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any = None,
+    input: Tensor, dim: Any = None, *, keepdim: Truth = False, dtype: Any = None,
     mask: Tensor | None = None,
 ) -> Tensor:
     """Multiplies the elements that `mask` keeps; 1 if there are none.
@@ -93,7 +94,7 @@ def prod(
     """
     result = _as(_masked(input, mask, 1), _wide(input, dtype))
     for d in sorted(_dims(dim, input.dim()), reverse=True):
-        result = result.prod(d, keepdim)
+        result = result.prod(d, bool(keepdim))
     return result
 
 
@@ -130,7 +131,7 @@ def _no_bool(input: Tensor, name: str) -> Any:
 
 @composite("masked.amax")
 def amax(
-    input: Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any = None,
+    input: Tensor, dim: Any = None, *, keepdim: Truth = False, dtype: Any = None,
     mask: Tensor | None = None,
 ) -> Tensor:
     """The largest of the elements that `mask` keeps; the dtype's lowest value if there are none.
@@ -141,12 +142,12 @@ def amax(
         tensor(4)
     """
     input = _as(input, dtype)
-    return _masked(input, mask, _lowest(input)).amax(_dims(dim, input.dim()), keepdim)
+    return _masked(input, mask, _lowest(input)).amax(_dims(dim, input.dim()), bool(keepdim))
 
 
 @composite("masked.amin")
 def amin(
-    input: Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any = None,
+    input: Tensor, dim: Any = None, *, keepdim: Truth = False, dtype: Any = None,
     mask: Tensor | None = None,
 ) -> Tensor:
     """The smallest of the elements that `mask` keeps; the dtype's highest value if there are none.
@@ -157,12 +158,13 @@ def amin(
         tensor(4)
     """
     input = _as(input, dtype)
-    return _masked(input, mask, _limit(input, math.inf)).amin(_dims(dim, input.dim()), keepdim)
+    filled = _masked(input, mask, _limit(input, math.inf))
+    return filled.amin(_dims(dim, input.dim()), bool(keepdim))
 
 
 @composite("masked.argmax")
 def argmax(
-    input: Tensor, dim: int | None = None, *, keepdim: bool = False, dtype: Any = None,
+    input: Tensor, dim: int | None = None, *, keepdim: Truth = False, dtype: Any = None,
     mask: Tensor | None = None,
 ) -> Tensor:
     """The index of the largest of the elements that `mask` keeps, in the dtype of the input.
@@ -178,7 +180,7 @@ def argmax(
 
 @composite("masked.argmin")
 def argmin(
-    input: Tensor, dim: int | None = None, *, keepdim: bool = False, dtype: Any = None,
+    input: Tensor, dim: int | None = None, *, keepdim: Truth = False, dtype: Any = None,
     mask: Tensor | None = None,
 ) -> Tensor:
     """The index of the smallest of the elements that `mask` keeps, in the dtype of the input.
@@ -208,7 +210,7 @@ def _reduced(value: Any, dims: tuple[int, ...], keepdim: bool) -> Any:
 
 @composite("masked.mean")
 def mean(
-    input: Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any = None,
+    input: Tensor, dim: Any = None, *, keepdim: Truth = False, dtype: Any = None,
     mask: Tensor | None = None,
 ) -> Tensor:
     """The mean of the elements that `mask` keeps; NaN if there are none.
@@ -226,13 +228,13 @@ def mean(
             f"or complex dtype. Got: {d!r}"
         )
     dims = _dims(dim, input.dim())
-    total = _masked(input, mask, 0).sum(dims, keepdim, dtype=d)
-    return total / _reduced(_count(input, dims, mask), dims, keepdim)
+    total = _masked(input, mask, 0).sum(dims, bool(keepdim), dtype=d)
+    return total / _reduced(_count(input, dims, mask), dims, bool(keepdim))
 
 
 @composite("masked.median")
 def median(
-    input: Tensor, dim: int = -1, *, keepdim: bool = False, dtype: Any = None,
+    input: Tensor, dim: int = -1, *, keepdim: Truth = False, dtype: Any = None,
     mask: Tensor | None = None,
 ) -> Tensor:
     """The median of the elements that `mask` keeps; NaN if there are none.
@@ -244,7 +246,7 @@ def median(
         tensor(1.)
     """
     inexact = input if input.is_floating_point() else input.to(float32)
-    result = _masked(inexact, mask, math.nan).nanmedian(dim, keepdim)[0]
+    result = _masked(inexact, mask, math.nan).nanmedian(dim, bool(keepdim))[0]
     if inexact is input:
         return _as(result, dtype)
     if bool(result.isnan().any()):
@@ -256,7 +258,7 @@ def median(
 
 @composite("masked.logsumexp")
 def logsumexp(
-    input: Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any = None,
+    input: Tensor, dim: Any = None, *, keepdim: Truth = False, dtype: Any = None,
     mask: Tensor | None = None,
 ) -> Tensor:
     """The log-sum-exp of the elements that `mask` keeps; -inf if there are none.
@@ -268,7 +270,7 @@ def logsumexp(
     """
     d = as_dtype(dtype) or input.dtype
     input = _inexact(input, dtype)
-    return _masked(input, mask, -math.inf).logsumexp(_dims(dim, input.dim()), keepdim).to(d)
+    return _masked(input, mask, -math.inf).logsumexp(_dims(dim, input.dim()), bool(keepdim)).to(d)
 
 
 @composite("masked.logaddexp")
@@ -290,7 +292,7 @@ def logaddexp(
 
 @composite("masked.norm")
 def norm(
-    input: Tensor, ord: float = 2.0, dim: Any = None, *, keepdim: bool = False, dtype: Any = None,
+    input: Tensor, ord: float = 2.0, dim: Any = None, *, keepdim: Truth = False, dtype: Any = None,
     mask: Tensor | None = None,
 ) -> Tensor:
     """The vector norm of the elements that `mask` keeps.
@@ -302,7 +304,7 @@ def norm(
     """
     fill = math.inf if ord == -math.inf else 0
     return OPERATORS["linalg.vector_norm"].function(
-        _masked(input, mask, fill), ord, _dims(dim, input.dim()), keepdim, dtype=dtype
+        _masked(input, mask, fill), ord, _dims(dim, input.dim()), bool(keepdim), dtype=dtype
     )
 
 
@@ -332,8 +334,8 @@ def _spread(
 
 @composite("masked.var")
 def var(
-    input: Tensor, dim: Any = None, unbiased: bool | None = None, *, correction: Any = None,
-    keepdim: bool = False, dtype: Any = None, mask: Tensor | None = None,
+    input: Tensor, dim: Any = None, unbiased: Truth = None, *, correction: Any = None,
+    keepdim: Truth = False, dtype: Any = None, mask: Tensor | None = None,
 ) -> Tensor:
     """The variance of the elements that `mask` keeps.
 
@@ -342,13 +344,13 @@ def var(
         >>> torch.masked.var(torch.tensor([1., 9., 3.]), mask=torch.tensor([True, False, True]))
         tensor(2.)
     """
-    return _spread(input, dim, unbiased, correction, keepdim, dtype, mask, False)
+    return _spread(input, dim, unbiased, correction, bool(keepdim), dtype, mask, False)
 
 
 @composite("masked.std")
 def std(
-    input: Tensor, dim: Any = None, unbiased: bool | None = None, *, correction: Any = None,
-    keepdim: bool = False, dtype: Any = None, mask: Tensor | None = None,
+    input: Tensor, dim: Any = None, unbiased: Truth = None, *, correction: Any = None,
+    keepdim: Truth = False, dtype: Any = None, mask: Tensor | None = None,
 ) -> Tensor:
     """The standard deviation of the elements that `mask` keeps.
 
@@ -357,7 +359,7 @@ def std(
         >>> torch.masked.std(torch.tensor([1., 9., 3.]), mask=torch.tensor([True, False, True]))
         tensor(1.4142)
     """
-    return _spread(input, dim, unbiased, correction, keepdim, dtype, mask, True)
+    return _spread(input, dim, unbiased, correction, bool(keepdim), dtype, mask, True)
 
 
 @composite("masked.softmax")

@@ -18,8 +18,6 @@ from taper.ops.out_argument import set_apart
 from taper.ops.reduction import sum_to
 from taper.ops.scatter import as_element
 
-Number = Any
-
 _BOOL = np.dtype("bool")
 
 

@@ -29,7 +29,6 @@ from taper.ops.product_checks import (
 )
 from taper.ops.reduction import sum_to
 
-Number = Any
 ndarray = np.ndarray
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 

@@ -17,6 +17,7 @@ from taper.kernels.pooling import Windows
 from taper.ops.convolution import spread
 from taper.ops.declare import composite, operator
 from taper.ops.namespace import find
+from taper.ops.signature import Truth
 
 Ints = tuple[int, ...]
 _NUMBER_WORDS = {1: "one int", 2: "two ints", 3: "three ints"}
@@ -295,7 +296,7 @@ def _max_pooled(
 @composite("nn.functional.max_pool1d", aliases=("max_pool1d",))
 def max_pool1d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
-    ceil_mode: bool = False, return_indices: bool = False,
+    ceil_mode: bool = False, return_indices: Truth = False,
 ) -> Any:
     """The maximum of each window of sequences; `max_pool2d` explains the arguments.
 
@@ -313,7 +314,7 @@ def max_pool1d(
 @composite("nn.functional.max_pool2d", aliases=("max_pool2d",))
 def max_pool2d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
-    ceil_mode: bool = False, return_indices: bool = False,
+    ceil_mode: bool = False, return_indices: Truth = False,
 ) -> Any:
     """The maximum of each window of images.
 
@@ -336,7 +337,7 @@ def max_pool2d(
 @composite("nn.functional.max_pool3d", aliases=("max_pool3d",))
 def max_pool3d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
-    ceil_mode: bool = False, return_indices: bool = False,
+    ceil_mode: bool = False, return_indices: Truth = False,
 ) -> Any:
     """The maximum of each window of volumes; `max_pool2d` explains the arguments.
 
@@ -354,7 +355,7 @@ def max_pool3d(
 @composite("nn.functional.max_pool1d_with_indices", aliases=("max_pool1d_with_indices",))
 def max_pool1d_with_indices(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
-    ceil_mode: bool = False, return_indices: bool = False,
+    ceil_mode: bool = False, return_indices: Truth = False,
 ) -> Any:
     """`max_pool1d` with `return_indices`.
 
@@ -369,7 +370,7 @@ def max_pool1d_with_indices(
 @composite("nn.functional.max_pool2d_with_indices")
 def max_pool2d_with_indices(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
-    ceil_mode: bool = False, return_indices: bool = False,
+    ceil_mode: bool = False, return_indices: Truth = False,
 ) -> Any:
     """`max_pool2d` with `return_indices`.
 
@@ -386,7 +387,7 @@ def max_pool2d_with_indices(
 @composite("nn.functional.max_pool3d_with_indices")
 def max_pool3d_with_indices(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
-    ceil_mode: bool = False, return_indices: bool = False,
+    ceil_mode: bool = False, return_indices: Truth = False,
 ) -> Any:
     """`max_pool3d` with `return_indices`.
 

@@ -13,8 +13,7 @@ from taper.ops.arithmetic import conj
 from taper.ops.conditional import where
 from taper.ops.declare import composite, operator
 from taper.ops.division import zero_gradient
-
-Number = Any
+from taper.ops.signature import Number
 
 
 def _power(base: Any, exponent: Any) -> Any:

@@ -11,8 +11,7 @@ from taper.core.promotion import promote_types as promoted
 from taper.core.storage import UntypedStorage
 from taper.core.tensor import Tensor
 from taper.ops.declare import composite, method
-
-Number = Any
+from taper.ops.signature import Number
 
 
 def _tensor(function: str, value: Any) -> Tensor:

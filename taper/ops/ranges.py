@@ -20,8 +20,8 @@ from taper.ops.options import (
     uninitialized,
     write_out,
 )
+from taper.ops.signature import Number
 
-Number = Any
 _arange = np.arange
 _INT64 = np.dtype(np.int64)
 

@@ -13,6 +13,7 @@ from taper.kernels.small_calls import stand_in
 from taper.ops.conditional import where
 from taper.ops.constants import F32, constant
 from taper.ops.declare import composite, operator
+from taper.ops.signature import Truth
 
 ZERO32 = constant(0, F32)
 maximum = np.maximum
@@ -322,7 +323,7 @@ def _(grad, input, negative_slope):
 @composite("nn.functional.rrelu", inplace=True)
 def functional_rrelu(
     input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False,
-    inplace: bool = False,
+    inplace: Truth = False,
 ) -> Tensor:
     """`leaky_relu` with slopes drawn from [lower, upper] when training, their mean otherwise.
 

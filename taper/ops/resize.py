@@ -14,6 +14,7 @@ from taper.core.tensor import Tensor
 from taper.kernels import resampling as kernel
 from taper.ops.declare import composite, operator
 from taper.ops.namespace import find
+from taper.ops.signature import Truth
 
 _MODES = {
     "nearest": "Nearest", "nearest-exact": "NearestExact", "linear": "Linear",
@@ -142,9 +143,9 @@ def _resized(
 
 @composite("nn.functional.interpolate")
 def interpolate(
-    input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
-    align_corners: bool | None = None, recompute_scale_factor: bool | None = None,
-    antialias: bool = False,
+    input: Tensor, size: Any = None, scale_factor: Any = None, mode: Any = "nearest",
+    align_corners: bool | None = None, recompute_scale_factor: Truth = None,
+    antialias: Truth = False,
 ) -> Tensor:
     """Samples images down or up.
 
@@ -192,7 +193,7 @@ def interpolate(
 
 @composite("nn.functional.upsample")
 def upsample(
-    input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
+    input: Tensor, size: Any = None, scale_factor: Any = None, mode: Any = "nearest",
     align_corners: bool | None = None,
 ) -> Tensor:
     """`interpolate` under its old name.

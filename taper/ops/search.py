@@ -14,8 +14,6 @@ from taper.ops.declare import composite, operator
 from taper.ops.join import stack
 from taper.ops.sort import stable_order
 
-Number = Any
-
 
 def _as_tensor(value: Any) -> Tensor:
     if isinstance(value, Tensor):

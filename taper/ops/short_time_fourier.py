@@ -10,6 +10,7 @@ from taper.core.tensor import Tensor
 from taper.ops.argument_checks import values_known
 from taper.ops.declare import composite
 from taper.ops.fourier import complex_to_complex, complex_to_real, real_to_complex
+from taper.ops.signature import Truth
 
 
 def _padded_window(
@@ -34,7 +35,7 @@ def _warn_of_no_window(text: str) -> None:
 @composite(method=True)
 def stft(
     input: Tensor, n_fft: int, hop_length: int | None = None, win_length: int | None = None,
-    window: Tensor | None = None, center: bool = True, pad_mode: str = "reflect",
+    window: Tensor | None = None, center: Truth = True, pad_mode: str = "reflect",
     normalized: bool = False, onesided: bool | None = None, return_complex: bool | None = None,
     align_to_window: bool | None = None,
 ) -> Tensor:

@@ -10,8 +10,7 @@ from taper.core.tensor import Tensor
 from taper.ops.conditional import where
 from taper.ops.declare import operator
 from taper.ops.division import zero_gradient
-
-Number = Any
+from taper.ops.signature import Number
 
 
 @operator(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["LIST", "NUMBER", "OPTIONAL", "TENSOR", "VALUE", "OperatorParameter", "Signature"]
+__all__ = [
+    "LIST", "NUMBER", "OPTIONAL", "TENSOR", "VALUE", "Number", "OperatorParameter", "Signature",
+    "Truth",
+]
 
 TENSOR, OPTIONAL, NUMBER, LIST, VALUE = "tensor", "optional", "number", "list", "value"
 
@@ -14,16 +17,26 @@ _ROLES = {
     "Tensor | Number": NUMBER,
     "Sequence[Tensor]": LIST,
 }
-_KINDS = {"int": "int", "int | None": "optional int", "bool | Any": "flag or dims"}
+_KINDS = {
+    "int": "int", "int | None": "optional int", "bool | Any": "flag or dims", "bool": "bool",
+    "float": "float", "float | None": "optional float", "Number": "Number",
+    "Number | None": "optional Number", "bool | None": "optional bool", "str": "str",
+    "str | None": "optional str",
+}
 _LISTS_OF_INTEGERS = {"dim": "dims", "dims": "dims", "size": "sizes", "shape": "sizes"}
+_CHECKED_BY_THE_BODY = frozenset(["reduction", "compute_mode"])  # ValueError, whatever is given
 REQUIRED = object()
+
+Number = Any  # a Python number or what stands for one: calls with anything else are refused
+Truth = Any  # a flag of a function that PyTorch wrote in Python, where any object's truth counts
 
 
 class OperatorParameter:
     """One parameter: its name, role and default (REQUIRED if it has none).
 
-    `kind` is what a bad call is told about values: "int", "optional int", "dims" (integers or one
-    of them), "flag or dims" (`unbiased` in the place of `dim`), "sizes", or None for all others.
+    `kind` is what a bad call is told about values: "int", "float", "Number", "bool", "str", the
+    same with "optional " before them where None is allowed, "dims" (integers or one of them), "flag
+    or dims" (`unbiased` in the place of `dim`), "sizes", or None for all others.
     """
 
     __slots__ = ("default", "keyword_only", "kind", "name", "role")
@@ -32,7 +45,7 @@ class OperatorParameter:
         self, name: str, annotation: str, default: Any, keyword_only: bool
     ) -> None:
         role = _ROLES.get(annotation, VALUE)
-        self.kind = _KINDS.get(annotation)
+        self.kind = None if name in _CHECKED_BY_THE_BODY else _KINDS.get(annotation)
         if annotation == "Any":
             self.kind = _LISTS_OF_INTEGERS.get(name)
         self.name = name

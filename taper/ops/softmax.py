@@ -153,7 +153,7 @@ def _implicit_dim(name: str, ndim: int, stacklevel: int) -> int:
 
 @composite("nn.functional.softmax")
 def functional_softmax(
-    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+    input: Tensor, dim: int | None = None, _stacklevel: Any = 3, dtype: Any = None
 ) -> Tensor:
     """`torch.softmax`, for layers.
 
@@ -169,7 +169,7 @@ def functional_softmax(
 
 @composite("nn.functional.softmin")
 def softmin(
-    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+    input: Tensor, dim: int | None = None, _stacklevel: Any = 3, dtype: Any = None
 ) -> Tensor:
     """`softmax` of the negated input.
 
@@ -185,7 +185,7 @@ def softmin(
 
 @composite("nn.functional.log_softmax")
 def functional_log_softmax(
-    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+    input: Tensor, dim: int | None = None, _stacklevel: Any = 3, dtype: Any = None
 ) -> Tensor:
     """`torch.log_softmax`, for layers.
 

@@ -109,6 +109,7 @@ class Source:
         self.scope["slow"] = slow.call
         self.scope["call_composite"] = slow.call_composite
         self.scope["recover"] = slow.recover
+        self.scope["check_values"] = slow.check_arguments
         self.scope["slow_inplace"] = slow.call_inplace
         self.scope["slow_dunder"] = slow.call_dunder
         self.scope["renamed"] = slow.renamed_arguments

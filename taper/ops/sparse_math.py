@@ -22,11 +22,10 @@ from taper.ops.added_product import add_scaled
 from taper.ops.arithmetic import conj
 from taper.ops.declare import composite, operator
 from taper.ops.reduction import sum_to
+from taper.ops.signature import Number
 from taper.ops.solve import adjoint
 from taper.ops.sparse_creation import sparse_coo_tensor
 from taper.ops.sparse_layout import sparse_mask, stored_values, to_sparse, with_values
-
-Number = Any
 
 
 def _unsupported(name: str, input: Tensor) -> NotImplementedError:

@@ -16,6 +16,7 @@ from taper.ops.argument_checks import values_known
 from taper.ops.convolution import spread
 from taper.ops.declare import composite, operator
 from taper.ops.pooling import gather_planes, scatter_planes
+from taper.ops.signature import Truth
 
 Ints = tuple[int, ...]
 
@@ -276,7 +277,7 @@ def _fractional_pool(
 @composite("nn.functional.fractional_max_pool2d")
 def fractional_max_pool2d(
     input: Tensor, kernel_size: Any, output_size: Any = None, output_ratio: Any = None,
-    return_indices: bool = False, _random_samples: Tensor | None = None,
+    return_indices: Truth = False, _random_samples: Tensor | None = None,
 ) -> Any:
     """Maxima of windows at random distances, so that the result has any size.
 
@@ -297,7 +298,7 @@ def fractional_max_pool2d(
 @composite("nn.functional.fractional_max_pool3d")
 def fractional_max_pool3d(
     input: Tensor, kernel_size: Any, output_size: Any = None, output_ratio: Any = None,
-    return_indices: bool = False, _random_samples: Tensor | None = None,
+    return_indices: Truth = False, _random_samples: Tensor | None = None,
 ) -> Any:
     """`fractional_max_pool2d` of volumes.  Shape: (N, C, D, H, W) or (C, D, H, W).
 
@@ -316,7 +317,7 @@ def fractional_max_pool3d(
 def _declare_with_indices(count: int) -> None:
     def with_indices(
         input: Tensor, kernel_size: Any, output_size: Any = None, output_ratio: Any = None,
-        return_indices: bool = False, _random_samples: Tensor | None = None,
+        return_indices: Truth = False, _random_samples: Tensor | None = None,
     ) -> Any:
         return _fractional_pool(
             count, input, kernel_size, output_size, output_ratio, _random_samples

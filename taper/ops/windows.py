@@ -16,6 +16,7 @@ from taper.core.device import strided
 from taper.core.dtype import float32, float64, get_default_dtype
 from taper.core.tensor import Tensor
 from taper.ops.declare import composite
+from taper.ops.signature import Truth
 
 
 def _check(name: str, count: int, dtype: Any, layout: Any) -> Any:
@@ -41,7 +42,7 @@ def _trivial(count: int, dtype: Any, requires_grad: bool) -> Tensor:
 
 @composite("signal.windows.general_cosine")
 def general_cosine(
-    M: Any, *, a: Iterable[float], sym: bool = True, dtype: Any = None, layout: Any = strided,
+    M: Any, *, a: Iterable[float], sym: Truth = True, dtype: Any = None, layout: Any = strided,
     device: Any = None, requires_grad: bool = False,
 ) -> Tensor:
     r"""Makes a window that is a sum of cosines: :math:`\sum_i (-1)^i a_i \cos(2\pi i n / (M-1))`.
@@ -69,7 +70,7 @@ def general_cosine(
 
 def _cosine_window(name: str, coefficients: list[float], doc: str) -> None:
     def window(
-        M: int, *, sym: bool = True, dtype: Any = None, layout: Any = strided,
+        M: int, *, sym: Truth = True, dtype: Any = None, layout: Any = strided,
         device: Any = None, requires_grad: bool = False,
     ) -> Tensor:
         return general_cosine(
@@ -116,7 +117,7 @@ _cosine_window(
 
 @composite("signal.windows.general_hamming")
 def general_hamming(
-    M: Any, *, alpha: float = 0.54, sym: bool = True, dtype: Any = None, layout: Any = strided,
+    M: Any, *, alpha: float = 0.54, sym: Truth = True, dtype: Any = None, layout: Any = strided,
     device: Any = None, requires_grad: bool = False,
 ) -> Tensor:
     r"""Makes a window :math:`\alpha - (1 - \alpha) \cos(2\pi n / (M - 1))`.
@@ -134,7 +135,7 @@ def general_hamming(
 
 @composite("signal.windows.bartlett")
 def bartlett(
-    M: int, *, sym: bool = True, dtype: Any = None, layout: Any = strided, device: Any = None,
+    M: int, *, sym: Truth = True, dtype: Any = None, layout: Any = strided, device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """Makes a Bartlett window: a triangle that is zero at both ends.
@@ -153,7 +154,7 @@ def bartlett(
 
 @composite("signal.windows.cosine")
 def cosine(
-    M: int, *, sym: bool = True, dtype: Any = None, layout: Any = strided, device: Any = None,
+    M: int, *, sym: Truth = True, dtype: Any = None, layout: Any = strided, device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """Makes a window of half a sine wave.
@@ -172,7 +173,7 @@ def cosine(
 
 @composite("signal.windows.exponential")
 def exponential(
-    M: int, *, center: float | None = None, tau: float = 1.0, sym: bool = True, dtype: Any = None,
+    M: int, *, center: float | None = None, tau: float = 1.0, sym: Truth = True, dtype: Any = None,
     layout: Any = strided, device: Any = None, requires_grad: bool = False,
 ) -> Tensor:
     r"""Makes a window :math:`e^{-|n - c| / \tau}`.
@@ -198,7 +199,7 @@ def exponential(
 
 @composite("signal.windows.gaussian")
 def gaussian(
-    M: int, *, std: float = 1.0, sym: bool = True, dtype: Any = None, layout: Any = strided,
+    M: int, *, std: float = 1.0, sym: Truth = True, dtype: Any = None, layout: Any = strided,
     device: Any = None, requires_grad: bool = False,
 ) -> Tensor:
     r"""Makes a window :math:`e^{-(n - c)^2 / 2\sigma^2}`.
@@ -222,7 +223,7 @@ def gaussian(
 
 @composite("signal.windows.kaiser")
 def kaiser(
-    M: int, *, beta: float = 12.0, sym: bool = True, dtype: Any = None, layout: Any = strided,
+    M: int, *, beta: float = 12.0, sym: Truth = True, dtype: Any = None, layout: Any = strided,
     device: Any = None, requires_grad: bool = False,
 ) -> Tensor:
     r"""Makes a window :math:`I_0(\beta \sqrt{1 - x^2}) / I_0(\beta)`, x from -1 to 1.

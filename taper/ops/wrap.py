@@ -16,7 +16,16 @@ from taper.ops.autocast import POLICIES
 from taper.ops.declare import Operator
 from taper.ops.native_forward import FirstNative
 from taper.ops.recording import write_recording
-from taper.ops.signature import LIST, NUMBER, OPTIONAL, REQUIRED, TENSOR, VALUE, Signature
+from taper.ops.signature import (
+    LIST,
+    NUMBER,
+    OPTIONAL,
+    REQUIRED,
+    TENSOR,
+    VALUE,
+    OperatorParameter,
+    Signature,
+)
 from taper.ops.source import Source, default_text, is_plain, older_call, other_names, signature_text
 
 __all__ = [
@@ -30,8 +39,8 @@ def make_function(op: Operator) -> Callable[..., Any]:
         function = op.forward
         function.__module__ = "torch"
         open_ended = function.__code__.co_flags & _OPEN_ENDED
-        if open_ended or not any(p.role is not VALUE or p.kind is not None
-                                 for p in Signature(function).parameters):
+        if open_ended or all(p.role is VALUE and p.kind in _UNCHECKED_ALONE
+                             for p in Signature(function).parameters):
             return function  # it has to tell its arguments apart by itself
     return _make(op, op.name, has_out=op.has_out, slow="slow")
 
@@ -45,6 +54,7 @@ def make_dunder(op: Operator, name: str) -> Callable[..., Any]:
     return _make(op, name, has_out=False, slow="slow_dunder")
 
 
+_UNCHECKED_ALONE = (None, "bool", "optional bool", "str", "optional str")
 _OPEN_ENDED = 4 | 8  # flags of code objects that take *args or **kwargs
 
 # Variables of the generated functions; a parameter of the same name would be overwritten.
@@ -99,6 +109,9 @@ def _make(op: Operator, name: str, *, has_out: bool, slow: str) -> Callable[...,
                          for p in signature.parameters)
         indent = 1
         source.add(1, *other_names(op, signature))
+        doubts = [test for p in signature.values if (test := plain_value(p)) is not None]
+        if doubts:
+            source.add(1, f"if not ({' and '.join(doubts)}): check_values(op, ({arguments}))")
         if has_out:
             source.add(1, "if out is None and not active.modes:")
             indent = 2
@@ -139,6 +152,12 @@ def _write_short_path(
             conditions.append(f"({p.name} is None or {is_plain(p.name)})")
         elif p.role is LIST:
             conditions.append(f"all_plain({p.name})")
+    # Any object has a truth value, and NumPy makes numbers of None and of text.
+    checked = ("bool", "Number") if op.ufunc is None else ("bool",)
+    conditions += [
+        plain_value(p) or "" for p in signature.values
+        if (p.kind or "").removeprefix("optional ") in checked and p.name not in source.preset
+    ]
     # Of several operands that may be numbers, the short path lets the last one be one.
     numbers = [p for p in tensors if p.role is NUMBER][-1:]
     leading = [p for p in tensors if p not in numbers]
@@ -175,6 +194,25 @@ def _write_short_path(
             source.add(3, f"if a_{number.name} is not None:")
             others = [p for p in leading if p.name not in op.unpromoted]
             _write_branch(source, op, signature, 4, leave, {number.name}, guard=len(others) > 1)
+
+
+def plain_value(p: OperatorParameter) -> str | None:
+    """The condition that a value is of the very type that its parameter asks for."""
+    if p.kind is None:
+        return None
+    kind = p.kind.removeprefix("optional ")
+    if kind == "bool":
+        first, other = (True, False) if p.default is True else (False, True)
+        optional = f" or {p.name} is None" if p.kind != kind else ""
+        return f"({p.name} is {first} or {p.name} is {other}{optional})"
+    if kind not in ("int", "float", "Number"):
+        return None
+    parts = [f"type({p.name}) is {'int' if kind == 'int' else 'float'}"]
+    if p.kind != kind:
+        parts.insert(0, f"{p.name} is None")
+    if kind != "int":
+        parts.append(f"type({p.name}) is int")
+    return f"({' or '.join(parts)})" if len(parts) > 1 else parts[0]
 
 
 def array_line(p: Any) -> str:
