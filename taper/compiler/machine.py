@@ -34,6 +34,9 @@ __all__ = [
 ]
 
 _MOST_KERNELS = 4096
+# LLVM's models of how long these processors' instructions take lack some, and LLVM 22 ends the
+# process where it meets one.
+_LACKING = frozenset({"oryon-1", "ampere1b"})
 
 # Held while LLVM works and while a process forks, so that no child inherits a half-done LLVM.
 lock = threading.RLock()
@@ -54,7 +57,6 @@ class Host(NamedTuple):
     cpu: str
     features: str
     vector_bytes: int  # 64, 32 or 16
-    has_half_conversion: bool  # float16 <-> float32 in vectors
 
     def lanes(self, itemsize: int) -> int:
         """How many items of this size a vector register holds."""
@@ -102,11 +104,10 @@ def vector_bytes() -> int:
 def host() -> Host:
     """The processor's name, features and vector width."""
     llvm = _llvm()
-    features = llvm.get_host_cpu_features()
-    half = bool(features.get("f16c") or features.get("fullfp16") or features.get("neon"))
+    name = llvm.get_host_cpu_name()
+    features = llvm.get_host_cpu_features().flatten()
     return Host(
-        llvm.get_process_triple(), llvm.get_host_cpu_name(), features.flatten(), vector_bytes(),
-        half,
+        llvm.get_process_triple(), "generic" if name in _LACKING else name, features, vector_bytes()
     )
 
 

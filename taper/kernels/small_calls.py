@@ -56,10 +56,17 @@ def _forms_of(ufunc: Any, inplace: bool) -> tuple[tuple[str, ...], ...]:
     if ufunc in _UNARY:
         return (("array",),)
     if ufunc in _EXTREMA:
-        return (_FROM_NUMBER, _ARRAYS, _WITH_NUMBER)
+        return () if _zeros_are_ordered() else (_FROM_NUMBER, _ARRAYS, _WITH_NUMBER)
     if ufunc is np.where:
         return _CHOICES
     return (_ARRAYS, _WITH_NUMBER) if ufunc in _ARITHMETIC or ufunc in _COMPARISONS else ()
+
+
+@cache
+def _zeros_are_ordered() -> bool:
+    """Whether NumPy holds -0 for less than 0, as ARM's instructions do; kernels hold them equal."""
+    lesser = np.minimum(np.full(16, -0.0, np.float32), np.float32(0.0))
+    return bool(np.signbit(lesser).any())
 
 
 @cache
