@@ -8,6 +8,7 @@ those of numpy.linalg and numpy.fft are in library_shapes.py.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -47,15 +48,36 @@ def _call(ufunc: Any, inputs: Any, kwargs: Any) -> Any:
         return _matmul(*inputs)
     if ufunc.signature is not None:
         return _generalized(ufunc, inputs, kwargs)
-    shape = np.broadcast_shapes(*(np.shape(x) if not isinstance(x, ShapeArray) else x.shape
-                                  for x in inputs))
-    strides = _elementwise_strides(inputs, shape)
-    results = tuple(
-        ShapeArray(shape, d, None if strides is None else
-                   tuple(s * np.dtype(d).itemsize for s in strides))
-        for d in _ufunc_dtypes(ufunc, inputs, kwargs.get("dtype"))
-    )
+    if all([type(x) is ShapeArray or type(x) in _NUMBERS for x in inputs]):
+        described = _elementwise(ufunc, tuple([
+            (x.shape, x.dtype, x.strides) if type(x) is ShapeArray else type(x) for x in inputs
+        ]), kwargs.get("dtype"))
+    else:
+        described = _elementwise_of(ufunc, inputs, kwargs.get("dtype"))
+    results = tuple([ShapeArray(*each) for each in described])
     return results[0] if len(results) == 1 else results
+
+
+_NUMBERS = frozenset([int, float, complex, bool])
+Described = tuple[tuple[tuple[int, ...], Any, tuple[int, ...] | None], ...]
+
+
+@lru_cache(maxsize=4096)
+def _elementwise(ufunc: Any, operands: tuple[Any, ...], dtype: Any) -> Described:
+    """The same for operands given as (shape, dtype, strides), or as the type of a number: a program
+    calls a function many times on arrays that are alike."""
+    inputs = [ShapeArray(*x) if type(x) is tuple else x(1) for x in operands]
+    return _elementwise_of(ufunc, inputs, dtype)
+
+
+def _elementwise_of(ufunc: Any, inputs: Any, dtype: Any) -> Described:
+    """Shape, dtype and strides of each result of an elementwise ufunc."""
+    shape = np.broadcast_shapes(*[x.shape if isinstance(x, ShapeArray) else np.shape(x)
+                                  for x in inputs])
+    strides = _elementwise_strides(inputs, shape)
+    return tuple([
+        (shape, d, None if strides is None else tuple([s * np.dtype(d).itemsize for s in strides]))
+        for d in _ufunc_dtypes(ufunc, inputs, dtype)])
 
 
 def _generalized(ufunc: Any, inputs: Any, kwargs: Any) -> ShapeArray:

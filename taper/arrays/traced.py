@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import operator
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -62,7 +62,7 @@ class Recording:
 
     def read_constants(self, node: GraphNode) -> None:
         """Notes what is in the arrays that a new node reads."""
-        for array in _constants_in((node.args, node.kwargs)):
+        for array in _constants_in((*node.args, *node.kwargs.values())):
             known = self._constants.get(id(array))
             if known is None or not _is_unchanged(*known):
                 known = self._constants[id(array)] = (array, array.copy("K"))
@@ -581,13 +581,17 @@ _add_methods()
 
 def _map(function: Callable[[Any], Any], value: Any) -> Any:
     """Applies `function` to everything inside nested tuples, lists and dicts."""
-    if type(value) is tuple:
-        return tuple(_map(function, v) for v in value)
-    if type(value) is list:
+    cls = type(value)
+    if cls is tuple:
+        return tuple([_map(function, v) if type(v) in _BOXES else function(v) for v in value])
+    if cls is list:
         return [_map(function, v) for v in value]
-    if type(value) is dict:
-        return {k: _map(function, v) for k, v in value.items()}
+    if cls is dict:
+        return {k: _map(function, v) for k, v in value.items()} if value else {}
     return function(value)
+
+
+_BOXES = frozenset([tuple, list, dict])
 
 
 def _meta_of(value: Any) -> Any:
@@ -609,14 +613,15 @@ def _reference_of(value: Any) -> Any:
     return value.reference if isinstance(value, TracedArray) else value
 
 
-def _constants_in(value: Any) -> Iterator[np.ndarray[Any, Any]]:
-    if type(value) is np.ndarray:
-        yield value
-    elif type(value) in (tuple, list):
-        for item in value:
-            yield from _constants_in(item)
-    elif type(value) is dict:
-        yield from _constants_in(list(value.values()))
+def _constants_in(items: Iterable[Any]) -> list[np.ndarray[Any, Any]]:
+    found: list[np.ndarray[Any, Any]] = []
+    for item in items:
+        cls = type(item)
+        if cls is np.ndarray:
+            found.append(item)
+        elif cls in _BOXES:
+            found += _constants_in(item.values() if cls is dict else item)
+    return found
 
 
 def _is_unchanged(array: np.ndarray[Any, Any], was: np.ndarray[Any, Any]) -> bool:

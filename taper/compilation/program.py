@@ -227,11 +227,12 @@ class Program:
         self.base_count = count
         end = len(schedule.order)
         late = {outputs[name] for name in self.updates} - set(schedule.in_place)
+        touched = schedule.lives()
         lives = {
             v: (v.bytes, first, end if v in late else last)
-            for v, (first, last) in schedule.lives().items() if v not in places}
+            for v, (first, last) in touched.items() if v not in places}
         self.last_reads: dict[int, int] = {}
-        for v, (_, last) in schedule.lives().items():
+        for v, (_, last) in touched.items():
             if v in places:
                 self.last_reads[places[v][0]] = last
         return places, lives

@@ -35,7 +35,7 @@ from taper.compilation.recorded import (
 from taper.compilation.snapshot import Snapshot
 from taper.compilation.watches import GroupWatch
 from taper.compiler.directives import compiling
-from taper.compiler.graph import Graph
+from taper.compiler.graph import Graph, Reference
 from taper.core.generator import default_generator
 from taper.core.state import active, around_forwards, grad_mode
 from taper.core.tensor import LEAF, Tensor
@@ -219,6 +219,8 @@ def _has_nan(recorded: Recorded) -> bool:
     waiting += [made.array for made in recorded.tensors if type(made) is Constant]
     while waiting:
         value = waiting.pop()
+        if type(value) in _NEVER_NAN:
+            continue
         if isinstance(value, dict):
             waiting += value.values()
         elif isinstance(value, (tuple, list)):
@@ -229,6 +231,9 @@ def _has_nan(recorded: Recorded) -> bool:
         elif isinstance(value, np.ndarray) and value.dtype.kind in "fc" and np.isnan(value).any():
             return True
     return False
+
+
+_NEVER_NAN = frozenset([Reference, int, bool, str, type(None), slice])
 
 
 def _tensors_alive() -> dict[int, Tensor]:

@@ -41,12 +41,13 @@ class GraphNode:
         results: shape and dtype of each result.
         strides: of each result, in bytes, as far as they are known: what NumPy would choose if
             this node computed alone.
+        key: equal for calls that compute the same, once somebody has asked (passes/rewriting.py).
         effect: whether it does more than compute a value (a draw of random numbers): such a node
             is never removed, merged with others, or moved across another.
     """
 
     __slots__ = (
-        "args", "effect", "function", "kwargs", "label", "number", "read", "results", "strides",
+        "args", "effect", "function", "key", "kwargs", "label", "number", "read", "results", "strides",
     )
 
     def __init__(
@@ -62,6 +63,7 @@ class GraphNode:
         self.results = results
         self.effect = effect
         self.strides = strides
+        self.key: Any = None
         found: list[Reference] = []
         _collect((args, *kwargs.values()) if kwargs else args, found)
         self.read = tuple(found)
@@ -97,19 +99,20 @@ def _collect(items: Iterable[Any], found: list[Reference]) -> None:
             _collect(item.values(), found)
 
 
-_PLAIN = frozenset([int, float, bool, str, type(None), slice, np.ndarray, np.dtype])
+_PLAIN = frozenset([int, float, bool, str, type(None), slice, np.ndarray])
 
 
 def replaced(value: Any, replacement: Callable[[Reference], Any]) -> Any:
     """The same nested tuples, lists and dicts with every reference replaced."""
-    if isinstance(value, Reference):
+    cls = type(value)
+    if cls is Reference:
         return replacement(value)
-    if type(value) is tuple:  # a named tuple is a setting, not a list of arrays
+    if cls is tuple:  # a named tuple is a setting, not a list of arrays
         return tuple([replaced(v, replacement) for v in value])
-    if type(value) is list:
+    if cls is list:
         return [replaced(v, replacement) for v in value]
-    if type(value) is dict:
-        return {k: replaced(v, replacement) for k, v in value.items()}
+    if cls is dict:
+        return {k: replaced(v, replacement) for k, v in value.items()} if value else {}
     return value
 
 

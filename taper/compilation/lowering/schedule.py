@@ -76,8 +76,13 @@ class Schedule:
         self.after: dict[int, set[int]] = {id(u): set() for u in self.units}
         self.by_id = {id(u): u for u in self.units}
         self.readers: dict[Value, list[Unit]] = {}
+        self.reads = {id(u): list(dict.fromkeys([v.value for v in reads_of(u)]))
+                      for u in self.units}
+        self.of_inputs: dict[int, list[Value]] = {}  # values that are read of an input's memory
         for unit in self.units:
-            for value in {v.value for v in reads_of(unit)}:
+            for value in self.reads[id(unit)]:
+                if value.input is not None and value not in self.readers:
+                    self.of_inputs.setdefault(value.input, []).append(value)
                 self.readers.setdefault(value, []).append(unit)
                 maker = self.makers.get(value)
                 if maker is not None and maker is not unit:
@@ -86,6 +91,7 @@ class Schedule:
         effects.sort(key=_number)
         for first, second in itertools.pairwise(effects):
             self.after[id(first)].add(id(second))
+        self.checks = [u for u in self.units if isinstance(u, Check)]
         self.in_place: dict[Value, int] = {}
         for value, target in updates.items():
             if self._may_overwrite(value, target):
@@ -99,15 +105,15 @@ class Schedule:
         if value in self.parents or not isinstance(unit, Group):
             return False
         readers = []
-        for old, units in self.readers.items():
-            if old.input == target:
-                if old.dtype != value.dtype:
-                    return False
-                readers += [u for u in units if u is not unit]
-                if unit in units and not _reads_in_place(unit, old, value):
-                    return False
+        for old in self.of_inputs.get(target, ()):
+            units = self.readers[old]
+            if old.dtype != value.dtype:
+                return False
+            readers += [u for u in units if u is not unit]
+            if unit in units and not _reads_in_place(unit, old, value):
+                return False
         # Checks come before anything is changed.
-        readers += [u for u in self.units if isinstance(u, Check)]
+        readers += self.checks
         if any(self._reaches(unit, reader) for reader in readers):
             return False
         for reader in readers:
@@ -176,7 +182,7 @@ class Schedule:
         for unit, following in self.after.items():
             for later in following:
                 before.setdefault(later, []).append(unit)
-        found = {id(u) for u in self.units if isinstance(u, Check)}
+        found = {id(u) for u in self.checks}
         waiting = list(found)
         while waiting:
             for earlier in before.get(waiting.pop(), ()):
@@ -198,7 +204,7 @@ class Schedule:
     def _lives(self, order: list[Unit]) -> dict[Value, tuple[int, int]]:
         found: dict[Value, tuple[int, int]] = {}
         for index, unit in enumerate(order):
-            for value in [*_writes_of(unit), *[v.value for v in reads_of(unit)]]:
+            for value in [*_writes_of(unit), *self.reads[id(unit)]]:
                 whole = self.place(value).value
                 if whole in self.makers:
                     first, _ = found.get(whole, (index, index))

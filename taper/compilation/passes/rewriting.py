@@ -94,6 +94,7 @@ class Rewriting:
         self._became: dict[int, Any] = {n.number: n for n in source.inputs}
         self._merge = merge
         self._emitted: dict[Hashable, GraphNode] = {}
+        self._rules: dict[tuple[str, bool], list[Rule]] = {}
 
     def run(self) -> Graph:
         """Walks through all nodes."""
@@ -129,7 +130,9 @@ class Rewriting:
     def keep(self, node: GraphNode) -> GraphNode:
         """Emits a node, or finds one that computes the same."""
         if self._merge and not node.effect:
-            key = (_function_key(node), _key(node.args), _key(node.kwargs))
+            key = node.key
+            if key is None:
+                key = node.key = (_function_key(node), _key(node.args), _key(node.kwargs))
             found = self._emitted.get(key)
             if found is not None:
                 if found is not node:
@@ -158,17 +161,24 @@ class Rewriting:
     def _by_rules(self, node: GraphNode) -> Any:
         if node.effect:
             return self.keep(node)
-        kind = kind_of(node)
-        for group in (kind, "ufunc" if isinstance(node.function, np.ufunc) else "", "any"):
-            for rule in self.rules.get(group, ()):
-                found = rule(node, self)
-                if found is None:
-                    continue
-                if isinstance(found, Reference) and found.node is node:
-                    return node
-                self.applied[rule.__name__.replace("_", " ").strip()] += 1
-                return found
+        for rule in self._rules_for(node):
+            found = rule(node, self)
+            if found is None:
+                continue
+            if isinstance(found, Reference) and found.node is node:
+                return node
+            self.applied[rule.__name__.replace("_", " ").strip()] += 1
+            return found
         return self.keep(node)
+
+    def _rules_for(self, node: GraphNode) -> list[Rule]:
+        kind, is_ufunc = kind_of(node), isinstance(node.function, np.ufunc)
+        found = self._rules.get((kind, is_ufunc))
+        if found is None:
+            groups = (kind, "ufunc", "any") if is_ufunc else (kind, "any")
+            found = self._rules[kind, is_ufunc] = [
+                rule for group in groups for rule in self.rules.get(group, ())]
+        return found
 
     def _updated(self, node: GraphNode) -> GraphNode:
         """The same call of what its operands have become."""
@@ -209,9 +219,11 @@ def _function_key(node: GraphNode) -> Hashable:
 def _key(value: Any) -> Hashable:
     """Equal for arguments that are the same; numbers of different types, or of different signs of
     zero, are different."""
-    if isinstance(value, Reference):
-        return (Reference, value.node.number, value.output)
     cls = type(value)
+    if cls is Reference:
+        return (Reference, value.node.number, value.output)
+    if cls is int:
+        return (cls, value)
     if cls is tuple or cls is list:
         return (cls, *[_key(v) for v in value])
     if cls is dict:
