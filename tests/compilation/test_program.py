@@ -202,6 +202,17 @@ def test_products(shape: tuple[int, int, int], dtype: Any) -> None:
           numbers(n, dtype=dtype), ulps=4 * k)
 
 
+@pytest.mark.parametrize("thin", [1, 2, 3, 4])
+def test_thin_products_share_a_walk(thin: int) -> None:
+    def sums(x: Any, y: Any) -> Any:
+        y = torch.relu(y)
+        return x.t() @ y, y.sum(0)
+
+    program = check(sums, numbers(640, thin), numbers(640, 20, seed=1), ulps=16)
+    assert len(program.instructions) == 1, program.describe()
+    check(lambda x, y: y.t() @ x, numbers(640, thin), numbers(640, 20, seed=1), ulps=16)
+
+
 def test_batches_of_products() -> None:
     check(lambda a, b: a @ b, numbers(3, 4, 5), numbers(3, 5, 6), ulps=64)
     check(lambda a, b: a @ b.transpose(1, 2), numbers(3, 4, 5), numbers(1, 6, 5), ulps=64)

@@ -317,12 +317,16 @@ class Grouping:
         return False
 
     def _siblings(self, operation: Operation) -> list[Group]:
-        """Groups that read the same operands, or other groups of single numbers."""
+        """Groups that read the same operands, or other groups of single numbers. What a reduction
+        reads is what the map before it reads, which comes along."""
         found: list[Group] = []
         if operation.out.size == 1 and isinstance(operation, Map):
             found += [g for g in self.groups if g.size == 1]
             return found[-4:]
-        for view in operation.views:
+        views = operation.views
+        if isinstance(operation, Reduction) and isinstance(views[0].value.maker, Map):
+            views = [*views, *views[0].value.maker.views]
+        for view in views:
             for reader, _ in self.readers.get(view.value, ()):
                 # What is needed much later would wait in memory.
                 if abs(reader.number - operation.number) > _NEAR and operation.out.bytes > _SMALL:

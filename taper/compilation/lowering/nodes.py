@@ -465,12 +465,15 @@ class Lowering:
         """A product with few rows: each is a sum of rows of the second factor, times numbers. All
         are taken in one walk over it, along with what else is summed there."""
         (m, k), n = a.shape, b.shape[1]
-        rows = []
+        rows, places = [], []
+        out = self.new_value((m, n), a.dtype)
         for i in range(m):
             numbers = View(a.value, a.offset + i * a.strides[0], (k, 1), (a.strides[1], 0))
             products = self.must_map("multiply", np.multiply, b, numbers)
             rows.append(self.reduce("reduce_sum", products, (0,), keepdims=True))
-        return self.joined(rows, 0, (m, n), a.dtype)
+            places.append(View(out, i * n, (1, n), (n, 1)))
+        self.add(Join("rows", rows, out, places))
+        return View.of(out)
 
     def _with_vector(self, a: View, row: View) -> View:
         """a @ row.T, as a column."""
