@@ -471,7 +471,12 @@ def call_inplace(op: Operator, args: tuple[Any, ...]) -> Any:
     if op.is_composite:
         result = call_by_signature(op.forward, signature, args)
     else:
-        result = execute(op, signature, args, None, where)
+        try:
+            result = execute(op, signature, args, None, where)
+        except NotImplementedError as error:
+            if " not implemented for " in str(error):
+                _refuse_before_kernel(op, signature, target, args)
+            raise
         rename_in_place(result._edge)
     overwrite(target, original, result, op.name + "_", where)
     return target
@@ -495,6 +500,19 @@ def _refuse_early(op: Operator, signature: Signature, args: tuple[Any, ...]) -> 
     refuse_repeated_memory(args[0]._array)
 
 
+def _refuse_before_kernel(
+    op: Operator, signature: Signature, target: Tensor, args: tuple[Any, ...]
+) -> None:
+    """Raises if a result would not fit into `target`: PyTorch looks for the kernel after that."""
+    if op.promote is None:
+        return
+    bound = dict(zip(signature.names, args, strict=True))
+    shape = np.broadcast_shapes(*[t._array.shape for t in tensors_of(signature, bound)])
+    gives_bools = op.ufunc is not None and "dd->?" in op.ufunc.types
+    computed = None if gives_bools else compute_dtype(op, signature, bound)
+    _check_fit(target, shape, computed or target.dtype)
+
+
 def alias_with_history(target: Tensor, *, overwritten: bool = True) -> Tensor:
     """A second tensor with the same memory and history, for an operator to save.
 
@@ -516,7 +534,9 @@ def overwrite(
     target: Tensor, original: Tensor, result: Tensor, change: str, where: Any
 ) -> None:
     """Writes `result` over `target` and hands its history on."""
-    _check_result_fits(target, result, change)
+    if change != "zero_":
+        refuse_repeated_memory(target._array)
+    _check_fit(target, result._array.shape, result.dtype)
     array = target._array
     edge = result._edge
     node = edge.node if type(edge) is NodeOutput else edge
@@ -546,17 +566,16 @@ def overwrite(
             _point_saved_result_at(edge, target, result)
 
 
-def _check_result_fits(target: Tensor, result: Tensor, change: str) -> None:
-    if result._array.shape != target._array.shape:
+def _check_fit(target: Tensor, shape: tuple[int, ...], result: dtype) -> None:
+    """Raises if a result of this shape and dtype can't be written into `target`."""
+    if shape != target._array.shape:
         raise RuntimeError(
             f"output with shape {list(target._array.shape)} doesn't match the broadcast shape "
-            f"{list(result._array.shape)}"
+            f"{list(shape)}"
         )
-    if change != "zero_":
-        refuse_repeated_memory(target._array)
-    if not can_cast(result.dtype, target.dtype):
+    if not can_cast(result, target.dtype):
         raise RuntimeError(
-            f"result type {scalar_type_name(result.dtype)} can't be cast to the desired output "
+            f"result type {scalar_type_name(result)} can't be cast to the desired output "
             f"type {scalar_type_name(target.dtype)}"
         )
 
