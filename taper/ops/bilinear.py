@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from taper.core.promotion import cpp_type_name
-from taper.core.tensor import Tensor
+from taper.core.tensor import Tensor, wrap
+from taper.kernels.bilinear import bilinear as kernel
 from taper.ops.declare import composite
+from taper.ops.matrix import may_compute_at_once
 
 
 @composite("bilinear", aliases=("nn.functional.bilinear",))
@@ -54,9 +56,12 @@ def bilinear(
         )
     features, first, second = w.shape
     rows1, rows2 = input1.reshape(-1, first), input2.reshape(-1, second)
-    # (rows, I) times (I, K J), then each row's (K, J) times its vector (J).
-    half = rows1.mm(weight.transpose(0, 1).reshape(first, features * second))
-    result = half.view(-1, features, second).bmm(rows2.unsqueeze(2)).squeeze(2)
+    if may_compute_at_once(rows1, weight, rows2):
+        result = wrap(kernel(rows1._array, w, rows2._array))
+    else:
+        # (rows, I) times (I, K J), then each row's (K, J) times its vector (J).
+        half = rows1.mm(weight.transpose(0, 1).reshape(first, features * second))
+        result = half.view(-1, features, second).bmm(rows2.unsqueeze(2)).squeeze(2)
     if bias is not None:
         result = result + bias
     return result.view(*a.shape[:-1], features)

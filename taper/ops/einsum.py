@@ -12,9 +12,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from taper.core.overrides import NOT_INTERCEPTED, intercept
-from taper.core.tensor import Tensor
+from taper.core.tensor import Tensor, wrap
+from taper.kernels.bilinear import bilinear
 from taper.ops.declare import composite
-from taper.ops.matrix import matmul
+from taper.ops.matrix import matmul, may_compute_at_once
 
 Shape = tuple[int, ...]
 
@@ -199,9 +200,18 @@ class _Contraction(NamedTuple):
     shape: Shape | None  # of the result, if it isn't the product's
 
 
+class _Bilinear(NamedTuple):
+    """An equation such as "bi,kij,bj->bk": which operand is what, and the order of its axes."""
+
+    operands: tuple[int, int, int]  # the rows, matrices and rows that kernels/bilinear.py takes
+    orders: tuple[list[int], list[int], list[int]]
+    is_turned: bool  # whether the result's features come first
+
+
 class _Plan(NamedTuple):
     contractions: list[_Contraction]
     last: _Arrangement
+    bilinear: _Bilinear | None
 
 
 class _Labelled:
@@ -272,6 +282,7 @@ def _plan(equation: str, shapes: tuple[Shape, ...]) -> _Plan:
     operands = [_Labelled(named, shape) for named, shape in zip(labels, shapes, strict=True)]
     for operand in operands:
         operand.take_diagonals()
+    bilinear = _as_bilinear(labels, result, shapes) if len(operands) == 3 else None
     current, *others = operands
     contractions = []
     for i, other in enumerate(others):
@@ -280,7 +291,38 @@ def _plan(equation: str, shapes: tuple[Shape, ...]) -> _Plan:
         contractions.append(contraction)
     current.sum_over(set(current.labels) - set(result))
     current.arrange(result)
-    return _Plan(contractions, current.done())
+    return _Plan(contractions, current.done(), bilinear)
+
+
+def _as_bilinear(
+    labels: list[list[str]], result: list[str], shapes: tuple[Shape, ...]
+) -> _Bilinear | None:
+    """How an equation of three operands is a bilinear map of rows, if it is."""
+    if sorted(map(len, labels)) != [2, 2, 3]:
+        return None
+    matrices = next(i for i, named in enumerate(labels) if len(named) == 3)
+    first, second = (i for i in range(3) if i != matrices)
+    found: dict[str, set[int]] = {}
+    for named, shape in zip(labels, shapes, strict=True):
+        for label, n in zip(named, shape, strict=True):
+            found.setdefault(label, set()).add(n)
+    shared = set(labels[first]) & set(labels[second])
+    if len(found) != 4 or len(shared) != 1 or any(len(sizes) != 1 for sizes in found.values()):
+        return None
+    (row,) = shared
+    own = [next((k for k in labels[i] if k != row), row) for i in (first, second)]
+    features = set(labels[matrices]) - set(own)
+    if len(set(labels[matrices])) != 3 or len(features) != 1 or row in labels[matrices]:
+        return None
+    (feature,) = features
+    if set(result) != {row, feature}:
+        return None
+    orders = (
+        [labels[first].index(k) for k in (row, own[0])],
+        [labels[matrices].index(k) for k in (feature, *own)],
+        [labels[second].index(k) for k in (row, own[1])],
+    )
+    return _Bilinear((first, matrices, second), orders, result[0] == feature)
 
 
 def _contraction(
@@ -314,6 +356,11 @@ def _contraction(
 
 
 def _computed(plan: _Plan, operands: Sequence[Tensor]) -> Tensor:
+    if plan.bilinear is not None and may_compute_at_once(*operands):
+        factors = [operands[i]._array.transpose(order)
+                   for i, order in zip(plan.bilinear.operands, plan.bilinear.orders, strict=True)]
+        found = bilinear(*factors)
+        return wrap(found.T if plan.bilinear.is_turned else found)
     current = operands[0]
     for contraction, other in zip(plan.contractions, operands[1:], strict=True):
         current = _contracted(contraction, current, other)

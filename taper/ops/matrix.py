@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from taper.core.errors import broadcast_error
-from taper.core.state import active, autocasting
+from taper.core.state import active, autocasting, is_recording
 from taper.core.tensor import Parameter, Tensor, wrap
 from taper.kernels import small_products
 from taper.kernels.matrix_product import multiply_batches
@@ -342,6 +342,13 @@ def are_plain(first: Tensor, second: Tensor, a: Any, b: Any) -> bool:
         and (a.dtype is F32 or a.dtype is F64) and b.dtype is a.dtype
         and type(a) is ndarray and type(b) is ndarray and not active.modes
     )
+
+
+def may_compute_at_once(first: Tensor, *others: Tensor) -> bool:
+    """The same for some tensors, if nothing of what they are used for is to be recorded."""
+    a = first._array
+    return all([are_plain(first, other, a, other._array) for other in others]) and (
+        not is_recording() or all([t._edge is None for t in (first, *others)]))
 
 
 def _matmul_operand(input: Any, other: Any) -> Any:
