@@ -422,6 +422,12 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         self._reference = value.reference
         self.writes += 1
 
+    def __pow__(self, exponent: Any) -> Any:
+        simple = _POWERS.get(exponent) if type(exponent) in (int, float) else None
+        if simple is None or self.dtype.kind not in "fc":
+            return np.power(self, exponent)
+        return simple(self)
+
     def __setitem__(self, index: Any, value: Any) -> None:
         if not _is_plain_index(index):
             self._record_write(operator.setitem, self, (index, value), {})
@@ -511,6 +517,10 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def _part(self, name: str) -> TracedArray:
         return self._view(name, Step(_PARTS[name], (), {}))
+
+
+# What NumPy computes in the place of some powers of floats.
+_POWERS: dict[float, Any] = {0.5: np.sqrt, 1: np.positive, 2: np.square, -1: np.reciprocal}
 
 
 def _real(array: Any) -> Any:

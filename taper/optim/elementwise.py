@@ -8,7 +8,8 @@ elementwise arithmetic. It is written once and runs on whatever it is given:
   paid once for all of them;
 - large ones are computed by a native kernel made from the rule, or, until there is one, cut into
   blocks that stay in the processor's cache;
-- parameters that aren't plain arrays (``differentiable=True``, meta, traced) run as they are.
+- parameters that aren't plain arrays (``differentiable=True``, meta) run as they are; while a step
+  is recorded, what they are made of does.
 
 Rules use operators and the few functions below, which take arrays and tensors alike.
 """
@@ -182,7 +183,8 @@ def _apply_by_kind(
     for row, *arrays in zip(rows, *columns, strict=True):
         dtype = arrays[0].dtype
         if any(type(array) is not np.ndarray or array.dtype != dtype for array in arrays):
-            _apply_to_tensors(rule, row, False, settings)
+            if not _apply_recorded(rule, row, arrays, settings):
+                _apply_to_tensors(rule, row, False, settings)
             continue
         if arrays[0].size > _BLOCK // 4 or dtype not in _COMPUTED_IN:
             _apply_in_blocks(rule, arrays, settings)
@@ -245,6 +247,30 @@ def _from_pairs(pairs: np.ndarray, like: np.ndarray) -> np.ndarray:
     """What `_computable` made pairs of, as complex numbers again."""
     values = pairs.view(like.dtype)
     return values if like.ndim == 1 else values[..., 0]
+
+
+def _apply_recorded(
+    rule: Rule, row: Sequence[Tensor], arrays: list[Any], settings: dict[str, Any]
+) -> bool:
+    """Updates a recorded row array by array, which takes a third of the time that operators take;
+    tells whether it is such a row, of dense tensors of one dtype that own their memory."""
+    from taper.arrays.traced import TracedArray
+
+    dtype = arrays[0].dtype
+    if dtype not in _COMPUTED_IN or any([
+        type(array) is not TracedArray or array.dtype != dtype or 0 in array.strides
+        for array in arrays
+    ]) or any([array.owner is not None for array in _without_grad(arrays)]) or any([
+        isinstance(value, Tensor) for value in settings.values()
+    ]):
+        return False
+    values = rule(*arrays, **settings)
+    for tensor, array, value in zip(
+        _without_grad(row), _without_grad(arrays), values, strict=True
+    ):
+        array[...] = value
+        tensor._bump_version()
+    return True
 
 
 def _apply_to_tensors(
