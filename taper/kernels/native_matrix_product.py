@@ -168,6 +168,7 @@ def _tasks_of(down: int, across: int, rows: int, packs: bool) -> _Tasks:
     count = down * rows
     wanted = max(1, round(count / _MOST_ROWS),
                  min(-(-_FEWEST_TASKS // across), count // _FEWEST_ROWS))
+    wanted += wanted % 2 and across % 2 and wanted > 1  # an even number, for two threads
     rows_at_once = -(-down // wanted)
     row_groups = -(-down // rows_at_once)
     columns_at_once = max(1, min(_AT_ONCE, across * row_groups // _MANY_TASKS))
