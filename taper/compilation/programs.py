@@ -21,6 +21,8 @@ class Program(Protocol):
 
     graph: Graph
 
+    def expect(self, arrays: list[np.ndarray | None]) -> None: ...
+
     def __call__(self, arrays: list[np.ndarray], into: list[Any]) -> list[np.ndarray]: ...
 
 

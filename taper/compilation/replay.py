@@ -53,6 +53,9 @@ class Replay:
         self._run: Callable[..., list[np.ndarray]] | None = None
         self._lock = threading.Lock()  # the arena serves one call at a time
 
+    def expect(self, arrays: Sequence[np.ndarray | None]) -> None:
+        """Arrays that calls will bring: nothing is made ready for them here."""
+
     def __call__(
         self, arrays: Sequence[np.ndarray], into: Sequence[np.ndarray | None] | None = None
     ) -> list[np.ndarray]:

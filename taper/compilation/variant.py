@@ -236,6 +236,7 @@ class Variant(EagerVariant):
             if number.place >= 0:
                 array = static[number.place] = np.array(number.value(), np.float64)
                 self.numbers.append((number, array))
+        self.program.expect(static)
         self.run = run_function(recorded, self.program, static)
         if self.attempt is not None:
             scope = self.attempt.__globals__

@@ -351,6 +351,26 @@ def test_updates_of_strided_arrays() -> None:
     assert b.tolist() == [2] * 4
 
 
+def test_arrays_that_are_expected_and_others() -> None:
+    x, y = numbers(4, 5), numbers(4, 5, seed=1)
+    graph = record(lambda x, y: x * y - x, x, y)
+    program = made(graph)
+    first, second = x._array, y._array
+    other = np.asfortranarray(second + 1)
+    program.expect([first, None])
+    for arrays in ([first, second], [first, other], [other, first], [first, first]):
+        np.testing.assert_array_equal(program(arrays)[0], arrays[0] * arrays[1] - arrays[0])
+        program.measure(arrays, times=1)
+    program.expect([None, other])
+    for arrays in ([first, other], [first, second]):
+        np.testing.assert_array_equal(program(arrays)[0], arrays[0] * arrays[1] - arrays[0])
+
+
+def test_logsumexp_is_native() -> None:
+    check(lambda x: torch.logsumexp(x, 1), numbers(50, 7), ulps=4)
+    check(lambda x: torch.logsumexp(x, -2, True), numbers(5, 7, 3, dtype=torch.float64), ulps=4)
+
+
 def test_results_go_where_they_are_wanted() -> None:
     graph = record(lambda x: (x + 1, x * 2), numbers(6))
     program = made(graph)

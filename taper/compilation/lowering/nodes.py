@@ -41,10 +41,11 @@ _MOST_OPERANDS = 8
 
 
 def name_of(node: GraphNode) -> str:
-    """What rules know a node's function by; "" for whole forwards, which may be called like one of
-    NumPy's functions."""
+    """What rules know a node's function by. Whole forwards may be called like one of NumPy's
+    functions."""
     function = node.function
-    return "" if type(function) is WholeForward else getattr(function, "__name__", "")
+    name: str = getattr(function, "__name__", "")
+    return f"whole {name}" if type(function) is WholeForward else name
 
 
 def order_of_input(node: GraphNode) -> tuple[int, ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from decimal import Context, Decimal
 from math import prod
 from typing import Any
 
@@ -22,7 +21,6 @@ from taper.compiler.graph import GraphNode, Reference
 
 __all__ = ["RULES", "filled", "rule"]
 
-_PRECISE = Context(prec=40)
 _MOST_CLASSES = 4096  # picks from longer rows aren't worth comparing all
 
 Rule = Callable[[Lowering, GraphNode], Any]
@@ -143,68 +141,10 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
     return lowering.view(source)
 
 
-@rule("power")
-def _(lowering: Lowering, node: GraphNode) -> Any:
-    """A positive number to the power of an array, through float64."""
-    if node.kwargs or not isinstance(node.function, np.ufunc):
-        return None
-    base, exponent = node.args
-    shape, dtype = node.results[0]
-    if isinstance(base, Reference):
-        return _power_of_numbers(lowering, node) if dtype.name == "float64" and not shape else None
-    if np.ndim(base) or dtype.name not in ("float32", "float64"):
-        return None
-    number = float(base)
-    if not 0 < number < math.inf:
-        return None
-    view = lowering.view(exponent) if lowering.is_array(exponent) else None
-    if view is None or view.dtype != dtype:
-        return None
-    # The logarithm in two parts: an error of it would be multiplied by the exponent.
-    high = math.log(number)
-    low = float(Decimal(number).ln(_PRECISE) - Decimal(high))
-
-    def power(x: ElementArray) -> ElementArray:
-        e = x.e
-        wide = e.convert(x.node, "f64")
-        factor = e.constant(high, "f64")
-        whole = e.mul(wide, factor)
-        rest = e.fma(wide, e.constant(low, "f64"), e.fma(wide, factor, e.neg(whole)))
-        found = e.unary("exp", whole)
-        found = e.select(e.is_nan(rest), found, e.fma(found, rest, found))
-        return x.like(e.convert(found, x.node.type), x.dtype)
-
-    return lowering.map(f"power {number}", power, view)
-
-
-def _power_of_numbers(lowering: Lowering, node: GraphNode) -> Any:
-    """A number to the power of another one: such as beta ** step of optimizers. An error of the
-    logarithm is multiplied by the exponent, but b ** n - 1 keeps all digits of 1 where 0 < b < 1.
-    """
-    if not all(map(lowering.is_array, node.args)):
-        return None
-    views = [lowering.view(arg) for arg in node.args]
-    if any(view.dtype != np.float64 or view.shape for view in views):
-        return None
-
-    def power(base: Any, exponent: Any) -> Any:
-        magnitude = np.exp(np.multiply(exponent, np.log(np.absolute(base))))
-        half = np.multiply(exponent, 0.5)
-        is_odd = np.not_equal(np.floor(half), half)
-        signed = np.where(np.logical_and(is_odd, np.less(base, 0.0)), np.negative(magnitude),
-                          magnitude)
-        is_whole = np.equal(np.floor(exponent), exponent)
-        found = np.where(np.logical_or(is_whole, np.greater_equal(base, 0.0)), signed, math.nan)
-        is_one = np.logical_or(np.equal(exponent, 0.0), np.equal(base, 1.0))
-        return np.where(is_one, 1.0, found)
-
-    return lowering.map("power", power, *views)
-
-
 # -- rows --------------------------------------------------------------------------------------
 
 
-@rule("logsumexp")
+@rule("whole logsumexp")
 def _(lowering: Lowering, node: GraphNode) -> Any:
     x, *rest = node.args
     if not lowering.is_array(x) or len(rest) != 2 or node.kwargs or type(rest[0]) is not int:
