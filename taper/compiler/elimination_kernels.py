@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from taper.compiler.llvm_text import FunctionText
 from taper.compiler.matrix_products import matrix_tile
-from taper.compiler.tile_code import SIZE, TileCode, plus
+from taper.compiler.tile_code import SIZE, TileCode, plus, word_at
 from taper.compiler.vector_code import literal, llvm_type
 
 __all__ = [
@@ -24,7 +24,7 @@ TOGETHER = 4  # columns of a panel that are reduced at once; so many zeros lie b
 _TINY = {"f32": 1.2e-38, "f64": 2.3e-308}  # below, a reciprocal may be infinite
 
 ELIMINATION_WORDS = (
-    "work", "panel", "pivots", "status", "rows", "columns", "grows", "solves", "pitch",
+    "work", "panel", "pivots", "status", "sides", "rows", "grows", "solves", "pitch",
     "panel_pitch", "work_each", "panel_each", "pivots_each",
 )
 
@@ -35,7 +35,9 @@ def elimination(name: str, vector_bytes: int, kind: str) -> str:
     The argument block is ELIMINATION_WORDS: `work` is (rows, columns), A and then B, sizes being
     multiples of BLOCK (of lanes) and pitches in bytes. U stays in the place of A, and where it
     `solves`, X in that of B. B = I `grows` to a lower triangle if rows are exchanged only where it
-    has grown to; X is then the inverse with columns still to be exchanged. `pivots` are the rows
+    has grown to; X is then the inverse with columns still to be exchanged. `sides` tells of each
+    matrix how many columns there are, B's included, and the first of I's that B has, a multiple of
+    BLOCK: so several tasks may each compute some columns of one inverse. `pivots` are the rows
     that were exchanged, counted from 0. `status` is 0, or the first pivot that is zero, counted
     from 1, or -1 where one is too small to divide by. A task is a matrix.
     """
@@ -112,6 +114,8 @@ class _Eliminator:
             self.pivots = plus(ir, ir.pointer(word["pivots"]), (number, word["pivots_each"]))
             self.status = ir.offset(ir.pointer(word["status"]), number, 8)
             ir.add(f"store i64 0, ptr {self.status}")
+            sides = ir.offset(ir.pointer(word["sides"]), ir.integer("mul", number, 2), 8)
+            self.columns, self.skipped = word_at(ir, sides, "0"), word_at(ir, sides, "1")
             ir.loop(0, word["rows"], BLOCK, [], self._eliminate)
             solves = ir.value(f"icmp ne i64 {word['solves']}, 0")
             ir.when(solves, lambda _, __: ir.loop(0, word["rows"], BLOCK, [], self._substitute))
@@ -139,8 +143,8 @@ class _Eliminator:
         behind = ir.integer("add", first, BLOCK)
         grows = ir.value(f"icmp ne i64 {word['grows']}, 0")
         end, exchanged = (
-            ir.value(f"select i1 {grows}, i64 {ir.integer('add', word['rows'], grown)}, "
-                     f"i64 {word['columns']}") for grown in (behind, first))
+            ir.value(f"select i1 {grows}, i64 {self._grown(size)}, i64 {self.columns}")
+            for size in (behind, first))
         self._exchange(first, behind, exchanged)
         ir.loop(behind, end, self.lanes, [], lambda c, _: self._solve_lower(first, c))
         lower = ir.integer("sub", word["rows"], behind)
@@ -148,6 +152,13 @@ class _Eliminator:
         self._over_columns(behind, end, lambda c, vectors: self._update_in_place(
             behind, lower, *factors, self.at(first, c), c, vectors))
         return []
+
+    def _grown(self, size: str) -> str:
+        """The end of the right sides' columns if I has grown to that size."""
+        ir, rows = self.ir, self.word["rows"]
+        own = ir.integer("sub", size, self.skipped)
+        own = ir.intrinsic("i64", "llvm.smax.i64", [("i64", own), ("i64", "0")])
+        return ir.least(ir.integer("add", rows, own), self.columns)
 
     def _over_columns(self, begin: str, end: str, body: Callable[[str, int], None]) -> None:
         """Calls `body(column, vectors)` for tiles, and for the vectors that remain."""
@@ -419,9 +430,9 @@ class _Eliminator:
                 self.store(value, place)
             return []
 
-        ir.loop(word["rows"], word["columns"], self.lanes, [], solve)
+        ir.loop(word["rows"], self.columns, self.lanes, [], solve)
         factors = self.at("0", first), (word["pitch"], str(self.size))
-        self._over_columns(word["rows"], word["columns"], lambda c, vectors: self._update_in_place(
+        self._over_columns(word["rows"], self.columns, lambda c, vectors: self._update_in_place(
             "0", first, *factors, self.at(first, c), c, vectors))
         return []
 

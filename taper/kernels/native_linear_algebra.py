@@ -4,6 +4,7 @@ matrices of medium size, one a task. See native_reflections.py for orthogonal fa
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
 
@@ -20,17 +21,20 @@ from taper.compiler.machine import vector_bytes
 from taper.compiler.small_systems import MOST_SIDES, MOST_UNKNOWNS, SYSTEMS_WORDS, systems
 from taper.compiler.tile_code import SIZE
 from taper.core.storage import address_of
+from taper.core.threads import get_num_threads
 from taper.kernels.native import Kernel
 from taper.runtime.large_arrays import new_array
 
 __all__ = ["cholesky", "determinant", "inverse", "log_determinant", "solve"]
 
 Array = np.ndarray[Any, Any]
+Ints = tuple[int, ...]
 
 _KINDS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 _GRAIN = 1 << 15  # multiplications that are worth a thread of their own
 
 
+_WORTH_PARTS, _MOST_PARTS = 64, 4  # rows of one inverse that several threads compute
 _LARGEST = 512  # unknowns; a panel and what is beside it should stay in the caches
 _MOST_BYTES = 1 << 26  # of a batch's working memory
 
@@ -140,10 +144,14 @@ def _room_for(a: Array, further: int) -> _Room | None:
     return _Room(work, panels, np.empty(count, np.int64), rows, columns)
 
 
-def _eliminate(a: Array, sides: Array | None, wants_inverse: bool) -> _Eliminated | None:
-    """Eliminates in a batch of square matrices, with right sides, or with those of the inverse."""
-    n = a.shape[-1]
-    m = -(-n // BLOCK) * BLOCK if wants_inverse else 0 if sides is None else sides.shape[-1]
+def _eliminate(a: Array, sides: Array | None = None, cuts: Ints = ()) -> _Eliminated | None:
+    """Eliminates in a batch of square matrices, with right sides, or with those of the inverse:
+    between two `cuts` are the columns that one of each matrix' tasks computes."""
+    n, parts = a.shape[-1], max(1, len(cuts) - 1)
+    m = 0 if sides is None else sides.shape[-1]
+    if cuts:
+        m = max(end - begin for begin, end in pairwise(cuts))
+        a = np.broadcast_to(a[..., None, :, :], (*a.shape[:-2], parts, n, n))
     kernel = _kernel_of("elimination", _KINDS.get(a.dtype))
     address = kernel.address() if a.dtype in _KINDS else None
     room = None if address is None else _room_for(a, m)
@@ -151,15 +159,19 @@ def _eliminate(a: Array, sides: Array | None, wants_inverse: bool) -> _Eliminate
         return None
     work, panels, status, rows, columns = room
     count, _, pitch = work.shape
-    if wants_inverse:
-        work.reshape(count, -1)[:, rows :: pitch + 1] = 1
-    elif sides is not None:
+    of_task = np.empty((count, 2), np.int64)
+    of_task[:] = columns, 0
+    for part, (begin, end) in enumerate(pairwise(cuts)):
+        flat = work.reshape(count, -1)[part::parts]
+        flat[:, begin * pitch + rows : end * pitch : pitch + 1] = 1
+        of_task[part::parts] = rows + end - begin, begin
+    if sides is not None:
         work[:, :n, rows : rows + m] = sides.reshape(count, n, m)
     pivots = np.empty((count, rows), np.int64)
     kernel.run(address, (
-        address_of(work), address_of(panels), address_of(pivots), address_of(status), rows, columns,
-        wants_inverse, m > 0, work.strides[1], panels.strides[1], work.strides[0],
-        panels.strides[0], pivots.strides[0],
+        address_of(work), address_of(panels), address_of(pivots), address_of(status),
+        address_of(of_task), rows, len(cuts) > 0, m > 0, work.strides[1], panels.strides[1],
+        work.strides[0], panels.strides[0], pivots.strides[0],
     ), count, max(1, _GRAIN // n**3))
     if (status < 0).any():  # dividing by a subnormal pivot: LAPACK takes more care
         return None
@@ -201,7 +213,7 @@ def _refuse_singular(found: _Eliminated) -> None:
 def _solve(a: Array, b: Array) -> Array | None:
     if a.dtype != b.dtype or a.shape[:-1] != b.shape[:-1] or not b.size:
         return None
-    found = _eliminate(a, b, False)
+    found = _eliminate(a, b)
     if found is None:
         return None
     _refuse_singular(found)
@@ -212,35 +224,54 @@ def _solve(a: Array, b: Array) -> Array | None:
 def inverse(a: Array) -> Array | None:
     """`kernels.linear_algebra.inverse`, or None without a kernel.
 
+    Where there are fewer matrices than threads, several compute the columns of one, each with the
+    factors for itself: columns don't depend on each other, so the result is the same.
+
     Raises: LinAlgError: if a matrix is singular.
     """
-    found = _eliminate(a, None, True)
+    n, count = a.shape[-1], prod(a.shape[:-2])
+    parts = get_num_threads() // count if count and n >= _WORTH_PARTS else 1
+    cuts = _cuts(-(-n // BLOCK), max(1, min(parts, _MOST_PARTS)))
+    found = _eliminate(a, cuts=cuts)
     if found is None:
         return None
     _refuse_singular(found)
-    n, rows = a.shape[-1], found.rows
+    parts, rows = len(cuts) - 1, found.rows
     result: Array = new_array(a.shape, a.dtype, a.size)
-    for own, work, pivots in zip(
-        result.reshape(-1, n, n), found.work, found.pivots.tolist(), strict=True
+    for own, works, pivots in zip(
+        result.reshape(-1, n, n), found.work.reshape(count, parts, rows, -1),
+        found.pivots[::parts, :n], strict=True,
     ):
-        work[:n, rows : rows + n].take(_unexchanged(pivots, n), 1, own, "clip")
+        order = _exchanged(pivots)
+        for (begin, end), work in zip(pairwise(cuts), works, strict=True):
+            end = min(end, n)
+            places: Any = slice(begin, end) if order is None else order[begin:end]
+            own[:, places] = work[:n, rows : rows + end - begin]
     return result
 
 
-def _unexchanged(pivots: list[int], n: int) -> list[int]:
-    """Where each column went when rows were exchanged."""
-    order = list(range(n))
-    for i, j in enumerate(pivots[:n]):
+@cache
+def _cuts(blocks: int, parts: int) -> Ints:
+    """Where to cut the columns of an inverse into parts that take about as long: those to the left
+    have more that isn't zero."""
+    work = np.cumsum((blocks - np.arange(blocks)) ** 2 + blocks**2)
+    cuts = [0, *(int(np.searchsorted(work, work[-1] * p / parts)) for p in range(1, parts)), blocks]
+    return tuple(BLOCK * cut for cut in cuts)
+
+
+def _exchanged(pivots: Array) -> Array | None:
+    """Where each column goes since rows were exchanged; None if they weren't."""
+    order = np.arange(len(pivots))
+    moved = np.flatnonzero(pivots != order).tolist()
+    for i in moved:
+        j = pivots[i]
         order[i], order[j] = order[j], order[i]
-    places = [0] * n
-    for i, j in enumerate(order):
-        places[j] = i
-    return places
+    return order if moved else None
 
 
 def log_determinant(a: Array) -> Any:
     """`kernels.linear_algebra.log_determinant`, or None without a kernel."""
-    found = _eliminate(a, None, False)
+    found = _eliminate(a)
     if found is None:
         return None
     diagonal, odd = _diagonal(found, a)
@@ -252,7 +283,7 @@ def log_determinant(a: Array) -> Any:
 
 def determinant(a: Array) -> Any:
     """`kernels.linear_algebra.determinant`, or None without a kernel."""
-    found = _eliminate(a, None, False)
+    found = _eliminate(a)
     if found is None:
         return None
     diagonal, odd = _diagonal(found, a)

@@ -15,7 +15,6 @@ from taper.core.promotion import promote_types, scalar_type_name
 from taper.core.state import active
 from taper.core.tensor import Tensor, wrap
 from taper.ops.declare import composite
-from taper.ops.native_forward import LARGE
 from taper.ops.options import finish, uninitialized
 from taper.runtime.large_arrays import copied
 
@@ -24,6 +23,7 @@ _array = np.array
 _F64, _I64, _BOOL = np.dtype("f8"), np.dtype("i8"), np.dtype("?")
 _NUMBERS = (bool, int, float, complex)
 _new = object.__new__
+_WORTH_ALIGNING = 1 << 15  # bytes: kernels read lines of the cache, and a vector in two costs double
 
 
 @composite()
@@ -124,7 +124,7 @@ def array_of(data: Any, dtype: Any = None) -> Any:
         if not data.flags.c_contiguous:
             array = _array(data, order="C")
         else:
-            array = copied(data) if data.size > LARGE else data.copy("K")
+            array = copied(data) if data.nbytes >= _WORTH_ALIGNING else data.copy("K")
         return array if dtype is None else array.astype(dtype.numpy_dtype)
     if isinstance(data, np.generic):
         array = _array(data)

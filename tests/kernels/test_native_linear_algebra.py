@@ -164,3 +164,28 @@ def test_batches_do_not_depend_on_the_number_of_threads() -> None:
         results.append(native_linear_algebra.inverse(a))
     taper.set_num_threads(before)
     np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("n", [64, 97, 200, 333])
+def test_columns_of_one_inverse_by_several_threads(n: int, dtype: str) -> None:
+    a = well_conditioned(n, n, dtype=dtype)[::-1].copy()  # so that all rows are exchanged
+    before = taper.get_num_threads()
+    results = []
+    for threads in (1, 2, 3, 4, 9):
+        taper.set_num_threads(threads)
+        results.append(native_linear_algebra.inverse(a))
+    taper.set_num_threads(before)
+    for found in results:
+        np.testing.assert_array_equal(found, results[0])
+    np.testing.assert_allclose(a.astype("f8") @ results[0], np.eye(n), atol=error_of(dtype) * 10)
+
+
+def test_several_threads_notice_a_singular_matrix() -> None:
+    a = well_conditioned(100, 100, dtype="f8")
+    a[:, 60] = 0
+    before = taper.get_num_threads()
+    taper.set_num_threads(2)
+    with pytest.raises(np.linalg.LinAlgError, match="Singular"):
+        native_linear_algebra.inverse(a)
+    taper.set_num_threads(before)
