@@ -39,7 +39,7 @@ from taper.compilation.lowering.operations import (
     RowSum,
     mapped,
 )
-from taper.compilation.lowering.products import has_tiles, launches_of
+from taper.compilation.lowering.products import launches_of, needs_blas
 from taper.compilation.lowering.recipes import launches_of_recipe
 from taper.compilation.lowering.recompute import with_late_copies
 from taper.compilation.lowering.reuse import with_places_of_operands
@@ -249,7 +249,7 @@ class Program:
                 self.launches[id(unit)] = [loops_of(unit, schedule.place)]
                 continue
             if isinstance(unit, Product):
-                self.needs_blas = self.needs_blas or not has_tiles(unit)
+                self.needs_blas = self.needs_blas or needs_blas(unit)
                 found = launches_of(unit)
             elif isinstance(unit, Prepared):
                 found = launches_of_recipe(unit)

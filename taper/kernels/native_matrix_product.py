@@ -20,6 +20,7 @@ from taper.compiler.matrix_products import (
     PRODUCTS_WORDS,
     matrix_tile_for,
 )
+from taper.compiler.tile_code import Tile
 from taper.core.storage import address_of
 from taper.kernels.native import Kernel
 from taper.kernels.native_twin import are_ready
@@ -28,7 +29,10 @@ from taper.runtime.large_arrays import new_array
 from taper.runtime.planned_calls import constant, replayed, scratch
 from taper.runtime.pool import MOST_ALIGNED
 
-__all__ = ["Cut", "affine", "cut", "kernel_of", "multiply", "multiply_batches"]
+__all__ = [
+    "FEWEST_ROWS", "Cut", "affine", "cut", "kernel_of", "multiply", "multiply_batches",
+    "work_of_batch",
+]
 
 Array = np.ndarray[Any, Any]
 Ints = tuple[int, ...]
@@ -45,7 +49,7 @@ _IN_CACHE = 1 << 20  # bytes of a second factor in rows that is read where it li
 _MOST_ROWS, _FEWEST_ROWS = 1024, 96  # for which columns of the second factor are packed again
 _FEWEST_TASKS, _MANY_TASKS = 8, 16  # that a product is cut into, if it can be
 _SLOTS = 32  # packed columns that wait in memory
-_FEWEST = 4  # rows of one matrix of a batch, else most of a tile would be empty
+FEWEST_ROWS = 4  # rows of one matrix of a batch, else most of a tile would be empty
 _MOST_KEPT = 1 << 16  # words of a batch's table of places that is kept
 
 
@@ -308,7 +312,7 @@ def multiply_batches(a: Array, b: Array) -> Array | None:
     dtype = a.dtype
     if dtype is not b.dtype or dtype not in _KINDS or a.shape[-1] != b.shape[-2]:
         return None
-    if a.shape[-2] < _FEWEST or vector_bytes() < 32:
+    if a.shape[-2] < FEWEST_ROWS or vector_bytes() < 32:
         return _multiply_batches_by_blas(_KINDS[dtype], a, b)
     if dtype.itemsize not in b.strides[-2:]:
         b = np.ascontiguousarray(b)
@@ -348,7 +352,7 @@ def _made_for_batches(a: Array, b: Array) -> _BatchPlan | None:
     columns = b.shape[-1]
     tile = matrix_tile_for(_KINDS[dtype], vector_bytes(), rows, columns)
     width = tile.lanes * tile.vectors
-    across, down = -(-columns // width), -(-rows // tile.rows)
+    across = -(-columns // width)
     packs = b.strides[-1] != item
     kernels = [kernel_of("multiply", tile), *([kernel_of("batch_panels", tile)] if packs else [])]
     if not are_ready(*kernels):
@@ -373,14 +377,31 @@ def _made_for_batches(a: Array, b: Array) -> _BatchPlan | None:
         batch, _over_batch(batch, a.shape, a.strides[:-2]), _over_batch(batch, b.shape, own),
         _dense_strides(batch, rows * columns * item))
     tables.insert(0, table)
-    groups = -(-across // _AT_ONCE)
-    multiply = _Launch(kernels[0], address, (
-        depth, rows, columns, down, across, 1, groups, down, _AT_ONCE,
-        tile.rows * a.strides[-2], *a.strides[-2:], *layout, columns * item, 0,
-    ), len(table) * groups, max(1, _GRAIN // (rows * min(columns, _AT_ONCE * width) * depth)))
+    multiply = _Launch(kernels[0], address, *work_of_batch(
+        tile, item, len(table), (rows, depth, columns), a.strides[-2:], layout))
     return _BatchPlan(
         packing, len(tables[-1]) * each, multiply, (*batch, rows, columns),
         prod(batch) * rows * columns, np.zeros(columns, dtype), tuple(tables))
+
+
+def work_of_batch(
+    tile: Tile, item: int, count: int, sizes: tuple[int, int, int], first: Ints, second: Ints
+) -> Work:
+    """The launch of the products of `count` pairs of matrices.
+
+    Args:
+        sizes: rows, depth and columns.
+        first: the strides of the first factor's rows and columns.
+        second: from tile to tile, and from row to row, of the second one, and whether it is packed.
+    """
+    rows, depth, columns = sizes
+    width = tile.lanes * tile.vectors
+    down, across = -(-rows // tile.rows), -(-columns // width)
+    groups = -(-across // _AT_ONCE)
+    return Work(
+        (depth, rows, columns, down, across, 1, groups, down, _AT_ONCE,
+         tile.rows * first[0], *first, *second, columns * item, 0),
+        count * groups, max(1, _GRAIN // (rows * min(columns, _AT_ONCE * width) * depth)))
 
 
 def _dense_strides(shape: Ints, last: int) -> Ints:

@@ -124,11 +124,13 @@ def test_float16() -> None:
 def test_functions(n: int) -> None:
     check(lambda x: (torch.exp(x), torch.tanh(x), torch.sigmoid(x), F.gelu(x), torch.erf(x)),
           numbers(n), ulps=8)
+    check(lambda x: (torch.sin(x), torch.cos(x * 1e6), x.abs() ** 2.5, 0.3 ** x, x ** x.round()),
+          numbers(n), ulps=8)
 
 
 def test_functions_without_a_native_form_are_called() -> None:
-    program = check(lambda x: torch.sin(x * 2) + 1, numbers(20), ulps=2, all_native=False)
-    assert "call sin" in program.describe()
+    program = check(lambda x: torch.nextafter(x * 2, x) + 1, numbers(20), ulps=2, all_native=False)
+    assert "call nextafter" in program.describe()
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (40, 7), (5, 1), (1, 9), (64, 65), (100, 33)])
@@ -211,6 +213,13 @@ def test_thin_products_share_a_walk(thin: int) -> None:
     program = check(sums, numbers(640, thin), numbers(640, 20, seed=1), ulps=16)
     assert len(program.instructions) == 1, program.describe()
     check(lambda x, y: y.t() @ x, numbers(640, thin), numbers(640, 20, seed=1), ulps=16)
+
+
+def test_products_of_many_terms() -> None:
+    program = check(lambda x, y: x.t() @ y, numbers(2000, 20), numbers(2000, 24, seed=1), ulps=64)
+    assert "@ [5, 400, 24]" in program.describe()
+    check(lambda x, y: (x @ y.t() + 1, y @ x.t()), numbers(5, 3000), numbers(7, 3000, seed=1),
+          ulps=64)
 
 
 def test_batches_of_products() -> None:

@@ -21,7 +21,7 @@ from taper.compilation.lowering.operations import (
     is_known,
     mapped,
 )
-from taper.compilation.lowering.products import has_tiles
+from taper.compilation.lowering.products import has_tiles, has_tiles_for_batch
 from taper.compilation.lowering.values import Value, View, contiguous, inverse, order_in_memory
 from taper.compiler.graph import Graph, GraphNode, Reference, references
 from taper.ops.other_arrays import WholeForward
@@ -38,6 +38,8 @@ _LARGE = 1 << 16  # elements from which on a sum is taken in parts, by several t
 _PARTS = 32
 _FEW = 4  # products this thin are written out
 _MOST_OPERANDS = 8
+_FEW_RESULTS = 1 << 12  # of a product that is cut along its terms, if there are many
+_PART_OF_DEPTH = 256
 
 
 def name_of(node: GraphNode) -> str:
@@ -404,10 +406,27 @@ class Lowering:
     def _matrix_product(self, a: View, b: View, is_turned: bool) -> View:
         if is_turned:
             a, b = b.permuted((1, 0)), a.permuted((1, 0))
+        parts = _parts_of_depth(a.shape[0], a.shape[1], b.shape[1])
+        if parts > 1:
+            found = self._sum_of_products(a, b, parts)
+            if found is not None:
+                return found.permuted((1, 0)) if is_turned else found
         out = self.new_value((a.shape[0], b.shape[1]), a.dtype)
         self.add(Product("product", [_for_blas(self, a), _for_blas(self, b)], [out]))
         found = View.of(out)
         return found.permuted((1, 0)) if is_turned else found
+
+    def _sum_of_products(self, a: View, b: View, parts: int) -> View | None:
+        """A product of many terms as the sum of the products of parts of them, for all threads."""
+        (m, k), n = a.shape, b.shape[1]
+        part = k // parts
+        first = View(a.value, a.offset, (parts, m, part), (part * a.strides[1], *a.strides))
+        second = View(b.value, b.offset, (parts, part, n), (part * b.strides[0], *b.strides))
+        if not has_tiles_for_batch(first, second):
+            return None
+        out = self.new_value((parts, m, n), a.dtype)
+        self.add(Product("product", [first, second], [out]))
+        return self.reduce("reduce_sum", View.of(out), (0,))
 
     def _with_bias(self, node: GraphNode, first: Any, second: Any) -> View | None:
         """A product plus a row, which the product begins with."""
@@ -521,6 +540,14 @@ def _parts(outer: int, count: int, inner: int) -> int:
         return 1
     goal = min(_PARTS, outer * count * inner // 8192, count // 16)
     return next((p for p in range(goal, 1, -1) if count % p == 0), 1)
+
+
+def _parts_of_depth(m: int, k: int, n: int) -> int:
+    """Into how many parts the terms of a product are cut that has few results for its depth."""
+    if m * n > _FEW_RESULTS or k < 4 * _PART_OF_DEPTH:
+        return 1
+    goal = min(_PARTS, k // _PART_OF_DEPTH)
+    return next((p for p in range(goal, goal // 2, -1) if k % p == 0), 1)
 
 
 def _in_wider(call: Callable[..., Any], dtypes: Sequence[Any], dtype: Any) -> Any:

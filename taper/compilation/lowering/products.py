@@ -17,18 +17,31 @@ from taper.compilation.lowering.operations import Product
 from taper.compilation.lowering.values import Value, View, contiguous
 from taper.compiler import matrix_products
 from taper.compiler.machine import vector_bytes
-from taper.kernels.native_matrix_product import Cut, cut, kernel_of
+from taper.compiler.matrix_products import matrix_tile_for
+from taper.kernels.native_matrix_product import FEWEST_ROWS, Cut, cut, kernel_of, work_of_batch
 from taper.runtime.blas import NO_TRANSPOSE, TRANSPOSE, find_blas
 
-__all__ = ["has_tiles", "launches_of"]
+__all__ = ["has_tiles", "has_tiles_for_batch", "launches_of", "needs_blas"]
 
 _GRAIN = 1 << 20  # multiplications of BLAS that are worth a thread of their own
 _KINDS = {"float32": "f32", "float64": "f64"}
 
 
 def has_tiles(product: Product) -> bool:
-    """Whether a product is done by our own tiles, which can begin with a row; else by BLAS."""
+    """Whether a product is done by our own tiles, which can begin with a row."""
     return _cut_of(product) is not None
+
+
+def needs_blas(product: Product) -> bool:
+    """Whether there are no tiles for a product."""
+    return not has_tiles(product) and not has_tiles_for_batch(*product.views[:2])
+
+
+def has_tiles_for_batch(first: View, second: View) -> bool:
+    """Whether batches of matrices are multiplied by our own tiles, where they lie."""
+    return (len(first.shape) > 2 and len(first.shape) == len(second.shape)
+            and first.shape[-2] >= FEWEST_ROWS and second.strides[-1] == 1
+            and first.dtype.name in _KINDS and vector_bytes() >= 32)
 
 
 def launches_of(product: Product) -> tuple[list[Launch], list[Value]] | None:
@@ -36,6 +49,8 @@ def launches_of(product: Product) -> tuple[list[Launch], list[Value]] | None:
     found = _cut_of(product)
     if found is not None:
         return _by_tiles(product, found)
+    if has_tiles_for_batch(*product.views[:2]):
+        return [_by_tiles_of_batch(product)], []
     return None if find_blas() is None else ([_by_blas(product)], [])
 
 
@@ -97,6 +112,25 @@ def _by_tiles(product: Product, found: Cut) -> tuple[list[Launch], list[Value]]:
             part.multiply.tasks, part.multiply.grain, _text_of(product)))
         begin = Address(out)
     return launches, [value for value in packed if value is not None]
+
+
+def _by_tiles_of_batch(product: Product) -> Launch:
+    first, second = product.views
+    out = product.out
+    item = out.dtype.itemsize
+    rows, depth = first.shape[-2:]
+    columns = second.shape[-1]
+    tile = matrix_tile_for(_KINDS[out.dtype.name], vector_bytes(), rows, columns)
+    table = _constant("places", _offsets(out.shape[:-2], item, first, second))
+    work = work_of_batch(
+        tile, item, table.shape[0], (rows, depth, columns),
+        tuple([s * item for s in first.strides[-2:]]),
+        (tile.lanes * tile.vectors * item, second.strides[-2] * item, 0))
+    return Launch(
+        (("multiply", tile), "product"), kernel_of("multiply", tile).build,
+        [Address(first.value, first.offset), Address(second.value, second.offset), Address(out),
+         Address(_constant("zeros", np.zeros(columns, out.dtype))), Address(table), *work.words],
+        work.tasks, work.grain, _text_of(product))
 
 
 # -- BLAS --------------------------------------------------------------------------------------
