@@ -107,6 +107,6 @@ def _check_tensor_all(cond: Any, message: Message = None) -> None:
 def _assert(condition: Any, message: str) -> None:
     """An `assert` that is a function."""
     if has_override(condition):
-        intercept(_assert, ["condition", "message"], (condition, message), None)
+        intercept(_assert, (condition,), (condition, message))
         return
     assert condition, message

@@ -69,7 +69,7 @@ class CustomOpDef:
         bound = self._schema.bind(args, kwargs)
         values = tuple(bound.values())
         if any(has_override(v) for v in values):
-            found = intercept(self, list(bound), values, None)
+            found = intercept(self, values, args, kwargs)
             if found is not NOT_INTERCEPTED:
                 return found
         level = innermost_level(values)

@@ -303,7 +303,7 @@ class Function(metaclass=FunctionMeta):
         """Runs `forward` and records it."""
         for a in args:
             if overrides.has_override(a):
-                found = overrides.intercept(cls.apply, [], args, None)
+                found = overrides.intercept(cls.apply, args, args, kwargs)
                 if found is not overrides.NOT_INTERCEPTED:
                     return found
                 break

@@ -168,7 +168,7 @@ def _offered(function: Any, self: Tensor) -> Any:
     kind = type(self)
     if Parameter in kind.__mro__ or not has_override(self):
         return NOT_INTERCEPTED
-    return intercept(function, ["self"], (self,), None)
+    return intercept(function, (self,), (self,))
 
 
 def detach_(self: Tensor) -> Tensor:

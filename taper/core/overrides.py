@@ -13,8 +13,8 @@ from taper.core.state import active
 from taper.core.tensor import Buffer, Parameter, StaleView, Tensor
 
 __all__ = [
-    "NOT_INTERCEPTED", "DisableTorchFunction", "DisableTorchFunctionSubclass", "has_override",
-    "has_torch_function", "intercept", "mode_stack", "offer",
+    "NOT_INTERCEPTED", "DisableTorchFunction", "DisableTorchFunctionSubclass", "ask", "asked",
+    "has_override", "has_torch_function", "intercept", "mode_stack", "offer", "overriding_in",
 ]
 
 NOT_INTERCEPTED = object()
@@ -69,7 +69,7 @@ def _disabled_handler(cls: Any, func: Any, types: Any, args: Any = (), kwargs: A
     return NotImplemented
 
 
-def overriding_in(args: Any) -> list[Any]:
+def overriding_in(args: Iterable[Any]) -> list[Any]:
     """The arguments that override, subclasses before their parents, each type once."""
     found: list[Any] = []
     for value in args:
@@ -104,19 +104,21 @@ def offer(
     return NotImplemented
 
 
-def intercept(
-    function: Any, names: list[str], args: tuple[Any, ...], out: Any, **keywords: Any
-) -> Any:
-    """Offers a call to modes and overriding types; NOT_INTERCEPTED if nobody takes it."""
-    overriding = [] if _disabled.get() else overriding_in((*args, out))
+def asked(operands: Iterable[Any]) -> tuple[tuple[Any, ...], list[Any]] | None:
+    """The modes and the overriding operands that a call is offered to; None if there are none."""
+    overriding = [] if _disabled.get() else overriding_in(operands)
     stack = mode_stack.get() if active.modes else ()
-    if not overriding and not stack:
-        return NOT_INTERCEPTED
-    args, named = _split_keyword_only(function, names, args)
-    kwargs = {**named, **keywords} if out is None else {**named, **keywords, "out": out}
+    return (stack, overriding) if overriding or stack else None
+
+
+def ask(
+    function: Any, stack: tuple[Any, ...], overriding: list[Any], args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """What modes and overriding types make of a call; NOT_INTERCEPTED if only modes were asked,
+    and none took it."""
     types = tuple(type(o) for o in overriding)
-    given = _without_trailing_defaults(function, args)
-    result = offer(function, stack, overriding, types, given, kwargs)
+    result = offer(function, stack, overriding, types, args, kwargs)
     if result is not NotImplemented:
         return result
     if not overriding:
@@ -127,43 +129,13 @@ def intercept(
     )
 
 
-def _split_keyword_only(
-    function: Any, names: list[str], args: tuple[Any, ...]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Takes the arguments that `function` only knows by keyword out of the positional ones."""
-    code = getattr(function, "__code__", None)
-    if code is None or code.co_flags & _VARIADIC:
-        return args, {}
-    first = code.co_argcount
-    by_keyword = code.co_varnames[first : first + code.co_kwonlyargcount]
-    defaults = function.__kwdefaults__ or {}
-    if _OLDER in code.co_varnames[:first]:  # what follows is called by keyword alone
-        with_default = code.co_varnames[first - len(function.__defaults__) : first]
-        defaults = dict(zip(with_default, function.__defaults__, strict=True))
-        by_keyword = with_default[with_default.index(_OLDER) :]
-    if not by_keyword:
-        return args, {}
-    positional = []
-    named = {}
-    for name, value in zip(names, args, strict=False):
-        if name not in by_keyword:
-            positional.append(value)
-        elif value is not defaults.get(name):
-            named[name] = value
-    return (*positional, *args[len(names) :]), named
-
-
-_OLDER = "_older"  # of operators that could be called otherwise once, ops/older_signatures.py
-_VARIADIC = 4  # the flag of code with *args
-
-
-def _without_trailing_defaults(function: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    code = getattr(function, "__code__", None)
-    required = 1 if code is None else code.co_argcount - len(function.__defaults__ or ())
-    end = len(args)
-    while end > max(required, 1) and (args[end - 1] is None or args[end - 1] is False):
-        end -= 1
-    return args[:end]
+def intercept(
+    function: Any, operands: Iterable[Any], args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None = None,
+) -> Any:
+    """Offers a call to modes and overriding operands; NOT_INTERCEPTED if nobody takes it."""
+    found = asked(operands)
+    return NOT_INTERCEPTED if found is None else ask(function, *found, args, kwargs or {})
 
 
 def default_torch_function(

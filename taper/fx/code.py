@@ -122,10 +122,7 @@ class _Writer:
         if path.startswith("torch.") or "." not in path:
             return path
         if path.startswith("operator."):
-            import operator
-
-            self.globals["operator"] = operator
-            return path
+            path = f"_{path}"
         name = re.sub(r"\W", "_", path)
         while self.globals.get(name, target) is not target:
             name += "_1"

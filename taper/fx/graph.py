@@ -160,7 +160,9 @@ class Graph:
         if isinstance(target, str):
             wanted = target
         else:
-            wanted = getattr(target, "__name__", type(target).__name__).strip("_")
+            wanted = getattr(target, "__name__", type(target).__name__)
+        if wanted.startswith("__") and wanted.endswith("__"):
+            wanted = wanted[2:-2]
         return wanted if op == "placeholder" else _snake_case(wanted)
 
     def placeholder(self, name: str, type_expr: Any = None, default_value: Any = ...) -> Node:
@@ -313,7 +315,7 @@ class Graph:
         ]
         rows = [[column.text(node) for column in columns] for node in self.nodes]
         table = [[column.title for column in columns], *rows]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        widths = [max(len(column[0]) + 2, *map(len, column)) for column in zip(*table, strict=True)]
         table.insert(1, ["-" * width for width in widths])
         for row in table:
             print("  ".join([text.ljust(w) for text, w in zip(row, widths, strict=True)]).rstrip())

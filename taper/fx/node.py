@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import taper
@@ -53,19 +53,10 @@ def qualified_name(function: Any) -> str:
     name = function.__name__
     if getattr(builtins, name, None) is function:
         return str(name)
-    for path, place in _places():
-        if getattr(place, name, None) is function:
-            return f"{path}.{name}"
+    if getattr(taper.Tensor, name, None) is function:
+        return f"torch.Tensor.{name}"
     module = getattr(function, "__module__", None) or "builtins"
     return f"{module.replace('_operator', 'operator')}.{name}"
-
-
-def _places() -> Iterable[tuple[str, Any]]:
-    yield "torch", taper
-    yield "torch.nn.functional", taper.nn.functional
-    for name in ("linalg", "fft", "special"):
-        yield f"torch.{name}", getattr(taper, name)
-    yield "torch.Tensor", taper.Tensor
 
 
 class Node:
@@ -228,8 +219,8 @@ class Node:
         """The node as the printed graph has it."""
         if self.op == "output":
             return f"return {self.args[0]}"
-        kind = "" if self.type is None else f": {_type_text(self.type)} "
-        head = f"%{self.name} {kind}: [num_users={len(self.users)}]"
+        kind = "" if self.type is None else f"{_type_text(self.type)} "
+        head = f"%{self.name} : {kind}[num_users={len(self.users)}]"
         if self.op == "placeholder":
             default = f"(default={self.args[0]})" if self.args else ""
             return f"{head} = {self.op}[target={self.target}]{default}"
@@ -243,14 +234,20 @@ class Node:
         )
 
     def _target_text(self) -> str:
-        return self.target if isinstance(self.target, str) else qualified_name(self.target)
+        if isinstance(self.target, str):
+            return self.target
+        path = qualified_name(self.target)
+        return path if "." in path else f"builtins.{path}"
 
     def __repr__(self) -> str:
         return self.name
 
 
 def _type_text(kind: Any) -> str:
-    return getattr(kind, "__name__", None) or repr(kind)
+    name = getattr(kind, "__name__", None)
+    if kind is taper.Tensor:
+        return "torch.Tensor"
+    return name if name and not hasattr(kind, "__args__") else repr(kind)
 
 
 def _argument_text(value: Any) -> str:

@@ -83,17 +83,9 @@ class Proxy:
 
         tracer = first_proxy((args, kwargs)).tracer
         name = getattr(function, "__name__", "")
-        if getattr(taper.Tensor, name, None) is function and not hasattr(taper, name):
-            return tracer.create_proxy("call_method", name, args, kwargs or {})
-        return tracer.create_proxy("call_function", _public(function, name), args, kwargs or {})
-
-
-def _public(function: Any, name: str) -> Any:
-    """The operator of Python where a tensor's own was called: ``parameter + proxy``."""
-    plain = name.strip("_")
-    if name.startswith("__") and plain in _OPERATORS:
-        return getattr(operator, _OPERATORS[plain])
-    return function
+        kind = "call_method" if getattr(taper.Tensor, name, None) is function else "call_function"
+        target = name if kind == "call_method" else function
+        return tracer.create_proxy(kind, target, args, kwargs or {})
 
 
 class Attribute(Proxy):
@@ -121,7 +113,7 @@ class Attribute(Proxy):
 
 _OPERATORS = {
     **{name: name for name in """add sub mul truediv floordiv mod pow matmul lshift rshift xor eq ne
-        lt le gt ge getitem neg pos invert""".split()},
+        lt le gt ge getitem neg pos invert abs""".split()},
     "and": "and_", "or": "or_",
 }
 _REFLECTED = """add sub mul truediv floordiv mod pow matmul lshift rshift and or xor""".split()

@@ -136,7 +136,7 @@ class MaskedTensor(Tensor):
         cls, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        name = func.__name__
+        name = _OPERATORS.get(func.__name__, func.__name__)
         plain = _mapped(data_of, args), _mapped(data_of, kwargs)
         if name in REDUCTIONS or name == "all":
             return _reduce(name, args, kwargs)
@@ -160,6 +160,12 @@ class MaskedTensor(Tensor):
         )
 
 
+_OPERATORS = {  # methods of Python's operators that have a public name, too
+    "__and__": "bitwise_and", "__eq__": "eq", "__floordiv__": "floor_divide",
+    "__invert__": "bitwise_not", "__lshift__": "bitwise_left_shift", "__or__": "bitwise_or",
+    "__rdiv__": "div", "__rpow__": "pow", "__rshift__": "bitwise_right_shift",
+    "__rsub__": "rsub", "__xor__": "bitwise_xor",
+}
 _QUESTIONS = frozenset("""is_complex is_floating_point numel is_same_size is_nonzero is_inference
     item __len__""".split())
 
@@ -174,6 +180,9 @@ def _reduce(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> MaskedT
     """A reduction of what is not missing; where all of a lane is missing, so is the result."""
     self, *rest = args
     given = dict(zip((*_LEADING.get(name, ("dim",)), "keepdim"), rest, strict=False)) | kwargs
+    order = given.pop("p", None)
+    if order is not None:
+        given["ord"] = 2.0 if order == "fro" else order
     given = {key: value for key, value in given.items() if value is not None}
     data, mask = self.get_data(), self._masked_mask
     dims = given.get("dim", ())

@@ -205,7 +205,7 @@ def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
                 result._edge = result._storage = result._base = result._grad = None
                 return result
     if slow.overrides.has_override(self) or active.modes:
-        found = slow.overrides.intercept(Tensor.to, ["self"], (self, *args), None, **kwargs)
+        found = slow.overrides.intercept(Tensor.to, (self, *args), (self, *args), kwargs)
         if found is not slow.overrides.NOT_INTERCEPTED:
             return found
     device, dtype, copy, memory_format = _to_arguments(args, kwargs)
@@ -340,7 +340,8 @@ def _(grad, src_shape, src_dtype):
 def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     """Copies the elements of `src` into this tensor, casting and broadcasting them."""
     if slow.overrides.has_override(self) or slow.overrides.has_override(src):
-        found = slow.overrides.intercept(Tensor.copy_, ["self", "src"], (self, src), None)
+        given = (self, src, non_blocking) if non_blocking else (self, src)
+        found = slow.overrides.intercept(Tensor.copy_, (self, src), given)
         if found is not slow.overrides.NOT_INTERCEPTED:
             return found
     if not isinstance(src, Tensor):

@@ -42,6 +42,7 @@ from functools import cached_property
 from typing import Any
 
 from taper.core.tensor import Tensor
+from taper.ops.public_functions import known_as, named, register
 
 LARGE = 32767
 """Elements from which on a native kernel beats one NumPy call."""
@@ -105,6 +106,8 @@ class Operator:
             ``{"out_dtype": handler}`` with ``handler(op, arguments, value)``.
         older: numbers that PyTorch's first releases took by position, before the tensors.
         exact_out: `out=` must have the result's dtype.
+        offers: of composites whose parameters don't say which are tensors: a sequence of tensors
+            is the first, or all are; calls are offered to `__torch_function__` all the same.
         inplace_flag: the function takes ``inplace=False`` last, as activations in
             ``nn.functional`` do.
         differentiable: False for results that never have a gradient, such as indices.
@@ -143,12 +146,15 @@ class Operator:
         self.also: dict[str, str] = options.pop("also", {})
         self.keywords: dict[str, Callable[..., Any]] = options.pop("keywords", {})
         self.older: tuple[str, ...] = options.pop("older", ())
+        self.offers: bool = options.pop("offers", False)
         self.samples = options.pop("samples", None)
         self.is_composite = options.pop("is_composite", False)
         self.derivatives: list[Derivative] = []
         self.dunders: tuple[str, ...] = ()
         self.shape_rule: Callable[..., Any] | None = None
+        self.is_hidden = False
         self._dunder: dict[str, Callable[..., Any]] = {}
+        self._known_as: dict[str, Callable[..., Any]] = {}
         if options:
             raise TypeError(f"unknown options of operator {path}: {sorted(options)}")
 
@@ -185,10 +191,8 @@ class Operator:
 
         It leaves through `slow.call(op, arguments)` for whatever is unusual.
         """
-        function.__name__ = function.__qualname__ = self.name
-        function.__module__ = "torch"
         function.__doc__ = self.doc
-        self.__dict__["function"] = function
+        self.__dict__["function"] = register(function, self.path)
         return function
 
     @cached_property
@@ -196,7 +200,18 @@ class Operator:
         """The public function, generated on first use."""
         from taper.ops.wrap import make_function
 
-        return make_function(self)
+        function = make_function(self)
+        return named(function, self.name) if self.is_hidden else register(function, self.path)
+
+    def known_as(self, path: str, inplace: bool = False) -> Callable[..., Any]:
+        """The function, or its in-place form, under one of the operator's names."""
+        found = self._known_as.get(path)
+        if found is None:
+            found = self.inplace if inplace else self.function
+            if path != (f"Tensor.{self.name}_" if inplace else self.path):
+                found = known_as(found, path)
+            self._known_as[path] = found
+        return found
 
     @cached_property
     def promotions(self) -> dict[Any, Any] | None:
@@ -229,7 +244,7 @@ class Operator:
         """The in-place form, ``name_``, generated on first use."""
         from taper.ops.inplace import make_inplace
 
-        return make_inplace(self)
+        return register(make_inplace(self), f"Tensor.{self.name}_")
 
     def dunder(self, name: str) -> Callable[..., Any]:
         """The form for Python's operator `name`, such as ``__add__``."""
@@ -280,6 +295,7 @@ def _register(
     aliases: Sequence[str], hidden: bool,
 ) -> None:
     paths = () if hidden else (op.path, *aliases)
+    op.is_hidden = hidden
     for path in paths:
         if path in OPERATORS and OPERATORS[path] is not op:
             raise ValueError(f"operator {path} is declared twice")
@@ -290,9 +306,9 @@ def _register(
     elif method:
         names = (method,) if isinstance(method, str) else method
     for name in names:
-        _bind(Tensor, name, lambda: op.function)
+        _bind(Tensor, name, lambda path=f"Tensor.{name}": op.known_as(path))
         if op.has_inplace:
-            _bind(Tensor, name + "_", lambda: op.inplace)
+            _bind(Tensor, name + "_", lambda path=f"Tensor.{name}_": op.known_as(path, True))
     if op.has_inplace and not hidden:
         for path in paths:
             INPLACE[path + "_"] = op

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from taper.core.overrides import NOT_INTERCEPTED, intercept
 from taper.core.tensor import Tensor, wrap
 from taper.kernels.bilinear import bilinear
 from taper.ops.declare import composite
@@ -104,7 +103,7 @@ def _result_labels(right: str, ellipsis: list[str], labels: list[list[str]]) -> 
     return [*before, *ellipsis[::-1], *after]
 
 
-@composite()
+@composite(offers=True)
 def einsum(*args: Any) -> Tensor:
     """Multiplies operands and sums over dimensions, as a string of subscripts says.
 
@@ -126,10 +125,6 @@ def einsum(*args: Any) -> Tensor:
         equation, operands = _from_lists(args)
     if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
         operands = list(operands[0])
-    if not all([isinstance(operand, Tensor) for operand in operands]):  # a tracer's stand-ins
-        intercepted = intercept(einsum.function, ["equation"], (equation, *operands), None)
-        if intercepted is not NOT_INTERCEPTED:
-            return intercepted
     shapes = tuple([tuple(operand.shape) for operand in operands])
     return _computed(_plan(equation, shapes), operands)
 

@@ -21,7 +21,7 @@ def _given(tensors: tuple[Any, ...]) -> tuple[Any, ...]:
     return tensors
 
 
-@composite()
+@composite(offers=True)
 def broadcast_tensors(*tensors: Any) -> Any:
     """Expands tensors to their common shape, as views.
 
@@ -77,7 +77,7 @@ def broadcast_shapes(*shapes: Any) -> Size:
 _warned_about_indexing = False
 
 
-@composite()
+@composite(offers=True)
 def meshgrid(*tensors: Any, indexing: str | None = None) -> Any:
     """Makes grids of coordinates out of vectors: one tensor for each, as views.
 
@@ -133,7 +133,7 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> Any:
     return tuple(grids)
 
 
-@composite()
+@composite(offers=True)
 def cartesian_prod(*tensors: Any) -> Tensor:
     """Lists all ways to pick one element of each vector, one a row.
 

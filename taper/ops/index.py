@@ -271,7 +271,7 @@ def getitem(self: Tensor, index: Any) -> Tensor:
 def _getitem_in_full(self: Tensor, index: Any) -> Tensor:
     overriding = (self, *index) if type(index) is tuple else (self, index)
     if active.modes or any(slow.overrides.has_override(o) for o in overriding):
-        found = slow.overrides.intercept(Tensor.__getitem__, ["self", "key"], (self, index), None)
+        found = slow.overrides.intercept(Tensor.__getitem__, overriding, (self, index))
         if found is not slow.overrides.NOT_INTERCEPTED:
             return found
     basic, advanced = normalize(index, self._array.shape)
@@ -378,9 +378,7 @@ def _is_simple(index: Any) -> bool:
 def _setitem_in_full(self: Tensor, index: Any, value: Any) -> None:
     overriding = (self, value, *index) if type(index) is tuple else (self, index, value)
     if active.modes or any(slow.overrides.has_override(o) for o in overriding):
-        found = slow.overrides.intercept(
-            Tensor.__setitem__, ["self", "key", "value"], (self, index, value), None
-        )
+        found = slow.overrides.intercept(Tensor.__setitem__, overriding, (self, index, value))
         if found is not slow.overrides.NOT_INTERCEPTED:
             return
     if isinstance(index, Tensor) and index.dtype is bool_ and not values_known(index) and (

@@ -35,8 +35,6 @@ def make_inplace(op: Operator) -> Callable[..., Any]:
         _write_inplace_forward_path(source, op, signature)
     source.add(1, *other_names(op, signature), f"return slow_inplace(op, ({arguments}))")
     function = source.function()
-    function.__qualname__ = name
-    function.__module__ = "torch"
     function.__doc__ = f"The in-place form of `{op.path}`."
     return function
 

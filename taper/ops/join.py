@@ -275,7 +275,7 @@ def _joined(tensors: Any, dim: int, out: Any) -> Tensor:
     return cat(tensors, dim) if out is None else cat(tensors, dim, out=out)
 
 
-@composite()
+@composite(offers=True)
 def hstack(tensors: Any, *, out: Any = None) -> Tensor:
     """Joins tensors along their second dimension; vectors along their only one.
 
@@ -288,7 +288,7 @@ def hstack(tensors: Any, *, out: Any = None) -> Tensor:
     return _joined(tensors, 0 if tensors[0]._array.ndim == 1 else 1, out)
 
 
-@composite(aliases=("row_stack",))
+@composite(aliases=("row_stack",), offers=True)
 def vstack(tensors: Any, *, out: Any = None) -> Tensor:
     """Joins tensors along their first dimension; vectors become rows.
 
@@ -301,7 +301,7 @@ def vstack(tensors: Any, *, out: Any = None) -> Tensor:
     return _joined([atleast_2d(t) for t in _tensors("vstack", tensors)], 0, out)
 
 
-@composite()
+@composite(offers=True)
 def dstack(tensors: Any, *, out: Any = None) -> Tensor:
     """Joins tensors along their third dimension.
 
@@ -315,7 +315,7 @@ def dstack(tensors: Any, *, out: Any = None) -> Tensor:
     return _joined([atleast_3d(t) for t in _tensors("dstack", tensors)], 2, out)
 
 
-@composite()
+@composite(offers=True)
 def column_stack(tensors: Any, *, out: Any = None) -> Tensor:
     """Joins tensors along their second dimension; vectors become columns.
 
@@ -344,7 +344,7 @@ def _each(function: Any, tensors: tuple[Any, ...]) -> Any:
     return tuple([function(t) for t in tensors])
 
 
-@composite()
+@composite(offers=True)
 def atleast_1d(*tensors: Any) -> Any:
     """Gives 0-d tensors one dimension; takes one tensor or several.
 
@@ -356,7 +356,7 @@ def atleast_1d(*tensors: Any) -> Any:
     return _each(lambda t: t if t._array.ndim else t.reshape(1), tensors)
 
 
-@composite()
+@composite(offers=True)
 def atleast_2d(*tensors: Any) -> Any:
     """Gives tensors of fewer dimensions two; takes one tensor or several.
 
@@ -374,7 +374,7 @@ def atleast_2d(*tensors: Any) -> Any:
     return _each(convert, tensors)
 
 
-@composite()
+@composite(offers=True)
 def atleast_3d(*tensors: Any) -> Any:
     """Gives tensors of fewer dimensions three; takes one tensor or several.
 
@@ -424,7 +424,7 @@ def _(grad, tensors_shape):
     return grads
 
 
-@composite()
+@composite(offers=True)
 def block_diag(*tensors: Any) -> Tensor:
     """Places matrices along the diagonal of a matrix of zeros.
 

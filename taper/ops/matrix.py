@@ -6,11 +6,13 @@ Products added to something (addmm and its like) are in added_product.py, linear
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
 
 from taper.core.errors import broadcast_error
+from taper.core.overrides import NOT_INTERCEPTED
 from taper.core.state import active, autocasting, is_recording
 from taper.core.tensor import Parameter, Tensor, wrap
 from taper.kernels import small_products
@@ -18,6 +20,7 @@ from taper.kernels.matrix_product import multiply_batches
 from taper.ops.arithmetic import conj
 from taper.ops.autocast import run_autocast
 from taper.ops.declare import composite, operator
+from taper.ops.offered_calls import offer_composite
 from taper.ops.product_checks import (
     product_in_dtype,
     same_dtypes_in_batch_mv,
@@ -309,6 +312,13 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
             return wrap(small_products.product(a, b) if m == 2 else a.dot(b))
         except ValueError:  # shapes that don't fit: told below
             pass
+    if active.modes or not (
+        (type(input) is Tensor or type(input) is Parameter)
+        and (type(other) is Tensor or type(other) is Parameter)
+    ):
+        answer = offer_composite(matmul, (input, other), None, sys._getframe(0))
+        if answer is not NOT_INTERCEPTED:
+            return answer
     if n == 2 and m == 2:
         return mm_function(input, other)
     if active.modes and autocasting.get() is not None:  # dot() and mv() by themselves aren't cast
@@ -352,11 +362,9 @@ def may_compute_at_once(first: Tensor, *others: Tensor) -> bool:
 
 
 def _matmul_operand(input: Any, other: Any) -> Any:
-    from taper.core.overrides import NOT_INTERCEPTED, intercept
-
-    found = intercept(matmul.function, ["input", "other"], (input, other), None)
-    if found is not NOT_INTERCEPTED:
-        return found
+    answer = offer_composite(matmul, (input, other), None, sys._getframe(1))
+    if answer is not NOT_INTERCEPTED:
+        return answer
     wrong = 1 if not isinstance(input, Tensor) else 2
     name, value = ("input", input) if wrong == 1 else ("other", other)
     raise TypeError(

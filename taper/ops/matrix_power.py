@@ -109,7 +109,7 @@ def _(grad, A):
 # -- chains --------------------------------------------------------------------------------------
 
 
-@composite("linalg.multi_dot")
+@composite("linalg.multi_dot", offers=True)
 def multi_dot(tensors: Any, *, out: Any = None) -> Tensor:
     """Multiplies several matrices in the order that takes the fewest operations.
 
@@ -201,7 +201,7 @@ def _cheapest_splits(sizes: list[int]) -> list[list[int]]:
     return split
 
 
-@composite()
+@composite(offers=True)
 def chain_matmul(*matrices: Any, out: Any = None) -> Tensor:
     """Multiplies several matrices. Deprecated: use `linalg.multi_dot`.
 

@@ -15,10 +15,10 @@ def find(path: str) -> Any:
     """The public function called `path` below torch, such as "exp", "exp_" or "linalg.inv"."""
     op = OPERATORS.get(path)
     if op is not None:
-        return op.function
+        return op.known_as(path)
     op = INPLACE.get(path)
     if op is not None:
-        return op.inplace
+        return op.known_as(path, inplace=True)
     raise AttributeError(path)
 
 

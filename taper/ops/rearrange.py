@@ -68,7 +68,7 @@ def repeat(input: Tensor, *repeats: Any, **named: Any) -> Tensor:
     return repeated(input, sizes)
 
 
-@composite(method=True)
+@composite(method=True, offers=True)
 def tile(input: Tensor, *dims: Any, **named: Any) -> Tensor:
     """Repeats the tensor along its last dimensions; missing repeats count as 1.
 

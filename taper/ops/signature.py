@@ -6,7 +6,7 @@ from typing import Any
 
 __all__ = [
     "LIST", "NUMBER", "OPTIONAL", "TENSOR", "VALUE", "Number", "OperatorParameter", "Signature",
-    "Truth",
+    "Truth", "signature_of",
 ]
 
 TENSOR, OPTIONAL, NUMBER, LIST, VALUE = "tensor", "optional", "number", "list", "value"
@@ -83,3 +83,11 @@ class Signature:
         self.names = [p.name for p in self.parameters]
         self.tensors = [p for p in self.parameters if p.role is not VALUE]
         self.values = [p for p in self.parameters if p.role is VALUE]
+
+
+def signature_of(op: Any) -> Signature:
+    """The signature of an operator, read once."""
+    found: Signature | None = op.__dict__.get("_signature")
+    if found is None:
+        found = op._signature = Signature(op.forward, op.variadic)
+    return found

@@ -57,26 +57,19 @@ from taper.ops.forward_mode import (
     rewrite_tangents,
 )
 from taper.ops.native_forward import computed_into, quickly_into
+from taper.ops.offered_calls import offer_composite, offer_operator
 from taper.ops.promoted_call import promoted_call
 from taper.ops.recorded_call import record
-from taper.ops.signature import LIST, NUMBER, TENSOR, Signature
+from taper.ops.signature import LIST, NUMBER, TENSOR, Signature, signature_of
 
 __all__ = [
     "call", "call_by_signature", "call_composite", "call_dunder", "call_inplace",
-    "collect_variadic", "renamed_arguments",
+    "collect_variadic", "offer_composite", "renamed_arguments",
 ]
 
 ndarray = np.ndarray
 _PLAIN = frozenset([ndarray])
 _new = object.__new__
-
-
-def signature_of(op: Operator) -> Signature:
-    """The operator's signature, read once."""
-    found = op.__dict__.get("_signature")
-    if found is None:
-        found = op._signature = Signature(op.forward, op.variadic)
-    return found
 
 
 def renamed_arguments(op: Operator, aliases: dict[str, Any], bound: dict[str, Any]) -> Any:
@@ -118,16 +111,17 @@ def call(op: Operator, args: tuple[Any, ...], out: Any = None) -> Any:
     elif quickly_into(op, signature, args, out):
         _bump(out, op.name)
         return out
-    return _call_in_full(op, signature, args, out, sys._getframe(2))
+    return _call_in_full(op, signature, args, out, sys._getframe(1))
 
 
 def _call_in_full(
     op: Operator, signature: Signature, args: tuple[Any, ...], out: Any, frame: Any
 ) -> Any:
-    intercepted = overrides.intercept(op.function, signature.names, args, out)
+    intercepted = offer_operator(op, op.function, args, out, frame)
     if intercepted is not overrides.NOT_INTERCEPTED:
         return intercepted
-    where = (frame.f_code, frame.f_lasti)
+    caller = frame.f_back
+    where = (caller.f_code, caller.f_lasti)
     if out is None and op.path in POLICIES and autocasting.get() is not None:
         return run_autocast(
             op.path, args, lambda cast: _carry_out(op, signature, cast, None, where)
@@ -165,7 +159,7 @@ def call_dunder(op: Operator, args: tuple[Any, ...], out: Any = None) -> Any:
                 return NotImplemented
         elif p.role is NUMBER and type(value) is ndarray:
             args = tuple(wrap(a) if a is value else a for a in args)
-    return _call_in_full(op, signature, args, out, sys._getframe(2))
+    return _call_in_full(op, signature, args, out, sys._getframe(1))
 
 
 def call_by_signature(function: Callable[..., Any], signature: Signature, args: Any) -> Any:
@@ -455,7 +449,7 @@ def call_inplace(op: Operator, args: tuple[Any, ...]) -> Any:
     old values are copied before they are overwritten.
     """
     signature = signature_of(op)
-    intercepted = overrides.intercept(op.inplace, signature.names, args, None)
+    intercepted = offer_operator(op, op.inplace, args, None, sys._getframe(1))
     if intercepted is not overrides.NOT_INTERCEPTED:
         return intercepted
     target = args[0]
@@ -633,7 +627,7 @@ def recover(op: Operator, args: tuple[Any, ...], error: Exception) -> Any:
     """
     signature = signature_of(op)
     if any(not isinstance(a, Tensor) for a in overrides.overriding_in(args)):
-        intercepted = overrides.intercept(op.function, signature.names, args, None)
+        intercepted = offer_operator(op, op.function, args, None, sys._getframe(1))
         if intercepted is not overrides.NOT_INTERCEPTED:
             return intercepted
     explain_failure(op, signature, args, error)

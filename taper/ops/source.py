@@ -19,12 +19,13 @@ from taper.autograd.node import (
     save_result,
 )
 from taper.autograd.views import register_view
+from taper.core.overrides import NOT_INTERCEPTED
 from taper.core.state import active, autocasting, is_recording
 from taper.core.storage import new_storage
 from taper.core.tensor import LEAF, Parameter, Tensor, wrap
 from taper.ops.declare import Operator
 from taper.ops.older_signatures import call_older
-from taper.ops.signature import REQUIRED, Signature
+from taper.ops.signature import LIST, OPTIONAL, REQUIRED, TENSOR, Signature
 
 __all__ = ["Source", "default_text", "is_plain", "older_call", "other_names", "signature_text"]
 
@@ -71,6 +72,15 @@ def all_plain(tensors: Any) -> bool:
     return True
 
 
+def first_is_plain(tensors: Any) -> bool:
+    """Whether a list begins with a plain tensor, or is none."""
+    kind = type(tensors)
+    if (kind is not list and kind is not tuple) or not tensors:
+        return False
+    kind = type(tensors[0])
+    return kind is Tensor or kind is Parameter
+
+
 def edges_of(tensors: Any) -> list[Any]:
     """The edges of a list of tensors, as `autograd.node.edge_of` has them."""
     return [t if t._edge is LEAF else t._edge for t in tensors]
@@ -94,7 +104,8 @@ class Source:
             "F64": F64, "I64": I64, "BOOL": BOOL, "numbers32": numbers32, "numbers64": numbers64,
             "number_array": number_array, "register_view": register_view, "wrap": wrap,
             "autocasting": autocasting.get, "all_plain": all_plain, "edges_of": edges_of,
-            "NodeOutput": NodeOutput,
+            "NodeOutput": NodeOutput, "first_is_plain": first_is_plain,
+            "NOT_INTERCEPTED": NOT_INTERCEPTED,
             "forward": op.forward, "freed_error": freed_error, "check_version": check_version,
             "restore_result": restore_result,
         }
@@ -107,6 +118,7 @@ class Source:
         from taper.ops import slow
 
         self.scope["slow"] = slow.call
+        self.scope["offer"] = slow.offer_composite
         self.scope["call_composite"] = slow.call_composite
         self.scope["recover"] = slow.recover
         self.scope["check_values"] = slow.check_arguments
@@ -191,6 +203,24 @@ def older_call(
     more = older_parameters(source.op)
     return [f"if {more[0]} is not None: return call_older({function}, op, positional, "
             f"({', '.join(names + more)}), {{{', '.join(keywords)}}})"]
+
+
+def offer_lines(source: Source, signature: Signature, has_out: bool) -> list[str]:
+    """Lines of a composite that leave if somebody else wants to answer the call."""
+    conditions = ["active.modes"]
+    if source.op.offers:
+        conditions.append(f"not first_is_plain({signature.names[0]})")
+    for p in signature.tensors:
+        if p.role is TENSOR:
+            conditions.append(f"not {is_plain(p.name)}")
+        elif p.role is OPTIONAL:
+            conditions.append(f"({p.name} is not None and not {is_plain(p.name)})")
+        elif p.role is LIST:
+            conditions.append(f"not first_is_plain({p.name})")
+    arguments = ", ".join(signature.names)
+    return [f"if {' or '.join(conditions)}:",
+            f"    answer = offer(op, ({arguments},), {'out' if has_out else 'None'}, getframe(0))",
+            "    if answer is not NOT_INTERCEPTED: return answer"]
 
 
 def renamed_parameters(op: Operator, signature: Signature) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -164,6 +165,10 @@ def split(tensor: Tensor, split_size_or_sections: Any = None, dim: int = 0, **na
         >>> torch.split(torch.arange(5), 2)
         (tensor([0, 1]), tensor([2, 3]), tensor([4]))
     """
+    if active.modes or not (type(tensor) is Tensor or type(tensor) is Parameter):
+        answer = slow.offer_composite(split, (tensor,), None, sys._getframe(0))
+        if answer is not slow.overrides.NOT_INTERCEPTED:
+            return answer
     how = named.get("split_size", split_size_or_sections)
     at = checked_dim("split", tensor, dim)
     if isinstance(how, (int, np.integer)) or (isinstance(how, Tensor) and not how._array.ndim):
@@ -303,7 +308,7 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     return _narrowed(input, at, first, first + length)
 
 
-@composite(method=True)
+@composite(method=True, offers=True)
 def tensor_split(input: Tensor, indices_or_sections: Any = None, dim: int = 0, **named: Any) -> Any:
     """Cuts a dimension into a number of nearly equal parts, or before each of some positions.
 
@@ -373,7 +378,7 @@ def _one(given: tuple[Any, ...], named: dict[str, Any]) -> Any:
     return given[0] if len(given) == 1 else given
 
 
-@composite(method=True)
+@composite(method=True, offers=True)
 def hsplit(input: Tensor, *indices_or_sections: Any, **named: Any) -> Any:
     """Cuts a tensor along its second dimension, a vector along its only one; see tensor_split.
 
@@ -386,7 +391,7 @@ def hsplit(input: Tensor, *indices_or_sections: Any, **named: Any) -> Any:
     return _checked_split("hsplit", input, how, 1, 0 if input._array.ndim == 1 else 1)
 
 
-@composite(method=True)
+@composite(method=True, offers=True)
 def vsplit(input: Tensor, *indices_or_sections: Any, **named: Any) -> Any:
     """Cuts a tensor along its first dimension; see tensor_split.
 
@@ -398,7 +403,7 @@ def vsplit(input: Tensor, *indices_or_sections: Any, **named: Any) -> Any:
     return _checked_split("vsplit", input, _one(indices_or_sections, named), 2, 0)
 
 
-@composite(method=True)
+@composite(method=True, offers=True)
 def dsplit(input: Tensor, *indices_or_sections: Any, **named: Any) -> Any:
     """Cuts a tensor along its third dimension; see tensor_split.
 

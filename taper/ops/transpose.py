@@ -76,7 +76,7 @@ def _(input: Tensor) -> Tensor:
     return slow.call(t, (input,))
 
 
-@operator("permute", view=True)
+@operator(method=True, view=True)
 def permute(input: Tensor, dims: Any) -> Tensor:
     """Puts the dimensions in the order `dims`. The result is a view.
 
@@ -123,9 +123,6 @@ def _(input: Tensor, *given: Any, dims: Any = None) -> Tensor:
             else:
                 return view_of(input, r, permute, (dims,))
     return slow.call(permute, (input, dims))
-
-
-Tensor.permute = permute.function
 
 
 def as_dims(value: Any) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ from taper.core.tensor import Parameter, Tensor, wrap
 from taper.ops import slow
 from taper.ops.connect_views import view_of
 from taper.ops.declare import composite, method, operator
+from taper.ops.public_functions import register
 from taper.ops.reduction import sum_to
 from taper.ops.sizes import as_sizes, inferred_shape
 from taper.ops.strided import view_dtype
@@ -103,7 +104,7 @@ def tensor_view(input: Tensor, *shape: Any, dtype: Any = None, size: Any = None)
     return slow.call(view, (input, slow.collect_variadic(view, shape, size)))
 
 
-view._function = tensor_view
+view._function = register(tensor_view, "Tensor.view")
 
 
 @method()
@@ -480,7 +481,7 @@ def tensor_expand(input: Tensor, *sizes: Any, size: Any = None, implicit: bool =
     return slow.call(expand, (input, slow.collect_variadic(expand, sizes, size)))
 
 
-expand._function = tensor_expand
+expand._function = register(tensor_expand, "Tensor.expand")
 
 
 @method()

@@ -15,6 +15,8 @@ from taper.kernels.small_calls import stand_in
 from taper.ops.autocast import POLICIES
 from taper.ops.declare import Operator
 from taper.ops.native_forward import FirstNative
+from taper.ops.offered_calls import offering
+from taper.ops.public_functions import known_as
 from taper.ops.recording import write_recording
 from taper.ops.signature import (
     LIST,
@@ -26,7 +28,15 @@ from taper.ops.signature import (
     OperatorParameter,
     Signature,
 )
-from taper.ops.source import Source, default_text, is_plain, older_call, other_names, signature_text
+from taper.ops.source import (
+    Source,
+    default_text,
+    is_plain,
+    offer_lines,
+    older_call,
+    other_names,
+    signature_text,
+)
 
 __all__ = [
     "array_line", "dtype_guard", "forward_call", "make_dunder", "make_function", "result_type",
@@ -37,11 +47,11 @@ def make_function(op: Operator) -> Callable[..., Any]:
     """The public function of an operator."""
     if op.is_composite and not op.has_out:
         function = op.forward
-        function.__module__ = "torch"
         open_ended = function.__code__.co_flags & _OPEN_ENDED
         if open_ended or all(p.role is VALUE and p.kind in _UNCHECKED_ALONE
                              for p in Signature(function).parameters):
-            return function  # it has to tell its arguments apart by itself
+            # It has to tell its arguments apart by itself.
+            return offering(op) if op.offers else function
     return _make(op, op.name, has_out=op.has_out, slow="slow")
 
 
@@ -50,7 +60,7 @@ def make_dunder(op: Operator, name: str) -> Callable[..., Any]:
     if name.startswith("__i") and name not in ("__invert__", "__index__", "__int__"):
         return op.inplace
     if op.is_composite:
-        return op.forward
+        return known_as(op.forward, f"Tensor.{name}")
     return _make(op, name, has_out=False, slow="slow_dunder")
 
 
@@ -86,6 +96,8 @@ def _make(op: Operator, name: str, *, has_out: bool, slow: str) -> Callable[...,
         source.add(1, f"{p.name} = {default_text(source, p.name, p.default)}")
     if not is_dunder:
         source.add(1, *older_call(source, "op.function", signature, has_out))
+        if op.is_composite and not op.is_hidden:
+            source.add(1, *offer_lines(source, signature, has_out))
     if not is_dunder and aliases:
         # NumPy's spellings, which PyTorch takes as well: axis=, keepdims=.
         arguments = ", ".join(f"{n}={n}" for n in signature.names)
@@ -102,38 +114,46 @@ def _make(op: Operator, name: str, *, has_out: bool, slow: str) -> Callable[...,
         source.add(1, f"if {keyword} is not None: return with_{keyword}(op, ({arguments}), "
                       f"{keyword})")
     if inplace_flag:
-        source.add(1, f"if inplace: return op.inplace({', '.join(signature.names)})")
+        source.add(1, "if inplace:")
+        if not op.is_composite:
+            source.add(2, *offer_lines(source, signature, False))
+        source.add(2, f"return op.inplace({', '.join(signature.names)})")
     if op.is_composite:
-        # What overrides and modes want to see, they see when the parts are called.
-        call = ", ".join(f"{p.name}={p.name}" if p.keyword_only else p.name
-                         for p in signature.parameters)
-        indent = 1
-        source.add(1, *other_names(op, signature))
-        doubts = [test for p in signature.values if (test := plain_value(p)) is not None]
-        if doubts:
-            source.add(1, f"if not ({' and '.join(doubts)}): check_values(op, ({arguments}))")
-        if has_out:
-            source.add(1, "if out is None and not active.modes:")
-            indent = 2
-        elif op.path in POLICIES:
-            source.add(1, "if active.modes and autocasting() is not None:",
-                       f"    return call_composite(op, ({arguments}))")
-        source.add(indent, "try:", f"    return forward({call})", "except Exception as failure:",
-                   f"    recovered = recover(op, ({arguments}), failure)",
-                   "    if recovered is failure:", "        raise", "    return recovered")
-        if has_out:
-            source.add(1, leave)
+        _write_composite(source, op, signature, leave, has_out)
     else:
         _write_short_path(source, op, signature, leave, has_out)
         if not is_dunder:
             source.add(1, *other_names(op, signature))
         source.add(1, leave)
     function = source.function()
-    function.__name__ = function.__qualname__ = op.name
-    function.__module__ = "torch"
     function.__doc__ = op.doc
     function.__annotations__ = dict(op.forward.__annotations__)
     return function
+
+
+def _write_composite(
+    source: Source, op: Operator, signature: Signature, leave: str, has_out: bool
+) -> None:
+    """The call of a body made of operators. Who only watches, sees those."""
+    arguments = ", ".join(signature.names) + ("," if len(signature.names) == 1 else "")
+    call = ", ".join(f"{p.name}={p.name}" if p.keyword_only else p.name
+                     for p in signature.parameters)
+    indent = 1
+    source.add(1, *other_names(op, signature))
+    doubts = [test for p in signature.values if (test := plain_value(p)) is not None]
+    if doubts:
+        source.add(1, f"if not ({' and '.join(doubts)}): check_values(op, ({arguments}))")
+    if has_out:
+        source.add(1, "if out is None and not active.modes:")
+        indent = 2
+    elif op.path in POLICIES:
+        source.add(1, "if active.modes and autocasting() is not None:",
+                   f"    return call_composite(op, ({arguments}))")
+    source.add(indent, "try:", f"    return forward({call})", "except Exception as failure:",
+               f"    recovered = recover(op, ({arguments}), failure)",
+               "    if recovered is failure:", "        raise", "    return recovered")
+    if has_out:
+        source.add(1, leave)
 
 
 def _write_short_path(
