@@ -327,9 +327,10 @@ class _Writer:
 
 
 def _number_of(view: View) -> Any:
-    """The number that a view of a constant shows everywhere; None for others."""
+    """The number that a view of a constant shows everywhere; None for others, and for
+    sizes."""
     constant = view.value.constant
-    if constant is None or constant.size != 1 or constant.dtype.itemsize == 2:
+    if constant is None or view.value.is_size or constant.size != 1 or constant.dtype.itemsize == 2:
         return None
     return constant.reshape(())[()].item()
 

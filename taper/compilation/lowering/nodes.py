@@ -38,6 +38,9 @@ _LARGE = 1 << 16  # elements from which on a sum is taken in parts, by several t
 _PARTS = 32
 _FEW = 4  # products this thin are written out
 _MOST_OPERANDS = 8
+_SCALING = (np.multiply, np.divide)
+_FLOATS = ("float32", "float64")
+_FEW_ELEMENTS = 8  # up to so many, a number may be like a size by chance
 _FEW_RESULTS = 1 << 12  # of a product that is cut along its terms, if there are many
 _PART_OF_DEPTH = 256
 
@@ -85,6 +88,7 @@ class Lowering:
         self.constants: dict[int, tuple[Any, View]] = {}
         self.arguments: dict[Any, Any] = {}
         self.numbers = itertools.count()
+        self._sizes: set[float] | None = None
         for index, node in enumerate(graph.inputs):
             shape, dtype = node.results[0]
             order = order_of_input(node)
@@ -130,6 +134,8 @@ class Lowering:
         """The view that an argument stands for; arrays are constants."""
         if isinstance(item, Reference):
             return self.known[item.node.number, item.output]
+        if isinstance(item, View):
+            return item
         found = self.constants.get(id(item))
         if found is None:
             array = np.ascontiguousarray(item).reshape(np.shape(item))
@@ -144,8 +150,29 @@ class Lowering:
             self.arguments[key] = make()
         return self.view(self.arguments[key])
 
+    def size(self, number: Any, dtype: Any) -> View:
+        """A number that depends on the sizes of arrays, such as how many elements a mean is of.
+        Kernels read it from memory, so that programs for other sizes have the same ones."""
+        found = self.constant(("size", float(number), dtype), lambda: np.full((), number, dtype))
+        found.value.is_size = True
+        return found
+
+    def is_size(self, number: Any) -> bool:
+        """Whether a number is how many elements some reduction of the graph is of, or follows from
+        that: 1 / n and 2 / n of the derivatives of means and of means of squares; n - 1 in the
+        place of n, and n / (n - 1), of unbiased variances."""
+        if self._sizes is None:
+            counts = [_count_of(node) for node in self.graph.nodes]
+            self._sizes = {
+                float(kind(size)) for n in counts if n > _FEW_ELEMENTS
+                for size in (n, n - 1, 1 / n, 1 / (n - 1), 2 / n, 2 / (n - 1), n / (n - 1))
+                for kind in (np.float32, np.float64)}
+        is_number = isinstance(number, (int, float, np.floating)) or (
+            isinstance(number, np.ndarray) and number.ndim == 0 and number.dtype.kind == "f")
+        return is_number and float(number) in self._sizes
+
     def is_array(self, item: Any) -> bool:
-        return isinstance(item, Reference) or (
+        return isinstance(item, (Reference, View)) or (
             isinstance(item, np.ndarray) and item.ndim > 0)
 
     def new_value(self, shape: Sequence[int], dtype: Any) -> Value:
@@ -301,6 +328,9 @@ class Lowering:
         self, node: GraphNode, function: Any, args: Sequence[Any], kwargs: dict[str, Any]
     ) -> View | None:
         """A Map that calls a NumPy function with these arguments."""
+        shape, dtype = node.results[0]
+        if function in _SCALING and not kwargs and dtype.name in _FLOATS:
+            args = [self.size(a, dtype) if self.is_size(a) else a for a in args]
         views = [self.view(a) for a in args if self.is_array(a)]
         if len(views) > _MOST_OPERANDS:
             return None
@@ -310,7 +340,6 @@ class Lowering:
             given = iter(elements)
             return function(*[next(given) if p is None else p[0] for p in pattern], **kwargs)
 
-        shape, dtype = node.results[0]
         found = call if function is np.where else _in_wider(
             call, [v.dtype for v in views], dtype)
         label = node.label + "".join([f" {p[0]}" for p in pattern if p is not None])
@@ -510,6 +539,15 @@ class Lowering:
 
 def _itself(x: Any) -> Any:
     return x
+
+
+def _count_of(node: GraphNode) -> int:
+    """How many elements each number is of that a node reduces, or normalizes, an array to."""
+    if name_of(node) not in ("reduce", "normalize_channels") or not node.read:
+        return 0
+    first = node.read[0]
+    whole = prod(first.node.results[first.output or 0][0])
+    return whole // max(1, prod(node.results[-1][0]))
 
 
 def _part(view: View, axis: int, index: int) -> View:

@@ -214,14 +214,14 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
     x = lowering.view(source)
     if x.dtype.name not in ("float32", "float64"):
         return None
-    count = x.dtype.type(x.shape[0] * x.shape[2])
+    count = lowering.size(x.shape[0] * x.shape[2], x.dtype)
     small = x.dtype.type(eps)
     total = lowering.reduce("reduce_sum", x, (0, 2), True)
-    mean = lowering.must_map("mean", lambda t: np.divide(t, count), total)
+    mean = lowering.must_map("mean", np.divide, total, count)
     centered = lowering.must_map("center", np.subtract, x, mean)
     squares = lowering.must_map("square", np.square, centered)
     spread = lowering.reduce("reduce_sum", squares, (0, 2), True)
-    variance = lowering.must_map("variance", lambda s: np.divide(s, count), spread)
+    variance = lowering.must_map("variance", np.divide, spread, count)
     inverse = lowering.must_map(
         "rsqrt", lambda v: np.reciprocal(np.sqrt(np.add(v, small))), variance)
     scale = inverse if weight is None else lowering.must_map(
@@ -247,7 +247,7 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
     grad, x = lowering.view(source), lowering.view(given)
     if grad.dtype.name not in ("float32", "float64") or x.dtype != grad.dtype:
         return None
-    count = grad.dtype.type(x.shape[0] * x.shape[2])
+    count = lowering.size(x.shape[0] * x.shape[2], grad.dtype)
     inverses = _per_channel(lowering, inverse)
     centered = lowering.must_map("center", np.subtract, x, _per_channel(lowering, mean))
     total = lowering.reduce("reduce_sum", grad, (0, 2), True)
@@ -257,9 +257,9 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
     scale = inverses if weight is None else lowering.must_map(
         "scale", np.multiply, inverses, _per_channel(lowering, weight))
     slope = lowering.must_map(
-        "slope", lambda p, i: np.divide(np.multiply(np.negative(np.square(i)), p), count),
-        product, inverses)
-    first = lowering.must_map("mean", lambda t: np.divide(t, count), total)
+        "slope", lambda p, i, n: np.divide(np.multiply(np.negative(np.square(i)), p), n),
+        product, inverses, count)
+    first = lowering.must_map("mean", np.divide, total, count)
 
     def gradient(c: Any, g: Any, s: Any, a: Any, f: Any) -> Any:
         return (c * s + g - a) * f

@@ -43,7 +43,7 @@ def inverse(order: Ints) -> Ints:
 class Value:
     """An array that the program computes, or is given."""
 
-    __slots__ = ("constant", "dtype", "input", "maker", "name", "shape", "size")
+    __slots__ = ("constant", "dtype", "input", "is_size", "maker", "name", "shape", "size")
 
     def __init__(self, name: str, shape: Ints, dtype: Any) -> None:
         self.name = name
@@ -53,6 +53,7 @@ class Value:
         self.maker: Any = None  # the operation
         self.input: int | None = None  # which input of the graph it is
         self.constant: Any = None  # its array, if that is known
+        self.is_size = False  # a constant that is no part of kernels' code (`Lowering.size`)
 
     @property
     def bytes(self) -> int:
