@@ -67,8 +67,8 @@ class ElementArray(np.lib.mixins.NDArrayOperatorsMixin):
         wide = kwargs.pop("dtype", None)
         if method != "__call__" or any(v is not None for v in kwargs.values()):
             raise NotElementwise(f"{ufunc.__name__}.{method} with {sorted(kwargs)}")
-        if ufunc is np.power:
-            return self._power(*inputs)
+        if ufunc is np.power and isinstance(inputs[1], (int, float)) and inputs[1] in POWERS:
+            return POWERS[inputs[1]](inputs[0])
         rule = _RULES.get(ufunc.__name__)
         if rule is None or ufunc.nout != 1:
             raise NotElementwise(ufunc.__name__)
@@ -80,13 +80,6 @@ class ElementArray(np.lib.mixins.NDArrayOperatorsMixin):
         nodes = [self.node_of(x, kind) for x, kind in zip(inputs, kinds, strict=True)]
         found = rule(self.e, *nodes)
         return self.like(self.e.convert(found, kind_of(result)), result)
-
-    def _power(self, x: Any, exponent: Any) -> Any:
-        """Powers that are simpler operations, as in NumPy."""
-        simple = POWERS.get(exponent) if isinstance(exponent, (int, float)) else None
-        if simple is None or not isinstance(x, ElementArray) or not is_float(x.node.type):
-            raise NotElementwise("power")
-        return simple(x)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if function is np.where and len(args) == 3 and not kwargs:
@@ -275,6 +268,12 @@ def _reciprocal(e: Expression, x: Node) -> Node:
     return e.div(e.constant(1, x.type), x)
 
 
+def _power(e: Expression, x: Node, y: Node) -> Node:
+    if not is_float(x.type):
+        raise NotElementwise("powers of integers")
+    return e.binary("pow", x, y)
+
+
 def _logaddexp(e: Expression, x: Node, y: Node) -> Node:
     larger = e.larger(x, y)
     gap = e.neg(e.unary("abs", e.sub(x, y)))
@@ -302,6 +301,7 @@ _RULES: dict[str, Rule] = {
     "logical_xor": _of_bools("xor"), "logical_not": _of_bools("not"),
     "bitwise_and": _plain("and"), "bitwise_or": _plain("or"), "bitwise_xor": _plain("xor"),
     "invert": _invert, "bitwise_invert": _invert, "logaddexp": _logaddexp,
+    "power": _power, "hypot": _plain("hypot"),
     "expit": lambda e, x: e.unary("sigmoid", x), "arctan": lambda e, x: e.unary("atan", x),
     **{name: _plain(name) for name in (
         "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "tanh", "sinh", "cosh", "erf",

@@ -13,34 +13,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from taper.compiler import inverse_functions, trigonometry
+from taper.compiler import inverse_functions, powers, trigonometry
 from taper.compiler.expression import Expression, Node
-from taper.compiler.polynomials import horner, polynomial
+from taper.compiler.float_parts import Scaling, power_of_two, rounded, scaled, split, to_range
+from taper.compiler.polynomials import EXP, fast_two_sum, horner, polynomial, product
 
 __all__ = ["SCALING", "ULP", "lowered"]
 
 SCALING = 64  # vectors of this many bytes are AVX-512's, which has an instruction for x * 2**n
 
 ULP = {
-    "exp": (1.5, 1.5), "exp2": (1.5, 1.5), "expm1": (2, 2), "log": (1.5, 1.5), "log2": (1, 2),
-    "log10": (1, 3), "log1p": (2, 2), "tanh": (2.5, 3), "sinh": (3, 3), "cosh": (2.5, 2.5),
+    "exp": (1.5, 1.5), "exp2": (1.5, 1.5), "expm1": (2, 2), "log": (1.5, 1.5), "log2": (1, 1),
+    "log10": (1, 1), "log1p": (2, 2), "tanh": (2.5, 3), "sinh": (3, 3), "cosh": (2.5, 2.5),
     "sigmoid": (2.5, 2.5), "erf": (5.5, 2), "erfc": (2, 6), "rsqrt": (1.5, 1.5),
     "atan": (3, 2), "sin": (1, 1), "cos": (1, 1), "tan": (1, 1),
+    "pow": (1, 1), "hypot": (1, 1.5),
 }
 """The largest error of each function in ulp, for float32 and float64."""
 
-# Layouts of the two types: (bits type, mantissa bits, exponent bias).
-_LAYOUT = {"f32": ("i32", 23, 127), "f64": ("i64", 52, 1023)}
-
-# (e^r - 1 - r) / r^2 on [-ln 2 / 2, ln 2 / 2]
-_EXP = {
-    "f32": (0.5, 0.16666576666119928, 0.04166655421298415, 0.008363232883682618,
-            0.0013926250831497611),
-    "f64": (0.5, 0.1666666666666667, 0.04166666666666667, 0.008333333333326084,
-            0.0013888888888883711, 0.0001984126987500228, 2.480158732567746e-05,
-            2.755725517000089e-06, 2.755727347871858e-07, 2.5105312729622103e-08,
-            2.09147553258932e-09),
-}
 # Below the first, the result is 0; above the second, infinity.
 _EXP_RANGE = {"f32": (-104.0, 89.0), "f64": (-746.0, 710.0)}
 # ln 2 as a number with trailing zeros and the rest: n * the first is exact.
@@ -59,6 +49,18 @@ _LOG64 = (
     0.6666666666666666, 0.40000000000000885, 0.28571428570799784, 0.22222222392581045,
     0.18181795547521137, 0.15386244737621665, 0.13268638369266825, 0.13088034850927555,
 )
+# Of logarithms to a base: 1 / ln base and log 2, each as a number and the rest. n * log 2 is exact.
+_BASES = {
+    "2": {
+        "f32": (1.4426950216293335, 1.9259629911266175e-08, 1.0, 0.0),
+        "f64": (1.4426950408889634, 2.0355273740931033e-17, 1.0, 0.0),
+    },
+    "10": {
+        "f32": (0.4342944920063019, -1.0103050052231683e-08, 0.301025390625, 4.605038981195214e-06),
+        "f64": (0.4342944819032518, 1.098319650216765e-17, 0.30102999566361177,
+                3.694239077158931e-13),
+    },
+}
 # erf(x) / x as a quotient of polynomials in x^2, all of whose terms are positive, by least squares
 # at Chebyshev nodes of [0, 3.95]; there erf has come to 1 in float32.
 _ERF32 = (
@@ -85,65 +87,27 @@ _SCALED_ERFC = (
 )
 
 
-class _Scaling(Expression):
-    """An expression for processors that multiply by powers of two in one instruction."""
-
-
 def lowered(expression: Expression, vector_bytes: int = 0) -> Expression:
     """The expression with its mathematical functions replaced by arithmetic, for a processor with
     vectors of so many bytes."""
-    made = _Scaling() if vector_bytes == SCALING else Expression()
+    made = Scaling() if vector_bytes == SCALING else Expression()
 
-    def rule(function: Callable[[Expression, Node], Node]) -> Callable[..., Node]:
+    def rule(function: Callable[..., Node]) -> Callable[..., Node]:
         return lambda new, node, args: function(new, *args)
 
     rules = {name: rule(f) for name, f in _FUNCTIONS.items()}
     return expression.rewritten(rules, new=made).without_dead_code()
 
 
-def _to_range(e: Expression, x: Node, low: float, high: float) -> Node:
-    """x limited to [low, high]; NaN stays."""
-    top, bottom = e.constant(high, x.type), e.constant(low, x.type)
-    x = e.select(e.compare("gt", x, top), top, x)
-    return e.select(e.compare("lt", x, bottom), bottom, x)
-
-
-def _round(e: Expression, x: Node) -> tuple[Node, Node]:
-    """The nearest integer to x, |x| < 2**21, as a float and as an integer of the same size."""
-    bits, mantissa, _ = _LAYOUT[x.type]
-    magic = e.constant(1.5 * 2.0**mantissa, x.type)
-    shifted = e.add(x, magic)
-    integer = e.binary("sub", e.bitcast(shifted, bits), e.bitcast(magic, bits))
-    return e.sub(shifted, magic), integer
-
-
-def _power_of_two(e: Expression, n: Node, kind: str) -> Node:
-    """2**n as a float, for n in the range of normal exponents."""
-    bits, mantissa, bias = _LAYOUT[kind]
-    biased = e.add(n, e.constant(bias, bits))
-    return e.bitcast(e.binary("shl", biased, e.constant(mantissa, bits)), kind)
-
-
-def _scale(e: Expression, x: Node, whole: Node, n: Node) -> Node:
-    """x * 2**n, where `whole` is n as a float. In two steps, each of which has a normal exponent:
-    only the last one rounds."""
-    if isinstance(e, _Scaling):
-        return e.make("scale", (x, whole), x.type)
-    half = e.binary("shr", n, e.constant(1, n.type))
-    rest = e.sub(n, half)
-    x = e.mul(x, _power_of_two(e, half, x.type))
-    return e.mul(x, _power_of_two(e, rest, x.type))
-
-
 def _exp_minus_one_reduced(e: Expression, r: Node) -> Node:
     """e^r - 1 for |r| < ln 2 / 2."""
-    return e.fma(e.mul(r, r), polynomial(e, r, _EXP[r.type]), r)
+    return e.fma(e.mul(r, r), polynomial(e, r, EXP[r.type]), r)
 
 
 def _reduce_exp(e: Expression, x: Node) -> tuple[Node, Node, Node]:
     """r and n, as a float and an integer, with x = n ln 2 + r."""
     high, low = _LN2[x.type]
-    n, integer = _round(e, e.mul(x, e.constant(1 / math.log(2), x.type)))
+    n, integer = rounded(e, e.mul(x, e.constant(1 / math.log(2), x.type)))
     r = e.fma(n, e.constant(-high, x.type), x)
     return e.fma(n, e.constant(-low, x.type), r), n, integer
 
@@ -156,19 +120,19 @@ def _exp(e: Expression, x: Node) -> Node:
     vanishes = e.compare("lt", x, e.constant(low, x.type))
     x = e.select(vanishes, zero, e.select(e.compare("gt", x, top), top, x))
     r, whole, n = _reduce_exp(e, x)
-    found = _scale(e, e.add(_exp_minus_one_reduced(e, r), e.constant(1, x.type)), whole, n)
+    found = scaled(e, e.add(_exp_minus_one_reduced(e, r), e.constant(1, x.type)), whole, n)
     return e.select(vanishes, zero, found)
 
 
 def _exp2(e: Expression, x: Node) -> Node:
     low, high = _EXP_RANGE[x.type]
-    x = _to_range(e, x, low * 1.45, high * 1.45)
-    n, integer = _round(e, x)
+    x = to_range(e, x, low * 1.45, high * 1.45)
+    n, integer = rounded(e, x)
     ln2 = math.log(2)
     r = e.sub(x, n)
     # r ln 2, with what rounding ln 2 to the type loses
     r = e.fma(r, e.constant(ln2, x.type), e.mul(r, e.constant(_LN2_REST[x.type], x.type)))
-    return _scale(e, e.add(_exp_minus_one_reduced(e, r), e.constant(1, x.type)), n, integer)
+    return scaled(e, e.add(_exp_minus_one_reduced(e, r), e.constant(1, x.type)), n, integer)
 
 
 _LN2_REST = {"f32": math.log(2) - 0.693147182464599609375, "f64": 2.3190468138462996e-17}
@@ -178,48 +142,16 @@ def _expm1(e: Expression, x: Node) -> Node:
     kind = x.type
     original = x
     low, high = {"f32": (-20.0, 89.0), "f64": (-40.0, 710.0)}[kind]
-    x = _to_range(e, x, low, high)
+    x = to_range(e, x, low, high)
     r, _, n = _reduce_exp(e, x)
     small = _exp_minus_one_reduced(e, r)
     # 2^n (small + 1) - 1 = 2 (2^(n-1) small + (2^(n-1) - 1/2)): 2^n itself may overflow.
-    power = _power_of_two(e, e.sub(n, e.constant(1, n.type)), kind)
+    power = power_of_two(e, e.sub(n, e.constant(1, n.type)), kind)
     half = e.fma(power, small, e.sub(power, e.constant(0.5, kind)))
     result = e.add(half, half)
     # Tiny arguments keep their sign and their last bit.
     tiny = e.compare("lt", e.unary("abs", x), e.constant({"f32": 1e-8, "f64": 1e-17}[kind], kind))
     return e.select(tiny, original, result)
-
-
-def _split(e: Expression, x: Node) -> tuple[Node, Node]:
-    """m in [sqrt(1/2), sqrt(2)) and n, a float, with x = m 2**n, for positive finite x."""
-    kind = x.type
-    bits, mantissa, bias = _LAYOUT[kind]
-    least = 2.0 ** (1 - bias)
-    is_small = e.compare("lt", x, e.constant(least, kind))
-    x = e.select(is_small, e.mul(x, e.constant(2.0**mantissa, kind)), x)
-    raw = e.bitcast(x, bits)
-    # Counted from sqrt(1/2), the exponent field is that of m.
-    offset = e.constant(_bits_of_root_half(kind), bits)
-    shifted = e.sub(raw, offset)
-    n = e.binary("shr", shifted, e.constant(mantissa, bits))
-    fraction = e.binary("and", shifted, e.constant((1 << mantissa) - 1, bits))
-    m = e.bitcast(e.add(fraction, offset), kind)
-    exponent = _small_integer_as_float(e, n, kind)
-    lowered_by = e.constant(float(mantissa), kind)
-    return m, e.select(is_small, e.sub(exponent, lowered_by), exponent)
-
-
-def _bits_of_root_half(kind: str) -> int:
-    return 0x3F3504F3 if kind == "f32" else 0x3FE6A09E667F3BCD
-
-
-def _small_integer_as_float(e: Expression, n: Node, kind: str) -> Node:
-    """An integer of few digits as a float of its size, without a conversion instruction."""
-    bits, mantissa, _ = _LAYOUT[kind]
-    if kind == "f32":
-        return e.convert(n, kind)
-    magic = e.constant(1.5 * 2.0**mantissa, kind)
-    return e.sub(e.bitcast(e.add(n, e.bitcast(magic, bits)), kind), magic)
 
 
 def _log_of_split(e: Expression, m: Node) -> tuple[Node, Node]:
@@ -248,7 +180,7 @@ def _log_limits(e: Expression, x: Node, result: Node) -> Node:
 
 
 def _log(e: Expression, x: Node) -> Node:
-    m, n = _split(e, x)
+    m, n = split(e, x)
     f, rest = _log_of_split(e, m)
     high, low = _LN2[x.type]
     low_part = e.fma(n, e.constant(low, x.type), rest)
@@ -256,26 +188,17 @@ def _log(e: Expression, x: Node) -> Node:
     return _log_limits(e, x, result)
 
 
-def _log_to_base(base: float) -> Callable[[Expression, Node], Node]:
+def _log_to_base(base: str) -> Callable[[Expression, Node], Node]:
     def function(e: Expression, x: Node) -> Node:
-        if x.type == "f32":
-            return e.convert(function(e, e.convert(x, "f64")), "f32")
-        kind = x.type
-        m, n = _split(e, x)
-        f, rest = _log_of_split(e, m)
-        if base == 2:
-            factor = 1 / math.log(2)
-            total = e.add(f, rest)
-            lost = e.add(e.sub(f, total), rest)
-            product = e.mul(total, e.constant(factor, kind))
-            error = e.fma(total, e.constant(factor, kind), e.neg(product))
-            error = e.fma(lost, e.constant(factor, kind), error)
-            result = e.add(n, e.add(product, error))
-        else:
-            factor, ratio = 1 / math.log(10), math.log10(2)
-            result = e.fma(n, e.constant(ratio, kind),
-                           e.mul(e.add(f, rest), e.constant(factor, kind)))
-        return _log_limits(e, x, result)
+        factor, factor_low, ratio, ratio_low = [
+            e.constant(number, x.type) for number in _BASES[base][x.type]]
+        m, n = split(e, x)
+        total, lost = fast_two_sum(e, *_log_of_split(e, m))
+        found, low = product(e, total, factor)
+        low = e.fma(total, factor_low, e.fma(lost, factor, low))
+        # Rounded once, so that powers of the base have whole logarithms.
+        high, rest = fast_two_sum(e, e.mul(n, ratio), found)
+        return _log_limits(e, x, e.add(high, e.add(rest, e.fma(n, ratio_low, low))))
 
     return function
 
@@ -287,7 +210,7 @@ def _log1p(e: Expression, x: Node) -> Node:
     # What the addition lost, relative to u.
     larger = e.compare("gt", x, one)
     lost = e.select(larger, e.sub(one, e.sub(u, x)), e.sub(x, e.sub(u, one)))
-    m, n = _split(e, u)
+    m, n = split(e, u)
     f, rest = _log_of_split(e, m)
     high, low = _LN2[kind]
     low_part = e.add(e.fma(n, e.constant(low, kind), rest), e.div(lost, u))
@@ -308,7 +231,7 @@ def _tanh(e: Expression, x: Node) -> Node:
     size = e.unary("abs", x)
     size = e.select(e.compare("gt", size, bound), bound, size)
     r, _, n = _reduce_exp(e, e.add(size, size))
-    power = _power_of_two(e, n, kind)
+    power = power_of_two(e, n, kind)
     t = e.fma(power, _exp_minus_one_reduced(e, r), e.sub(power, e.constant(1, kind)))
     return e.make("copysign", (e.div(t, e.add(t, e.constant(2, kind))), x), kind)
 
@@ -360,7 +283,7 @@ def _erf(e: Expression, x: Node) -> Node:
 def _erf32(e: Expression, x: Node) -> Node:
     kind = x.type
     limit = 3.92  # from here on it is 1
-    near = _to_range(e, x, -limit, limit)
+    near = to_range(e, x, -limit, limit)
     square = e.mul(near, near)
     above, below = (horner(e, square, terms) for terms in _ERF32)
     quotient = e.div(e.mul(near, above), below)
@@ -397,10 +320,10 @@ def _erfc(e: Expression, x: Node) -> Node:
     return e.select(e.compare("gt", size, one), large, small)
 
 
-_FUNCTIONS: dict[str, Callable[[Expression, Node], Node]] = {
-    "exp": _exp, "exp2": _exp2, "expm1": _expm1, "log": _log, "log2": _log_to_base(2),
-    "log10": _log_to_base(10), "log1p": _log1p, "tanh": _tanh, "sinh": _sinh, "cosh": _cosh,
+_FUNCTIONS: dict[str, Callable[..., Node]] = {
+    "exp": _exp, "exp2": _exp2, "expm1": _expm1, "log": _log, "log2": _log_to_base("2"),
+    "log10": _log_to_base("10"), "log1p": _log1p, "tanh": _tanh, "sinh": _sinh, "cosh": _cosh,
     "sigmoid": _sigmoid, "rsqrt": _rsqrt, "erf": _erf, "erfc": _erfc,
     "sin": trigonometry.sine, "cos": trigonometry.cosine, "tan": trigonometry.tangent,
-    "atan": inverse_functions.atan,
+    "atan": inverse_functions.atan, "pow": powers.power, "hypot": powers.hypot,
 }

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from functools import cache
 
 from taper.compiler.expression import Expression, Node, RareCase
-from taper.compiler.polynomials import polynomial, two_sum
+from taper.compiler.float_parts import LAYOUT
+from taper.compiler.polynomials import polynomial, product, two_sum
 
 __all__ = ["LARGEST", "cosine", "sine", "tangent"]
 
@@ -39,15 +40,14 @@ _COS = {
             4.745838412531023e-14),
 }
 _TINY = {"f32": 2.0**-12, "f64": 2.0**-27}  # below it, angles are their own sines
-_MANTISSA = {"f32": 23, "f64": 52}
-_BITS = {"f32": "i32", "f64": "i64"}
 
 
 def _reduced(e: Expression, x: Node) -> tuple[Node, Node, Node]:
     """r + l in [-pi/4, pi/4], l being what rounding r lost, and n, an integer, with
     x = n pi/2 + r + l."""
     kind = x.type
-    magic = e.constant(1.5 * 2.0 ** _MANTISSA[kind], kind)
+    bits, mantissa, _ = LAYOUT[kind]
+    magic = e.constant(1.5 * 2.0**mantissa, kind)
     shifted = e.add(e.mul(x, e.constant(2 / math.pi, kind)), magic)
     n = e.sub(shifted, magic)
     high, middle, low = [e.constant(part, kind) for part in _HALF_PI[kind]]
@@ -57,7 +57,7 @@ def _reduced(e: Expression, x: Node) -> tuple[Node, Node, Node]:
     rest = e.fma(n, low, e.fma(n, middle, e.neg(step)))
     lost = e.sub(e.sub(e.sub(exact, close), step), rest)
     r = e.add(close, lost)
-    return r, e.add(e.sub(close, r), lost), e.bitcast(shifted, _BITS[kind])
+    return r, e.add(e.sub(close, r), lost), e.bitcast(shifted, bits)
 
 
 _WINDOW = 32  # exponents that share the same bits of 2/pi
@@ -100,10 +100,6 @@ def _reduced_by_bits(e: Expression, x: Node) -> tuple[Node, Node, Node]:
         whole = e.unary("round", number)
         return whole, e.sub(number, whole)
 
-    def product(factor: Node) -> tuple[Node, Node]:
-        found = e.mul(whole, factor)
-        return found, e.fma(whole, factor, e.neg(found))
-
     def integer(value: int) -> Node:
         return e.constant(value, "i64")
 
@@ -113,13 +109,13 @@ def _reduced_by_bits(e: Expression, x: Node) -> tuple[Node, Node, Node]:
     # x times a power of two: the sign, and 53 bits with up to 31 zeros behind them
     inside = e.binary("and", bits, integer(-(1 << 63) | ((_WINDOW << 52) - 1)))
     whole = e.bitcast(e.add(inside, integer((1023 + 52) << 52)), "f64")
-    top, below_top = product(first)
+    top, below_top = product(e, whole, first)
     turns = e.unary("round", e.mul(top, e.constant(0.25, "f64")))
     n1, a = parted(e.fma(e.constant(-4.0, "f64"), turns, top))
     n2, b = parted(below_top)
-    middle, below_middle = product(second)
+    middle, below_middle = product(e, whole, second)
     n3, c = parted(middle)
-    bottom, below_bottom = product(third)
+    bottom, below_bottom = product(e, whole, third)
     high, low = two_sum(e, a, b)
     for part in (c, below_middle, bottom):
         high, lost = two_sum(e, high, part)

@@ -9,6 +9,7 @@ import numpy as np
 from taper.core.dtype import bool_, complex128, float64, int64
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
+from taper.kernels.powers import SIMPLE_POWERS
 from taper.ops.arithmetic import conj
 from taper.ops.conditional import where
 from taper.ops.declare import composite, operator
@@ -23,21 +24,10 @@ def _power(base: Any, exponent: Any) -> Any:
     if base.dtype.kind in "iu":
         return _integer_power(base, exponent)
     if type(exponent) is np.ndarray and not exponent.ndim:
-        special = _SPECIAL_POWERS.get(exponent.item())
-        if special is not None:
-            return special(base)
+        simple = SIMPLE_POWERS.get(exponent.item())
+        if simple is not None:
+            return simple(base)
     return np.power(base, exponent)
-
-
-_SPECIAL_POWERS: dict[Any, Any] = {
-    1: np.positive,
-    2: np.square,
-    3: lambda x: np.multiply(np.square(x), x),
-    0.5: np.sqrt,
-    -0.5: lambda x: np.reciprocal(np.sqrt(x)),
-    -1: np.reciprocal,
-    -2: lambda x: np.reciprocal(np.square(x)),
-}
 
 
 def _integer_power(base: Any, exponent: Any) -> Any:
@@ -62,6 +52,7 @@ def _check_pow(bound: dict[str, Any]) -> None:
     method=True, inplace=True, out=True, promote="result_type", upcast=True, kinds="ifc",
     check=_check_pow, dunders=("__pow__", "__ipow__"), node="PowBackward1",
     variant=("isinstance(exponent, (int, float, complex))", "PowBackward0"),
+    native="native_powers.power",
 )
 def pow(input: Tensor | Number, exponent: Tensor | Number) -> Tensor:
     r"""Raises to a power, elementwise: :math:`y_i = x_i^{p_i}`.
@@ -115,6 +106,7 @@ def _log_of_number(base: Any) -> Any:
     hidden=True, promote="result_type", upcast=True, node="PowBackward2", dunders=("__rpow__",),
     kinds="ifc", kernel="pow",
     variant=("isinstance(other, (int, float, complex))", "PowBackward2"),
+    native="native_powers.power_of",
 )
 def power_of(input: Tensor, other: Tensor | Number) -> Tensor:
     """``other ** input``."""
