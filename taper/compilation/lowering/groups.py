@@ -366,8 +366,8 @@ class Grouping:
             self._enter(group, operation, way)
         return way is not None
 
-    def _way_into(self, group: Group, operation: Operation) -> Fit | None:
-        """How an operation could be part of a group."""
+    def _way_into(self, group: Group, operation: Operation) -> tuple[Fit, Loads] | None:
+        """How an operation could be part of a group, and what the group loads then."""
         if len(group.levels) >= _MOST_OPERATIONS:
             return None
         for way in self._fits(group, operation):
@@ -377,15 +377,13 @@ class Grouping:
                     operation, dims, level):
                 loads = self._loads_with(group, operation, way)
                 if loads is not None and len(loads) <= _MOST_LOADS:
-                    return way
+                    return way, loads
         return None
 
-    def _enter(self, group: Group, operation: Operation, way: Fit) -> None:
-        loads = self._loads_with(group, operation, way)
-        group.dims, group.is_reduced, level, is_raised = way
+    def _enter(self, group: Group, operation: Operation, way: tuple[Fit, Loads]) -> None:
+        (group.dims, group.is_reduced, level, is_raised), loads = way
         if is_raised:
             group.levels = _raised(group.levels)
-        assert loads is not None
         for reader, view in self.readers.get(operation.out, ()):
             if reader in group.levels:  # it need not load that any more
                 at = reading_level(reader, group.levels[reader])
@@ -454,8 +452,8 @@ class Grouping:
         if known is None or added is None:
             return None
         loads = known.copy()
-        for key, count in added.items():
-            loads[key] = loads.get(key, 0) + count
+        for key, times in added.items():
+            loads[key] = loads.get(key, 0) + times
         return loads
 
     def _loads_of(

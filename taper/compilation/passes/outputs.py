@@ -49,12 +49,12 @@ def separate_outputs(before: Graph, after: Graph) -> Graph:
     old, new = memory_of(before), memory_of(after)
     inputs = {n.number for n in after.inputs}
     result = after.like(after.nodes, after.outputs)
-    done: list[str] = []
+    done: dict[int, list[str]] = {}  # by memory, the outputs so far that look at it
     for name, reference in after.outputs.items():
         shares = bool(new[name] & inputs) and not old[name] & inputs
         shares = shares or any([
-            not new[name].isdisjoint(new[other]) and old[name].isdisjoint(old[other])
-            for other in done
+            old[name].isdisjoint(old[other])
+            for number in new[name] for other in done.get(number, ())
         ])
         if shares:
             shape, dtype = reference.node.results[reference.output or 0]
@@ -63,5 +63,6 @@ def separate_outputs(before: Graph, after: Graph) -> Graph:
                               strides=strides and [strides[reference.output or 0]])
             result.outputs[name] = Reference(copy)
         else:
-            done.append(name)
+            for number in new[name]:
+                done.setdefault(number, []).append(name)
     return result
