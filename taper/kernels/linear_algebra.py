@@ -24,6 +24,7 @@ __all__ = [
 _LEAST, _MOST = 32 * 32, 512 * 512  # elements of a matrix; others start no threads, or profit
 _SMALLEST, _MANY = 8, 64  # unknowns, and systems of so few, that a native kernel solves
 _SMALLEST_MEDIUM, _LARGEST_MEDIUM = 24, 512  # rows for which there is native elimination
+_WORTH_HALVING = 128  # rows of a symmetric matrix whose halves are worth a task each
 _WORTH_SCIPY = 128  # rows from which SciPy's routines gain more than their import costs
 Array = np.ndarray[Any, Any]
 
@@ -48,9 +49,25 @@ def with_few_threads(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 eigenvectors = with_few_threads(np.linalg.eig)
-eigenvectors_of_symmetric = with_few_threads(np.linalg.eigh)
+_eigenvectors_of_symmetric = with_few_threads(np.linalg.eigh)
 eigenvalues_of_symmetric = with_few_threads(np.linalg.eigvalsh)
 singular_values = with_few_threads(np.linalg.svd)
+
+
+def _is_worth_halving(a: Any, *_: Any) -> bool:
+    return (
+        type(a) is np.ndarray and a.ndim == 2 and _WORTH_HALVING <= a.shape[-1] <= _LARGEST_MEDIUM
+        and a.dtype.kind == "f"
+    )
+
+
+@with_native("taper.kernels.native_symmetric", _is_worth_halving)
+def eigenvectors_of_symmetric(a: Any, UPLO: str = "L") -> Any:
+    """The eigenvalues, ascending, and eigenvectors of each matrix, of which it reads a triangle.
+
+    Raises: LinAlgError: if LAPACK's iteration doesn't converge.
+    """
+    return _eigenvectors_of_symmetric(a, UPLO)
 
 
 _NATIVE = "taper.kernels.native_linear_algebra"

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["NO_TRANSPOSE", "ROW_MAJOR", "TRANSPOSE", "Blas", "find_blas"]
+__all__ = ["NO_TRANSPOSE", "ROW_MAJOR", "TRANSPOSE", "Blas", "find_blas", "find_lapack"]
 
 ROW_MAJOR, NO_TRANSPOSE, TRANSPOSE = 101, 111, 112
 
@@ -138,6 +138,19 @@ def find_blas() -> Blas | None:
             ):
                 gemm, dot = _addresses(single, double), _addresses(*dots)
                 return Blas(gemm, dot, integer, _OneThread(_thread_setter(library)))
+    return None
+
+
+@cache
+def find_lapack(names: tuple[str, ...]) -> tuple[int, ...] | None:
+    """The addresses of LAPACK's routines in NumPy's library, if it is one whose integers have 64
+    bits, as its names say; None where one isn't found."""
+    for library in _libraries():
+        for before in ("scipy_", ""):
+            found = [getattr(library, f"{before}{name}_64_", None) for name in names]
+            if None not in found:
+                return tuple(
+                    ctypes.cast(function, ctypes.c_void_p).value or 0 for function in found)
     return None
 
 
