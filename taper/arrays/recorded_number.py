@@ -59,10 +59,11 @@ class RecordedNumber(float):
     value as far as it is known here, and noted in `facts`.
     """
 
-    __slots__ = ("array", "facts", "now", "pin", "value")
+    __slots__ = ("array", "facts", "known", "now", "pin", "value")
 
     array: Any
     facts: Facts | None
+    known: dict[Any, tuple[Any, Any]]  # what was computed from it, as optimizers do again and again
     now: float
     pin: Callable[[], None]
     value: float
@@ -74,11 +75,19 @@ class RecordedNumber(float):
         made = float.__new__(cls, "nan")
         made.array, made.value, made.pin, made.facts = array, value, pin, facts
         made.now = value if now is None else now
+        made.known = {}
         return made
 
     def recorded_as(self, dtype: Any) -> Any:
         """A recorded 0-d array of this dtype."""
         return self.array if dtype == _F64 else self.array.astype(dtype)
+
+    def _operand(self, dtype: Any) -> Any:
+        """The same for a function that only reads it, so one array serves all of them."""
+        found = self.known.get(dtype)
+        if found is None:
+            found = self.known[dtype] = self.recorded_as(dtype), None
+        return found[0]
 
     def pinned(self) -> float:
         """The value, by which the program is bound from now on."""
@@ -88,7 +97,7 @@ class RecordedNumber(float):
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         dtypes = [x.dtype for x in inputs if hasattr(x, "dtype") and hasattr(x, "shape")]
         dtype = np.result_type(*dtypes, 0.0) if dtypes else _F64
-        values = [x.recorded_as(dtype) if type(x) is RecordedNumber else x for x in inputs]
+        values = [x._operand(dtype) if type(x) is RecordedNumber else x for x in inputs]
         return getattr(ufunc, method)(*values, **kwargs)
 
     def __hash__(self) -> int:
@@ -123,6 +132,11 @@ def _made(
         return NotImplemented
     pin, facts = both
     operands = (first, second)
+    owner, other = operands if type(first) is RecordedNumber else (second, first)
+    key = ufunc, owner is first, type(other), (
+        id(other) if type(other) is RecordedNumber else str(other))
+    if key in owner.known:
+        return owner.known[key][0]
     arrays = [x.array if type(x) is RecordedNumber else np.float64(x) for x in operands]
     known = []
     for name in ("value", "now"):
@@ -134,7 +148,9 @@ def _made(
         if isinstance(found, complex):  # a negative number to a broken power
             return compute(*[x.pinned() if type(x) is RecordedNumber else x for x in operands])
         known.append(found)
-    return RecordedNumber(ufunc(*arrays), known[0], pin, known[1], facts)
+    result = RecordedNumber(ufunc(*arrays), known[0], pin, known[1], facts)
+    owner.known[key] = result, other  # which keeps its id
+    return result
 
 
 def larger(first: Any, second: Any) -> Any:
