@@ -16,16 +16,19 @@ from taper.compiler.tile_code import SIZE, TileCode, plus, word_at
 from taper.compiler.vector_code import literal, llvm_type
 
 __all__ = [
-    "BLOCK", "ELIMINATION_WORDS", "FACTOR_WORDS", "TOGETHER", "cholesky", "elimination",
+    "BLOCK", "ELIMINATION_WORDS", "FACTOR_WORDS", "STATUS_EACH", "TOGETHER", "cholesky",
+    "elimination",
 ]
 
 BLOCK = 16  # columns of a panel; a multiple of the lanes of any vector
 TOGETHER = 4  # columns of a panel that are reduced at once; so many zeros lie behind the last
+STATUS_EACH = 64  # bytes from one matrix's status to the next: a line of the cache
 _TINY = {"f32": 1.2e-38, "f64": 2.3e-308}  # below, a reciprocal may be infinite
 
 ELIMINATION_WORDS = (
-    "work", "panel", "pivots", "status", "sides", "rows", "grows", "solves", "pitch",
-    "panel_pitch", "work_each", "panel_each", "pivots_each",
+    "work", "panel", "pivots", "status", "sides", "rows", "inverts", "solves", "pitch",
+    "panel_pitch", "work_each", "panel_each", "pivots_each", "source", "result", "size",
+    "source_pitch", "parts",
 )
 
 
@@ -34,12 +37,16 @@ def elimination(name: str, vector_bytes: int, kind: str) -> str:
 
     The argument block is ELIMINATION_WORDS: `work` is (rows, columns), A and then B, sizes being
     multiples of BLOCK (of lanes) and pitches in bytes. U stays in the place of A, and where it
-    `solves`, X in that of B. B = I `grows` to a lower triangle if rows are exchanged only where it
-    has grown to; X is then the inverse with columns still to be exchanged. `sides` tells of each
-    matrix how many columns there are, B's included, and the first of I's that B has, a multiple of
-    BLOCK: so several tasks may each compute some columns of one inverse. `pivots` are the rows
-    that were exchanged, counted from 0. `status` is 0, or the first pivot that is zero, counted
-    from 1, or -1 where one is too small to divide by. A task is a matrix.
+    `solves`, X in that of B. `sides` tells of each matrix how many columns there are, B's included,
+    and the first of I's that B has, see below. `pivots` are the rows that were exchanged, counted
+    from 0. `status` is 0, or the first pivot that is zero, counted from 1, or -1 where one is too
+    small to divide by; both are in lines of their own. A task is a matrix.
+
+    A kernel that `inverts` writes A and B itself, from a contiguous `source` of (size, size), and X
+    to the `result`, for what one core has written takes another long to fetch. Each of so many
+    `parts` of an inverse is a task: some columns, a multiple of BLOCK, that begin at such a one.
+    B = I grows to a lower triangle if rows are exchanged only where it has grown to; X is then
+    the inverse with columns still to be exchanged. Behind `pivots` is room for as many numbers.
     """
     return _Eliminator(name, vector_bytes, kind, ELIMINATION_WORDS).elimination()
 
@@ -112,17 +119,110 @@ class _Eliminator:
             self.work = plus(ir, ir.pointer(word["work"]), (number, word["work_each"]))
             self.panel = plus(ir, ir.pointer(word["panel"]), (number, word["panel_each"]))
             self.pivots = plus(ir, ir.pointer(word["pivots"]), (number, word["pivots_each"]))
-            self.status = ir.offset(ir.pointer(word["status"]), number, 8)
+            self.status = plus(ir, ir.pointer(word["status"]), (number, str(STATUS_EACH)))
             ir.add(f"store i64 0, ptr {self.status}")
             sides = ir.offset(ir.pointer(word["sides"]), ir.integer("mul", number, 2), 8)
             self.columns, self.skipped = word_at(ir, sides, "0"), word_at(ir, sides, "1")
+            inverts = ir.value(f"icmp ne i64 {word['inverts']}, 0")
+            matrix = ir.integer("udiv", number, word["parts"])
+            ir.when(inverts, lambda _, __: self._take(matrix))
             ir.loop(0, word["rows"], BLOCK, [], self._eliminate)
             solves = ir.value(f"icmp ne i64 {word['solves']}, 0")
             ir.when(solves, lambda _, __: ir.loop(0, word["rows"], BLOCK, [], self._substitute))
+            ir.when(inverts, lambda _, __: self._give(matrix))
             return []
 
         ir.loop("%begin", "%end", 1, [], task)
         return ir.text()
+
+    def _of_matrix(self, label: str, matrix: str) -> str:
+        each = self.ir.integer("mul", self.word["size"], self.word["source_pitch"])
+        return plus(self.ir, self.ir.pointer(self.word[label]), (matrix, each))
+
+    def _take(self, matrix: str) -> list[str]:
+        """Copies a matrix, and writes what the task has of I."""
+        ir, code, word = self.ir, self.code, self.word
+        source, size = self._of_matrix("source", matrix), word["size"]
+        zero = code.constant(0.0, code.kind)
+
+        def line(row: str, _: list[str]) -> list[str]:
+            is_beyond = ir.value(f"icmp sge i64 {row}, {size}")
+            count = ir.value(f"select i1 {is_beyond}, i64 0, i64 {size}")
+            begin = plus(ir, source, (ir.least(row, ir.integer("sub", size, 1)),
+                                      word["source_pitch"]))
+
+            def some(column: str, _: list[str]) -> list[str]:
+                mask = code.first(ir.integer("sub", count, column))
+                place = ir.offset(begin, column, self.size)
+                self.store(code.load(place, code.kind, mask), self.at(row, column))
+                return []
+
+            def clear(column: str, _: list[str]) -> list[str]:
+                self.store(zero, self.at(row, column))
+                return []
+
+            def one(column: str) -> list[str]:
+                self.set_number("1.0", self.at(row, column))
+                return []
+
+            ir.loop(0, word["rows"], self.lanes, [], some)
+            ir.loop(word["rows"], self.columns, self.lanes, [], clear)
+            ir.when(is_beyond, lambda _, __: one(row))
+            own = ir.integer("add", word["rows"], ir.integer("sub", row, self.skipped))
+            is_behind = ir.value(f"icmp sge i64 {own}, {word['rows']}")
+            is_before = ir.value(f"icmp slt i64 {own}, {self.columns}")
+            ir.when(ir.value(f"and i1 {is_behind}, {is_before}"), lambda _, __: one(own))
+            return []
+
+        return ir.loop(0, word["rows"], 1, [], line)
+
+    def _give(self, matrix: str) -> list[str]:
+        """Copies what the task has of the inverse to the result, each column to its place."""
+        ir, code, word = self.ir, self.code, self.word
+        result, size = self._of_matrix("result", matrix), word["size"]
+        width = ir.least(ir.integer("sub", self.columns, word["rows"]),
+                         ir.integer("sub", size, self.skipped))
+        order = ir.offset(self.pivots, word["rows"], 8)
+
+        def place_of(row: str) -> str:
+            return plus(ir, result, (row, word["source_pitch"]))
+
+        def begin(i: str, _: list[str]) -> list[str]:
+            ir.add(f"store i64 {i}, ptr {ir.offset(order, i, 8)}")
+            return []
+
+        def exchange(i: str, exchanged: list[str]) -> list[str]:
+            j = word_at(ir, self.pivots, i)
+            a, b = word_at(ir, order, i), word_at(ir, order, j)
+            ir.add(f"store i64 {b}, ptr {ir.offset(order, i, 8)}")
+            ir.add(f"store i64 {a}, ptr {ir.offset(order, j, 8)}")
+            return [ir.integer("or", exchanged[0], ir.integer("xor", i, j))]
+
+        def straight(row: str, _: list[str]) -> list[str]:
+            target = ir.offset(place_of(row), self.skipped, self.size)
+
+            def some(column: str, _: list[str]) -> list[str]:
+                value = self.load(self.at(row, ir.integer("add", word["rows"], column)))
+                code.store(value, ir.offset(target, column, self.size), code.kind,
+                           code.first(ir.integer("sub", width, column)))
+                return []
+
+            return ir.loop(0, width, self.lanes, [], some)
+
+        def exchanged(row: str, _: list[str]) -> list[str]:
+            def one(column: str, _: list[str]) -> list[str]:
+                place = word_at(ir, order, ir.integer("add", self.skipped, column))
+                self.set_number(self.number(self.at(row, ir.integer("add", word["rows"], column))),
+                                ir.offset(place_of(row), place, self.size))
+                return []
+
+            return ir.loop(0, width, 1, [], one)
+
+        ir.loop(0, size, 1, [], begin)
+        (found,) = ir.loop(0, size, 1, [("i64", "0")], exchange)
+        ir.either(ir.value(f"icmp eq i64 {found}, 0"), lambda: ir.loop(0, size, 1, [], straight),
+                  lambda: ir.loop(0, size, 1, [], exchanged))
+        return []
 
     def _eliminate(self, first: str, _: list[str]) -> list[str]:
         """One block of columns, and what is right of it."""
@@ -141,7 +241,7 @@ class _Eliminator:
         ir.loop(0, BLOCK, 1, [], column)
         self._from_panel(first, str(BLOCK))
         behind = ir.integer("add", first, BLOCK)
-        grows = ir.value(f"icmp ne i64 {word['grows']}, 0")
+        grows = ir.value(f"icmp ne i64 {word['inverts']}, 0")
         end, exchanged = (
             ir.value(f"select i1 {grows}, i64 {self._grown(size)}, i64 {self.columns}")
             for size in (behind, first))

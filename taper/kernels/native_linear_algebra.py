@@ -4,7 +4,6 @@ matrices of medium size, one a task. See native_reflections.py for orthogonal fa
 from __future__ import annotations
 
 from functools import cache
-from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from taper.compiler.elimination_kernels import (
     BLOCK,
     ELIMINATION_WORDS,
     FACTOR_WORDS,
+    STATUS_EACH,
     TOGETHER,
 )
 from taper.compiler.machine import vector_bytes
@@ -120,9 +120,9 @@ class _Room(NamedTuple):
     columns: int
 
 
-def _room_for(a: Array, further: int) -> _Room | None:
+def _room_for(a: Array, parts: int, further: int) -> _Room | None:
     """A batch of square matrices in rows of their own; None where kernels wouldn't pay."""
-    n, item, count = a.shape[-1], a.itemsize, prod(a.shape[:-2])
+    n, item, count = a.shape[-1], a.itemsize, prod(a.shape[:-2]) * parts
     if a.dtype not in _KINDS or not MOST_UNKNOWNS < n <= _LARGEST or a.shape[-2] != n:
         return None
     lanes = vector_bytes() // item
@@ -132,46 +132,45 @@ def _room_for(a: Array, further: int) -> _Room | None:
     if not count or count * rows * pitch * item > _MOST_BYTES:
         return None
     work: Array = new_array((count, rows, pitch), a.dtype, count * rows * pitch)
+    height = BLOCK + TOGETHER
+    panels: Array = new_array(
+        (count, height, panel_pitch), a.dtype, count * height * panel_pitch)
+    panels[:, BLOCK:] = 0
+    status = np.empty((count, STATUS_EACH // 8), np.int64)[:, 0]
+    return _Room(work, panels, status, rows, columns)
+
+
+def _fill(work: Array, a: Array) -> None:
+    """Writes matrices, and what is beyond them says 1 = 1."""
+    n = a.shape[-1]
+    count, rows, pitch = work.shape
     work[:, :n, :n] = a.reshape(count, n, n)
     work[:, :n, n:] = 0
     if rows > n:
         work[:, n:] = 0
         work.reshape(count, -1)[:, n * (pitch + 1) : rows * pitch : pitch + 1] = 1
-    height = BLOCK + TOGETHER
-    panels: Array = new_array(
-        (count, height, panel_pitch), a.dtype, count * height * panel_pitch)
-    panels[:, BLOCK:] = 0
-    return _Room(work, panels, np.empty(count, np.int64), rows, columns)
 
 
-def _eliminate(a: Array, sides: Array | None = None, cuts: Ints = ()) -> _Eliminated | None:
-    """Eliminates in a batch of square matrices, with right sides, or with those of the inverse:
-    between two `cuts` are the columns that one of each matrix' tasks computes."""
-    n, parts = a.shape[-1], max(1, len(cuts) - 1)
-    m = 0 if sides is None else sides.shape[-1]
-    if cuts:
-        m = max(end - begin for begin, end in pairwise(cuts))
-        a = np.broadcast_to(a[..., None, :, :], (*a.shape[:-2], parts, n, n))
+def _eliminate(a: Array, sides: Array | None = None) -> _Eliminated | None:
+    """Eliminates in a batch of square matrices, with right sides or without."""
+    n, m = a.shape[-1], 0 if sides is None else sides.shape[-1]
     kernel = _kernel_of("elimination", _KINDS.get(a.dtype))
     address = kernel.address() if a.dtype in _KINDS else None
-    room = None if address is None else _room_for(a, m)
+    room = None if address is None else _room_for(a, 1, m)
     if room is None:
         return None
     work, panels, status, rows, columns = room
-    count, _, pitch = work.shape
-    of_task = np.empty((count, 2), np.int64)
-    of_task[:] = columns, 0
-    for part, (begin, end) in enumerate(pairwise(cuts)):
-        flat = work.reshape(count, -1)[part::parts]
-        flat[:, begin * pitch + rows : end * pitch : pitch + 1] = 1
-        of_task[part::parts] = rows + end - begin, begin
+    count = len(work)
+    _fill(work, a)
     if sides is not None:
         work[:, :n, rows : rows + m] = sides.reshape(count, n, m)
+    of_task = np.zeros((count, 2), np.int64)
+    of_task[:, 0] = columns
     pivots = np.empty((count, rows), np.int64)
     kernel.run(address, (
         address_of(work), address_of(panels), address_of(pivots), address_of(status),
-        address_of(of_task), rows, len(cuts) > 0, m > 0, work.strides[1], panels.strides[1],
-        work.strides[0], panels.strides[0], pivots.strides[0],
+        address_of(of_task), rows, False, m > 0, work.strides[1], panels.strides[1],
+        work.strides[0], panels.strides[0], pivots.strides[0], 0, 0, n, 0, 1,
     ), count, max(1, _GRAIN // n**3))
     if (status < 0).any():  # dividing by a subnormal pivot: LAPACK takes more care
         return None
@@ -205,8 +204,8 @@ def cholesky(a: Array) -> Array | None:
     return result
 
 
-def _refuse_singular(found: _Eliminated) -> None:
-    if found.status.any():
+def _refuse_singular(status: Array) -> None:
+    if status.any():
         raise np.linalg.LinAlgError("Singular matrix")
 
 
@@ -216,7 +215,7 @@ def _solve(a: Array, b: Array) -> Array | None:
     found = _eliminate(a, b)
     if found is None:
         return None
-    _refuse_singular(found)
+    _refuse_singular(found.status)
     n, m = b.shape[-2:]
     return found.work[:, :n, found.rows : found.rows + m].copy().reshape(b.shape)
 
@@ -229,24 +228,31 @@ def inverse(a: Array) -> Array | None:
 
     Raises: LinAlgError: if a matrix is singular.
     """
-    n, count = a.shape[-1], prod(a.shape[:-2])
+    n, count, dtype = a.shape[-1], prod(a.shape[:-2]), a.dtype
     parts = get_num_threads() // count if count and n >= _WORTH_PARTS else 1
     cuts = _cuts(-(-n // BLOCK), max(1, min(parts, _MOST_PARTS)))
-    found = _eliminate(a, cuts=cuts)
-    if found is None:
+    widths = np.diff(cuts)
+    parts = len(widths)
+    kernel = _kernel_of("elimination", _KINDS.get(dtype))
+    address = kernel.address() if dtype in _KINDS else None
+    room = None if address is None else _room_for(a, parts, int(widths.max()))
+    if room is None:
         return None
-    _refuse_singular(found)
-    parts, rows = len(cuts) - 1, found.rows
-    result: Array = new_array(a.shape, a.dtype, a.size)
-    for own, works, pivots in zip(
-        result.reshape(-1, n, n), found.work.reshape(count, parts, rows, -1),
-        found.pivots[::parts, :n], strict=True,
-    ):
-        order = _exchanged(pivots)
-        for (begin, end), work in zip(pairwise(cuts), works, strict=True):
-            end = min(end, n)
-            places: Any = slice(begin, end) if order is None else order[begin:end]
-            own[:, places] = work[:n, rows : rows + end - begin]
+    work, panels, status, rows, _ = room
+    of_task = np.empty((count, parts, 2), np.int64)
+    of_task[:, :, 0], of_task[:, :, 1] = widths + rows, cuts[:-1]
+    pivots = np.empty((count * parts, 2 * rows), np.int64)
+    result: Array = new_array(a.shape, dtype, a.size)
+    a = np.ascontiguousarray(a)
+    kernel.run(address, (
+        address_of(work), address_of(panels), address_of(pivots), address_of(status),
+        address_of(of_task), rows, True, True, work.strides[1], panels.strides[1],
+        work.strides[0], panels.strides[0], pivots.strides[0], address_of(a), address_of(result),
+        n, n * a.itemsize, parts,
+    ), count * parts, max(1, _GRAIN // n**3))
+    if (status < 0).any():
+        return None
+    _refuse_singular(status)
     return result
 
 
@@ -257,16 +263,6 @@ def _cuts(blocks: int, parts: int) -> Ints:
     work = np.cumsum((blocks - np.arange(blocks)) ** 2 + blocks**2)
     cuts = [0, *(int(np.searchsorted(work, work[-1] * p / parts)) for p in range(1, parts)), blocks]
     return tuple(BLOCK * cut for cut in cuts)
-
-
-def _exchanged(pivots: Array) -> Array | None:
-    """Where each column goes since rows were exchanged; None if they weren't."""
-    order = np.arange(len(pivots))
-    moved = np.flatnonzero(pivots != order).tolist()
-    for i in moved:
-        j = pivots[i]
-        order[i], order[j] = order[j], order[i]
-    return order if moved else None
 
 
 def log_determinant(a: Array) -> Any:
