@@ -90,7 +90,9 @@ def compile(
     Args:
         model: a function or module; without it, a decorator is returned.
         fullgraph: raise, naming the line, if a call can't be captured.
-        dynamic, mode, options, name: accepted, and without effect.
+        dynamic: accepted, and without effect: a program is for one size of its arguments, those
+            for other sizes are made of the same kernels.
+        mode, options, name: accepted, and without effect.
         backend: one of `torch.compiler.list_backends()`; "eager" runs everything as it is.
         disable: returns `model` itself.
     Raises:

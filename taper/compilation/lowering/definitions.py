@@ -62,7 +62,7 @@ def definition_of(function: Callable[..., Any], dtypes: Sequence[Any]) -> Defini
     """The definition that a function of elements is; None if it can't be traced."""
     try:
         key = _key_of(function), *dtypes
-    except _NoKey:
+    except (_NoKey, ValueError):  # or a cell that is still empty
         return _traced(function, dtypes)
     if key not in _known:
         if len(_known) >= _MOST:

@@ -78,7 +78,7 @@ class Body:
         self.is_one_walk = len(passes_of(expression)) <= 1
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def body_of(
     steps: tuple[Step, ...], operands: tuple[tuple[str, int], ...],
     results: tuple[tuple[int, bool], ...],
