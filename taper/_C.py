@@ -52,7 +52,17 @@ class _Functions:
         return _parse_to(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(taper.nn.functional, name)
+        return getattr(taper.nn.functional, {"log_sigmoid": "logsigmoid"}.get(name, name))
+
+
+class _Room:
+    """`torch._C._linalg` and its like, whose functions have the room's name in theirs."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(getattr(taper, self._name), name.removeprefix(f"{self._name}_"))
 
 
 def __getattr__(name: str) -> Any:
@@ -60,6 +70,8 @@ def __getattr__(name: str) -> Any:
         return getattr(taper, name)
     if name == "_nn":
         return _Functions()
+    if name in ("_fft", "_linalg", "_special"):
+        return _Room(name[1:])
     if name == "_TensorMeta":
         return type(taper.Tensor)
     if name in ("Graph", "Value", "Function", "ScriptModule"):  # TorchScript's, for isinstance

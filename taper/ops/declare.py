@@ -42,7 +42,7 @@ from functools import cached_property
 from typing import Any
 
 from taper.core.tensor import Tensor
-from taper.ops.public_functions import known_as, named, register
+from taper.ops.public_functions import known_as, named, register, same_function
 
 LARGE = 32767
 """Elements from which on a native kernel beats one NumPy call."""
@@ -205,6 +205,8 @@ class Operator:
 
     def known_as(self, path: str, inplace: bool = False) -> Callable[..., Any]:
         """The function, or its in-place form, under one of the operator's names."""
+        if OPERATORS.get(same_function(path)) is self:
+            path = same_function(path)
         found = self._known_as.get(path)
         if found is None:
             found = self.inplace if inplace else self.function

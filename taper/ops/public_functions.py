@@ -11,7 +11,10 @@ from typing import Any
 
 from taper.core.tensor import Tensor
 
-__all__ = ["function_of", "known_as", "method_behind", "named", "register", "written_in_python"]
+__all__ = [
+    "function_of", "known_as", "method_behind", "named", "register", "same_function",
+    "written_in_python",
+]
 
 _functions: dict[int, Any] = {}  # by the identity of their code, which may be equal to another's
 
@@ -27,7 +30,6 @@ _COMPILED = {
         scaled_dot_product_attention softplus softshrink
         """.split(),
 }
-_OTHER_NAMES = {"logsigmoid": "log_sigmoid", "threshold": "_threshold"}
 _COMPILED_IN = {name: module for module, names in _COMPILED.items() for name in names}
 # Which of torch's functions, and of Tensor's methods, are written in Python.
 _FUNCTIONS = frozenset("""
@@ -73,7 +75,7 @@ def named(function: Any, path: str) -> Any:
     module = "torch"
     if room == "nn.functional":
         module = _COMPILED_IN.get(name, "torch" if name.endswith("_") else "torch.nn.functional")
-        name = _OTHER_NAMES.get(name, name)
+        name = "log_sigmoid" if name == "logsigmoid" else name
     elif room in ("fft", "linalg", "special"):
         module, name = f"torch._C._{room}", f"{room}_{name}"
     elif room == "Tensor":
@@ -92,6 +94,12 @@ def register(function: Any, path: str) -> Any:
     if path not in _MADE_OF_METHODS and not function.__name__.startswith("__"):
         _functions[id(function.__code__)] = function
     return function
+
+
+def same_function(path: str) -> str:
+    """The other name of a function that PyTorch only imports into nn.functional, or the same."""
+    room, _, name = path.rpartition(".")
+    return name if room == "nn.functional" and _COMPILED_IN.get(name) == "torch" else path
 
 
 def known_as(function: Any, path: str) -> Any:
