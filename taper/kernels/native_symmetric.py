@@ -1,9 +1,10 @@
-"""Eigenvectors of a symmetric matrix: LAPACK's divide and conquer, with its halves side by side.
+"""Eigenvectors of a symmetric matrix: LAPACK's divide and conquer, its first halves side by side.
 
 The native twin of `eigenvectors_of_symmetric` in kernels/linear_algebra.py. LAPACK's own way on one
 thread: to a tridiagonal matrix (sytrd), that of two halves and what is between them (stedc, laed1:
 Cuppen, A divide and conquer method for the symmetric tridiagonal eigenproblem, 1981), back (ormtr).
-Halves, and then halves of the eigenvectors, are two tasks, whatever the number of threads.
+The halves are two tasks, whatever the number of threads. Half of the way back for each would take
+as long as all of it: the other core has to fetch everything.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from taper.compiler.foreign_calls import CALLS_WORDS, MOST_ARGUMENTS
 from taper.core.storage import address_of
 from taper.kernels.native import Kernel
 from taper.runtime.blas import find_blas, find_lapack
+from taper.runtime.large_arrays import new_array
 
 __all__ = ["eigenvectors_of_symmetric"]
 
@@ -96,9 +98,11 @@ def _computed(
     to_tridiagonal, divide, conquer, back = routines
     n, dtype = len(a), a.dtype
     item = dtype.itemsize
-    reflectors = np.array(a, order="F")
+    reflectors = new_array((n, n), dtype, n * n, (item, n * item))
+    reflectors[...] = a
     diagonal, beside, factors = np.empty((3, n), dtype)
-    room = np.empty(n * n + 8 * n * _BLOCK + 4 * _OF_BLOCK, dtype)
+    most = n * n + 8 * n + n * _BLOCK + _OF_BLOCK
+    room: Array = new_array((most,), dtype, most)
     at, size, which = caller.keep(reflectors), caller.number(n), caller.word(triangle)
     all_room = caller.number(room.size)
     if not caller.run((
@@ -109,11 +113,14 @@ def _computed(
 
     half = n // 2
     scale = max(np.abs(diagonal).max(), np.abs(beside[: n - 1]).max())
+    if not scale > 0:  # the triangle is empty
+        return None
     diagonal /= scale
     beside /= scale
     between = beside[half - 1 : half].copy()
     diagonal[half - 1 : half + 1] -= abs(between[0])
-    vectors = np.zeros((n, n), dtype)  # one in a row
+    vectors: Array = new_array((n, n), dtype, n * n)  # one in a row
+    vectors[...] = 0
     whole, order = caller.word(b"I"), np.empty(n, np.int64)
     places = np.empty(4 * n + 2 * (3 + 5 * n), np.int64)
     lines = []
@@ -135,15 +142,12 @@ def _computed(
         return None
 
     order -= 1
-    values, vectors = diagonal[order] * scale, vectors[order]
-    left, plain = caller.word(b"L"), caller.word(b"N")
-    lines = []
-    for begin, end in pairwise((0, half, n)):
-        own_room = end * _BLOCK + _OF_BLOCK
-        lines.append((
-            back, left, which, plain, size, caller.number(end - begin), at, size,
-            address_of(factors), address_of(vectors) + begin * n * item, size,
-            address_of(room) + (begin > 0) * own_room * item, caller.number(own_room),
-            caller.state(), _LENGTH, _LENGTH, _LENGTH,
-        ))
-    return (values, vectors.T) if caller.run(*lines) else None
+    values = diagonal[order] * scale
+    unsorted, vectors = vectors, new_array((n, n), dtype, n * n)
+    unsorted.take(order, 0, vectors, "clip")
+    came_back = caller.run((
+        back, caller.word(b"L"), which, caller.word(b"N"), size, size, at, size,
+        address_of(factors), address_of(vectors), size, address_of(room), all_room,
+        caller.state(), _LENGTH, _LENGTH, _LENGTH,
+    ))
+    return (values, vectors.T) if came_back else None

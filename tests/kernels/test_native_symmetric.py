@@ -80,6 +80,7 @@ def test_what_needs_more_care_is_left_to_numpy() -> None:
         bad[5, 3] = bad[3, 5] = wrong
         assert native_symmetric.eigenvectors_of_symmetric(bad) is None
     assert native_symmetric.eigenvectors_of_symmetric(np.zeros((130, 130))) is None
+    assert native_symmetric.eigenvectors_of_symmetric(np.triu(a, 1)) is None
     assert native_symmetric.eigenvectors_of_symmetric(a.astype("c16")) is None
     assert native_symmetric.eigenvectors_of_symmetric(np.stack([a, a])) is None
     values, _ = linear_algebra.eigenvectors_of_symmetric(np.zeros((130, 130)))
