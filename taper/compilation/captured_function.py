@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -167,6 +168,7 @@ class CapturedFunction:
             self.refuse("numbers of an optimizer compare otherwise again and again")
             return EAGER
         self.recordings += 1
+        start = time.perf_counter()
         try:
             recorded = record_call(self.function, args, kwargs, snapshot)
         except NumberPinned as number:  # it depends on its value
@@ -185,6 +187,7 @@ class CapturedFunction:
                 return EAGER
             variant = EagerVariant(key, snapshot, args, kwargs, self.lock)
         else:
+            planned_from = time.perf_counter()
             variant = Variant(key, snapshot, args, kwargs, self.lock, recorded)
             simplified = variant.program.graph
             self.explanation.programs.append({
@@ -197,6 +200,7 @@ class CapturedFunction:
                 "graph": recorded.graph,
                 "simplified": simplified,
                 "program": variant.program,
+                "seconds": (planned_from - start, time.perf_counter() - planned_from),
             })
             del self.explanation.programs[:-MOST_EXPLAINED]
         self.seen.pop(key, None)

@@ -31,7 +31,8 @@ class Explanation:
 
     Attributes:
         function: its name.
-        programs: one entry per captured call: its graph, what it reads and writes, and the program.
+        programs: one entry per captured call: its graph, what it reads and writes, the program, and
+            the seconds that recording and planning took.
         fallbacks: why other calls ran as they are, each with the line if one is known.
         calls: how many calls ran as programs, and how many as they are.
     """
@@ -67,6 +68,8 @@ class Explanation:
             for name in ("nodes", "reads", "writes", "watches"):
                 lines.append(f"  {name}: {program[name]}")
             lines.append(f"  runs as: {_steps_of(program['program'])}")
+            recorded, planned = (f"{1000 * s:.1f} ms" for s in program["seconds"])
+            lines.append(f"  took: {recorded} to record, {planned} to plan and find kernels")
         for reason, line in self.fallbacks:
             lines.append(f"ran as it is: {reason}" + (f"\n  at {line}" if line else ""))
         return "\n".join(lines)

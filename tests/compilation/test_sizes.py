@@ -173,6 +173,7 @@ def test_programs_of_other_sizes_have_the_same_kernels() -> None:
         keys = [instruction.launch.key for instruction in made["program"].instructions]
         kernels.append({key for key in keys if type(key) is tuple and key[0] == "fused"})
     assert len(kernels) == 3
+    assert str(step.explain()).count(" to record, ") == 3
     assert kernels[0] == kernels[1] == kernels[2]
 
 
