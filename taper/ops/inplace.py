@@ -10,6 +10,7 @@ import numpy as np
 from taper.kernels.small_calls import stand_in
 from taper.ops.declare import Operator
 from taper.ops.native_forward import LARGE, FirstNative
+from taper.ops.older_signatures import hide_older
 from taper.ops.signature import NUMBER, TENSOR, Signature
 from taper.ops.source import Source, default_text, is_plain, older_call, other_names, signature_text
 from taper.ops.wrap import array_line, dtype_guard, forward_call
@@ -36,6 +37,8 @@ def make_inplace(op: Operator) -> Callable[..., Any]:
     source.add(1, *other_names(op, signature), f"return slow_inplace(op, ({arguments}))")
     function = source.function()
     function.__doc__ = f"The in-place form of `{op.path}`."
+    if op.older:
+        hide_older(function)
     return function
 
 

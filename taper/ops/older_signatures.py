@@ -6,6 +6,7 @@ written so. The generated functions take what is too much as `_older` and come h
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from taper.core.tensor import Tensor
 from taper.core.user_warning import warn_once
 from taper.ops.declare import Operator
 
-__all__ = ["call_older"]
+__all__ = ["call_older", "hide_older"]
 
 
 def call_older(
@@ -24,12 +25,12 @@ def call_older(
 
     Args:
         names: of the positional parameters.
-        given: all positional arguments, and None for those that were not given.
+        given: all positional arguments, and Ellipsis for those that were not given.
         keywords: the other parameters that the caller gave.
 
     Raises: TypeError: if the operator never was called so either.
     """
-    given = tuple([value for value in given if value is not None])
+    given = tuple([value for value in given if value is not ...])
     tensors = [value for value in given if isinstance(value, Tensor)]
     numbers = [value for value in given if not isinstance(value, Tensor)]
     fits = len(tensors) == len(names) and len(numbers) <= len(op.older) and given[-1] is tensors[-1]
@@ -43,6 +44,20 @@ def call_older(
         raise TypeError(f"{function.__name__}() got multiple values for argument {min(twice)!r}")
     _warn(function.__name__, names, list(named))
     return function(*tensors, **{**keywords, **named})
+
+
+def hide_older(function: Callable[..., Any]) -> None:
+    """Lets a function show the signature that PyTorch's has: what follows `_older` is by name."""
+    signature = inspect.signature(function)
+    shown: list[inspect.Parameter] = []
+    kind: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    for name, parameter in signature.parameters.items():
+        if name.startswith("_older"):
+            kind = inspect.Parameter.KEYWORD_ONLY
+        else:
+            is_plain = parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+            shown.append(parameter.replace(kind=kind) if is_plain else parameter)
+    function.__dict__["__signature__"] = signature.replace(parameters=shown)
 
 
 def _warn(function: str, names: list[str], numbers: list[str]) -> None:

@@ -112,4 +112,5 @@ def known_as(function: Any, path: str) -> Any:
     copy.__kwdefaults__ = function.__kwdefaults__
     copy.__annotations__ = function.__annotations__
     copy.__doc__ = function.__doc__
+    copy.__dict__.update(function.__dict__)
     return register(copy, path)

@@ -158,7 +158,7 @@ def signature_text(
             continue
         if p.keyword_only and not starred:
             # Python calls functions without keyword-only parameters quicker: that pays for a test.
-            parts += [f"{name}=None" for name in older_parameters(source.op)] or ["*"]
+            parts += [f"{name}=..." for name in older_parameters(source.op)] or ["*"]
             starred = True
         text = p.name
         if p.default is not REQUIRED:
@@ -201,7 +201,7 @@ def older_call(
     if has_out:
         keywords.append("**({} if out is None else {'out': out})")
     more = older_parameters(source.op)
-    return [f"if {more[0]} is not None: return call_older({function}, op, positional, "
+    return [f"if {more[0]} is not ...: return call_older({function}, op, positional, "
             f"({', '.join(names + more)}), {{{', '.join(keywords)}}})"]
 
 

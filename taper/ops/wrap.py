@@ -16,6 +16,7 @@ from taper.ops.autocast import POLICIES
 from taper.ops.declare import Operator
 from taper.ops.native_forward import FirstNative
 from taper.ops.offered_calls import offering
+from taper.ops.older_signatures import hide_older
 from taper.ops.public_functions import known_as
 from taper.ops.recording import write_recording
 from taper.ops.signature import (
@@ -128,6 +129,8 @@ def _make(op: Operator, name: str, *, has_out: bool, slow: str) -> Callable[...,
     function = source.function()
     function.__doc__ = op.doc
     function.__annotations__ = dict(op.forward.__annotations__)
+    if op.older and not is_dunder:
+        hide_older(function)
     return function
 
 

@@ -1,5 +1,7 @@
 """Factors by position before the tensors, as PyTorch's first releases had them."""
 
+import inspect
+
 import pytest
 
 import taper as torch
@@ -73,3 +75,19 @@ def test_overrides_see_factors_by_keyword(pair):
     watched = x.as_subclass(Watched)
     assert watched.add(y, alpha=3)[0, 0].item() == 7 and torch.add(watched, 3, y)[0, 0].item() == 7
     assert [entry for entry in seen if entry[0] == "add"] == [("add", 2, {"alpha": 3})] * 2
+
+
+def test_no_trace_of_them_is_shown():
+    shown = str(inspect.signature(torch.add))
+    assert "_older" not in shown
+    assert ", *, alpha" in shown
+    assert "_older" not in str(inspect.signature(torch.Tensor.addcmul_))
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: x.add(x, None, 2), lambda x: x.add(x, None), lambda x: x.add_(x, None, 2),
+    lambda x: x.addcmul(x, x, None), lambda x: torch.sub(x, x, None),
+])
+def test_nothing_is_no_factor(call):
+    with pytest.raises(TypeError, match="positional argument"):
+        call(torch.ones(2))
