@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from taper.compiler import elimination_kernels, machine
+from taper.compiler import cholesky_kernels, elimination_kernels, machine
+from taper.compiler.cholesky_kernels import FACTOR_WORDS
 from taper.compiler.elimination_kernels import (
     BLOCK,
     ELIMINATION_WORDS,
-    FACTOR_WORDS,
     STATUS_EACH,
     TOGETHER,
 )
@@ -86,14 +86,20 @@ def _solve_small(a: Array, b: Array) -> Array | None:
 
 
 @cache
-def _kernel_of(name: str, kind: Any) -> Kernel:
-    """A kernel of compiler/elimination_kernels.py."""
-
+def _elimination(kind: Any) -> Kernel:
     def build() -> tuple[str, str]:
-        return getattr(elimination_kernels, name)(name, machine.vector_bytes(), kind), name
+        text = elimination_kernels.elimination("elimination", machine.vector_bytes(), kind)
+        return text, "elimination"
 
-    words = {"elimination": ELIMINATION_WORDS, "cholesky": FACTOR_WORDS}[name]
-    return Kernel(build, len(words))
+    return Kernel(build, len(ELIMINATION_WORDS))
+
+
+@cache
+def _cholesky(kind: Any) -> Kernel:
+    def build() -> tuple[str, str]:
+        return cholesky_kernels.cholesky("cholesky", machine.vector_bytes(), kind), "cholesky"
+
+    return Kernel(build, len(FACTOR_WORDS))
 
 
 class _Eliminated(NamedTuple):
@@ -154,7 +160,7 @@ def _fill(work: Array, a: Array) -> None:
 def _eliminate(a: Array, sides: Array | None = None) -> _Eliminated | None:
     """Eliminates in a batch of square matrices, with right sides or without."""
     n, m = a.shape[-1], 0 if sides is None else sides.shape[-1]
-    kernel = _kernel_of("elimination", _KINDS.get(a.dtype))
+    kernel = _elimination(_KINDS.get(a.dtype))
     address = kernel.address() if a.dtype in _KINDS else None
     room = None if address is None else _room_for(a, 1, m)
     if room is None:
@@ -183,7 +189,7 @@ def cholesky(a: Array) -> Array | None:
     Raises: LinAlgError: if a matrix is not positive definite.
     """
     dtype, item, n, count = a.dtype, a.itemsize, a.shape[-1], prod(a.shape[:-2])
-    kernel = _kernel_of("cholesky", _KINDS.get(dtype))
+    kernel = _cholesky(_KINDS.get(dtype))
     address = kernel.address() if dtype in _KINDS else None
     if address is None or not count or a.shape[-2] != n or n > _LARGEST:
         return None
@@ -233,7 +239,7 @@ def inverse(a: Array) -> Array | None:
     cuts = _cuts(-(-n // BLOCK), max(1, min(parts, _MOST_PARTS)))
     widths = np.diff(cuts)
     parts = len(widths)
-    kernel = _kernel_of("elimination", _KINDS.get(dtype))
+    kernel = _elimination(_KINDS.get(dtype))
     address = kernel.address() if dtype in _KINDS else None
     room = None if address is None else _room_for(a, parts, int(widths.max()))
     if room is None:
