@@ -17,7 +17,7 @@ from taper.autograd.tangents import carried_by
 from taper.core.dtype import bool_
 from taper.core.errors import normalize_dim
 from taper.core.index import Advanced, from_tensors, normalize
-from taper.core.promotion import fitting_number, scalar_type_name
+from taper.core.promotion import fitting_number, number_as, scalar_type_name
 from taper.core.settings import settings
 from taper.core.state import active, is_recording
 from taper.core.storage import new_storage, refuse_repeated_memory
@@ -398,7 +398,7 @@ def _setitem_in_full(self: Tensor, index: Any, value: Any) -> None:
         slow.check_inplace(self, (value,))
     target = stepped(self, basic)
     if not isinstance(value, Tensor):
-        value = wrap(slow.number_as(fitting_number(value, self.dtype), self.dtype))
+        value = wrap(number_as(fitting_number(value, self.dtype), self.dtype))
     if advanced is None:
         _assign(target, value)
         return

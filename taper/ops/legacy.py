@@ -13,7 +13,7 @@ import numpy as np
 from taper.core import device as devices
 from taper.core import dtype as dtypes
 from taper.core.dtype import as_dtype, get_default_dtype
-from taper.core.promotion import cpp_type_name
+from taper.core.promotion import cpp_type_name, number_as
 from taper.core.storage import UntypedStorage
 from taper.core.tensor import LEAF, Tensor, wrap
 from taper.ops import slow
@@ -89,7 +89,7 @@ def new_full(
     if isinstance(fill_value, Tensor):
         fill_value = fill_value.item()
     if made.layout is devices.strided:
-        made._array.fill(slow.number_as(fill_value, made.dtype))
+        made._array.fill(number_as(fill_value, made.dtype))
     return made
 
 

@@ -18,17 +18,8 @@ from taper.autograd.saved_tensors import hooks
 from taper.autograd.tangents import carried_by, take_tangents
 from taper.autograd.views import check_inplace, rebase_history, register_view
 from taper.core import overrides
-from taper.core.dtype import REDUCED_FLOATS, dtype, float32
 from taper.core.errors import argument_error
-from taper.core.promotion import (
-    can_cast,
-    dtype_of_number,
-    number_as,
-    python_number,
-    result_dtype,
-    scalar_type_name,
-    to_inexact,
-)
+from taper.core.promotion import can_cast, python_number, scalar_type_name
 from taper.core.state import around_forwards, autocasting, is_inference, is_recording
 from taper.core.storage import (
     inference_storage,
@@ -37,7 +28,6 @@ from taper.core.storage import (
     repeats_memory,
 )
 from taper.core.tensor import LEAF, Tensor, wrap
-from taper.kernels.memory_order import cast_in_order
 from taper.ops.argument_checks import (
     NUMBERS,
     check_devices,
@@ -58,9 +48,11 @@ from taper.ops.forward_mode import (
 )
 from taper.ops.native_forward import computed_into, quickly_into
 from taper.ops.offered_calls import offer_composite, offer_operator
+from taper.ops.operand_dtypes import as_arrays, cast, compute_dtype, downcast, upcast
 from taper.ops.promoted_call import promoted_call
 from taper.ops.recorded_call import record
-from taper.ops.signature import LIST, NUMBER, TENSOR, Signature, signature_of
+from taper.ops.signature import NUMBER, TENSOR, Signature, signature_of
+from taper.ops.target_checks import check_fit, refuse_before_kernel, refuse_early
 
 __all__ = [
     "call", "call_by_signature", "call_composite", "call_dunder", "call_inplace",
@@ -197,9 +189,9 @@ def execute(
     back = None
     for p in signature.tensors:
         target = None if p.name in op.unpromoted else computed
-        arrays[p.name] = _to_arrays(p, bound[p.name], target, op.upcast)
+        arrays[p.name] = as_arrays(p, bound[p.name], target, op.upcast)
     if op.upcast:
-        back = _upcast(signature, arrays)
+        back = upcast(signature, arrays)
     if op.promote is not None and "dtype" in bound and not callable(op.promote):
         arrays["dtype"] = bound["dtype"]
     values = tuple(arrays[n] for n in signature.names)
@@ -218,7 +210,7 @@ def execute(
         check_forward_mode(op, out)
     results, aux = split_results(op, raw)
     if back is not None:
-        results = [_downcast(r, back) for r in results]
+        results = [downcast(r, back) for r in results]
     wrapped = [wrap(as_array(r)) for r in results]
     if op.view:
         _connect_views(op, bound[signature.tensors[0].name], wrapped)
@@ -278,86 +270,6 @@ def pack_results(op: Operator, wrapped: list[Tensor], raw: Any) -> Any:
 
         return result_type(op)(wrapped)
     return type(raw)(wrapped) if op.outputs == "list" else tuple(wrapped)
-
-
-# -- promotion -----------------------------------------------------------------------------------
-
-
-def compute_dtype(op: Operator, signature: Signature, bound: dict[str, Any]) -> dtype | None:
-    """The dtype that all operands are brought to before computing; None leaves them alone."""
-    if op.promote is None:
-        return None
-    if callable(op.promote):
-        return op.promote(bound)
-    common = common_dtype(signature, bound, op.unpromoted)
-    return to_inexact(common) if op.promote == "float" else common
-
-
-def common_dtype(
-    signature: Signature, bound: dict[str, Any], unpromoted: tuple[str, ...] = ()
-) -> dtype:
-    """PyTorch's `result_type` of the tensor and number arguments."""
-    with_dims: list[dtype] = []
-    without_dims: list[dtype] = []
-    numbers: list[dtype] = []
-    for p in signature.tensors:
-        value = bound[p.name]
-        if value is None or p.name in unpromoted:
-            continue
-        for item in value if p.role is LIST else (value,):
-            if isinstance(item, Tensor):
-                (with_dims if item._array.ndim else without_dims).append(item.dtype)
-            else:
-                numbers.append(dtype_of_number(item))
-    return result_dtype(with_dims, without_dims, numbers)
-
-
-def cast(array: Any, target: dtype) -> Any:
-    """An array in another dtype; itself if it has that already."""
-    numpy_dtype = target.numpy_dtype
-    if array.dtype == numpy_dtype:
-        return array
-    if array.dtype.kind == "c" and numpy_dtype.kind != "c":
-        array = array.real
-    return cast_in_order(array, numpy_dtype)
-
-
-def _to_arrays(p: Any, value: Any, target: dtype | None, upcast: bool) -> Any:
-    if value is None:
-        return None
-    if p.role is LIST:
-        return [t._array if target is None else cast(t._array, target) for t in value]
-    if isinstance(value, Tensor):
-        return value._array if target is None else cast(value._array, target)
-    if target is None:
-        return np.asarray(value, dtype_of_number(value).numpy_dtype)
-    # A number keeps its precision where the computation has it.
-    return number_as(value, float32 if upcast and target in REDUCED_FLOATS else target)
-
-
-_WIDE = float32.numpy_dtype
-_REDUCED = frozenset(d.numpy_dtype for d in REDUCED_FLOATS)
-
-
-def _upcast(signature: Signature, arrays: dict[str, Any]) -> Any:
-    """Widens float16 and bfloat16 operands to float32; the dtype to return to, or None."""
-    back = None
-    for p in signature.tensors:
-        value = arrays[p.name]
-        if value is None:
-            continue
-        if p.role is LIST:
-            if any(a.dtype in _REDUCED for a in value):
-                back = next(a.dtype for a in value if a.dtype in _REDUCED)
-                arrays[p.name] = [a.astype(_WIDE) if a.dtype in _REDUCED else a for a in value]
-        elif value.dtype in _REDUCED:
-            back = value.dtype
-            arrays[p.name] = cast_in_order(value, _WIDE)
-    return back
-
-
-def _downcast(result: Any, back: Any) -> Any:
-    return result.astype(back) if result is not None and result.dtype == _WIDE else result
 
 
 # -- views -----------------------------------------------------------------------------------------
@@ -457,7 +369,7 @@ def call_inplace(op: Operator, args: tuple[Any, ...]) -> Any:
         raise argument_error(op.name + "_", signature.names[0], 1, TENSOR, target)
     check_inplace(target, args)
     if repeats_memory(target._array):
-        _refuse_early(op, signature, args)
+        refuse_early(op, signature, args)
     frame = sys._getframe(2)
     where = (frame.f_code, frame.f_lasti)
     original = alias_with_history(target)
@@ -469,42 +381,11 @@ def call_inplace(op: Operator, args: tuple[Any, ...]) -> Any:
             result = execute(op, signature, args, None, where)
         except NotImplementedError as error:
             if " not implemented for " in str(error):
-                _refuse_before_kernel(op, signature, target, args)
+                refuse_before_kernel(op, signature, target, args)
             raise
         rename_in_place(result._edge)
     overwrite(target, original, result, op.name + "_", where)
     return target
-
-
-_SHAPES_FIRST = frozenset({"dim", "index", "beta"})  # parameters that tell
-
-
-def _refuse_early(op: Operator, signature: Signature, args: tuple[Any, ...]) -> None:
-    """Refuses to write into expanded memory before shapes are broadcast and dtypes looked at.
-
-    So does PyTorch; what an operator asks of its arguments comes earlier, and one that works along
-    dims or adds a product of matrices looks at shapes first: `overwrite` refuses it.
-    """
-    bound = dict(zip(signature.names, args, strict=True))
-    check_types(op, signature, bound)
-    if op.name == "zero" or not _SHAPES_FIRST.isdisjoint(bound):
-        return
-    if op.check is not None:
-        op.check(bound)
-    refuse_repeated_memory(args[0]._array)
-
-
-def _refuse_before_kernel(
-    op: Operator, signature: Signature, target: Tensor, args: tuple[Any, ...]
-) -> None:
-    """Raises if a result would not fit into `target`: PyTorch looks for the kernel after that."""
-    if op.promote is None:
-        return
-    bound = dict(zip(signature.names, args, strict=True))
-    shape = np.broadcast_shapes(*[t._array.shape for t in tensors_of(signature, bound)])
-    gives_bools = op.ufunc is not None and "dd->?" in op.ufunc.types
-    computed = None if gives_bools else compute_dtype(op, signature, bound)
-    _check_fit(target, shape, computed or target.dtype)
 
 
 def alias_with_history(target: Tensor, *, overwritten: bool = True) -> Tensor:
@@ -530,7 +411,7 @@ def overwrite(
     """Writes `result` over `target` and hands its history on."""
     if change != "zero_":
         refuse_repeated_memory(target._array)
-    _check_fit(target, result._array.shape, result.dtype)
+    check_fit(target, result._array.shape, result.dtype)
     array = target._array
     edge = result._edge
     node = edge.node if type(edge) is NodeOutput else edge
@@ -558,20 +439,6 @@ def overwrite(
         rebase_history(target, None if edge is LEAF else edge)
         if edge is not None and edge is not LEAF:
             _point_saved_result_at(edge, target, result)
-
-
-def _check_fit(target: Tensor, shape: tuple[int, ...], result: dtype) -> None:
-    """Raises if a result of this shape and dtype can't be written into `target`."""
-    if shape != target._array.shape:
-        raise RuntimeError(
-            f"output with shape {list(target._array.shape)} doesn't match the broadcast shape "
-            f"{list(shape)}"
-        )
-    if not can_cast(result, target.dtype):
-        raise RuntimeError(
-            f"result type {scalar_type_name(result)} can't be cast to the desired output "
-            f"type {scalar_type_name(target.dtype)}"
-        )
 
 
 def _keep_what_is_overwritten(node: Any, original: Tensor) -> None:
