@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from taper.compilation.lowering.copies import copy_into_input
 from taper.compilation.lowering.groups import Group, Grouping
 from taper.compilation.lowering.launches import Address, Launch
 from taper.compilation.lowering.loops import Loops, loops_of
@@ -37,6 +38,7 @@ from taper.compilation.lowering.operations import (
     Product,
     RowPick,
     RowSum,
+    is_known,
     mapped,
 )
 from taper.compilation.lowering.products import launches_of, needs_blas
@@ -174,9 +176,12 @@ class Program:
         self.held: list[Any] = [None] * self.base_count
         self.stays: list[Any] = [None] * self.base_count
         self.at_rest: list[Any] = [None] * self.base_count  # what `held` is between runs
-        self.late = [(View.of(outputs[name]), place) for name, place in self.updates.items()
-                     if outputs[name] not in schedule.in_place]
-        self._make_steps(schedule)
+        late = [(outputs[name], place) for name, place in self.updates.items()
+                if outputs[name] not in schedule.in_place]
+        self.late = [(View.of(value), place) for value, place in late if not is_known(value.dtype)]
+        self._make_steps(
+            schedule, [copy_into_input(*each) for each in late if is_known(each[0].dtype)],
+            {self._place(Address(value))[0] for value, _ in late})
 
     def _outputs(self, lowering: Lowering) -> dict[str, Value]:
         """A value of its own for each output, and the order of its axes in memory."""
@@ -286,10 +291,11 @@ class Program:
         _, offset = self._place(view)
         return strided_view(self.arena, offset, view)
 
-    def _make_steps(self, schedule: Schedule) -> None:
+    def _make_steps(self, schedule: Schedule, late: list[Launch], kept: set[int]) -> None:
+        """The steps of all units, and then some launches; they read what lies at bases `kept`."""
         self.steps: list[Any] = []
         self.instructions: list[Instruction] = []
-        results = {*self.result_bases, *[self._place(view)[0] for view, _ in self.late]}
+        results = {*self.result_bases, *kept}
         for index, unit in enumerate(schedule.order):
             if isinstance(unit, Join):
                 continue
@@ -300,12 +306,17 @@ class Program:
                     if last == index and base not in results and base > len(self.graph.inputs)]
                 self.steps.append(PythonCall(unit, self._getters(unit), outs, released))
                 continue
-            if not self.steps or not isinstance(self.steps[-1], Segment):
-                self.steps.append(Segment(self.bases.buffer_info()[0]))
-            for launch in self.launches[id(unit)]:
-                instruction = Instruction(launch, self._place)
-                self.steps[-1].instructions.append(instruction)
-                self.instructions.append(instruction)
+            self._add_launches(self.launches[id(unit)])
+        if late:
+            self._add_launches(late)
+
+    def _add_launches(self, launches: list[Launch]) -> None:
+        if not self.steps or not isinstance(self.steps[-1], Segment):
+            self.steps.append(Segment(self.bases.buffer_info()[0]))
+        for launch in launches:
+            instruction = Instruction(launch, self._place)
+            self.steps[-1].instructions.append(instruction)
+            self.instructions.append(instruction)
 
     def _getters(self, call: Call) -> Callable[[list[Any]], tuple[Any, Any]]:
         """A function that gives the arguments of a call."""
@@ -484,7 +495,8 @@ class Program:
             target = arrays[place] if order is None else arrays[place].transpose(order)
             np.copyto(target, source.reshape(target.shape))
         if copies is not None:
-            changed = set(self.schedule.in_place.values())
+            late = {place for _, place in self.late}
+            changed = {*self.updates.values()} - late
             for place, a in copies:
                 if place in changed:
                     np.copyto(a, held[1 + place])
