@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -70,6 +72,12 @@ def is_alone(array: Any) -> bool:
 _UNSHARED_OWNER = 3  # what a local variable, the call and one array make of it
 
 
+@lru_cache(maxsize=64)
+def _code_of(text: str, name: str) -> CodeType:
+    """The code of a function: `run` is the same for programs that differ in sizes."""
+    return compile(text, f"<taper compiled call: {name}>", "exec")
+
+
 class _Source:
     def __init__(self, head: str) -> None:
         self.lines = [head]
@@ -87,7 +95,7 @@ class _Source:
     def function(self) -> Callable[..., Any]:
         text = "\n".join(self.lines)
         name = self.lines[0].split("(")[0].removeprefix("def ")
-        exec(compile(text, f"<taper compiled call: {name}>", "exec"), self.scope)
+        exec(_code_of(text, name), self.scope)
         made: Callable[..., Any] = self.scope[name]
         made.source = text  # type: ignore[attr-defined]
         return made
