@@ -203,8 +203,13 @@ class Eliminator:
 
         ir.loop(0, size, 1, [], begin)
         (found,) = ir.loop(0, size, 1, [("i64", "0")], exchange)
-        ir.either(ir.value(f"icmp eq i64 {found}, 0"), lambda: ir.loop(0, size, 1, [], straight),
-                  lambda: ir.loop(0, size, 1, [], exchanged))
+        def lines(of_row: Callable[[str, list[str]], list[str]]) -> Callable[[], None]:
+            def write() -> None:
+                ir.loop(0, size, 1, [], of_row)
+
+            return write
+
+        ir.either(ir.value(f"icmp eq i64 {found}, 0"), lines(straight), lines(exchanged))
         return []
 
     def _eliminate(self, first: str, _: list[str]) -> list[str]:

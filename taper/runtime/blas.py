@@ -147,10 +147,11 @@ def find_lapack(names: tuple[str, ...]) -> tuple[int, ...] | None:
     bits, as its names say; None where one isn't found."""
     for library in _libraries():
         for before in ("scipy_", ""):
-            found = [getattr(library, f"{before}{name}_64_", None) for name in names]
-            if None not in found:
-                return tuple(
-                    ctypes.cast(function, ctypes.c_void_p).value or 0 for function in found)
+            try:
+                found = [getattr(library, f"{before}{name}_64_") for name in names]
+            except AttributeError:
+                continue
+            return tuple([ctypes.cast(function, ctypes.c_void_p).value or 0 for function in found])
     return None
 
 
