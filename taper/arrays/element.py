@@ -302,7 +302,9 @@ _RULES: dict[str, Rule] = {
     "bitwise_and": _plain("and"), "bitwise_or": _plain("or"), "bitwise_xor": _plain("xor"),
     "invert": _invert, "bitwise_invert": _invert, "logaddexp": _logaddexp,
     "power": _power, "hypot": _plain("hypot"),
-    "expit": lambda e, x: e.unary("sigmoid", x), "arctan": lambda e, x: e.unary("atan", x),
+    "expit": lambda e, x: e.unary("sigmoid", x), "arctan2": _plain("atan2"),
+    **{f"arc{name[1:]}": _plain(name) for name in (
+        "asin", "acos", "atan", "asinh", "acosh", "atanh")},
     **{name: _plain(name) for name in (
         "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "tanh", "sinh", "cosh", "erf",
         "erfc", "sin", "cos", "tan")},

@@ -26,7 +26,8 @@ ULP = {
     "exp": (1.5, 1.5), "exp2": (1.5, 1.5), "expm1": (2, 2), "log": (1.5, 1.5), "log2": (1, 1),
     "log10": (1, 1), "log1p": (2, 2), "tanh": (2.5, 3), "sinh": (3, 3), "cosh": (2.5, 2.5),
     "sigmoid": (2.5, 2.5), "erf": (5.5, 2), "erfc": (2, 6), "rsqrt": (1.5, 1.5),
-    "atan": (3, 2), "sin": (1, 1), "cos": (1, 1), "tan": (1, 1),
+    "asin": (1, 1), "acos": (1, 1), "atan": (2, 1.5), "atan2": (2, 2), "asinh": (2, 2),
+    "acosh": (2, 2), "atanh": (2, 2), "sin": (1, 1), "cos": (1, 1), "tan": (1, 1),
     "pow": (1, 1), "hypot": (1, 1.5),
 }
 """The largest error of each function in ulp, for float32 and float64."""
@@ -260,6 +261,44 @@ def _cosh(e: Expression, x: Node) -> Node:
     return e.select(large, e.mul(e.mul(half, root), root), small)
 
 
+def _asinh(e: Expression, x: Node) -> Node:
+    """log(1 + a + a^2 / (1 + sqrt(1 + a^2))); of large numbers log(2 a)"""
+    one, size = e.constant(1, x.type), e.unary("abs", x)
+    is_large, a = _below_large(e, size)
+    square = e.mul(a, a)
+    t = e.add(a, e.div(square, e.add(one, e.unary("sqrt", e.add(one, square)))))
+    return e.make("copysign", (_log_or_that_of_twice(e, size, is_large, t), x), x.type)
+
+
+def _acosh(e: Expression, x: Node) -> Node:
+    """log(1 + t + sqrt(2 t + t^2)) with t = x - 1; of large numbers log(2 x)"""
+    is_large, a = _below_large(e, x)
+    t = e.sub(a, e.constant(1, x.type))
+    t = e.add(t, e.unary("sqrt", e.fma(t, t, e.add(t, t))))
+    return _log_or_that_of_twice(e, x, is_large, t)
+
+
+def _below_large(e: Expression, x: Node) -> tuple[Node, Node]:
+    """Whether 1 doesn't count beside x^2; and x, or 1 where that is so."""
+    is_large = e.compare("gt", x, e.constant({"f32": 1e5, "f64": 1e9}[x.type], x.type))
+    return is_large, e.select(is_large, e.constant(1, x.type), x)
+
+
+def _log_or_that_of_twice(e: Expression, x: Node, is_large: Node, t: Node) -> Node:
+    """log(2 x) of large x, else log(1 + t)."""
+    kind = x.type
+    found = _log1p(e, e.select(is_large, e.sub(x, e.constant(1, kind)), t))
+    return e.select(is_large, e.add(found, e.constant(math.log(2), kind)), found)
+
+
+def _atanh(e: Expression, x: Node) -> Node:
+    """log(1 + 2 a / (1 - a)) / 2"""
+    one, size = e.constant(1, x.type), e.unary("abs", x)
+    t = e.div(e.add(size, size), e.sub(one, size))
+    found = e.mul(e.constant(0.5, x.type), _log1p(e, t))
+    return e.make("copysign", (found, x), x.type)
+
+
 def _sigmoid(e: Expression, x: Node) -> Node:
     one = e.constant(1, x.type)
     return e.div(one, e.add(one, _exp(e, e.neg(x))))
@@ -325,5 +364,7 @@ _FUNCTIONS: dict[str, Callable[..., Node]] = {
     "log10": _log_to_base("10"), "log1p": _log1p, "tanh": _tanh, "sinh": _sinh, "cosh": _cosh,
     "sigmoid": _sigmoid, "rsqrt": _rsqrt, "erf": _erf, "erfc": _erfc,
     "sin": trigonometry.sine, "cos": trigonometry.cosine, "tan": trigonometry.tangent,
-    "atan": inverse_functions.atan, "pow": powers.power, "hypot": powers.hypot,
+    "asin": inverse_functions.asin, "acos": inverse_functions.acos,
+    "atan": inverse_functions.atan, "atan2": inverse_functions.atan2,
+    "asinh": _asinh, "acosh": _acosh, "atanh": _atanh, "pow": powers.power, "hypot": powers.hypot,
 }

@@ -23,7 +23,8 @@ from taper.compiler.row_kernels import flat_kernel
 
 pytestmark = pytest.mark.skipif(not machine.is_available(), reason="needs llvmlite")
 
-OF_TWO = {"pow": "power", "hypot": "hypot"}
+OF_TWO = {"pow": "power", "atan2": "arctan2", "hypot": "hypot"}
+INVERSE = "asin", "acos", "atan", "asinh", "acosh", "atanh"
 EXTENDED = np.finfo(np.longdouble).nmant > 52
 DTYPES = {"f32": np.dtype(np.float32), "f64": np.dtype(np.float64)}
 
@@ -65,8 +66,8 @@ def near(dtype: Any, low: float, high: float, count: int = 40_000) -> Any:
 def reference(name: str, x: Any) -> Any:
     """The function in more precision than x has, as far as there is some."""
     wide = x.astype(np.longdouble)
-    if name == "atan":
-        return np.arctan(wide)
+    if name in INVERSE:
+        return getattr(np, f"arc{name[1:]}")(wide)
     if name in ("erf", "erfc"):
         function = np.frompyfunc(getattr(math, name), 1, 1)
         return function(x.astype(np.float64)).astype(np.longdouble)
@@ -81,7 +82,8 @@ RANGES = {
     "exp": (-110, 92), "exp2": (-152, 130), "expm1": (-30, 89), "log": (0, 4), "log2": (0, 4),
     "log10": (0, 4), "log1p": (-1, 3), "tanh": (-11, 11), "sinh": (-91, 91), "cosh": (-91, 91),
     "sigmoid": (-85, 85), "erf": (-5, 5), "erfc": (-5, 10), "rsqrt": (0, 9),
-    "atan": (-5, 5), "sin": (-1e6, 1e6), "cos": (-1e6, 1e6), "tan": (-1e6, 1e6),
+    "asin": (-1, 1), "acos": (-1, 1), "atan": (-5, 5), "asinh": (-9, 9), "acosh": (1, 9),
+    "atanh": (-1, 1), "sin": (-1e6, 1e6), "cos": (-1e6, 1e6), "tan": (-1e6, 1e6),
 }  # fmt: skip
 
 
@@ -201,7 +203,12 @@ SPECIAL = [0.0, -0.0, math.inf, -math.inf, math.nan]
     ("erf", [0.0, -0.0, 1, -1, math.nan]),
     ("erfc", [1, 1, 0, 2, math.nan]),
     ("rsqrt", [math.inf, -math.inf, 0, math.nan, math.nan]),
+    ("asin", [0.0, -0.0, math.nan, math.nan, math.nan]),
+    ("acos", [math.pi / 2, math.pi / 2, math.nan, math.nan, math.nan]),
     ("atan", [0.0, -0.0, math.pi / 2, -math.pi / 2, math.nan]),
+    ("asinh", [0.0, -0.0, math.inf, -math.inf, math.nan]),
+    ("acosh", [math.nan, math.nan, math.inf, math.nan, math.nan]),
+    ("atanh", [0.0, -0.0, math.nan, math.nan, math.nan]),
     ("sin", [0.0, -0.0, math.nan, math.nan, math.nan]),
     ("cos", [1, 1, math.nan, math.nan, math.nan]),
     ("tan", [0.0, -0.0, math.nan, math.nan, math.nan]),
@@ -222,5 +229,6 @@ def test_exact_values(kind: str) -> None:
     tens = np.arange(11 if kind == "f32" else 23)  # up to here they are floats
     assert np.array_equal(compute("log10", (10.0**tens).astype(dtype)), tens.astype(dtype))
     tiny = np.array([np.finfo(dtype).smallest_subnormal, -np.finfo(dtype).tiny], dtype)
-    for name in ("expm1", "log1p", "tanh", "sinh", "sin", "tan", "atan"):
+    for name in ("expm1", "log1p", "tanh", "sinh", "sin", "tan", "asin", "atan", "asinh",
+                 "atanh"):
         assert np.array_equal(compute(name, tiny), tiny), name
