@@ -53,8 +53,9 @@ def view_of(source: Tensor, array: Any, op: Operator, saved: tuple[Any, ...] = (
         if source._created_as is not None:
             view._created_as = source._created_as
     else:
-        # As in PyTorch, a view made without recording still requires grad, as a leaf of its own.
-        view._edge = LEAF
+        # As in PyTorch, a view made without recording still requires grad, as a leaf of its own,
+        # if its base does; that may be a constant of which `source` is a view.
+        view._edge = None if view._base._edge is None else LEAF
         view._created_as = "no_grad"
         register_view(storage, view)
     return view

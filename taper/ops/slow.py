@@ -218,8 +218,8 @@ def execute(
         record(op, signature, bound, wrapped, aux, where)
     if op.view and op.differentiable and tensors[0]._edge is not None:
         for t in wrapped:
-            if not is_recording():  # as in PyTorch, a leaf of its own
-                t._edge = LEAF
+            if not is_recording():  # as in PyTorch, a leaf of its own if the base requires grad
+                t._edge = None if t._base._edge is None else LEAF
                 t._created_as = t._created_as or ("inference" if is_inference() else "no_grad")
             elif t._created_as is None and tensors[0]._created_as is not None:
                 t._created_as = tensors[0]._created_as

@@ -396,17 +396,19 @@ def _write_result(
         write_recording(source, op, signature, indent, numbers)
     if op.view and op.differentiable:
         # Views of bases without history register too: an in-place change may give them one. A view
-        # made without recording requires grad as a leaf of its own, as in PyTorch.
+        # made without recording requires grad as a leaf of its own if its base does, as in PyTorch.
         base = signature.tensors[0].name
         if op.outputs is None:
             add(indent, "if is_recording():", "    register_view(storage, result)",
                 f"    if {base}._created_as is not None: result._created_as = {base}._created_as",
-                f"elif {base}._edge is not None:", "    result._edge = LEAF",
+                f"elif {base}._edge is not None:",
+                "    result._edge = None if result._base._edge is None else LEAF",
                 "    result._created_as = 'no_grad'", "    register_view(storage, result)")
         else:
             add(indent, f"if {base}._edge is not None:", "    recording = is_recording()",
                 "    for result in results:", "        register_view(storage, result)",
-                "        if not recording: result._edge = LEAF")
+                "        if not recording:",
+                "            result._edge = None if result._base._edge is None else LEAF")
     add(indent, f"return {returned}")
 
 

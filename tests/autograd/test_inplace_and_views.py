@@ -121,3 +121,12 @@ def test_result_shapes_and_dtypes_are_checked_before_writing():
     with pytest.raises(RuntimeError, match="result type Float can't be cast to the desired output"):
         n.add_(0.5)
     assert x.tolist() == [0.0, 0.0] and n.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("view", [lambda x: x[:1], lambda x: x.t(), lambda x: x.split(1)[0]])
+def test_views_made_without_recording_require_grad_as_their_base_does(view):
+    leaf = torch.zeros(3, 2).requires_grad_()
+    with torch.no_grad():
+        assert view(leaf).requires_grad and view(leaf.view(3, 2)).requires_grad
+        of_a_constant = torch.zeros(6).view(3, 2).requires_grad_()
+        assert not view(of_a_constant).requires_grad
