@@ -20,7 +20,7 @@ while it is in the cache. Where blocks lie is told by two tables:
 
 Note [infinities]. A tile's results mix what its windows keep apart, so where some element of the
 input is infinite or no number, or sums overflow, finite results might be none. Results that aren't
-finite are therefore computed once more, as sums of products.
+finite are therefore computed once more, as sums of products, for all filters of a tile at once.
 """
 
 from __future__ import annotations
@@ -463,6 +463,10 @@ class _Convolution:
         window = plus(ir, self.pointer["window"], (first_filter, word["window_filter"]))
         window = ir.offset(window, word["window_first"])
         bias = ir.offset(self.pointer["bias"], first_filter, code.size)
+        last = ir.integer("sub", height, 1)
+        # Behind the last filter there is only that one again.
+        filters = [ir.least(str(k), last) for k in range(self.tile.rows)]
+        steps = [ir.integer("mul", word["window_step"], k) for k in range(9)]
 
         def one_segment(s: str, _: list[str]) -> list[str]:
             segment = segment_at(ir, self.pointer["segments"], s)
@@ -471,39 +475,36 @@ class _Convolution:
 
             def one_line(a: str, _: list[str]) -> list[str]:
                 rows = [self.planes.row(segment, ir.integer("add", a, i)) for i in range(3)]
+                own = [plus(ir, window, (f, word["window_filter"])) for f in filters]
+                starts = [code.constant(0.0, code.kind)] * self.tile.rows
+                if self.has_bias:
+                    starts = [code.all_spread(ir.offset(bias, f, code.size)) for f in filters]
 
-                def one_filter(m: str, _: list[str]) -> list[str]:
-                    own = plus(ir, window, (m, word["window_filter"]))
-                    start = code.constant(0.0, code.kind)
-                    if self.has_bias:
-                        start = code.all_spread(ir.offset(bias, m, code.size))
-
-                    def channel(c: str, values: list[str]) -> list[str]:
-                        sums = list(values)
-                        taps = plus(ir, own, (c, word["window_channel"]))
-                        for i, (place, step) in enumerate(rows):
-                            line = plus(ir, place, (c, step))
-                            for j in range(3):
-                                tap = code.all_spread(
-                                    plus(ir, taps, (str(3 * i + j), word["window_step"])))
+                def channel(c: str, values: list[str]) -> list[str]:
+                    sums = list(values)
+                    taps = [plus(ir, place, (c, word["window_channel"])) for place in own]
+                    for i, (place, step) in enumerate(rows):
+                        line = plus(ir, place, (c, step))
+                        for j in range(3):
+                            near = [code.load(
+                                ir.offset(line, str(h * code.lanes + j), code.size),
+                                code.kind, masks[h][j]) for h in range(2)]
+                            for k, at in enumerate(taps):
+                                tap = code.all_spread(ir.offset(at, steps[3 * i + j]))
                                 for h in range(2):
-                                    value = code.load(
-                                        ir.offset(line, str(h * code.lanes + j), code.size),
-                                        code.kind, masks[h][j])
-                                    sums[h] = code.fused(value, tap, sums[h])
-                        return sums
+                                    sums[2 * k + h] = code.fused(near[h], tap, sums[2 * k + h])
+                    return sums
 
-                    sums = ir.loop(0, word["channels"], 1, [(code.vector, start)] * 2, channel)
+                carried = [(code.vector, start) for start in starts for _ in range(2)]
+                sums = ir.loop(0, word["channels"], 1, carried, channel)
+                for k, f in enumerate(filters):
                     out = plus(ir, ir.offset(result, segment["result"]),
-                               (m, word["result_plane"]), (a, word["result_line"]))
+                               (f, word["result_plane"]), (a, word["result_line"]))
                     for h in range(2):
                         left = ir.integer("sub", segment["columns"], h * code.lanes)
-                        code.store(self._floored(sums[h]),
+                        code.store(self._floored(sums[2 * k + h]),
                                    ir.offset(out, str(h * code.lanes), code.size), code.kind,
                                    code.first(left))
-                    return []
-
-                ir.loop(0, height, 1, [], one_filter)
                 return []
 
             ir.loop(0, segment["lines"], 1, [], one_line)
