@@ -24,8 +24,8 @@ _FEWEST_MATRICES = 8  # for all threads to have some
 
 def has_squares(matrices: int, queries: int, keys: int, size: int, value_size: int) -> bool:
     """Whether a task takes a whole matrix of such sizes."""
-    return (matrices >= _FEWEST_MATRICES and 0 < queries and 0 < keys <= LONGEST
-            and 0 < min(size, value_size) and max(size, value_size) <= WIDEST)
+    return (matrices >= _FEWEST_MATRICES and queries > 0 and 0 < keys <= LONGEST
+            and min(size, value_size) > 0 and max(size, value_size) <= WIDEST)
 
 
 @cache

@@ -81,13 +81,14 @@ class _Squares:
     def what(self, views: Sequence[View], starts: Sequence[int]) -> Attention:
         """What the kernels are made for, that find arrays where these views have them."""
         queries, size, keys, value_size = self.sizes
-        places = tuple([self._place(view, start) for view, start in zip(views, starts, strict=True)])
+        places = tuple([
+            self._place(view, start) for view, start in zip(views, starts, strict=True)])
         return Attention(_KINDS[views[0].dtype.name], self.heads, queries, keys, size, value_size,
                          self.causal, self.scale, places)
 
     def _place(self, view: View, start: int) -> Place:
-        item, *head, row, _ = [s * view.dtype.itemsize for s in view.strides]
-        return Place(start * view.dtype.itemsize, item, *(head or [0]), row)
+        item, *heads, row, _ = [s * view.dtype.itemsize for s in view.strides]
+        return Place(start * view.dtype.itemsize, item, heads[0] if heads else 0, row)
 
     def like(self, view: View, width: int) -> View:
         """A new value whose rows are `width` wide and lie as those of a view."""

@@ -6,7 +6,7 @@ How a product is cut depends on its shapes, so results don't depend on the numbe
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from math import prod
 from typing import Any
 
@@ -16,14 +16,19 @@ from taper.compilation.lowering.launches import Address, Launch
 from taper.compilation.lowering.operations import Product
 from taper.compilation.lowering.values import Value, View, contiguous
 from taper.compiler import matrix_products
+from taper.compiler.expression import Expression
 from taper.compiler.machine import vector_bytes
-from taper.compiler.matrix_products import matrix_tile_for
+from taper.compiler.matrix_products import MULTIPLY_WORDS, matrix_tile_for
+from taper.compiler.passes import Operand
+from taper.compiler.row_kernels import flat_kernel
 from taper.kernels.native_matrix_product import FEWEST_ROWS, Cut, cut, kernel_of, work_of_batch
 from taper.runtime.blas import NO_TRANSPOSE, TRANSPOSE, find_blas
 
 __all__ = ["has_tiles", "has_tiles_for_batch", "launches_of", "needs_blas"]
 
 _GRAIN = 1 << 20  # multiplications of BLAS that are worth a thread of their own
+_GRAIN_OF_SUMS = 1 << 13  # elements
+_DEEP = 256  # terms of sums that are worth being two
 _KINDS = {"float32": "f32", "float64": "f64"}
 
 
@@ -96,6 +101,8 @@ def _by_tiles(product: Product, found: Cut) -> tuple[list[Launch], list[Value]]:
         begin = Address(_constant("zeros", np.zeros(second.shape[1], out.dtype)))
     kernels = [kernel_of(*names) for names in found.kernels]
     launches = []
+    if _is_halved(product, found):
+        return _by_halves(product, found, kernels)
     for part in found.parts:
         factors = [Address(view.value, view.offset + shift // item) for view, shift in (
             (first, part.first_shift), (second, part.second_shift))]
@@ -112,6 +119,60 @@ def _by_tiles(product: Product, found: Cut) -> tuple[list[Launch], list[Value]]:
             part.multiply.tasks, part.multiply.grain, _text_of(product)))
         begin = Address(out)
     return launches, [value for value in packed if value is not None]
+
+
+def _is_halved(product: Product, found: Cut) -> bool:
+    """Whether a product is the sum of two, of the first and of the last half of k, as it is for the
+    gradient of a small weight: then each thread reads the half of the rows that it wrote itself,
+    and that lies in its own cache."""
+    first, second = product.views[:2]
+    (rows, depth), columns = first.shape, second.shape[1]
+    return (
+        len(product.views) == 2 and len(found.parts) == 1 and found.sizes[1] == 0
+        and first.strides[1] != 1 and depth % 2 == 0
+        and depth >= max(_DEEP, 2 * rows, 2 * columns))
+
+
+def _by_halves(
+    product: Product, found: Cut, kernels: list[Any]
+) -> tuple[list[Launch], list[Value]]:
+    first, second = product.views
+    out = product.out
+    (part,) = found.parts
+    halves = Value(f"{out}.halves", (2, out.size), out.dtype)
+    left, right = (Address(view.value, view.offset) for view in (first, second))
+    launches, memory = [], [halves]
+    if part.panels is not None:
+        packed = Value(f"{out}.panels", (found.sizes[0],), out.dtype)
+        memory.append(packed)
+        launches.append(Launch(
+            (found.kernels[1], "product"), kernels[1].build,
+            [left, Address(packed), right, right, *part.panels.words],
+            part.panels.tasks, part.panels.grain, f"panels of {out}"))
+        left = Address(packed)
+    word = dict(zip(MULTIPLY_WORDS[4:], part.multiply.words, strict=True))
+    half = word["depth"] // 2
+    table = _constant("halves", np.array(
+        [[0, 0, 0], [half * word["first_k"], half * word["second_k"], out.bytes]], np.int64))
+    zeros = _constant("zeros", np.zeros(second.shape[1], out.dtype))
+    kind = _KINDS[out.dtype.name]
+    launches.append(Launch(
+        (found.kernels[0], "product"), kernels[0].build,
+        [left, right, Address(halves), Address(zeros), Address(table), half,
+         *part.multiply.words[2:]],
+        2 * part.multiply.tasks, part.multiply.grain, f"{_text_of(product)}, in halves"))
+    launches.append(Launch(
+        ("sum of halves", kind), partial(_adder, kind),
+        [Address(halves), Address(halves, out.size), Address(out)],
+        out.size, _GRAIN_OF_SUMS, f"sum of halves of {out}"))
+    return launches, memory
+
+
+def _adder(kind: str) -> tuple[str, str]:
+    e = Expression()
+    e.results.append(e.add(e.input(0, kind), e.input(1, kind)))
+    return flat_kernel(
+        "add_halves", vector_bytes(), e, [Operand(kind, "contiguous")] * 3), "add_halves"
 
 
 def _by_tiles_of_batch(product: Product) -> Launch:

@@ -19,7 +19,7 @@ _SMALLEST = 1 << 16  # bytes that are worth it
 _FAR = 24  # operations between two readers that make the second one late
 _DEAREST = 24  # operations that are done again for an element
 _DEEPEST = 128  # terms of the sums of a product that is done again
-_SHARE = 12  # of all multiplications, at most one in so many is done again
+_SHARE = 10  # of all multiplications, at most one in so many is done again
 
 Readers = dict[Value, list[Operation]]
 
