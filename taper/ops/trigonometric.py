@@ -294,7 +294,8 @@ def _(grad, input, other):
 
 
 @operator(
-    method=True, inplace=True, out=True, promote="float", aliases=("special.sinc",),
+    method=True, inplace=True, out=True, promote="float", elementwise=True,
+    aliases=("special.sinc",),
 )
 def sinc(input: Tensor) -> Tensor:
     r"""The normalised cardinal sine: :math:`y_i = \sin(\pi x_i) / (\pi x_i)`, 1 at 0.
