@@ -2,7 +2,7 @@
 
 import pytest
 
-from taper.compiler.expression import ELEMENT, ROW, Expression, Node, check
+from taper.compiler.expression import ELEMENT, ROW, Expression, Node, RareCase, check
 from taper.compiler.math_library import lowered
 from taper.compiler.passes import passes_of
 
@@ -43,6 +43,21 @@ def test_dead_code_goes() -> None:
     assert str(e.without_dead_code()) == (
         "%0 = input 0  : f32 element\n%1 = neg %0  : f32 element\nreturn %1"
     )
+
+
+def test_rare_cases_are_checked_with_their_operands() -> None:
+    inside = Expression()
+    inside.results.append(inside.neg(inside.input(0, "f32")))
+    case = RareCase("negative", inside)
+    e = Expression()
+    x, wide = e.input(0, "f32"), e.input(1, "f64")
+    is_large = e.compare("gt", x, e.constant(9, "f32"))
+    e.results.append(e.rarely(is_large, case, x, x))
+    assert str(e.results[0]) == "%4 = rarely negative %3 %0 %0  : f32 element"
+    check(e)
+    e.rarely(is_large, case, x, wide)
+    with pytest.raises(TypeError, match="wrong types"):
+        check(e)
 
 
 def test_functions_become_arithmetic() -> None:
