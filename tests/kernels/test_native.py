@@ -156,7 +156,7 @@ def test_values_are_part_of_the_definition() -> None:
 
 def test_what_has_no_rule_is_left_to_numpy() -> None:
     x = normal(500)
-    for definition in (np.arcsinh, lambda a: a if a.sum() else -a, np.sort):
+    for definition in (np.spacing, lambda a: a if a.sum() else -a, np.sort):
         kernel = Elementwise(definition, (0,))
         assert kernel.compute((x,), {}) is None
     assert Elementwise(np.add, (0, 1)).compute((x, x.astype(complex)), {}) is None
