@@ -423,7 +423,9 @@ def is_missing(error: Exception, changed: Any = None) -> bool:
     of plain numbers, or
     into a view of plain numbers that was made without recording; a second backward pass after
     sgn's, whose gradient can't be added to."""
-    if changed is not None and not changed.requires_grad and "created in no_grad" in str(error):
+    if changed is not None and not changed.requires_grad and re.search(
+        "created in (no_grad|inference mode)", str(error)
+    ):
         return True
     words = (
         "not implemented for '(Half|BFloat16)'|tensors of type: (Half|BFloat16)|"
