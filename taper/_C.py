@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 import taper
@@ -9,8 +10,9 @@ from taper.core.device import get_default_device as _get_default_device
 from taper.core.errors import LinAlgError as _LinAlgError
 
 __all__ = [
-    "_LinAlgError", "_are_functorch_transforms_active", "_disabled_torch_function_impl",
-    "_get_accelerator", "_get_default_device", "_get_tracing_state", "_log_api_usage_once",
+    "DispatchKey", "DispatchKeySet", "_LinAlgError", "_are_functorch_transforms_active",
+    "_disabled_torch_function_impl", "_get_accelerator", "_get_default_device",
+    "_get_tracing_state", "_log_api_usage_once",
 ]
 
 
@@ -42,6 +44,27 @@ def _disabled_torch_function_impl(
         return function(*args, **(kwargs or {}))
 
 
+DispatchKey = Enum(  # type: ignore[misc]  # mypy wants the names in a literal
+    "DispatchKey",
+    [kind + device for kind in ("", "Autograd", "Autocast") for device in ("CPU", "CUDA", "XPU")]
+    + ["Autograd", "CompositeExplicitAutograd", "CompositeImplicitAutograd", "Meta"],
+)
+
+
+class DispatchKeySet:
+    """A set of what PyTorch's dispatcher tells calls apart by; taper has no dispatcher."""
+
+    def __init__(self, *keys: Any) -> None:
+        self._keys = frozenset(keys)
+
+    def __or__(self, other: DispatchKeySet) -> DispatchKeySet:
+        return DispatchKeySet(*self._keys, *other._keys)
+
+    def has(self, key: Any) -> bool:
+        """Whether the set has this key."""
+        return key in self._keys
+
+
 class _Functions:
     """`torch._C._nn`: the functions of `nn.functional`, and how ``to`` reads its arguments."""
 
@@ -65,8 +88,12 @@ class _Room:
         return getattr(getattr(taper, self._name), name.removeprefix(f"{self._name}_"))
 
 
+_PUBLIC = frozenset("""DisableTorchFunctionSubclass Generator Size device dtype layout
+    memory_format""".split())
+
+
 def __getattr__(name: str) -> Any:
-    if name in ("Generator", "Size", "device", "dtype", "layout", "memory_format"):
+    if name in _PUBLIC:
         return getattr(taper, name)
     if name == "_nn":
         return _Functions()

@@ -14,10 +14,10 @@ from typing import Any
 from taper.version import __version__ as __version__
 
 _MODULES = frozenset("""
-    _C __config__ _dynamo _subclasses _tensor _utils accelerator amp autograd backends classes
-    compiler cpu cuda distributed
-    distributions export fft func functional fx futures hub jit library linalg masked mps
-    multiprocessing nn onnx ops optim overrides profiler quasirandom random return_types
+    _C __config__ _custom_ops _dynamo _subclasses _tensor _utils accelerator amp ao autograd
+    backends classes compiler cpu cuda distributed distributions export fft func functional fx
+    futures hub jit library linalg masked mps multiprocessing nn onnx ops optim overrides
+    profiler quasirandom random return_types
     serialization signal sparse special storage testing types utils version xpu
     """.split())
 

@@ -7,11 +7,12 @@ list called `dependencies`. Nothing is downloaded, ever.
 from __future__ import annotations
 
 import builtins
+import importlib
 import importlib.util
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any, NoReturn
 from urllib.parse import urlparse
@@ -35,9 +36,13 @@ def get_dir() -> str:
     """Returns the folder of models that were downloaded by PyTorch, or were put there by hand."""
     if "dir" in _chosen:
         return _chosen["dir"]
+    return os.path.join(_get_torch_home(), "hub")
+
+
+def _get_torch_home() -> str:
+    """The folder of everything downloaded; packages such as torchvision ask for it."""
     cache = os.getenv("XDG_CACHE_HOME", DEFAULT_CACHE_DIR)
-    home = os.getenv(ENV_TORCH_HOME, os.path.join(cache, "torch"))
-    return os.path.join(os.path.expanduser(home), "hub")
+    return os.path.expanduser(os.getenv(ENV_TORCH_HOME, os.path.join(cache, "torch")))
 
 
 def set_dir(d: str | os.PathLike[str]) -> None:
@@ -156,3 +161,34 @@ def _entry_point(module: ModuleType, name: str) -> Callable[..., Any]:
     if not callable(found):
         raise RuntimeError(f"Cannot find callable {name} in hubconf")
     return found
+
+
+class _NoBar:
+    """Stands for tqdm's bar where tqdm isn't installed: it is passed through in silence."""
+
+    def __init__(self, iterable: Iterable[Any] = (), *_: Any, **__: Any) -> None:
+        self._iterable = iterable
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._iterable)
+
+    def __enter__(self) -> _NoBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def update(self, n: float = 1) -> None:
+        """Would move the bar."""
+
+    def close(self) -> None:
+        """Would leave the bar as it is."""
+
+
+def __getattr__(name: str) -> Any:
+    if name != "tqdm":
+        raise AttributeError(f"module 'torch.hub' has no attribute {name!r}")
+    try:
+        return importlib.import_module("tqdm").tqdm
+    except ImportError:
+        return _NoBar

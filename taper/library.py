@@ -389,6 +389,21 @@ def register_vmap(op: Any, func: Any = None, /, *, lib: Any = None) -> Any:
     return _found(op).register_vmap(func)
 
 
+def load_library(path: str) -> None:
+    """Loads the operators of an extension: torchvision's, which taper has itself.
+
+    Raises:
+        OSError: for all others; C++ libraries made for PyTorch need PyTorch.
+    """
+    folder, _, file = str(path).replace("\\", "/").rpartition("/")
+    if folder.endswith("torchvision") and file.startswith("_C"):
+        from taper import vision_operators
+
+        vision_operators.declare()
+        return
+    raise OSError(f"{path}: taper can't load C++ libraries made for PyTorch")
+
+
 def get_ctx() -> Any:
     """Not available: results whose size depends on values can't be told without data here."""
     raise NotImplementedError(

@@ -70,6 +70,7 @@ class _Matrix:
         self.key_blocks = -(-what.keys // self.lanes)
         self.scale = self.code.constant(what.scale, what.kind)
         self.zero = "zeroinitializer"
+        self.bases: dict[str, str] = {}  # where the matrix at hand begins in each array
 
     def run(self, block: Callable[[str], None], prepare: Callable[[], None]) -> str:
         """The text of a kernel that does `block` for all blocks of queries of a task's matrix."""

@@ -23,8 +23,8 @@ from collections.abc import Iterable
 from typing import Any
 
 __all__ = [
-    "CONSTANT", "ELEMENT", "FIXED_LEVEL", "FLOATS", "INTEGERS", "MATH", "REDUCTIONS", "ROW", "SIZE_OF",
-    "Expression", "Node", "RareCase", "check", "is_float", "is_signed",
+    "CONSTANT", "ELEMENT", "FIXED_LEVEL", "FLOATS", "INTEGERS", "MATH", "REDUCTIONS", "ROW",
+    "SIZE_OF", "Expression", "Node", "RareCase", "check", "is_float", "is_signed",
 ]
 
 CONSTANT, ROW, ELEMENT = 0, 1, 2

@@ -47,7 +47,8 @@ class GraphNode:
     """
 
     __slots__ = (
-        "args", "effect", "function", "key", "kwargs", "label", "number", "read", "results", "strides",
+        "args", "effect", "function", "key", "kwargs", "label", "number", "read", "results",
+        "strides",
     )
 
     def __init__(

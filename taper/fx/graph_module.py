@@ -14,6 +14,7 @@ from taper.nn import Module
 
 __all__ = ["GraphModule"]
 
+_USER_PRESERVED_ATTRIBUTES_KEY = "_user_preserved_attributes"  # torchvision looks it up in `meta`
 _count = 0
 
 
@@ -29,7 +30,7 @@ def _compiled(code: PythonCode, name: str) -> Callable[..., Any]:
     return function
 
 
-def _copied(source: Module, target: Module, path: str) -> None:
+def _copy_attr(source: Module, target: Module, path: str) -> None:
     """Gives `target` the attribute at `path` of `source`; modules on the way are made."""
     *prefix, last = path.split(".")
     for part in prefix:
@@ -76,7 +77,7 @@ class GraphModule(Module):
         if isinstance(root, Module):
             self.training = getattr(root, "training", True)
             for path in wanted:
-                _copied(root, self, path)
+                _copy_attr(root, self, path)
         else:
             for path in sorted(set(wanted), key=lambda p: p.count(".")):
                 if path not in root:
@@ -90,7 +91,7 @@ class GraphModule(Module):
                     setattr(place, part, Module())
                     place = getattr(place, part)
                 setattr(place, last, root[path])
-                _copied(holder, self, path)
+                _copy_attr(holder, self, path)
         self.graph = graph
 
     @property
@@ -182,17 +183,20 @@ class GraphModule(Module):
         return _rebuilt, (state, self._code, self._class_name)
 
 
-class _FromCode(Module):
+class _CodeOnlyModule(Module):
     """Has the parts and the code of a graph that was pickled."""
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        super().__init__()
+        self.__dict__ = body
 
 
 def _rebuilt(state: dict[str, Any], code: str, class_name: str) -> GraphModule:
     """A pickled module: its code is traced again."""
     from taper.fx.tracer import Tracer
 
-    root = _FromCode()
-    root.__dict__ = dict(state)
-    own = type(class_name, (_FromCode,), {})
+    root = _CodeOnlyModule(dict(state))
+    own = type(class_name, (_CodeOnlyModule,), {})
     root.__class__ = own
     setattr(own, "forward", _compiled(PythonCode(code, {"torch": taper}), "forward"))  # noqa: B010
 

@@ -12,7 +12,12 @@ from taper.fx.immutable_collections import immutable_dict, immutable_list
 if TYPE_CHECKING:
     from taper.fx.graph import Graph
 
-__all__ = ["Node", "has_side_effect", "map_aggregate", "map_arg", "qualified_name"]
+__all__ = [
+    "Argument", "Node", "Target", "has_side_effect", "map_aggregate", "map_arg", "qualified_name",
+]
+
+Target = Callable[..., Any] | str  # a function, or the name of a method, module or attribute
+Argument = Any  # a node, a constant, or tuples, lists, dicts and slices of them
 
 OPERATIONS = (
     "placeholder", "get_attr", "call_function", "call_module", "call_method", "output", "root",

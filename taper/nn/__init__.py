@@ -13,7 +13,7 @@ from taper.core.lazy_module import fill_when_listed
 from taper.nn import modules
 
 _PARAMETERS = frozenset(["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter"])
-_SUBMODULES = frozenset(["functional", "init", "parallel", "parameter", "utils"])
+_SUBMODULES = frozenset(["functional", "init", "parallel", "parameter", "quantized", "utils"])
 
 __all__ = [*modules.__all__, *_PARAMETERS, "DataParallel"]  # noqa: PLE0604 - the names of the tables above
 

@@ -6,5 +6,9 @@ NotImplementedError with the operation's name.
 """
 
 from taper.onnx.program import ONNXProgram, export, is_in_onnx_export
+from taper.onnx.symbolic_helper import register_custom_op_symbolic, unregister_custom_op_symbolic
 
-__all__ = ["ONNXProgram", "export", "is_in_onnx_export"]
+__all__ = [
+    "ONNXProgram", "export", "is_in_onnx_export", "register_custom_op_symbolic",
+    "unregister_custom_op_symbolic",
+]

@@ -23,4 +23,8 @@ def __getattr__(name: str) -> Any:
     """
     if name.startswith("_"):
         raise AttributeError(f"module 'torch.ops' has no attribute {name!r}")
+    if name == "load_library":
+        import taper
+
+        return taper.library.load_library
     return custom_operators.namespace(name)

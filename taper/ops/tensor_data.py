@@ -23,7 +23,7 @@ _array = np.array
 _F64, _I64, _BOOL = np.dtype("f8"), np.dtype("i8"), np.dtype("?")
 _NUMBERS = (bool, int, float, complex)
 _new = object.__new__
-_WORTH_ALIGNING = 1 << 15  # bytes: kernels read lines of the cache, and a vector in two costs double
+_WORTH_ALIGNING = 1 << 15  # bytes: kernels read lines of the cache, a vector in two costs double
 
 
 @composite()

@@ -86,7 +86,7 @@ def test_scores_that_are_not_finite() -> None:
         torch.manual_seed(0)
         q, k, v = (torch.randn(8, 1, 20, 8) for _ in range(3))
         q[0, 0, 3, 2], k[1, 0, 4, 1] = float("nan"), float("inf")
-        return [q, k, v], lambda q, k, v: F.scaled_dot_product_attention(q, k, v)
+        return [q, k, v], F.scaled_dot_product_attention
 
     found, expected = weights_and_gradients(True, make), weights_and_gradients(False, make)
     assert torch.equal(found[0].isnan(), expected[0].isnan())

@@ -72,6 +72,9 @@ def script_if_tracing(fn: T) -> T:
     return fn
 
 
+_script_if_tracing = script_if_tracing  # what torchvision calls it
+
+
 def script_method(fn: T) -> T:
     """Returns the method as it is."""
     return fn

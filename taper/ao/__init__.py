@@ -1,0 +1,1 @@
+"""`torch.ao`: of quantization, what models need to run unquantized."""
