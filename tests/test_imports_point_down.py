@@ -36,7 +36,7 @@ FLOORS = (
     # These are programs on Tensors, such as a user could write; some in rooms of other kinds.
     ("autograd.functional", "autograd.forward_gradient_check", "autograd.gradient_check",
      "func", "masked.maskedtensor"),
-    ("amp", "ao", "cpu", "cuda", "data", "distributed", "distributions", "jit",
+    ("_C", "amp", "ao", "cpu", "cuda", "data", "distributed", "distributions", "jit",
      "multiprocessing", "nn",
      "optim", "utils"),
     ("autograd.profiler", "profiler"),

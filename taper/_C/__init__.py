@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from importlib import import_module
 from typing import Any
 
 import taper
@@ -65,29 +66,6 @@ class DispatchKeySet:
         return key in self._keys
 
 
-class _Functions:
-    """`torch._C._nn`: the functions of `nn.functional`, and how ``to`` reads its arguments."""
-
-    @staticmethod
-    def _parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, Any]:
-        from taper.nn.modules.conversion import _parse_to
-
-        return _parse_to(*args, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(taper.nn.functional, {"log_sigmoid": "logsigmoid"}.get(name, name))
-
-
-class _Room:
-    """`torch._C._linalg` and its like, whose functions have the room's name in theirs."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(getattr(taper, self._name), name.removeprefix(f"{self._name}_"))
-
-
 _PUBLIC = frozenset("""DisableTorchFunctionSubclass Generator Size device dtype layout
     memory_format""".split())
 
@@ -95,10 +73,8 @@ _PUBLIC = frozenset("""DisableTorchFunctionSubclass Generator Size device dtype 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(taper, name)
-    if name == "_nn":
-        return _Functions()
-    if name in ("_fft", "_linalg", "_special"):
-        return _Room(name[1:])
+    if name in ("_fft", "_linalg", "_nn", "_special"):
+        return import_module(f"taper._C.{name}")
     if name == "_TensorMeta":
         return type(taper.Tensor)
     if name in ("Graph", "Value", "Function", "ScriptModule"):  # TorchScript's, for isinstance
