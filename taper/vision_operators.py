@@ -33,6 +33,7 @@ def nms(dets: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     Shape: dets (N, 4) as x1, y1, x2, y2; scores (N,) → (K,), int64, best first
     Example:
         >>> import taper as torch
+        >>> from taper.vision_operators import nms
         >>> boxes = torch.tensor([[0., 0., 2., 2.], [0., 0., 2., 1.9], [3., 3., 4., 4.]])
         >>> nms(boxes, torch.tensor([0.5, 0.9, 0.1]), 0.5)
         tensor([1, 2])
@@ -80,6 +81,7 @@ def roi_align(
     Source: He et al., Mask R-CNN, 2017.
     Example:
         >>> import taper as torch
+        >>> from taper.vision_operators import roi_align
         >>> image = torch.arange(16.).view(1, 1, 4, 4)
         >>> roi_align(image, torch.tensor([[0., 0., 0., 4., 4.]]), 1.0, 2, 2, 2, True)
         tensor([[[[ 2.5000,  4.5000],
@@ -147,6 +149,7 @@ def roi_pool(
     Source: Girshick, Fast R-CNN, 2015.
     Example:
         >>> import taper as torch
+        >>> from taper.vision_operators import roi_pool
         >>> image = torch.arange(16.).view(1, 1, 4, 4)
         >>> roi_pool(image, torch.tensor([[0., 0., 0., 3., 3.]]), 1.0, 2, 2)[0]
         tensor([[[[ 5.,  7.],

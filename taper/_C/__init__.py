@@ -50,6 +50,7 @@ DispatchKey = Enum(  # type: ignore[misc]  # mypy wants the names in a literal
     [kind + device for kind in ("", "Autograd", "Autocast") for device in ("CPU", "CUDA", "XPU")]
     + ["Autograd", "CompositeExplicitAutograd", "CompositeImplicitAutograd", "Meta"],
 )
+DispatchKey.__doc__ = "What PyTorch's dispatcher tells calls apart by: kinds of tensors and modes."
 
 
 class DispatchKeySet:

@@ -32,7 +32,7 @@ class QuantStub(_Mark):
 
     Example:
         >>> import taper as torch
-        >>> QuantStub()(torch.tensor([1.5]))
+        >>> torch.ao.quantization.QuantStub()(torch.tensor([1.5]))
         tensor([1.5000])
     """
 
@@ -42,7 +42,7 @@ class DeQuantStub(_Mark):
 
     Example:
         >>> import taper as torch
-        >>> DeQuantStub()(torch.tensor([1.5]))
+        >>> torch.ao.quantization.DeQuantStub()(torch.tensor([1.5]))
         tensor([1.5000])
     """
 

@@ -17,7 +17,8 @@ class FloatFunctional(Module):
 
     Example:
         >>> import taper as torch
-        >>> FloatFunctional().add_relu(torch.tensor([1., -3.]), torch.tensor([1., 1.]))
+        >>> arithmetic = torch.nn.quantized.FloatFunctional()
+        >>> arithmetic.add_relu(torch.tensor([1., -3.]), torch.tensor([1., 1.]))
         tensor([2., 0.])
     """
 
