@@ -8,9 +8,13 @@ import pytest
 
 from taper.benchmarks import peak_memory
 from taper.compiler import machine
+from taper.core.settings import settings
 
 
-@pytest.mark.skipif(not machine.is_available(), reason="needs llvmlite")
+@pytest.mark.skipif(
+    settings.native == "off" or not machine.is_available(),
+    reason="needs llvmlite, and TAPER_NATIVE other than 0",
+)
 def test_taper_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["peak_memory", "--side", "taper", "--layers", "1"])
     peak_memory.main()

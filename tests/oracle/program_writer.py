@@ -451,7 +451,8 @@ def is_unsafe(statement: str, tensors: list[Any]) -> bool:
         # Without recording, PyTorch takes no notice that a view may no longer be used.
         return not all(is_readable(tensor) for tensor in tensors)
     changes = re.search(r"_\(|\] =|[-+*/]=", statement)
-    return not changes and any(is_ghost(tensor) for tensor in tensors)
+    read = tensors[1:] if changes else tensors  # the first is the one that is changed
+    return any(is_ghost(tensor) for tensor in read)
 
 
 def is_ghost(tensor: Any) -> bool:
