@@ -1,11 +1,5 @@
 """The functions of `torch.linalg` under their longer names, as pickles have them."""
 
-from typing import Any
+from taper._C.longer_names import functions_of
 
-import taper
-
-
-def __getattr__(name: str) -> Any:
-    if not name.startswith("linalg_"):
-        raise AttributeError(f"module 'torch._C._linalg' has no attribute {name!r}")
-    return getattr(taper.linalg, name.removeprefix("linalg_"))
+__getattr__ = functions_of("linalg")

@@ -1,11 +1,5 @@
 """The functions of `torch.special` under their longer names, as pickles have them."""
 
-from typing import Any
+from taper._C.longer_names import functions_of
 
-import taper
-
-
-def __getattr__(name: str) -> Any:
-    if not name.startswith("special_"):
-        raise AttributeError(f"module 'torch._C._special' has no attribute {name!r}")
-    return getattr(taper.special, name.removeprefix("special_"))
+__getattr__ = functions_of("special")
