@@ -32,6 +32,14 @@ class Failure:
         return f"{self.kind}: {self.message}"
 
 
+class Programs(list):
+    """The programs of a file, collected as its decorator."""
+
+    def __call__(self, function):
+        self.append(function)
+        return function
+
+
 def run(function, module):
     said = []
 

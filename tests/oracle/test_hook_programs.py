@@ -5,18 +5,13 @@ names, and errors (their type and the first words of their message).
 """
 
 import pytest
-from said_programs import leaf, run, small_model
+from said_programs import Programs, leaf, run, small_model
 
 torch = pytest.importorskip("torch")
 
 import taper  # noqa: E402
 
-PROGRAMS = []
-
-
-def program(function):
-    PROGRAMS.append(function)
-    return function
+program = Programs()
 
 
 # -- order of hooks --------------------------------------------------------------------------------
@@ -274,6 +269,6 @@ def post_accumulate_hooks_as_optimizers(m, say):
 # -- the comparison --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("function", PROGRAMS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("function", program, ids=lambda f: f.__name__)
 def test_programs(function):
     assert run(function, taper) == run(function, torch)
