@@ -40,7 +40,7 @@ class Task:
         self.code = TileCode(text, tile.kind, tile.lanes)
         self.scalar = llvm_type(tile.kind)
         self.width = tile.lanes * tile.vectors
-        self.word = {label: text.argument(i) for i, label in enumerate(words)}
+        self.word = text.words(words)
 
     def enter(self, matrix: str) -> None:
         """Says which matrix the task works on."""

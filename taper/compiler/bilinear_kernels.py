@@ -35,7 +35,7 @@ class _Writer:
         self.text = FunctionText(name, vector_bytes)
         self.tile = tile
         self.code = TileCode(self.text, tile.kind, tile.lanes)
-        self.word = {label: self.text.argument(i) for i, label in enumerate(BILINEAR_WORDS)}
+        self.word = self.text.words(BILINEAR_WORDS)
         self.base = {label: self.text.pointer(self.word[label])
                      for label in ("first", "matrices", "second", "result")}
 

@@ -153,7 +153,7 @@ def column_kernel(
     columns = Columns(name, vector_bytes, expression, operands)
     text = columns.text
     count = len(operands)
-    addresses = [text.argument(i) for i in range(count)]
+    addresses = text.arguments(count)
     length = columns.length = text.argument(count)
     width = text.argument(count + 1)
     line = text.argument(count + 2) if is_cut else None

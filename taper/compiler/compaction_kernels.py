@@ -57,7 +57,7 @@ def _blocks(
 def counter(name: str, vector_bytes: int) -> str:
     """Counts what is True."""
     text = FunctionText(name, vector_bytes)
-    mask, counts, length = (text.argument(i) for i in range(3))
+    mask, counts, length = text.arguments(3)
     mask, counts = text.pointer(mask), text.pointer(counts)
     code = VectorCode(text, vector_bytes, lambda node: None)
 
@@ -75,7 +75,7 @@ def counter(name: str, vector_bytes: int) -> str:
 def packer(name: str, vector_bytes: int, kind: str | None) -> str:
     """Keeps elements of a kind, i32 or i64, or places."""
     text = FunctionText(name, vector_bytes)
-    mask, elements, result, starts, length = (text.argument(i) for i in range(5))
+    mask, elements, result, starts, length = text.arguments(5)
     mask, elements, result, starts = map(text.pointer, (mask, elements, result, starts))
     size = SIZE_OF[kind or "i64"]
     lanes = max(8, vector_bytes // size)

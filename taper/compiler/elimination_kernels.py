@@ -62,7 +62,7 @@ class Eliminator:
         self.scalar = llvm_type(kind)
         self.indices = f"<{self.lanes} x i64>"
         self.iota = f"<{', '.join(f'i64 {i}' for i in range(self.lanes))}>"
-        self.word = {label: self.ir.argument(i) for i, label in enumerate(words)}
+        self.word = self.ir.words(words)
 
     # -- scalars and vectors ---------------------------------------------------------------------
 

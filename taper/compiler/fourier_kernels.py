@@ -92,7 +92,7 @@ class _Writer:
         self.form = form
         self.ir = FunctionText(name, vector_bytes)
         self.code = TileCode(self.ir, form.kind, vector_bytes // SIZE[form.kind])
-        self.word = {label: self.ir.argument(i) for i, label in enumerate(TRANSFORM_WORDS)}
+        self.word = self.ir.words(TRANSFORM_WORDS)
         self.each = 2 * vector_bytes  # bytes of an element in a buffer
 
     def text(self) -> str:

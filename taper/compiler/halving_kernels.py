@@ -32,7 +32,7 @@ class _Halving:
         self.ir = FunctionText(name, vector_bytes)
         self.code = TileCode(self.ir, kind, lanes)
         self.bits = self.code.type("b1")
-        self.word = {label: self.ir.argument(i) for i, label in enumerate(POOLING_WORDS)}
+        self.word = self.ir.words(POOLING_WORDS)
 
     def text(self) -> str:
         ir, word, size = self.ir, self.word, self.code.size

@@ -55,7 +55,7 @@ def copy_bytes(text: FunctionText, source: str, target: str, size: str) -> None:
 def row_picker(name: str, vector_bytes: int) -> str:
     """Copies whole rows, as bytes."""
     text = FunctionText(name, vector_bytes)
-    x, index, result, flag, n, m, size = (text.argument(i) for i in range(7))
+    x, index, result, flag, n, m, size = text.arguments(7)
     flag = text.pointer(flag)
     block = text.integer("mul", n, size)
 
@@ -79,7 +79,7 @@ def row_picker(name: str, vector_bytes: int) -> str:
 def element_picker(name: str, vector_bytes: int, kind: str, is_across: bool) -> str:
     """Picks single elements; `is_across`: the index counts rows, whose elements are `inner`."""
     text = FunctionText(name, vector_bytes)
-    x, index, result, flag, n, m, inner = (text.argument(i) for i in range(7))
+    x, index, result, flag, n, m, inner = text.arguments(7)
     flag = text.pointer(flag)
     size = SIZE_OF[kind]
     block = text.integer("mul", text.integer("mul", n, inner), size)

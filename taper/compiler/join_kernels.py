@@ -34,7 +34,7 @@ def _entry(text: FunctionText, table: str, number: str) -> list[str]:
 def joiner(name: str, vector_bytes: int) -> str:
     """Copies parts as bytes."""
     text = FunctionText(name, vector_bytes)
-    table, result, count, width, pieces = (text.argument(i) for i in range(5))
+    table, result, count, width, pieces = text.arguments(5)
     table = text.pointer(table)
 
     def piece(number: str, _: list[str]) -> list[str]:
@@ -59,7 +59,7 @@ def joiner(name: str, vector_bytes: int) -> str:
 def interleaver(name: str, vector_bytes: int, item: int) -> str:
     """Copies elements of `item` bytes: 1, 2, 4 or 8."""
     text = FunctionText(name, vector_bytes)
-    table, result, count, width, rows = (text.argument(i) for i in range(5))
+    table, result, count, width, rows = text.arguments(5)
     table = text.pointer(table)
     kind = f"i{8 * item}"
 
@@ -91,7 +91,7 @@ def interleaver(name: str, vector_bytes: int, item: int) -> str:
 def filler(name: str, vector_bytes: int) -> str:
     """Repeats a pattern."""
     text = FunctionText(name, vector_bytes)
-    pattern, result, size = (text.argument(i) for i in range(3))
+    pattern, result, size = text.arguments(3)
     result = text.pointer(result)
     code = VectorCode(text, vector_bytes, lambda node: None)
     value = code.load(text.pointer(pattern), "u8")

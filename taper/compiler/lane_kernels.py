@@ -46,7 +46,7 @@ def lane_kernel(
     columns.wide = lanes
     text = columns.text
     count = len(operands)
-    addresses = [text.argument(i) for i in range(count)]
+    addresses = text.arguments(count)
     columns.length = text.argument(count)
     width = text.argument(count + 1)
     sizes = [text.argument(count + 2 + d) for d in range(outer)]

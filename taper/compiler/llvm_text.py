@@ -62,6 +62,14 @@ class FunctionText:
         place = self.value(f"getelementptr i64, ptr %block, i64 {index}")
         return self.value(f"load i64, ptr {place}")
 
+    def arguments(self, count: int) -> list[str]:
+        """The first words of the argument block."""
+        return [self.argument(i) for i in range(count)]
+
+    def words(self, labels: Sequence[str]) -> dict[str, str]:
+        """The first words of the argument block, by what they are called."""
+        return {label: self.argument(i) for i, label in enumerate(labels)}
+
     def pointer(self, address: str) -> str:
         return self.value(f"inttoptr i64 {address} to ptr")
 

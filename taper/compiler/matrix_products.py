@@ -72,7 +72,7 @@ def panels(
     lies along k, and `lines` of k of one that doesn't; the first factor's tasks come first.
     """
     text = FunctionText(name, vector_bytes)
-    word = {label: text.argument(i) for i, label in enumerate(PANELS_WORDS)}
+    word = text.words(PANELS_WORDS)
 
     def task(number: str, _: list[str]) -> list[str]:
         is_first = text.value(f"icmp slt i64 {number}, {word['first_tasks']}")
@@ -205,7 +205,7 @@ def turn(name: str, vector_bytes: int, tile: Tile) -> str:
     The argument block is TURN_WORDS, strides in bytes. A task is one panel of one matrix.
     """
     text = FunctionText(name, vector_bytes)
-    word = {label: text.argument(i) for i, label in enumerate(TURN_WORDS)}
+    word = text.words(TURN_WORDS)
 
     def task(number: str, _: list[str]) -> list[str]:
         panel = text.integer("urem", number, word["panels"])
@@ -251,7 +251,7 @@ def multiply(
     text = FunctionText(name, vector_bytes)
     code = TileCode(text, tile.kind, tile.lanes)
     words = PACKING_WORDS if packs else MULTIPLY_WORDS
-    word = {label: text.argument(i) for i, label in enumerate(words)}
+    word = text.words(words)
     base = {label: text.pointer(word[label])
             for label in ("first", "second", "result", "start", "matrices")}
     groups = text.integer("mul", word["row_groups"], word["column_groups"])
@@ -403,7 +403,7 @@ def batch_panels(name: str, vector_bytes: int, tile: Tile) -> str:
     one panel of one matrix.
     """
     text = FunctionText(name, vector_bytes)
-    word = {label: text.argument(i) for i, label in enumerate(BATCH_PANELS_WORDS)}
+    word = text.words(BATCH_PANELS_WORDS)
     table, first, panels = (text.pointer(word[k]) for k in ("matrices", "source", "result"))
 
     def task(number: str, _: list[str]) -> list[str]:
@@ -434,7 +434,7 @@ def products(name: str, vector_bytes: int, kind: str, integer: str) -> str:
     one result.
     """
     text = FunctionText(name, vector_bytes)
-    word = {label: text.argument(i) for i, label in enumerate(PRODUCTS_WORDS)}
+    word = text.words(PRODUCTS_WORDS)
     pointer = {
         label: text.pointer(word[label])
         for label in ("function", "matrices", "first", "second", "result")

@@ -44,7 +44,7 @@ def outer(name: str, vector_bytes: int, tile: Tile) -> str:
     """
     text = FunctionText(name, vector_bytes)
     code = TileCode(text, tile.kind, tile.lanes)
-    word = {label: text.argument(i) for i, label in enumerate(OUTER_WORDS)}
+    word = text.words(OUTER_WORDS)
     pointer = {label: text.pointer(word[label])
                for label in ("panels", "source", "result", "offsets", "units")}
     width = tile.lanes * tile.vectors

@@ -47,7 +47,7 @@ class _Writer:
         self.lanes = self.code.lanes
         self.numbers = f"<{self.lanes} x i32>"
         self.bits = f"<{self.lanes} x i1>"
-        self.word = {label: self.ir.argument(i) for i, label in enumerate(POOLING_WORDS)}
+        self.word = self.ir.words(POOLING_WORDS)
 
     def text(self) -> str:
         ir, word, size = self.ir, self.word, self.code.size

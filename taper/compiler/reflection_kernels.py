@@ -50,7 +50,7 @@ class _Reflector:
         self.indices = f"<{self.lanes} x i64>"
         self.iota = f"<{', '.join(f'i64 {i}' for i in range(self.lanes))}>"
         self.zero = self.code.constant(0.0, kind)
-        self.word = {label: self.ir.argument(i) for i, label in enumerate(REFLECTION_WORDS)}
+        self.word = self.ir.words(REFLECTION_WORDS)
 
     def text(self) -> str:
         ir, word = self.ir, self.word

@@ -407,7 +407,7 @@ def row_kernel(
     rows = Rows(name, vector_bytes, expression, operands)
     text = rows.text
     count = len(operands)
-    addresses = [text.argument(i) for i in range(count)]
+    addresses = text.arguments(count)
     length = rows.length = text.argument(count)
     line = text.argument(count + 1) if is_cut else None
     first = count + 1 + is_cut

@@ -22,7 +22,7 @@ def row_adder_lanes(vector_bytes: int, kind: str) -> int:
 def row_adder(name: str, vector_bytes: int, kind: str) -> str:
     """The text of the kernel, for floats."""
     text = FunctionText(name, vector_bytes)
-    rows, index, table, m, count, width = (text.argument(i) for i in range(6))
+    rows, index, table, m, count, width = text.arguments(6)
     rows, index, table = (text.pointer(a) for a in (rows, index, table))
     lanes, size = row_adder_lanes(vector_bytes, kind), SIZE_OF[kind]
     code = VectorCode(text, lanes, lambda node: None)

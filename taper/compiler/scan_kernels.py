@@ -20,7 +20,7 @@ _LANES = 8  # neighbours that are added up at a time
 def scan_kernel(name: str, vector_bytes: int, kind: str, op: str, is_across: bool) -> str:
     """The running `op` ("add" or "mul") of f32 or f64 elements."""
     text = FunctionText(name, vector_bytes)
-    source, target, length, width = (text.argument(i) for i in range(4))
+    source, target, length, width = text.arguments(4)
     write = _across if is_across else _along
     write(text, kind, op, source, target, length, width)
     return text.text()
@@ -121,7 +121,7 @@ def extreme_kernel(name: str, vector_bytes: int, kind: str, op: str, is_across: 
     """The running largest ("ge") or smallest ("le") elements and their int64 places, the last of
     equal ones; NaN stays. The argument block: input, values, places, n and inner."""
     text = FunctionText(name, vector_bytes)
-    source, values, places, length, width = (text.argument(i) for i in range(5))
+    source, values, places, length, width = text.arguments(5)
     lanes = TILE if is_across else 1
     code = _code(text, lanes)
     whole, indices, bits = code.type(kind), code.type("i64"), code.type("b1")

@@ -49,7 +49,7 @@ def _at_index(
 def element_adder(name: str, vector_bytes: int, kind: str) -> str:
     """Adds single elements."""
     text = FunctionText(name, vector_bytes)
-    tables, index, values, flag, places, count, each = (text.argument(i) for i in range(7))
+    tables, index, values, flag, places, count, each = text.arguments(7)
     index, values, flag = text.pointer(index), text.pointer(values), text.pointer(flag)
     size = SIZE_OF[kind]
     lanes = vector_bytes // size
@@ -91,7 +91,7 @@ def element_adder(name: str, vector_bytes: int, kind: str) -> str:
 def line_writer(name: str, vector_bytes: int, kind: str, adds: bool) -> str:
     """Adds or puts elements of lines, one after the other."""
     text = FunctionText(name, vector_bytes)
-    table, index, values, flag, places, count = (text.argument(i) for i in range(6))
+    table, index, values, flag, places, count = text.arguments(6)
     flag = text.pointer(flag)
     size = SIZE_OF[kind]
     one = _code(text, 1)
@@ -130,7 +130,7 @@ def row_tile(vector_bytes: int, kind: str) -> int:
 def row_adder(name: str, vector_bytes: int, kind: str) -> str:
     """Adds rows."""
     text = FunctionText(name, vector_bytes)
-    table, index, rows, flag, places, count, width = (text.argument(i) for i in range(7))
+    table, index, rows, flag, places, count, width = text.arguments(7)
     index, flag = text.pointer(index), text.pointer(flag)
     size, tile = SIZE_OF[kind], row_tile(vector_bytes, kind)
     code = _code(text, tile)

@@ -106,7 +106,7 @@ def product(
     """
     text = FunctionText(name, vector_bytes)
     code = TileCode(text, tile.kind, tile.lanes)
-    word = {label: text.argument(i) for i, label in enumerate(PRODUCT_WORDS)}
+    word = text.words(PRODUCT_WORDS)
     pointer = {label: text.pointer(word[label]) for label in
                ("weight", "offsets", "source", "result", "bias", "units")}
     width = tile.lanes * tile.vectors
@@ -258,7 +258,7 @@ def dots(name: str, vector_bytes: int, tile: Tile) -> str:
     """
     text = FunctionText(name, vector_bytes)
     code = TileCode(text, tile.kind, tile.lanes)
-    word = {label: text.argument(i) for i, label in enumerate(DOTS_WORDS)}
+    word = text.words(DOTS_WORDS)
     pointer = {label: text.pointer(word[label]) for label in
                ("grad", "source", "result", "offsets", "units")}
     count = tile.rows * tile.vectors
@@ -404,7 +404,7 @@ def spread(name: str, vector_bytes: int, kind: str, step: int) -> str:
     """
     text = FunctionText(name, vector_bytes)
     code = TileCode(text, kind, vector_bytes // SIZE[kind])
-    word = {label: text.argument(i) for i, label in enumerate(SPREAD_WORDS)}
+    word = text.words(SPREAD_WORDS)
     pointer = {label: text.pointer(word[label]) for label in ("source", "result", "lines")}
 
     def task(number: str, _: list[str]) -> list[str]:
@@ -487,7 +487,7 @@ def pack(name: str, vector_bytes: int, tile: Tile) -> str:
     """
     text = FunctionText(name, vector_bytes)
     kind, size = llvm_type(tile.kind), SIZE[tile.kind]
-    word = {label: text.argument(i) for i, label in enumerate(PACK_WORDS)}
+    word = text.words(PACK_WORDS)
     pointer = {label: text.pointer(word[label]) for label in ("source", "result", "offsets")}
 
     def task(number: str, _: list[str]) -> list[str]:

@@ -25,7 +25,7 @@ def systems(name: str, vector_bytes: int, kind: str, n: int, m: int) -> str:
     """
     text = FunctionText(name, vector_bytes)
     one = _Systems(text, TileCode(text, kind, vector_bytes // SIZE[kind]), n, m)
-    word = {label: text.argument(i) for i, label in enumerate(SYSTEMS_WORDS)}
+    word = text.words(SYSTEMS_WORDS)
 
     def task(number: str, _: list[str]) -> list[str]:
         first = text.integer("mul", number, one.code.lanes)

@@ -71,7 +71,7 @@ class _Tiles:
         self.operands = operands
         self.side = _side(vector_bytes, expression)
         count = len(operands)
-        self.addresses = [text.argument(i) for i in range(count)]
+        self.addresses = text.arguments(count)
         self.rows, self.columns = text.argument(count), text.argument(count + 1)
         self.sizes = [text.argument(count + 2 + d) for d in range(outer)]
         self.strides = [

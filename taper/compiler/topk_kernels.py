@@ -24,7 +24,7 @@ __all__ = ["topk_kernel"]
 def topk_kernel(name: str, vector_bytes: int, kind: str, largest: bool) -> str:
     """The kernel for elements of a kind: f32, f64, i32, i64."""
     text = FunctionText(name, vector_bytes)
-    x, values, places, n, k = (text.argument(i) for i in range(5))
+    x, values, places, n, k = text.arguments(5)
     size = SIZE_OF[kind]
     lanes = vector_bytes // size
     last = text.integer("sub", k, 1)

@@ -57,7 +57,7 @@ class _Sums:
         self.code = TileCode(ir, tile.kind, tile.lanes)
         self.size = SIZE[tile.kind]
         self.width = tile.lanes * tile.vectors
-        self.word = {label: ir.argument(i) for i, label in enumerate(SUMS_WORDS)}
+        self.word = ir.words(SUMS_WORDS)
         self.pointer = {label: ir.pointer(self.word[label])
                         for label in ("grad", "sums", "blocks", "segments")}
         kind = llvm_type(tile.kind)
@@ -251,7 +251,7 @@ class _Collect:
         self.ir = ir = FunctionText(name, vector_bytes)
         self.kind, self.size = kind, SIZE[kind]
         self.code = TileCode(ir, kind, vector_bytes // SIZE[kind])
-        self.word = {label: ir.argument(i) for i, label in enumerate(COLLECT_WORDS)}
+        self.word = ir.words(COLLECT_WORDS)
         self.pointer = {label: ir.pointer(self.word[label])
                         for label in ("source", "grad", "sums", "result")}
 

@@ -96,7 +96,7 @@ def weights(name: str, vector_bytes: int, tile: WinogradTile) -> str:
     """
     text = FunctionText(name, vector_bytes)
     code = TileCode(text, tile.kind, 1 << (tile.rows - 1).bit_length())
-    word = {label: text.argument(i) for i, label in enumerate(WEIGHT_WORDS)}
+    word = text.words(WEIGHT_WORDS)
     half = code.constant(0.5, tile.kind)
     whole = code.first(str(tile.rows))
     of_place = text.integer("mul", word["channels"], tile.rows * code.size)
@@ -295,7 +295,7 @@ class _Convolution:
         self.code = TileCode(self.ir, tile.kind, tile.lanes)
         self.across = TileCode(self.ir, tile.kind, tile.across)
         ir = self.ir
-        self.word = {label: ir.argument(i) for i, label in enumerate(CONVOLUTION_WORDS)}
+        self.word = ir.words(CONVOLUTION_WORDS)
         self.pointer = {label: ir.pointer(self.word[label])
                         for label in ("weight", "bias", "result", "window", "blocks", "segments")}
         kind = llvm_type(tile.kind)
