@@ -14,7 +14,7 @@ class Cell(NamedTuple):
     """A kind of cell: how many gates a unit has, and its formulas.
 
     Formulas get operands and give results in the order of these labels, which are arrays of
-    kernels (recurrent_kernels.py): "gates" and the like stand for one operand a gate.
+    kernels (recurrent_code.py): "gates" and the like stand for one operand a gate.
 
     Attributes:
         shares: whether the state's share of the gates is an operand of its own.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, lru_cache
 
 from taper.compiler.attention_squares import (
@@ -10,6 +11,8 @@ from taper.compiler.attention_squares import (
     LONGEST,
     WIDEST,
     Attention,
+    attention_backward,
+    attention_forward,
 )
 from taper.kernels.launch_recipes import Recipe, Stage
 from taper.kernels.native import Kernel
@@ -29,20 +32,16 @@ def has_squares(matrices: int, queries: int, keys: int, size: int, value_size: i
 
 
 @cache
-def _kernel(name: str, what: Attention) -> Kernel:
-    def build() -> tuple[str, str]:
-        from taper.compiler import attention_squares, machine
-
-        return getattr(attention_squares, name)(name, machine.vector_bytes(), what), name
-
-    return Kernel(build, len(FORWARD_ARRAYS if name == "attention_forward" else BACKWARD_ARRAYS))
+def _kernel(write: Callable[..., str], words: int, what: Attention) -> Kernel:
+    return Kernel.of(write, words, what)
 
 
 def _stage(
-    name: str, what: Attention, arrays: tuple[str, ...], matrices: int, products: int
+    write: Callable[..., str], what: Attention, arrays: tuple[str, ...], matrices: int,
+    products: int,
 ) -> Stage:
     work = what.queries * what.keys * (what.size + what.value_size) * products // 2
-    return Stage(_kernel(name, what), arrays, (), matrices, max(1, _GRAIN // work),
+    return Stage(_kernel(write, len(arrays), what), arrays, (), matrices, max(1, _GRAIN // work),
                  f"{matrices} matrices of {what.queries} x {what.keys}")
 
 
@@ -50,7 +49,7 @@ def _stage(
 def forward_recipe(what: Attention, matrices: int, shape: Ints) -> Recipe:
     """The mixed values, in memory of a shape, and the logsumexp of scores, of query, key, value."""
     return Recipe(
-        (_stage("attention_forward", what, FORWARD_ARRAYS, matrices, 2),), (), shape,
+        (_stage(attention_forward, what, FORWARD_ARRAYS, matrices, 2),), (), shape,
         ("query", "key", "value"), (("logsum", (matrices, what.queries)),))
 
 
@@ -62,6 +61,6 @@ def backward_recipe(what: Attention, matrices: int, shapes: tuple[Ints, ...]) ->
     # The result of the forward pass is an operand here: it has another name.
     given = tuple(["mixed" if name == "result" else name for name in given])
     return Recipe(
-        (_stage("attention_backward", what, (*given, *names), matrices, 5),), (), shapes[0],
+        (_stage(attention_backward, what, (*given, *names), matrices, 5),), (), shapes[0],
         given, tuple(zip(names[1:], shapes[1:], strict=False)))
 

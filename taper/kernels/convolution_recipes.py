@@ -8,13 +8,14 @@ bytes; operands are "x" or "grad", "weight" and maybe "bias".
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from functools import cache, lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from taper.compiler import machine, matrix_products, outer_products, shifted_products
+from taper.compiler import matrix_products, outer_products, shifted_products
 from taper.compiler.outer_products import outer_tile
 from taper.compiler.shifted_products import dots_tile, product_tile
 from taper.compiler.tile_code import SIZE, Tile
@@ -28,13 +29,13 @@ __all__ = ["Convolution", "forward_recipe", "input_recipe", "weight_recipe"]
 
 Ints = tuple[int, ...]
 
-_KERNELS: dict[str, tuple[Any, tuple[str, ...]]] = {
-    "product": (shifted_products, shifted_products.PRODUCT_WORDS),
-    "dots": (shifted_products, shifted_products.DOTS_WORDS),
-    "spread": (shifted_products, shifted_products.SPREAD_WORDS),
-    "pack": (shifted_products, shifted_products.PACK_WORDS),
-    "outer": (outer_products, outer_products.OUTER_WORDS),
-    "turn": (matrix_products, matrix_products.TURN_WORDS),
+_KERNELS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
+    "product": (shifted_products.product, shifted_products.PRODUCT_WORDS),
+    "dots": (shifted_products.dots, shifted_products.DOTS_WORDS),
+    "spread": (shifted_products.spread, shifted_products.SPREAD_WORDS),
+    "pack": (shifted_products.pack, shifted_products.PACK_WORDS),
+    "outer": (outer_products.outer, outer_products.OUTER_WORDS),
+    "turn": (matrix_products.turn, matrix_products.TURN_WORDS),
 }
 _GRAIN = 1 << 21  # multiplications that are worth a thread of their own
 _GRAIN_OF_COPIES = 1 << 16  # elements
@@ -71,12 +72,8 @@ class Convolution(NamedTuple):
 @cache
 def _kernel(name: str, *details: Any) -> Kernel:
     """A kernel of the compiler's; `details` are its arguments but the width."""
-    module, words = _KERNELS[name]
-
-    def build() -> tuple[str, str]:
-        return getattr(module, name)(name, machine.vector_bytes(), *details), name
-
-    return Kernel(build, len(words))
+    write, words = _KERNELS[name]
+    return Kernel.of(write, len(words), *details)
 
 
 def _positions(kernel: Ints) -> Any:

@@ -53,6 +53,18 @@ class Kernel:
         self._pack = struct.Struct(f"{words}q").pack_into
         self._blocks: list[Any] = []
 
+    @classmethod
+    def of(
+        cls, write: Callable[..., str], words: int, *details: Any, name: str = "",
+        exact: bool = False,
+    ) -> Kernel:
+        """The kernel of which `write(name, vector bytes, *details)` is the text. It has the
+        function's name, unless another is given."""
+        name = name or write.__name__
+        kernel = cls(lambda: (write(name, machine.vector_bytes(), *details), name), words)
+        kernel.exact = exact
+        return kernel
+
     def address(self) -> int | None:
         """The machine code, once it is there."""
         return request(self, self.build, self.exact)

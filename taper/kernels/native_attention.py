@@ -35,13 +35,8 @@ def _kernel(name: str, *details: Any) -> Kernel:
 
     words = {"pack": attention_kernels.PACK_WORDS, "forward": attention_kernels.FORWARD_WORDS}
     module = attention_kernels if name in words else attention_gradients
-
-    def build() -> tuple[str, str]:
-        from taper.compiler import machine
-
-        return getattr(module, name)(name, machine.vector_bytes(), *details), name
-
-    return Kernel(build, len(words.get(name, attention_gradients.BACKWARD_WORDS)))
+    found = words.get(name, attention_gradients.BACKWARD_WORDS)
+    return Kernel.of(getattr(module, name), len(found), *details)
 
 
 def _tile_for(mask: Array | None, *arrays: Array) -> Tile | None:

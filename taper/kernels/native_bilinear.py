@@ -26,10 +26,7 @@ _OF_ROWS = 1 << 13  # bytes of the first factor that stay in the first cache, be
 
 @cache
 def _kernel(tile: Tile) -> Kernel:
-    def build() -> tuple[str, str]:
-        return bilinear_kernels.bilinear("bilinear", machine.vector_bytes(), tile), "bilinear"
-
-    return Kernel(build, len(bilinear_kernels.BILINEAR_WORDS))
+    return Kernel.of(bilinear_kernels.bilinear, len(bilinear_kernels.BILINEAR_WORDS), tile)
 
 
 def bilinear(first: Array, matrices: Array, second: Array) -> Array | None:

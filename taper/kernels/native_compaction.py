@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from taper.compiler import machine
 from taper.compiler.compaction_kernels import BLOCK, counter, packer
 from taper.core.storage import address_of
 from taper.kernels.native import GRAIN, Kernel
@@ -20,17 +19,9 @@ _I64 = np.dtype(np.int64)
 _BLOCKS = max(1, GRAIN // BLOCK)  # of one thread
 _KINDS: dict[int, Any] = {4: "i32", 8: "i64"}
 
-
-def _kernel(build: Any, words: int) -> Kernel:
-    kernel = Kernel(build, words)
-    kernel.exact = True
-    return kernel
-
-
-_counter = _kernel(lambda: (counter("count", machine.host().vector_bytes), "count"), 3)
+_counter = Kernel.of(counter, 3, name="count", exact=True)
 _packers: dict[Any, Kernel] = {
-    kind: _kernel(lambda kind=kind: (packer("pack", machine.host().vector_bytes, kind), "pack"), 5)
-    for kind in (None, "i32", "i64")
+    kind: Kernel.of(packer, 5, kind, name="pack", exact=True) for kind in (None, "i32", "i64")
 }
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from taper.compiler import machine
 from taper.compiler.join_kernels import PIECE, filler
 from taper.core.storage import address_of
 from taper.kernels.native import GRAIN, Kernel
@@ -14,8 +13,7 @@ from taper.kernels.native import GRAIN, Kernel
 __all__ = ["fill"]
 
 _LONGEST_VECTOR = 64  # bytes
-_kernel = Kernel(lambda: (filler("fill", machine.host().vector_bytes), "fill"), 3)
-_kernel.exact = True
+_kernel = Kernel.of(filler, 3, name="fill", exact=True)
 
 
 def fill(array: Any, value: Any) -> None:

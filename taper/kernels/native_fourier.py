@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from taper.compiler.fourier_kernels import TRANSFORM_WORDS, Transform, radices_of
+from taper.compiler.fourier_kernels import TRANSFORM_WORDS, Transform, radices_of, transform
 from taper.compiler.machine import vector_bytes
 from taper.kernels.native import Kernel
 from taper.kernels.native_twin import are_ready
@@ -35,12 +35,7 @@ _SLOTS = 16  # buffers; tasks that share one are done by one thread
 
 @cache
 def _kernel(form: Transform) -> Kernel:
-    def build() -> tuple[str, str]:
-        from taper.compiler import fourier_kernels, machine
-
-        return fourier_kernels.transform("transform", machine.vector_bytes(), form), "transform"
-
-    return Kernel(build, len(TRANSFORM_WORDS))
+    return Kernel.of(transform, len(TRANSFORM_WORDS), form)
 
 
 class _Pass(NamedTuple):

@@ -6,13 +6,13 @@ Indices out of range make these functions return None, so that the definition sa
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from taper.arrays.element import NotElementwise, kind_of
-from taper.compiler import machine
 from taper.compiler.index_kernels import element_picker, row_picker
 from taper.core.storage import address_of
 from taper.kernels.native import GRAIN, Kernel
@@ -24,14 +24,11 @@ ndarray = np.ndarray
 _I64 = np.dtype(np.int64)
 _SHORTEST_ROW = 32  # bytes
 FEW = 16384  # results; NumPy picks fewer as quickly
-_kernels: dict[Any, Kernel] = {}
 
 
-def _kernel(key: Any, write: Callable[[int], str]) -> Kernel:
-    found = _kernels.get(key)
-    if found is None:
-        found = _kernels[key] = Kernel(lambda: (write(machine.host().vector_bytes), "pick"), 7)
-    return found
+@cache
+def _kernel(write: Callable[..., str], *details: Any) -> Kernel:
+    return Kernel.of(write, 7, *details, name="pick")
 
 
 def _run(
@@ -59,7 +56,7 @@ def _rows(x: Any, dim: int, index: Any) -> Any:
     outer = x.size // (n * inner)
     shape = (*x.shape[:dim], *index.shape, *x.shape[dim + 1 :])
     m = index.size
-    kernel = _kernel("rows", lambda width: row_picker("pick", width))
+    kernel = _kernel(row_picker)
     return _run(kernel, x, index, shape, (n, m, inner * x.dtype.itemsize), outer * m, inner)
 
 
@@ -101,8 +98,7 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> An
     except NotElementwise:
         return None
     is_across = inner > 1
-    kernel = _kernel((kind, is_across),
-                     lambda width: element_picker("pick", width, kind, is_across))
+    kernel = _kernel(element_picker, kind, is_across)
     if is_across:
         return _run(kernel, input, index, index.shape, (n, m, inner), outer * m, inner)
     return _run(kernel, input, index, index.shape, (n, m, 1), outer, m)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from taper.compiler import machine
 from taper.compiler.join_kernels import PIECE, ROWS, interleaver, joiner
 from taper.core.storage import address_of
 from taper.kernels.native import GRAIN, Kernel
@@ -17,19 +17,14 @@ __all__ = ["concatenated"]
 
 ndarray = np.ndarray
 _SHORTEST_PART = 16  # bytes; NumPy joins shorter ones as quickly, unless they are single elements
-_kernels: dict[int, Kernel] = {}  # by the size of single elements; 0: of long parts
 
 
+@cache
 def _kernel(item: int) -> Kernel:
-    def build() -> tuple[str, str]:
-        width = machine.host().vector_bytes
-        text = interleaver("join", width, item) if item else joiner("join", width)
-        return text, "join"
-
-    if item not in _kernels:
-        kernel = _kernels[item] = Kernel(build, 5)
-        kernel.exact = True
-    return _kernels[item]
+    """For single elements of a size; 0: for long parts."""
+    if not item:
+        return Kernel.of(joiner, 5, name="join", exact=True)
+    return Kernel.of(interleaver, 5, item, name="join", exact=True)
 
 
 def concatenated(arrays: Any, axis: Any) -> Any:

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from taper.compiler import cholesky_kernels, elimination_kernels, machine
+from taper.compiler import cholesky_kernels
 from taper.compiler.cholesky_kernels import FACTOR_WORDS
 from taper.compiler.elimination_kernels import (
     BLOCK,
     ELIMINATION_WORDS,
     STATUS_EACH,
     TOGETHER,
+    elimination,
 )
 from taper.compiler.machine import vector_bytes
 from taper.compiler.small_systems import MOST_SIDES, MOST_UNKNOWNS, SYSTEMS_WORDS, systems
@@ -41,10 +42,7 @@ _MOST_BYTES = 1 << 26  # of a batch's working memory
 
 @cache
 def _kernel(kind: str, n: int, m: int) -> Kernel:
-    def build() -> tuple[str, str]:
-        return systems("systems", machine.vector_bytes(), kind, n, m), "systems"
-
-    return Kernel(build, len(SYSTEMS_WORDS))
+    return Kernel.of(systems, len(SYSTEMS_WORDS), kind, n, m)
 
 
 def solve(a: Array, b: Array) -> Array | None:
@@ -87,19 +85,12 @@ def _solve_small(a: Array, b: Array) -> Array | None:
 
 @cache
 def _elimination(kind: Any) -> Kernel:
-    def build() -> tuple[str, str]:
-        text = elimination_kernels.elimination("elimination", machine.vector_bytes(), kind)
-        return text, "elimination"
-
-    return Kernel(build, len(ELIMINATION_WORDS))
+    return Kernel.of(elimination, len(ELIMINATION_WORDS), kind)
 
 
 @cache
 def _cholesky(kind: Any) -> Kernel:
-    def build() -> tuple[str, str]:
-        return cholesky_kernels.cholesky("cholesky", machine.vector_bytes(), kind), "cholesky"
-
-    return Kernel(build, len(FACTOR_WORDS))
+    return Kernel.of(cholesky_kernels.cholesky, len(FACTOR_WORDS), kind)
 
 
 class _Eliminated(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from taper.compiler import matrix_products
 from taper.compiler.machine import vector_bytes
 from taper.compiler.matrix_products import (
     BATCH_PANELS_WORDS,
@@ -60,13 +61,7 @@ def kernel_of(name: str, *details: Any) -> Kernel:
         "multiply": PACKING_WORDS if True in details else MULTIPLY_WORDS, "panels": PANELS_WORDS,
         "products": PRODUCTS_WORDS, "batch_panels": BATCH_PANELS_WORDS,
     }[name]
-
-    def build() -> tuple[str, str]:
-        from taper.compiler import machine, matrix_products
-
-        return getattr(matrix_products, name)(name, machine.vector_bytes(), *details), name
-
-    return Kernel(build, len(words))
+    return Kernel.of(getattr(matrix_products, name), len(words), *details)
 
 
 class _Launch(NamedTuple):

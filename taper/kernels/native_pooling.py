@@ -30,18 +30,12 @@ _OPERANDS = {"max": ("x",), "max gradient": ("grad", "x"),
 
 @cache
 def _kernel(form: Pooling) -> Kernel:
-    def build() -> tuple[str, str]:
-        return pooling("pooling", machine.vector_bytes(), form), "pooling"
-
-    return Kernel(build, len(POOLING_WORDS))
+    return Kernel.of(pooling, len(POOLING_WORDS), form)
 
 
 @cache
 def _halving(*details: Any) -> Kernel:
-    def build() -> tuple[str, str]:
-        return halving("halving", machine.vector_bytes(), *details), "halving"
-
-    return Kernel(build, len(POOLING_WORDS))
+    return Kernel.of(halving, len(POOLING_WORDS), *details)
 
 
 @lru_cache(maxsize=256)

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from taper.compiler import machine
 from taper.compiler.machine import vector_bytes
 from taper.compiler.reflection_kernels import BLOCK, REFLECTION_WORDS, reflection
 from taper.core.storage import address_of
@@ -29,10 +28,7 @@ _WELL_ABOVE = 10  # how far from the limit R's condition is where its rank is be
 
 @cache
 def _kernel(kind: Any) -> Kernel:
-    def build() -> tuple[str, str]:
-        return reflection("reflection", machine.vector_bytes(), kind), "reflection"
-
-    return Kernel(build, len(REFLECTION_WORDS))
+    return Kernel.of(reflection, len(REFLECTION_WORDS), kind)
 
 
 class _Reflected(NamedTuple):

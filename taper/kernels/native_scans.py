@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from taper.arrays.element import kind_of
-from taper.compiler import machine
 from taper.compiler.scan_kernels import TILE, extreme_kernel, scan_kernel
 from taper.kernels.native import GRAIN, Kernel
 from taper.runtime.large_arrays import new_array
@@ -17,17 +17,11 @@ from taper.runtime.planned_calls import replayed
 __all__ = ["cummax", "cummin", "cumprod", "cumsum"]
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-_kernels: dict[Any, Kernel] = {}
 
 
+@cache
 def _kernel(kind: str, op: str, is_across: bool) -> Kernel:
-    def build() -> tuple[str, str]:
-        return scan_kernel("scan", machine.host().vector_bytes, kind, op, is_across), "scan"
-
-    key = kind, op, is_across
-    if key not in _kernels:
-        _kernels[key] = Kernel(build, 4)
-    return _kernels[key]
+    return Kernel.of(scan_kernel, 4, kind, op, is_across, name="scan")
 
 
 @replayed
@@ -63,7 +57,11 @@ def cumprod(input: Any, dim: int, *, dtype: Any = None) -> Any:
 
 _ORDERED = [np.dtype(name) for name in ("f4", "f8", "i4", "i8")]
 _I64 = np.dtype(np.int64)
-_extreme_kernels: dict[Any, Kernel] = {}
+
+
+@cache
+def _extreme_kernel(kind: str, op: str, is_across: bool) -> Kernel:
+    return Kernel.of(extreme_kernel, 5, kind, op, is_across, name="extreme", exact=True)
 
 
 @replayed
@@ -74,12 +72,7 @@ def _running_extreme(op: str, input: Any, dim: Any) -> Any:
         return None
     dim %= input.ndim
     n, inner = input.shape[dim], prod(input.shape[dim + 1 :])
-    key = kind_of(input.dtype), op, inner > 1
-    if key not in _extreme_kernels:
-        _extreme_kernels[key] = Kernel(lambda: (
-            extreme_kernel("extreme", machine.host().vector_bytes, *key), "extreme"), 5)
-        _extreme_kernels[key].exact = True
-    kernel = _extreme_kernels[key]
+    kernel = _extreme_kernel(kind_of(input.dtype), op, inner > 1)
     address = kernel.address()
     if address is None:
         return None

@@ -8,6 +8,7 @@ on sizes only, so results don't depend on the number of threads.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,16 +28,12 @@ ndarray = np.ndarray
 _I64 = np.dtype(np.int64)
 _KINDS = [np.dtype(name) for name in ("f4", "f8", "i4", "i8")]
 _MOST_TABLES = 8
-_kernels: dict[Any, Kernel] = {}
 _TOTAL = RowProgram(total, FULL)
 
 
+@cache
 def _kernel(write: Callable[[str, int, str], str], dtype: Any) -> Kernel:
-    key = write, dtype
-    if key not in _kernels:
-        kind = kind_of(dtype)
-        _kernels[key] = Kernel(lambda: (write("add", machine.host().vector_bytes, kind), "add"), 7)
-    return _kernels[key]
+    return Kernel.of(write, 7, kind_of(dtype), name="add")
 
 
 def _are_plain(index: Any, *arrays: Any) -> bool:

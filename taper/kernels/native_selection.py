@@ -3,12 +3,12 @@ values or shapes before they compute."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from taper.arrays.element import kind_of
-from taper.compiler import machine
 from taper.compiler.topk_kernels import topk_kernel
 from taper.kernels.native import GRAIN, Elementwise, Kernel
 from taper.runtime.large_arrays import new_array
@@ -52,7 +52,11 @@ def remainder(input: Any, other: Any) -> Any:
 
 _KEYED = [np.dtype(name) for name in ("f4", "f8", "i4", "i8")]
 _MOST_KEPT = 256  # beyond, to keep them sorted takes longer than to partition the row
-_topk_kernels: dict[Any, Kernel] = {}
+
+
+@cache
+def _topk_kernel(dtype: Any, largest: bool) -> Kernel:
+    return Kernel.of(topk_kernel, 5, kind_of(dtype), largest, name="topk")
 
 
 @replayed
@@ -67,12 +71,7 @@ def topk(
     *before, n = input.shape
     if not 0 < k <= _MOST_KEPT or 8 * k > n:
         return None
-    key = input.dtype, bool(largest)
-    if key not in _topk_kernels:
-        kind = kind_of(input.dtype)
-        _topk_kernels[key] = Kernel(lambda: (
-            topk_kernel("topk", machine.host().vector_bytes, kind, key[1]), "topk"), 5)
-    kernel = _topk_kernels[key]
+    kernel = _topk_kernel(input.dtype, bool(largest))
     address = kernel.address()
     if address is None:
         return None

@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.compiler import foreign_calls, machine
-from taper.compiler.foreign_calls import CALLS_WORDS, MOST_ARGUMENTS
+from taper.compiler.foreign_calls import CALLS_WORDS, MOST_ARGUMENTS, calls
 from taper.core.storage import address_of
 from taper.kernels.native import Kernel
 from taper.runtime.blas import find_blas, find_lapack
@@ -37,10 +36,7 @@ _LENGTH = 1  # of a word such as "L", which Fortran gets behind all arguments
 
 @cache
 def _kernel() -> Kernel:
-    def build() -> tuple[str, str]:
-        return foreign_calls.calls("calls", machine.vector_bytes()), "calls"
-
-    return Kernel(build, len(CALLS_WORDS))
+    return Kernel.of(calls, len(CALLS_WORDS))
 
 
 class _Caller:

@@ -21,8 +21,7 @@ __all__ = ["draws", "ones_below", "to_uniform32", "to_uniform64"]
 
 _U32 = np.dtype(np.uint32)
 
-_kernel = Kernel(lambda: (twister("twist", machine.host().vector_bytes), "twist"), 2)
-_kernel.exact = True
+_kernel = Kernel.of(twister, 2, name="twist", exact=True)
 
 
 def draws(bits: Any, blocks: int) -> Any:

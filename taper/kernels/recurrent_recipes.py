@@ -1,31 +1,25 @@
 """What layers of recurrent networks launch: all steps, and all gradients, for sizes.
 
-All steps are one kernel, see recurrent_kernels.py in compiler/. Where the weights stay in the
-second cache, it does everything ("whole"); else what all elements share, the products with the
-inputs and the weights' gradients, are better off as matrix products, which fetch weights less
-often, and the recipe is for the rest.
+All steps are one kernel, see recurrent_kernels.py and recurrent_gradients.py in compiler/. Where
+the weights stay in the second cache, it does everything ("whole"); else what all elements share,
+the products with the inputs and the weights' gradients, are better off as matrix products, which
+fetch weights less often, and the recipe is for the rest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 
+from taper.compiler import recurrent_gradients, recurrent_kernels
 from taper.compiler.machine import vector_bytes
 from taper.compiler.recurrent_cells import CELLS
-from taper.compiler.recurrent_kernels import (
-    BACKWARD_ARRAYS,
-    BACKWARD_WORDS,
-    FORWARD_ARRAYS,
-    FORWARD_WORDS,
-    LINE,
-    PANELS_WORDS,
-    TOTALS_WORDS,
-    recurrent_tile,
-    weight_tile,
-)
+from taper.compiler.recurrent_code import recurrent_tile, weight_tile
+from taper.compiler.recurrent_gradients import BACKWARD_ARRAYS
+from taper.compiler.recurrent_kernels import FORWARD_ARRAYS, LINE
 from taper.kernels.launch_recipes import Recipe, Stage
 from taper.kernels.native import Kernel
 
@@ -69,20 +63,20 @@ for _names in (_FORWARD_NAMES, _BACKWARD_NAMES):
     _names["relu"] = _names["tanh"]
 
 
+_KERNELS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
+    "forward_panels": (recurrent_kernels.forward_panels, recurrent_kernels.PANELS_WORDS),
+    "backward_panels": (recurrent_kernels.backward_panels, recurrent_kernels.PANELS_WORDS),
+    "forward": (recurrent_kernels.forward, recurrent_kernels.FORWARD_WORDS),
+    "backward": (recurrent_gradients.backward, recurrent_gradients.BACKWARD_WORDS),
+    "totals": (recurrent_gradients.totals, recurrent_gradients.TOTALS_WORDS),
+}
+
+
 @cache
 def _kernel(name: str, *details: Any) -> Kernel:
-    """A kernel of compiler/recurrent_kernels.py; `details` are its arguments but the width."""
-    words = {
-        "forward": FORWARD_WORDS, "backward": BACKWARD_WORDS, "forward_panels": PANELS_WORDS,
-        "backward_panels": PANELS_WORDS, "totals": TOTALS_WORDS,
-    }[name]
-
-    def build() -> tuple[str, str]:
-        from taper.compiler import machine, recurrent_kernels
-
-        return getattr(recurrent_kernels, name)(name, machine.vector_bytes(), *details), name
-
-    return Kernel(build, len(words))
+    """A kernel of the compiler's; `details` are its arguments but the width."""
+    write, words = _KERNELS[name]
+    return Kernel.of(write, len(words), *details)
 
 
 @lru_cache(maxsize=256)

@@ -6,12 +6,13 @@ convolution of the gradient with mirrored windows, in which filters and channels
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 
-from taper.compiler import machine, winograd_gradients, winograd_kernels
+from taper.compiler import winograd_gradients, winograd_kernels
 from taper.kernels.launch_recipes import Recipe, Stage
 from taper.kernels.native import Kernel
 
@@ -26,25 +27,19 @@ _MOST_SEGMENTS = 1 << 14
 _PARTS = 4  # of a sum over tiles, for any number of threads
 _GRAIN = 1 << 19  # products that are worth a thread of their own
 
-
-_KERNELS: dict[str, tuple[Any, tuple[str, ...]]] = {
-    "weights": (winograd_kernels, winograd_kernels.WEIGHT_WORDS),
-    "convolution": (winograd_kernels, winograd_kernels.CONVOLUTION_WORDS),
-    "sums": (winograd_gradients, winograd_gradients.SUMS_WORDS),
-    "collect": (winograd_gradients, winograd_gradients.COLLECT_WORDS),
+_KERNELS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
+    "weights": (winograd_kernels.weights, winograd_kernels.WEIGHT_WORDS),
+    "convolution": (winograd_kernels.convolution, winograd_kernels.CONVOLUTION_WORDS),
+    "sums": (winograd_gradients.sums, winograd_gradients.SUMS_WORDS),
+    "collect": (winograd_gradients.collect, winograd_gradients.COLLECT_WORDS),
 }
 
 
 @cache
 def _kernel(name: str, *details: Any) -> Kernel:
     """A kernel of the compiler's; `details` are its arguments but the width."""
-    module, words = _KERNELS[name]
-
-    def build() -> tuple[str, str]:
-        own = f"winograd_{name}"
-        return getattr(module, name)(own, machine.vector_bytes(), *details), own
-
-    return Kernel(build, len(words))
+    write, words = _KERNELS[name]
+    return Kernel.of(write, len(words), *details, name=f"winograd_{name}")
 
 
 @lru_cache(maxsize=64)
