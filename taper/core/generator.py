@@ -1,7 +1,8 @@
 """PyTorch's CPU generator: NumPy's MT19937, drawn ahead in blocks, in PyTorch's state layout.
 
 Here: where raw 32-bit draws come from and how their state is kept. How draws become numbers of a
-distribution is in `kernels/random.py`; operators wrap states into tensors. What kernels use:
+distribution is in `kernels/random_streams.py` and `random.py`; operators wrap states into tensors.
+What kernels use:
 
     generator.draw(n)        the next n raw draws, a uint32 array (read it, never write to it)
     generator.peek(n)        the same draws, left in the stream

@@ -13,9 +13,9 @@ the caller has checked, and returns a fresh array in C order. An operator is the
     bernoulli bernoulli(generator, shape, dtype, p), bernoulli_of(generator, probabilities, dtype)
     dropout   bernoulli(generator, shape, dtype, 1 - p)        as mask, scaled by 1 / (1 - p)
 
-The remaining names are PyTorch's. Dtypes are NumPy's (`dtype.numpy_dtype`). Raw draws, and how
-small calls are served from numbers computed ahead, are in `core/generator.py`;
-what takes a varying number of them (Poisson, binomial, gamma) is in `rejection.py`.
+The remaining names are PyTorch's. Dtypes are NumPy's (`dtype.numpy_dtype`). Uniform and normal
+numbers come from `random_streams.py`, raw draws from `core/generator.py`; what takes a varying
+number of them (Poisson, binomial, gamma) is in `rejection.py`.
 
 Note [rounding once]: PyTorch's kernels are compiled with fused multiply-add. A float32 `x * a + b`
 is computed in float64 here and a float64 one in long double, and rounded to the type afterwards.
@@ -30,108 +30,40 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from taper.core.generator import Ahead, Generator, Quicker
-from taper.core.settings import settings
-from taper.kernels.box_muller import box_muller
-from taper.kernels.native_twin import with_native
+from taper.core.generator import Generator
 from taper.kernels.random_levels import for_each_sample
+from taper.kernels.random_streams import (
+    FEW,
+    FLOAT32,
+    FLOAT64,
+    MOST_AT_ONCE,
+    block_normal,
+    blocks_of_16,
+    draws_at_once,
+    few_normals,
+    in_chunks,
+    ones_below,
+    serial_normal,
+    uniform32,
+    uniform64,
+)
 
 __all__ = [
-    "any_integers", "bernoulli", "bernoulli_of", "cauchy", "exponential", "few_normals", "fill",
-    "fill_normal", "geometric", "integers", "log_normal", "multinomial", "normal", "normal_around",
+    "any_integers", "bernoulli", "bernoulli_of", "cauchy", "exponential", "fill", "fill_normal",
+    "geometric", "integers", "log_normal", "multinomial", "normal", "normal_around",
     "permutation", "rrelu_noise", "uniform",
 ]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Shape = tuple[int, ...]
 
-FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 FLOAT16, BFLOAT16 = np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)
 INT64 = np.dtype(np.int64)
 COMPLEX64, COMPLEX128 = np.dtype(np.complex64), np.dtype(np.complex128)
 _DIGITS = {FLOAT32: 24, FLOAT64: 53, FLOAT16: 11, BFLOAT16: 8}
 
-_CHUNK = 1 << 15  # draws per round of a large fill: the arrays of a round stay in the cache
-_MOST_AT_ONCE = 1 << 24  # draws for a native kernel: 64 MB
-_FEW = 4096  # calls for fewer numbers are served from those computed ahead
-_LOW53, _32 = np.uint64((1 << 53) - 1), np.uint64(32)
-
-
-def _in_chunks(
-    generator: Generator, count: int, draws_each: int, dtype: np.dtype[Any],
-    make: Callable[[Array], Array],
-) -> Array:
-    """`make` of the next draws, `draws_each` per number, a cache-sized part at a time; if that has
-    a native kernel, many at once."""
-    if count * draws_each <= _CHUNK:
-        return make(generator.draw(count * draws_each)).astype(dtype, copy=False)
-    if make in _NATIVE and settings.native != "off" and count * draws_each <= _MOST_AT_ONCE:
-        return make(_draws_at_once(generator, count * draws_each))
-    result = np.empty(count, dtype)
-    step = _CHUNK // draws_each
-    for start in range(0, count, step):
-        part = result[start : start + step]
-        part[...] = make(generator.draw(len(part) * draws_each))
-    return result
-
-
-def _draws_at_once(generator: Generator, count: int) -> Array:
-    """Many draws, by a native kernel if there is one."""
-    if Quicker.draws is None and settings.native != "off":
-        from taper.kernels.native_twister import draws
-
-        Quicker.draws = draws
-    return generator.draw(count)
-
 
 # Uniform ----------------------------------------------------------------------------------
-
-
-_TWISTER = "taper.kernels.native_twister"
-_twin = with_native(_TWISTER, is_large=lambda draws: draws.size > _CHUNK)
-
-
-@_twin
-def to_uniform32(draws: Array) -> Array:
-    result = (draws & np.uint32(0xFFFFFF)).view(np.int32).astype(np.float32)
-    result *= np.float32(2.0**-24)
-    return result
-
-
-@_twin
-def to_uniform64(draws: Array) -> Array:
-    pairs = draws.view(np.uint64)
-    if not pairs.flags.aligned:
-        pairs = pairs.copy()
-    bits = pairs << _32  # the first draw, which memory has in the low half, is the high one
-    bits &= _LOW53
-    bits |= pairs >> _32
-    result = bits.view(np.int64).astype(np.float64)
-    result *= 2.0**-53
-    return result
-
-
-_NATIVE = {to_uniform32, to_uniform64, box_muller}  # of many draws
-_UNIFORM32 = Ahead(to_uniform32, each=1, period=1)
-_UNIFORM64 = Ahead(to_uniform64, each=2, period=2)
-
-
-def _uniform32(generator: Generator, count: int) -> Array:
-    """float32 in [0, 1), one draw each."""
-    if count <= _FEW:
-        found = generator.take(_UNIFORM32, count)
-        if found is not None:
-            return found
-    return _in_chunks(generator, count, 1, FLOAT32, to_uniform32)
-
-
-def _uniform64(generator: Generator, count: int) -> Array:
-    """float64 in [0, 1), two draws each."""
-    if count <= _FEW:
-        found = generator.take(_UNIFORM64, count)
-        if found is not None:
-            return found
-    return _in_chunks(generator, count, 2, FLOAT64, to_uniform64)
 
 
 def _multiply_add(x: Array, scale: float, offset: float) -> Array:
@@ -152,19 +84,19 @@ def uniform(
 ) -> Array:
     """Numbers in [low, high). A result that rounds up to `high` becomes `low`."""
     if dtype is FLOAT32 and low == 0.0 and high == 1.0:
-        values = _uniform32(generator, math.prod(shape))
+        values = uniform32(generator, math.prod(shape))
         return values if len(shape) == 1 else values.reshape(shape)
     if dtype.kind == "c":
         part = FLOAT32 if dtype == COMPLEX64 else FLOAT64
         return uniform(generator, (*shape, 2), part, low, high).view(dtype).reshape(shape)
     count = math.prod(shape)
     if dtype == FLOAT64:
-        values = _uniform64(generator, count)
+        values = uniform64(generator, count)
         if low != 0.0 or high != 1.0:
             values = _multiply_add(values, high - low, low)
             values[values >= high] = low
         return values.reshape(shape)
-    values = _uniform32(generator, count)
+    values = uniform32(generator, count)
     first, last = np.float32(low), np.float32(high)
     if first != 0 or last != 1:
         values = _multiply_add(values, float(last - first), float(first))
@@ -174,91 +106,6 @@ def uniform(
 
 
 # Normal -----------------------------------------------------------------------------------
-
-
-def _to_normal64(draws: Array) -> Array:
-    """The pairs of Box-Muller's method, four draws a pair: cos first, then sin."""
-    uniforms = to_uniform64(draws).reshape(-1, 2)
-    angle = uniforms[:, 0] * (2 * math.pi)
-    radius = np.log(1.0 - uniforms[:, 1])  # the difference is exact: uniforms end at 2^-53
-    radius *= -2.0
-    np.sqrt(radius, out=radius)
-    result = np.empty_like(uniforms)
-    np.multiply(np.cos(angle), radius, out=result[:, 0])
-    np.multiply(np.sin(angle), radius, out=result[:, 1])
-    return result.reshape(-1)
-
-
-def _to_normal64_rounded(draws: Array) -> Array:
-    return _to_normal64(draws).astype(np.float32)
-
-
-_NORMAL64 = Ahead(_to_normal64, each=2, period=4)
-_NORMAL64_ROUNDED = Ahead(_to_normal64_rounded, each=2, period=4)
-_NORMAL32 = Ahead(box_muller, each=1, period=16)
-
-
-def _serial_normal(generator: Generator, count: int) -> Array:
-    """float64 normals drawn one by one; the second of a pair is kept for the next call."""
-    if count == 0:
-        return np.empty(0)
-    kept = generator.next_normal
-    missing = count if kept is None else count - 1
-    pairs = (missing + 1) >> 1
-    values = generator.take(_NORMAL64, 2 * pairs) if count <= _FEW else None
-    if values is None:
-        values = _in_chunks(generator, 2 * pairs, 2, FLOAT64, _to_normal64)
-    generator.next_normal = float(values[missing]) if missing & 1 else None
-    if kept is None:
-        return values[:count]
-    result = np.empty(count)
-    result[0] = kept
-    result[1:] = values[:missing]
-    return result
-
-
-def few_normals(generator: Generator, count: int) -> Array:
-    """A few float32 normals, drawn one by one; whole pairs come straight from those ahead."""
-    if not count & 1 and generator.next_normal is None:
-        found = generator.take(_NORMAL64_ROUNDED, count)
-        if found is not None:
-            return found
-    return _serial_normal(generator, count).astype(np.float32)
-
-
-def _to_normal16(draws: Array) -> Array:
-    """As `box_muller`, in float64 (two draws a number)."""
-    blocks = to_uniform64(draws).reshape(-1, 2, 8)
-    radius = np.sqrt(-2.0 * np.log(1.0 - blocks[:, 0]))
-    angle = 2 * math.pi * blocks[:, 1]
-    result = np.empty_like(blocks)
-    np.multiply(radius, np.cos(angle), out=result[:, 0])
-    np.multiply(radius, np.sin(angle), out=result[:, 1])
-    return result.reshape(-1)
-
-
-def _blocks_of_16(generator: Generator, count: int, dtype: np.dtype[Any]) -> Array:
-    """Normals made 16 at a time; `count` is a multiple of 16."""
-    if dtype == FLOAT64:
-        return _in_chunks(generator, count, 2, FLOAT64, _to_normal16)
-    if count <= _FEW:
-        found = generator.take(_NORMAL32, count)
-        if found is not None:
-            return found
-    return _in_chunks(generator, count, 1, FLOAT32, box_muller)
-
-
-def _block_normal(generator: Generator, count: int, dtype: np.dtype[Any]) -> Array:
-    """At least 16 normals; if `count` is no multiple of 16, the last 16 are drawn anew."""
-    rest = count & 15
-    if rest == 0:
-        return _blocks_of_16(generator, count, dtype)
-    result = np.empty(count, dtype)
-    result[: count - rest] = _blocks_of_16(generator, count - rest, dtype)
-    if dtype.itemsize >= 4:  # PyTorch draws for all first; for 16-bit types block by block
-        generator.draw(2 * rest if dtype == FLOAT64 else rest)
-    result[count - 16 :] = _blocks_of_16(generator, 16, dtype)
-    return result
 
 
 @for_each_sample
@@ -278,24 +125,24 @@ def normal(
         return parts.view(dtype).reshape(shape)
     count = math.prod(shape)
     if count < 16 or serial:
-        values = _serial_normal(generator, count)
+        values = serial_normal(generator, count)
         if mean != 0.0 or std != 1.0:
             values = _multiply_add(values, std, mean)
         values = values.astype(dtype, copy=False)
     elif dtype == FLOAT64:
-        values = _block_normal(generator, count, dtype)
+        values = block_normal(generator, count, dtype)
         if mean != 0.0 or std != 1.0:
             values = _multiply_add(values, std, mean)
     elif dtype == FLOAT32:
-        values = _block_normal(generator, count, dtype)
+        values = block_normal(generator, count, dtype)
         if mean != 0.0 or std != 1.0:
             values = _multiply_add(values, float(np.float32(std)), float(np.float32(mean)))
     else:
         rest = count & 15
         values = np.empty(count, np.float32)
-        values[: count - rest] = _blocks_of_16(generator, count - rest, FLOAT32)
+        values[: count - rest] = blocks_of_16(generator, count - rest, FLOAT32)
         if rest:  # 16-bit types draw block by block: nothing for the part drawn anew
-            values[count - 16 :] = _blocks_of_16(generator, 16, FLOAT32)
+            values[count - 16 :] = blocks_of_16(generator, 16, FLOAT32)
         if mean != 0.0 or std != 1.0:
             values = _multiply_add(values, float(np.float32(std)), float(np.float32(mean)))
         values = values.astype(dtype)
@@ -331,7 +178,7 @@ def log_normal(
     std: float = 2.0,
 ) -> Array:
     """exp of normal numbers, drawn serially."""
-    values = _multiply_add(_serial_normal(generator, math.prod(shape)), std, mean)
+    values = _multiply_add(serial_normal(generator, math.prod(shape)), std, mean)
     return np.exp(values, out=values).astype(dtype, copy=False).reshape(shape)
 
 
@@ -357,10 +204,10 @@ def integers(
         return signed.astype(dtype).reshape(shape)
     modulus = np.uint32(span)
     if low == 0:
-        values = _in_chunks(generator, count, 1, dtype, lambda draws: draws % modulus)
+        values = in_chunks(generator, count, 1, dtype, lambda draws: draws % modulus)
     else:
         wide = np.dtype(np.uint64 if dtype.kind == "u" else np.int64)
-        values = _in_chunks(
+        values = in_chunks(
             generator, count, 1, dtype, lambda draws: (draws % modulus).astype(wide) + low
         )
     return values if len(shape) == 1 else values.reshape(shape)
@@ -453,15 +300,9 @@ def _follow_swaps(target: Array) -> Array:
 def bernoulli(generator: Generator, shape: Shape, dtype: np.dtype[Any], p: float) -> Array:
     """Ones with probability `p`, else zeros."""
     count = math.prod(shape)
-    if count <= _FEW or 2 * count > _MOST_AT_ONCE:
-        return (_uniform64(generator, count) < p).astype(dtype).reshape(shape)
-    return ones_below(_draws_at_once(generator, 2 * count), p, dtype).reshape(shape)
-
-
-@with_native(_TWISTER, is_large=lambda draws, limit, dtype: draws.size > _CHUNK)
-def ones_below(draws: Array, limit: float, dtype: np.dtype[Any]) -> Array:
-    """One where a number made of two draws is less than `limit`, else zero."""
-    return (to_uniform64(draws) < limit).astype(dtype)
+    if count <= FEW or 2 * count > MOST_AT_ONCE:
+        return (uniform64(generator, count) < p).astype(dtype).reshape(shape)
+    return ones_below(draws_at_once(generator, 2 * count), p, dtype).reshape(shape)
 
 
 @for_each_sample
@@ -469,7 +310,7 @@ def bernoulli_of(
     generator: Generator, probabilities: Array, dtype: np.dtype[Any] | None = None
 ) -> Array:
     """Ones with the given probabilities, else zeros; `dtype` defaults to that of the array."""
-    draw = _uniform64 if probabilities.dtype == FLOAT64 else _uniform32
+    draw = uniform64 if probabilities.dtype == FLOAT64 else uniform32
     values = draw(generator, probabilities.size).reshape(probabilities.shape) < probabilities
     return values.astype(probabilities.dtype if dtype is None else dtype)
 
@@ -479,7 +320,7 @@ def exponential(
     generator: Generator, shape: Shape, dtype: np.dtype[Any] = FLOAT32, rate: float = 1.0
 ) -> Array:
     """-log(1 - u) / rate, computed in float64."""
-    values = _uniform64(generator, math.prod(shape))
+    values = uniform64(generator, math.prod(shape))
     np.negative(values, out=values)
     np.log1p(values, out=values)
     values *= -1.0 / rate
@@ -489,7 +330,7 @@ def exponential(
 @for_each_sample
 def geometric(generator: Generator, shape: Shape, dtype: np.dtype[Any], p: float) -> Array:
     """How many trials until the first success: ⌈log u / log(1 - p)⌉."""
-    values = _uniform64(generator, math.prod(shape))
+    values = uniform64(generator, math.prod(shape))
     np.log(values, out=values)
     values /= math.log1p(-p)
     return np.ceil(values, out=values).astype(dtype, copy=False).reshape(shape)
@@ -501,7 +342,7 @@ def cauchy(
     sigma: float = 1.0,
 ) -> Array:
     """median + sigma tan(π (u - ½))."""
-    values = _uniform64(generator, math.prod(shape))
+    values = uniform64(generator, math.prod(shape))
     values -= 0.5
     values *= math.pi
     values = _multiply_add(np.tan(values, out=values), sigma, median)
@@ -552,7 +393,7 @@ def multinomial(
         sums[:, -1] = 1
         sums = sums.astype(FLOAT64, copy=False)
         for row, bounds in zip(chosen, sums, strict=True):
-            row[...] = bounds.searchsorted(_uniform64(generator, num_samples))
+            row[...] = bounds.searchsorted(uniform64(generator, num_samples))
     return np.ascontiguousarray(chosen.reshape(*weights.shape[:-1], num_samples))
 
 
@@ -561,7 +402,7 @@ def rrelu_noise(generator: Generator, x: Array, lower: float, upper: float) -> A
     """The slopes of rrelu in training: uniform in [lower, upper) where x ≤ 0, else 1."""
     noise = np.ones(x.shape, x.dtype)
     negative = x <= 0
-    drawn = _uniform64(generator, int(np.count_nonzero(negative)))
+    drawn = uniform64(generator, int(np.count_nonzero(negative)))
     first, last = float(x.dtype.type(lower)), float(x.dtype.type(upper))
     drawn *= last - first
     drawn += first

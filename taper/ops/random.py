@@ -22,8 +22,8 @@ from taper.core.state import active, is_recording
 from taper.core.storage import refuse_repeated_memory
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import random as kernels
-from taper.kernels.random import few_normals
 from taper.kernels.random_levels import check_refilled
+from taper.kernels.random_streams import few_normals
 from taper.ops import slow
 from taper.ops.declare import composite, method, operator
 from taper.ops.options import (

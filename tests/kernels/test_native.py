@@ -15,7 +15,7 @@ from taper.core.settings import settings
 from taper.kernels import native_box_muller, native_twister
 from taper.kernels.box_muller import box_muller
 from taper.kernels.native import Elementwise
-from taper.kernels.random import to_uniform32, to_uniform64
+from taper.kernels.random_streams import to_uniform32, to_uniform64
 from taper.kernels.strided_walks import merged_dims
 
 from .guarded_memory import guarded
