@@ -35,8 +35,9 @@ from taper.compiler import background
 from taper.core.settings import on_change, settings
 from taper.core.storage import address_of
 from taper.runtime import pool
+from taper.runtime.array_code import new_memory
 from taper.runtime.direct_call import built_in_function, is_possible
-from taper.runtime.planned_code import (
+from taper.runtime.plan_words import (
     HASH,
     MOST_WORDS,
     SLOT_SHIFT,
@@ -45,8 +46,8 @@ from taper.runtime.planned_code import (
     Kind,
     Plan,
     Table,
-    text,
 )
+from taper.runtime.planned_code import planned_call
 from taper.runtime.waiting_memory import find_functions
 
 __all__ = [
@@ -144,7 +145,7 @@ def planned(compute: Callable[..., Any]) -> Callable[..., Any] | None:
     if environment is None or memory_maker() is None:
         return None
     code = background.request(
-        ("taper.runtime", "planned call"), lambda: (text("planned_call"), "planned_call"),
+        ("taper.runtime", "planned call"), lambda: (planned_call(), "planned_call"),
         exact=True)
     if code is None:
         return None
@@ -219,7 +220,7 @@ class _Plans:
 
 
 class _Writer:
-    """Writes a plan for calls like one that was recorded; see planned_code.py for its words."""
+    """Writes a plan for calls like one that was recorded; see plan_words.py."""
 
     def __init__(self, args: Sequence[Any], result: Any, mine: _Recording) -> None:
         self.args, self.result, self.mine = args, result, mine
@@ -413,7 +414,7 @@ def memory_maker() -> Callable[[int, Any, int], Any] | None:
     so many elements, of a dtype, which take so many bytes; None while there can't be one."""
     environment = _environment()
     code = None if environment is None else background.request(
-        ("taper.runtime", "new memory"), lambda: (text("new_memory"), "new_memory"), exact=True)
+        ("taper.runtime", "new memory"), lambda: (new_memory(), "new_memory"), exact=True)
     return None if code is None else _checked_maker(code)
 
 

@@ -1,150 +1,14 @@
 """The machine code of planned calls: how a plan is found, and run. See planned_calls.py.
 
-Note [the words of a plan]. A plan is one block of words. First come those of `Plan`, then records
-of fixed length, to which they say where: for each argument (ARGUMENT words: what it must be, the
-object or dtype, number of dimensions, and where its sizes and strides are), each result (RESULT
-words: dtype, dimensions, where its sizes and its strides are, or -1 for C order, bytes), each piece
-of scratch memory (its bytes), each launch (STEP words: kernel, units, units of a piece, helpers,
-how many words its block has and where they are, how many of these are addresses and where it says
-which and of what), and each part of what is returned (RETURN words). Arguments, results
-and scratch memory are numbered in this order. Behind the records is what they point to.
+`$NAME` stands for a number of plan_words.py.
 """
 
 from __future__ import annotations
 
-from string import Template
+from taper.runtime.array_code import OWNED_ARRAY
+from taper.runtime.plan_words import with_numbers
 
-from taper.runtime.direct_call import DATA
-
-__all__ = [
-    "HASH", "MOST_WORDS", "SLOTS", "SLOT_SHIFT", "Environment", "Kind", "Plan", "Table", "text",
-]
-
-SLOT_SHIFT = 55
-SLOTS = 1 << (64 - SLOT_SHIFT)  # plans of one function, found by the upper bits of a hash
-HASH = 0x9E3779B97F4A7C15
-MOST_WORDS = 120  # of an argument block
-
-
-class Environment:
-    """Words that all functions share, as indices."""
-
-    (EPOCH, RUN, POOL, TAKE, GIVE, MEMORY, HANDLER, NDARRAY, NEW, RETAIN, RELEASE, CALL, SAVE,
-     RESTORE, NEW_TUPLE, SET_ITEM, TO_INT, WORDS) = range(18)
-
-
-class Table:
-    """Words of one function; slots follow."""
-
-    OTHERWISE, ENVIRONMENT, HITS, SLOT = range(4)
-
-
-class Plan:
-    """Words of a plan, the last of which are where records begin; and how long records are."""
-
-    (PLAN_EPOCH, OWNER, ARGUMENTS, RESULTS, SCRATCHES, STEPS, RETURNED, RESULT_PLACE,
-     SCRATCH_PLACE, STEP_PLACE, RETURN_PLACE, ARGUMENT_PLACE) = range(12)
-    ARGUMENT, RESULT, STEP, RETURN = 4, 5, 8, 2
-
-
-class Kind:
-    """What an argument must be: this object, an array like that one, an argument once more."""
-
-    AN_OBJECT, AN_ARRAY, AN_ARGUMENT = range(3)
-
-
-# Offsets in NumPy's PyArrayObject, and some flags.
-_ARRAY = {
-    "DATA": DATA, "TYPE": DATA - 8, "NDIM": DATA + 8, "SIZES": DATA + 16, "STRIDES": DATA + 24,
-    "DTYPE": DATA + 40, "FLAGS": DATA + 48, "HANDLER_OF_ARRAY": DATA + 72,
-    "ALIGNED": 0x0100, "OWNS": 0x0004,
-    "IN_ORDER": 0x0501,  # in C order, aligned, writeable
-    "OWN_MEMORY": 1 << 15,  # bytes of a result; NumPy has smaller ones at hand
-}
-
-
-def text(name: str) -> str:
-    """The module (LLVM IR) with the function "planned_call" or "new_memory"."""
-    source = {"planned_call": _OWNED + _PLANNED_CALL, "new_memory": _OWNED + _NEW_MEMORY}[name]
-    numbers = {
-        key: number for scope in (Environment, Table, Plan, Kind)
-        for key, number in vars(scope).items() if key.isupper()
-    }
-    return Template(source).substitute(
-        numbers, **_ARRAY, HASH=HASH, MOST_WORDS=MOST_WORDS, SLOT_SHIFT=SLOT_SHIFT
-    )
-
-
-_OWNED = """
-; A new array on memory that is used again; null if there is none.
-define internal ptr @owned_array(ptr %env, ptr %dtype, i32 %ndim, ptr %sizes, ptr %strides,
-                                 i64 %bytes) {
-entry:
-  %is.large = icmp uge i64 %bytes, $OWN_MEMORY
-  %new.at = getelementptr ptr, ptr %env, i64 $NEW
-  %new = load ptr, ptr %new.at
-  %ndarray.at = getelementptr ptr, ptr %env, i64 $NDARRAY
-  %ndarray = load ptr, ptr %ndarray.at
-  %retain.at = getelementptr ptr, ptr %env, i64 $RETAIN
-  %retain = load ptr, ptr %retain.at
-  call void %retain(ptr %dtype)
-  br i1 %is.large, label %large, label %small
-small:
-  %plain = call ptr %new(ptr %ndarray, ptr %dtype, i32 %ndim, ptr %sizes, ptr %strides, ptr null,
-                         i32 0, ptr null)
-  ret ptr %plain
-large:
-  %take.at = getelementptr ptr, ptr %env, i64 $TAKE
-  %take = load ptr, ptr %take.at
-  %give.at = getelementptr ptr, ptr %env, i64 $GIVE
-  %give = load ptr, ptr %give.at
-  %memory.at = getelementptr ptr, ptr %env, i64 $MEMORY
-  %memory = load ptr, ptr %memory.at
-  %data = call ptr %take(ptr %memory, i64 %bytes)
-  %is.none = icmp eq ptr %data, null
-  br i1 %is.none, label %small, label %make
-make:
-  %array = call ptr %new(ptr %ndarray, ptr %dtype, i32 %ndim, ptr %sizes, ptr %strides, ptr %data,
-                         i32 $IN_ORDER, ptr null)
-  %failed = icmp eq ptr %array, null
-  br i1 %failed, label %undo, label %own
-undo:
-  call void %give(ptr %memory, ptr %data)
-  ret ptr null
-own:
-  %handler.at = getelementptr ptr, ptr %env, i64 $HANDLER
-  %handler = load ptr, ptr %handler.at
-  call void %retain(ptr %handler)
-  %its.handler = getelementptr i8, ptr %array, i64 $HANDLER_OF_ARRAY
-  store ptr %handler, ptr %its.handler
-  %flags.at = getelementptr i8, ptr %array, i64 $FLAGS
-  %flags = load i32, ptr %flags.at
-  %owning = or i32 %flags, $OWNS
-  store i32 %owning, ptr %flags.at
-  ret ptr %array
-}
-"""
-
-_NEW_MEMORY = """
-define ptr @new_memory(ptr %self, ptr %args, i64 %given, ptr %names) {
-entry:
-  %size = alloca i64, align 8
-  %table.at = getelementptr i8, ptr %self, i64 $DATA
-  %env = load ptr, ptr %table.at
-  %to.int.at = getelementptr ptr, ptr %env, i64 $TO_INT
-  %to.int = load ptr, ptr %to.int.at
-  %number = load ptr, ptr %args
-  %count = call i64 %to.int(ptr %number)
-  store i64 %count, ptr %size
-  %dtype.at = getelementptr ptr, ptr %args, i64 1
-  %dtype = load ptr, ptr %dtype.at
-  %bytes.at = getelementptr ptr, ptr %args, i64 2
-  %bytes.number = load ptr, ptr %bytes.at
-  %bytes = call i64 %to.int(ptr %bytes.number)
-  %array = call ptr @owned_array(ptr %env, ptr %dtype, i32 1, ptr %size, ptr null, i64 %bytes)
-  ret ptr %array
-}
-"""
+__all__ = ["planned_call"]
 
 _PLANNED_CALL = """
 ; Mixes what an argument is into a hash.
@@ -604,3 +468,8 @@ refuse:
   ret ptr %answer.of.other
 }
 """
+
+
+def planned_call() -> str:
+    """The module (LLVM IR) with the function "planned_call"."""
+    return with_numbers(OWNED_ARRAY + _PLANNED_CALL)
