@@ -27,6 +27,12 @@ from taper.arrays.levels import recording_draws
 from taper.arrays.primitive import answers
 from taper.arrays.recorded_number import Facts, RecordedNumber
 from taper.arrays.shape import ShapeArray
+from taper.arrays.symbolic_shape import (
+    SymbolicShape,
+    is_symbolic,
+    running_environment,
+    shapes_at_points,
+)
 from taper.compiler.graph import Graph, GraphNode, Reference, replaced, text_of
 from taper.core import device as devices
 
@@ -88,7 +94,8 @@ class Recording:
         found = self._numbers.get(node.number)
         if found is not None:
             return found
-        if len(node.results) != 1 or node.results[0][0] != () or node.effect:
+        if len(node.results) != 1 or node.results[0][0] != () or node.effect or depends_on_size(
+                (node.args, node.kwargs)):
             raise _NotKnown
         if node.function is None:
             array = self.arrays.get(node.number)
@@ -105,11 +112,19 @@ class Recording:
 
     def draw(self, kernel: Callable[..., Any], generator: Any, *args: Any, **options: Any) -> Any:
         """Records a kernel that draws from a generator; the generator stays where it is."""
-        example = kernel(
-            generator.clone_state(), *_map(_example_of, args), **_map(_example_of, options)
-        )
+        def shape_of(make: Callable[[Any], Any]) -> ShapeArray:
+            example = kernel(generator.clone_state(), *_map(make, args), **_map(make, options))
+            return ShapeArray(example.shape, example.dtype)
+
+        environment = running_environment()
+        if environment is None or not depends_on_size((args, options)):
+            shape = shape_of(_example_of)
+        else:
+            sizes = environment.points
+            shape = shapes_at_points(environment, lambda i: shape_of(
+                lambda value: _example_of(at_size(value, sizes[i], i))))
         return record_node(self.graph, kernel.__name__, kernel, (generator, *args), options,
-                           ShapeArray(example.shape, example.dtype), effect=True)
+                           shape, effect=True)
 
     def adopt(self, tensor: Any, array: Any) -> TracedArray:
         """The array of a tensor that was made within the step, as a constant that can be written.
@@ -155,6 +170,16 @@ def record_node(
     if not several:
         return TracedArray(graph, Reference(node), metas[0])
     return tuple(TracedArray(graph, Reference(node, i), m) for i, m in enumerate(metas))
+
+
+def record_constant(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """A node for an array that depends on nothing but a symbolic size."""
+    environment, recording = running_environment(), _recording.get()
+    assert environment is not None and recording is not None
+    sizes = environment.points
+    shapes = shapes_at_points(environment, lambda i: function(
+        *at_size(args, sizes[i])))
+    return record_node(recording.graph, function.__name__, function, args, {}, shapes)
 
 
 class Step:
@@ -234,22 +259,25 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         def astype(self, dtype: Any) -> TracedArray: ...
 
     def __init__(
-        self, graph: Graph, reference: Reference, meta: ShapeArray,
+        self, graph: Graph, reference: Reference, meta: Any,
         owner: TracedArray | None = None, steps: tuple[Step, ...] = (),
     ) -> None:
         self.graph = graph
         self._reference = reference
-        self.meta = meta
+        self.meta: ShapeArray | Any = meta  # or SymbolicShape
         self.owner = owner  # None if it owns its memory, see Note [writes in a graph]
         self.steps = steps
         self.writes = 0  # how often the owner was written to
         self.seen = 0 if owner is None else owner.writes  # by when a view took its steps
 
     @classmethod
-    def as_input(cls, graph: Graph, name: str, array: Any) -> TracedArray:
-        """A new input of `graph`, like `array`."""
-        node = graph.add_input(name, array.shape, array.dtype, array.strides)
-        return cls(graph, Reference(node), ShapeArray(array.shape, array.dtype, array.strides))
+    def as_input(
+        cls, graph: Graph, name: str, array: Any, meta: ShapeArray | SymbolicShape | None = None
+    ) -> TracedArray:
+        """A new input of `graph`, like `array`, or of another shape."""
+        found = ShapeArray(array.shape, array.dtype, array.strides) if meta is None else meta
+        node = graph.add_input(name, found.shape, found.dtype, found.strides)
+        return cls(graph, Reference(node), found)
 
     @property
     def reference(self) -> Reference:
@@ -353,7 +381,17 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         self, label: str, function: Callable[..., Any], args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        shapes = function(*_map(_meta_of, args), **_map(_meta_of, kwargs))
+        environment = running_environment()
+        if environment is not None and depends_on_size((args, kwargs)):
+            def at_point(number: int) -> Any:
+                def shape_of(value: Any) -> Any:
+                    return _meta_of(at_size(value, environment.points[number], number))
+
+                return function(*_map(shape_of, args), **_map(shape_of, kwargs))
+
+            shapes = shapes_at_points(environment, at_point)
+        else:
+            shapes = function(*_map(_meta_of, args), **_map(_meta_of, kwargs))
         return self.result_of(label, function, args, kwargs, shapes)
 
     def result_of(
@@ -471,8 +509,11 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         caller = method_caller("reshape")
         if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
             shape = tuple(shape[0])
+        sizes = shape
+        if running_environment() is not None:
+            sizes = tuple([n.at(n.environment.hint) if is_symbolic(n) else n for n in shape])
         try:
-            np.reshape(self.meta._stand_in(), shape, copy=False)
+            np.reshape(self.meta._stand_in(), sizes, copy=False)
         except ValueError:  # a copy, or an error that recording raises
             return self._record("reshape", caller, (self, shape), {})
         return self._view("reshape", Step(caller, (shape,), {}))
@@ -539,7 +580,7 @@ def _is_plain_index(index: Any) -> bool:
     parts = index if type(index) is tuple else (index,)
     return all(
         p is None or p is Ellipsis or type(p) is slice
-        or (isinstance(p, (int, np.integer)) and not isinstance(p, bool))
+        or (isinstance(p, (int, np.integer)) and not isinstance(p, bool)) or is_symbolic(p)
         for p in parts
     )
 
@@ -604,6 +645,42 @@ def _map(function: Callable[[Any], Any], value: Any) -> Any:
 _BOXES = frozenset([tuple, list, dict])
 
 
+def depends_on_size(value: Any) -> bool:
+    """Whether a symbolic size, or the shape of an array that depends on one, is in an argument."""
+    cls = type(value)
+    if cls is TracedArray:
+        return type(value.meta) is SymbolicShape
+    if cls is tuple or cls is list:
+        return any([depends_on_size(v) for v in value])
+    if cls is dict:
+        return any([depends_on_size(v) for v in value.values()])
+    if cls is slice:
+        return is_symbolic(value.start) or is_symbolic(value.stop) or is_symbolic(value.step)
+    if cls is Step:
+        return depends_on_size((value.args, value.kwargs))
+    return is_symbolic(value)
+
+
+def at_size(value: Any, size: int, point: int = 0) -> Any:
+    """An argument for one size: symbolic numbers as plain ones, arrays as their shapes at a point.
+    """
+    if is_symbolic(value):
+        return value.at(size)
+    cls = type(value)
+    if cls in _BOXES:
+        return _map(lambda item: at_size(item, size, point), value)
+    if cls is TracedArray:
+        meta = value.meta
+        return meta.points[point] if type(meta) is SymbolicShape else meta
+    if cls is slice:
+        return slice(*[end.at(size) if is_symbolic(end) else end
+                       for end in (value.start, value.stop, value.step)])
+    if cls is Step and depends_on_size(value):
+        return Step(value.function, at_size(value.args, size, point),
+                    at_size(value.kwargs, size, point))
+    return value
+
+
 def _meta_of(value: Any) -> Any:
     if isinstance(value, TracedArray):
         return value.meta
@@ -614,7 +691,7 @@ def _meta_of(value: Any) -> Any:
 
 def _example_of(value: Any) -> Any:
     """Numbers in place of an array that will be computed: chances and rates may be one half."""
-    if isinstance(value, TracedArray):
+    if isinstance(value, (TracedArray, ShapeArray)):
         return np.full(value.shape, 0.5).astype(value.dtype)
     return value
 
@@ -638,8 +715,8 @@ def _is_unchanged(array: np.ndarray[Any, Any], was: np.ndarray[Any, Any]) -> boo
     return array.tobytes() == was.tobytes()
 
 
-def _as_meta(value: Any) -> ShapeArray:
-    if isinstance(value, ShapeArray):
+def _as_meta(value: Any) -> Any:
+    if isinstance(value, (ShapeArray, SymbolicShape)):
         return value
     array = np.asarray(value)
     return ShapeArray(array.shape, array.dtype)

@@ -38,12 +38,14 @@ class OptimizedModule(Module):
     _orig_mod: Module
 
     def __init__(
-        self, module: Module, fullgraph: bool = False, backend: str | None = None
+        self, module: Module, fullgraph: bool = False, backend: str | None = None,
+        dynamic: bool | None = None,
     ) -> None:
         super().__init__()
         self._orig_mod = module
         self.training = module.training
-        self.__dict__["_compiled"] = compiled_function(module.__call__, fullgraph, backend)
+        self.__dict__["_compiled"] = compiled_function(
+            module.__call__, fullgraph, backend, dynamic)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the module."""
@@ -90,8 +92,9 @@ def compile(
     Args:
         model: a function or module; without it, a decorator is returned.
         fullgraph: raise, naming the line, if a call can't be captured.
-        dynamic: accepted, and without effect: a program is for one size of its arguments, those
-            for other sizes are made of the same kernels.
+        dynamic: whether the batch size may stay open. By default it does from the second size on
+            that is recorded; True records the second one when it first comes, False every size
+            by itself.
         mode, options, name: accepted, and without effect.
         backend: one of `torch.compiler.list_backends()`; "eager" runs everything as it is.
         disable: returns `model` itself.
@@ -128,18 +131,19 @@ def compile(
         return model
     _check_backend(backend)
     if isinstance(model, Module):
-        return OptimizedModule(model, fullgraph, backend)
-    return compiled_function(model, fullgraph, backend)
+        return OptimizedModule(model, fullgraph, backend, dynamic)
+    return compiled_function(model, fullgraph, backend, dynamic)
 
 
 def compiled_function(
-    function: Callable[..., Any], fullgraph: bool = False, backend: str | None = None
+    function: Callable[..., Any], fullgraph: bool = False, backend: str | None = None,
+    dynamic: bool | None = None,
 ) -> Callable[..., Any]:
     """A function that runs programs recorded from calls of `function`."""
     from taper.compilation.captured_function import CapturedFunction
 
     captured = CapturedFunction(
-        function, fullgraph=fullgraph,
+        function, fullgraph=fullgraph, dynamic=dynamic,
         as_it_is="backend='eager'" if backend == "eager" else None,
     )
 

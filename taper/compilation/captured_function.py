@@ -14,14 +14,17 @@ from taper.arrays.levels import running
 from taper.autograd.engine import anomaly, observed
 from taper.compilation.call_source import EAGER, MISSED
 from taper.compilation.explanations import Explanation, Unsupported, log
-from taper.compilation.recorded import CheckFailed, FactBroken, NotCaptured, NumberPinned
-from taper.compilation.recording import exclusive, record_call
+from taper.compilation.recorded import CheckFailed, FactBroken, NotCaptured, NumberPinned, Recorded
+from taper.compilation.recording import exclusive, record_call, take_state, user_line
+from taper.compilation.size_pattern import SizePattern, is_argument, pattern_of
 from taper.compilation.snapshot import Snapshot, take
+from taper.compilation.symbolic_call import SymbolicCall
 from taper.compilation.variant import EagerVariant, Variant
 from taper.compilation.watches import GroupWatch
 from taper.compiler.directives import forgetful, stance_now
 from taper.core.dtype import get_default_dtype
 from taper.core.state import active, is_inference, is_recording
+from taper.core.symbolic import SizePinned
 from taper.core.tensor import Tensor
 from taper.nn import Module
 
@@ -32,6 +35,7 @@ MOST_SEEN = 64
 MOST_OF_A_KEY = 8  # variants for numbers that compare otherwise
 MOST_EXPLAINED = 64
 MOST_REFUSALS = 2
+MOST_SYMBOLIC = 4
 MOST_NEEDED = 64
 FEW_USES = 4  # of a program that wasn't worth it
 MOST_CHANGES = 32  # calls in a row that find nothing that fits; then nobody looks any more
@@ -41,9 +45,11 @@ class CapturedFunction:
     """Carries out the calls of one function."""
 
     def __init__(
-        self, function: Callable[..., Any], *, fullgraph: bool = False, as_it_is: str | None = None
+        self, function: Callable[..., Any], *, fullgraph: bool = False,
+        dynamic: bool | None = None, as_it_is: str | None = None,
     ) -> None:
         self.function = function
+        self.dynamic = dynamic
         self.fullgraph = fullgraph
         self.as_it_is = as_it_is  # why nothing is captured, if so
         self.explanation = Explanation(_name_of(function))
@@ -63,6 +69,8 @@ class CapturedFunction:
         self.needed = 2  # how often a call of its kind is seen before it is recorded
         self.refusals = 0
         self.pinned: frozenset[str] = frozenset()  # numbers that programs don't take as inputs
+        self.symbolic: list[SymbolicCall] = []  # calls recorded for any batch size
+        self.closed: set[Any] = set()  # patterns of calls that depend on the value of their size
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if (
@@ -133,12 +141,17 @@ class CapturedFunction:
                 self.variants.remove(variant)
                 self.variants.insert(0, variant)
                 return result
+        for call in self.symbolic:
+            size = call.size_of(key)
+            if size is not None:
+                return self.run_at(call, size, key, snapshot, args, kwargs)
         count = self.seen.get(key, (0, None))[0] + 1
         previous, self.last = self.last, snapshot
         self.keys += count == 1
         # Once is no pattern. But the first call may differ from all others: optimizers make their
         # state in it.
-        if count < self.needed and self.keys != 2:
+        is_awaited = self.dynamic and self.pattern_for(key) is not None
+        if count < self.needed and self.keys != 2 and not is_awaited:
             self.seen[key] = count, snapshot
             if len(self.seen) > MOST_SEEN:
                 del self.seen[next(iter(self.seen))]
@@ -167,6 +180,11 @@ class CapturedFunction:
         if sum([known.key == key for known in self.variants]) >= MOST_OF_A_KEY:
             self.refuse("numbers of an optimizer compare otherwise again and again")
             return EAGER
+        call = self.record_symbolic(key, snapshot, args, kwargs)
+        if call is not None:
+            size = call.size_of(key)
+            assert size is not None
+            return self.run_at(call, size, key, snapshot, args, kwargs)
         self.recordings += 1
         start = time.perf_counter()
         try:
@@ -189,21 +207,61 @@ class CapturedFunction:
         else:
             planned_from = time.perf_counter()
             variant = Variant(key, snapshot, args, kwargs, self.lock, recorded)
-            simplified = variant.program.graph
-            self.explanation.programs.append({
-                "arguments": [_type_text(f.tensor) for f in snapshot.arguments],
-                "nodes": f"{len(recorded.graph.nodes)}, simplified to {len(simplified.nodes)}",
-                "reads": ", ".join(node.label for node in recorded.graph.inputs),
-                "writes": ", ".join(recorded.graph.inputs[i].label
-                                    for i in recorded.updates.values()),
-                "watches": len(snapshot.watches),
-                "graph": recorded.graph,
-                "simplified": simplified,
-                "program": variant.program,
-                "seconds": (planned_from - start, time.perf_counter() - planned_from),
-            })
-            del self.explanation.programs[:-MOST_EXPLAINED]
-        self.seen.pop(key, None)
+            self.explain_program(variant, snapshot, recorded, (
+                planned_from - start, time.perf_counter() - planned_from))
+        return self.keep(variant, snapshot)
+
+    def pattern_for(self, key: Any) -> SizePattern | None:
+        """In which sizes a call differs from a variant that there is, if in nothing else."""
+        if self.dynamic is False:
+            return None
+        patterns = [pattern_of(known.key[1], key[1]) for known in self.variants
+                    if isinstance(known, Variant) and known.key[0] == key[0]]
+        pattern = next(filter(None, patterns), None)
+        return None if pattern is None or pattern.key in self.closed else pattern
+
+    def record_symbolic(
+        self, key: Any, snapshot: Snapshot, args: Any, kwargs: Any
+    ) -> SymbolicCall | None:
+        """Records the call for any batch size, if another differs from it in that alone."""
+        pattern = self.pattern_for(key)
+        if pattern is None:
+            return None
+        size = pattern.size_of(key[1])
+        assert size is not None
+        try:
+            recorded = record_call(self.function, args, kwargs, snapshot, pattern, size)
+        except SizePinned as reason:
+            self.closed.add(pattern.key)
+            log.info(f"{self.explanation.function} holds for one size at a time: {reason}"
+                     f" (at {user_line(reason)})")
+            return None
+        except (NotCaptured, NumberPinned):  # to be found again, and explained
+            return None
+        self.recordings += 1
+        for item in recorded.known:
+            item.release()
+        call = SymbolicCall(key[0], pattern, recorded)
+        self.symbolic.insert(0, call)
+        del self.symbolic[MOST_SYMBOLIC:]
+        return call
+
+    def run_at(
+        self, call: SymbolicCall, size: int, key: Any, snapshot: Snapshot, args: Any, kwargs: Any
+    ) -> Any:
+        """Makes a variant of a symbolic call for one size, and runs it."""
+        with without_collections():
+            recorded = call.recorded_at(size)
+            if not take_state(recorded, snapshot):
+                self.symbolic.remove(call)
+                return EAGER
+            variant = Variant(key, snapshot, args, kwargs, self.lock, recorded)
+        self.explain_program(variant, snapshot, recorded, (0.0, 0.0))
+        return self.keep(variant, snapshot)
+
+    def keep(self, variant: EagerVariant, snapshot: Snapshot) -> Any:
+        """Keeps a new variant, and runs it."""
+        self.seen.pop(variant.key, None)
         self.variants.insert(0, variant)
         if len(self.variants) > MOST_VARIANTS and self.variants.pop().returns < FEW_USES:
             # There are more kinds of calls than are kept: only what comes often is worth a program.
@@ -227,6 +285,26 @@ class CapturedFunction:
 
         path = Path("compiled.html" if html is True else html)
         return write_page(self.explanation, self.variants, path)
+
+    def explain_program(
+        self, variant: Variant, snapshot: Snapshot, recorded: Recorded,
+        seconds: tuple[float, float],
+    ) -> None:
+        """Notes what a new program is for; seconds of recording and of planning."""
+        simplified = variant.program.graph
+        self.explanation.programs.append({
+            "arguments": [_type_text(f.tensor) for f in snapshot.arguments],
+            "nodes": f"{len(recorded.graph.nodes)}, simplified to {len(simplified.nodes)}",
+            "reads": ", ".join(node.label for node in recorded.graph.inputs),
+            "writes": ", ".join(recorded.graph.inputs[i].label
+                                for i in recorded.updates.values()),
+            "watches": len(snapshot.watches),
+            "graph": recorded.graph,
+            "simplified": simplified,
+            "program": variant.program,
+            "seconds": seconds,
+        })
+        del self.explanation.programs[:-MOST_EXPLAINED]
 
     def refuse(self, reason: str) -> None:
         """From now on, calls run as they are."""
@@ -269,11 +347,6 @@ def differ_in_sizes(a: Snapshot, b: Snapshot) -> bool:
         x == y or (is_argument(x) and is_argument(y) and len(x[2]) == len(y[2])
                    and (x[1], x[3], *x[5:]) == (y[1], y[3], *y[5:]))
         for x, y in zip(a.key, b.key, strict=True)])
-
-
-def is_argument(token: Any) -> bool:
-    """Whether an entry of a key describes a tensor that is passed (state_walk.py)."""
-    return type(token) is tuple and token[:1] == ("argument",)
 
 
 def is_unusual() -> bool:

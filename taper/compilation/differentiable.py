@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.primitive import primitive
+from taper.arrays.symbolic_shape import in_rows
 from taper.arrays.traced import TracedArray
 from taper.autograd.backward import grad as gradients_of
 from taper.autograd.node import (
@@ -68,12 +69,8 @@ def record_backward(
     cut = len(graph.nodes)
     seeds = []
     for i, t in enumerate(outputs):
-        array = t._array
-        example = np.lib.stride_tricks.as_strided(
-            np.empty(1, array.dtype), array.shape, (0,) * array.ndim
-        )
-        seeds.append(TracedArray.as_input(graph, f"gradient {i}", example))
-        seeds[-1].meta = type(seeds[-1].meta)(array.shape, array.dtype)
+        seeds.append(TracedArray.as_input(graph, f"gradient {i}", None, in_rows(t._array.meta)))
+        seeds[-1].reference.node.strides = [(0,) * t._array.ndim]  # it may lie in any way
     hooks = [t.__dict__.pop("_backward_hooks", None) for _, t in leaves]
     try:  # hooks of leaves are called when the tape gets there
         found = gradients_of(outputs, [t for _, t in leaves], [wrap(s) for s in seeds],

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.arrays.traced import TracedArray
+from taper.arrays.traced import TracedArray, depends_on_size
 from taper.autograd.engine import nodes_from
 from taper.autograd.node import Node
 from taper.compilation.differentiable import record_backward, split
@@ -28,6 +28,7 @@ from taper.compiler.graph import Graph, GraphNode
 from taper.core.device import device
 from taper.core.dtype import dtype
 from taper.core.size import Size
+from taper.core.symbolic import SizePinned
 from taper.core.tensor import LEAF, Tensor
 
 __all__ = ["Reading"]
@@ -191,6 +192,8 @@ class Reading:
             if any(isinstance(k, Tensor) for k in items):
                 raise NotCaptured(f"{where} is a dict with tensors as keys")
             return lambda tensors: {k: part(tensors) for k, part in items.items()}
+        if depends_on_size(tuple(value) if kind is Size else value):
+            raise SizePinned(f"{where} is a number that depends on the batch size")
         if value is None or kind in _CONSTANTS:
             return lambda tensors: value
         if hasattr(kind, "__dataclass_fields__") and not hasattr(kind, "__slots__"):

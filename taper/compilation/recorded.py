@@ -12,6 +12,7 @@ from taper.compilation.differentiable import Backward
 from taper.compilation.watches import path_text
 from taper.compiler.graph import Graph
 from taper.core.storage import address_of, span_in_bytes
+from taper.core.symbolic import ShapeEnvironment
 from taper.core.tensor import Tensor
 
 __all__ = [
@@ -201,6 +202,7 @@ class Recorded:
         self.only: int | None = None  # the one that is the result, if it is one
         self.result: Any = None
         self.backward: Backward | None = None
+        self.environment: ShapeEnvironment | None = None  # of a call with symbolic sizes
         self.differentiable: list[int] = []  # places of tensors whose history is `backward`
 
     def overlap(self) -> str | None:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.recorded_number import RecordedNumber
+from taper.arrays.symbolic_shape import SymbolicShape, with_symbolic_sizes
 from taper.arrays.traced import Recording, TracedArray, recording_into
 from taper.compilation.reading import Reading
 from taper.compilation.recorded import (
@@ -33,15 +34,17 @@ from taper.compilation.recorded import (
     NumberPinned,
     Recorded,
 )
+from taper.compilation.size_pattern import SizePattern
 from taper.compilation.snapshot import Snapshot
 from taper.compilation.watches import GroupWatch
 from taper.compiler.directives import compiling
 from taper.compiler.graph import Graph, Reference
 from taper.core.generator import default_generator
 from taper.core.state import active, around_forwards, grad_mode
+from taper.core.symbolic import ShapeEnvironment, SizePinned
 from taper.core.tensor import LEAF, Tensor
 
-__all__ = ["exclusive", "known_tensors", "numbers_in", "record_call"]
+__all__ = ["exclusive", "known_tensors", "numbers_in", "record_call", "take_state", "user_line"]
 
 
 exclusive = threading.RLock()
@@ -50,29 +53,40 @@ exclusive = threading.RLock()
 
 def record_call(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
-    snapshot: Snapshot,
+    snapshot: Snapshot, pattern: SizePattern | None = None, size: int = 0,
 ) -> Recorded:
     """Records `function(*args, **kwargs)`, whose state and arguments `snapshot` has.
 
     Everything is left as it was, whatever happens.
+
+    Args:
+        pattern: which sizes of the arguments are left open; `size` is what they are now.
+    Raises:
+        SizePinned: if the call depends on the value of such a size.
     """
     with exclusive:
-        return _record(function, args, kwargs, snapshot)
+        if pattern is None:
+            return _record(function, args, kwargs, snapshot, {})
+        environment = ShapeEnvironment(size)
+        shapes = {i: pattern.shape_of(i, environment) for i in pattern.places}
+        with with_symbolic_sizes(environment):
+            recorded = _record(function, args, kwargs, snapshot, shapes)
+        recorded.environment = environment
+        return recorded
 
 
 def _record(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
-    snapshot: Snapshot,
+    snapshot: Snapshot, shapes: dict[int, SymbolicShape],
 ) -> Recorded:
     known = known_tensors(snapshot)
     numbers = numbers_in(snapshot)
     graph = Graph()
     generators = [default_generator, *snapshot.generators]
     states = [(g, _position(g), g.state_bytes()) for g in generators]
-    here = traceback.extract_stack(limit=1)[0].filename
     modes = grad_mode.get()
     try:
-        with _as_inputs(graph, known), recording_into(graph) as recording:
+        with _as_inputs(graph, known, shapes), recording_into(graph) as recording:
             preexisting = _tensors_alive()
             recording.claims = []
             recording.arrays = {item.owner.reference.node.number: item.array for item in known}
@@ -97,10 +111,10 @@ def _record(
             if numbers and _has_nan(recorded):
                 raise NumberPinned
             return recorded
-    except (NotCaptured, NumberPinned):
+    except (NotCaptured, NumberPinned, SizePinned):
         raise
     except Exception as error:
-        raise NotCaptured(_reason(error), _user_line(error, here)) from error
+        raise NotCaptured(_reason(error), user_line(error)) from error
     finally:
         snapshot.restore()
         grad_mode.set(modes)
@@ -114,8 +128,9 @@ def _reason(error: Exception) -> str:
     return text if isinstance(error, NotImplementedError) else f"{type(error).__name__}: {text}"
 
 
-def _user_line(error: BaseException, own: str) -> str | None:
+def user_line(error: BaseException) -> str | None:
     """``file.py:12`` of the innermost line that isn't taper's."""
+    own = traceback.extract_stack(limit=1)[0].filename
     root = own.rpartition("compilation")[0]
     found = None
     for frame in traceback.extract_tb(error.__traceback__):
@@ -151,12 +166,19 @@ def known_tensors(snapshot: Snapshot) -> list[Known]:
 
 
 @contextmanager
-def _as_inputs(graph: Graph, known: list[Known]) -> Iterator[None]:
-    """Within: known tensors hold inputs of the graph; afterwards they are as they were."""
+def _as_inputs(
+    graph: Graph, known: list[Known], shapes: dict[int, SymbolicShape]
+) -> Iterator[None]:
+    """Within: known tensors hold inputs of the graph; afterwards they are as they were.
+
+    Args:
+        shapes: of arguments with symbolic sizes, by their positions.
+    """
     try:
         for number, item in enumerate(known):
             t = item.tensor
-            item.owner = TracedArray.as_input(graph, str(number), t._array)
+            symbolic = shapes.get(item.place) if item.role == "argument" else None
+            item.owner = TracedArray.as_input(graph, str(number), t._array, symbolic)
             t._array, t._storage, t._base = item.owner, None, None
             if t._edge is not None:
                 t._edge = LEAF
@@ -181,6 +203,25 @@ def numbers_in(snapshot: Snapshot) -> list[Number]:
                     i for i, part in enumerate(entry) if type(part) is float]
                 found += [Number(watch.holder, name, i) for i in places]
     return found
+
+
+def take_state(recorded: Recorded, snapshot: Snapshot) -> bool:
+    """Gives a recorded call the tensors and numbers of another state that is equal by value; tells
+    whether it fits them."""
+    known, before = known_tensors(snapshot), recorded.known
+    if [(k.role, k.place) for k in known] != [(k.role, k.place) for k in before]:
+        return False
+    for new, old in zip(known, before, strict=True):
+        new.take_over(old)
+    recorded.known = known
+    if recorded.overlap() is not None:
+        recorded.known = before
+        return False
+    numbers = numbers_in(snapshot)
+    for number, other in zip(numbers, recorded.numbers, strict=True):
+        number.place = other.place
+    recorded.numbers = numbers
+    return True
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import numpy as np
 from taper.compilation.call_source import always, attempt_function, run_function
 from taper.compilation.programs import choose_program
 from taper.compilation.recorded import Known, Recorded
-from taper.compilation.recording import known_tensors, numbers_in
+from taper.compilation.recording import take_state
 from taper.compilation.snapshot import Snapshot
 from taper.compilation.watches import GroupWatch, ListWatch, Watch
 from taper.compilation.words import WordTable, first_difference, places_of, places_of_tensor
@@ -206,20 +206,8 @@ class Variant(EagerVariant):
 
     def rebind(self, snapshot: Snapshot) -> bool:
         """Takes another state that is equal by value; tells whether the program fits it."""
-        known = known_tensors(snapshot)
-        before = self.recorded.known
-        if [(k.role, k.place) for k in known] != [(k.role, k.place) for k in before]:
+        if not take_state(self.recorded, snapshot):
             return False
-        for new, old in zip(known, before, strict=True):
-            new.take_over(old)
-        self.recorded.known = known
-        if self.recorded.overlap() is not None:
-            self.recorded.known = before
-            return False
-        numbers = numbers_in(snapshot)
-        for number, other in zip(numbers, self.recorded.numbers, strict=True):
-            number.place = other.place
-        self.recorded.numbers = numbers
         self.state.bind(snapshot, self.read_gradients())
         self.bind()
         return True

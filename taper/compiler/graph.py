@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from taper.core.symbolic import SymFloat, SymInt
+
 __all__ = ["Graph", "GraphNode", "Reference", "references", "replaced"]
 
 Result = tuple[tuple[int, ...], Any]  # shape and dtype
@@ -76,7 +78,7 @@ class GraphNode:
     def __str__(self) -> str:
         arguments = [text_of(a) for a in self.args]
         arguments += [f"{k}={text_of(v)}" for k, v in self.kwargs.items()]
-        types = ", ".join(f"{d}[{', '.join(map(str, s))}]" for s, d in self.results)
+        types = ", ".join(f"{d}[{', '.join(map(text_of, s))}]" for s, d in self.results)
         return f"%{self.number} = {self.label}({', '.join(arguments)})  : {types}"
 
 
@@ -135,8 +137,10 @@ def text_of(value: Any) -> str:
             return f"{value.dtype}({value.reshape(-1)[0]})"
         return f"constant {value.dtype}{list(value.shape)}"
     if isinstance(value, slice):
-        parts = ["" if v is None else str(v) for v in (value.start, value.stop, value.step)]
+        parts = ["" if v is None else text_of(v) for v in (value.start, value.stop, value.step)]
         return ":".join(parts[:2] if value.step is None else parts)
+    if isinstance(value, (SymInt, SymFloat)):
+        return value.text()
     return getattr(value, "__name__", None) or repr(value)
 
 
@@ -274,7 +278,7 @@ class Graph:
     def __str__(self) -> str:
         lines = [
             f"%{n.number} = input {n.label}  : {n.results[0][1]}"
-            f"[{', '.join(map(str, n.results[0][0]))}]"
+            f"[{', '.join(map(text_of, n.results[0][0]))}]"
             for n in self.inputs
         ]
         lines += [str(n) for n in self.nodes]

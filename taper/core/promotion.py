@@ -34,6 +34,7 @@ from taper.core.dtype import (
     uint8,
 )
 from taper.core.numeric_limits import finfo
+from taper.core.symbolic import SymFloat, SymInt
 
 __all__ = [
     "can_cast", "dtype_of_number", "promote_types", "python_number", "result_dtype",
@@ -114,9 +115,9 @@ def dtype_of_number(number: Any) -> dtype:
     """
     if isinstance(number, bool):
         return bool_
-    if isinstance(number, (int, np.integer)):
+    if isinstance(number, (int, np.integer, SymInt)):
         return int64
-    if isinstance(number, (float, np.floating, np.bool_)):
+    if isinstance(number, (float, np.floating, np.bool_, SymFloat)):
         return get_default_dtype()
     return get_default_dtype().to_complex() if get_default_dtype() in (float32, float64) else (
         complex64

@@ -7,6 +7,8 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
+from taper.core.symbolic import SymInt
+
 __all__ = ["Size"]
 
 
@@ -20,7 +22,7 @@ class Size(tuple):  # type: ignore[type-arg]
         if type(sizes) is not tuple:
             sizes = tuple(sizes)
         for position, size in enumerate(sizes):
-            if type(size) is not int:
+            if type(size) is not int and type(size) is not SymInt:
                 try:
                     operator.index(size)
                 except TypeError:
@@ -28,7 +30,8 @@ class Size(tuple):  # type: ignore[type-arg]
                         f"torch.Size() takes an iterable of 'int' (item {position} is "
                         f"'{type(size).__name__}')"
                     ) from None
-                return tuple.__new__(cls, [operator.index(s) for s in sizes])
+                return tuple.__new__(cls, [
+                    s if type(s) is SymInt else operator.index(s) for s in sizes])
         return tuple.__new__(cls, sizes)
 
     def __repr__(self) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.symbolic_shape import is_symbolic
 from taper.kernels import small_sums
 from taper.kernels.native_twin import with_native
 
@@ -48,6 +49,8 @@ _divisors: dict[tuple[float, Any], Any] = {}
 
 def as_divisor(n: float, dtype: Any) -> Any:
     """A Python number as a 0-d array, kept: dividing an array by one is three times as quick."""
+    if is_symbolic(n):
+        return n
     found = _divisors.get((n, dtype))
     if found is None:
         if len(_divisors) > 1024:

@@ -15,6 +15,7 @@ from taper.core.dtype import dtype
 from taper.core.errors import argument_error, broadcast_error, device_error, normalize_dims
 from taper.core.promotion import scalar_type_name
 from taper.core.state import is_recording
+from taper.core.symbolic import SymFloat, SymInt, value_at_hint
 from taper.core.tensor import Tensor, wrap
 from taper.ops.declare import Operator
 from taper.ops.signature import LIST, NUMBER, OPTIONAL, TENSOR, VALUE, Signature
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 ndarray = np.ndarray
-NUMBERS = (int, float, complex, bool, np.number, np.bool_)
+NUMBERS = (int, float, complex, bool, np.number, np.bool_, SymInt, SymFloat)
 # What PyTorch takes for values of these kinds; tensors of one element stand for their number.
 _TYPES: dict[str, tuple[type, ...]] = {
     "bool": (bool, np.bool_), "str": (str, bytes), "Number": (*NUMBERS, Tensor),
@@ -142,7 +143,7 @@ def _integer(value: Any) -> int | None:
     if type(value) is bool:
         return None
     try:
-        return index(value)
+        return index(value_at_hint(value))
     except (TypeError, RuntimeError):
         return None
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.symbolic_shape import broadcast_shapes
 from taper.core.promotion import cpp_type_name
 from taper.core.state import is_differentiated
 from taper.core.tensor import Tensor, wrap
@@ -59,10 +60,10 @@ def attend(
 ) -> Tensor:
     if mask is None and _are_heads(query, key, value):
         return kernel.attention(query, key, value, None, causal, scale)
-    batch = np.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
+    batch = broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
     given = None if mask is None else mask._array
     if given is not None and given.ndim > 2:
-        batch = np.broadcast_shapes(batch, given.shape[:-2])
+        batch = broadcast_shapes(batch, given.shape[:-2])
     result, logsum = kernel.attention(
         _joined(query, batch), _joined(key, batch), _joined(value, batch),
         _joined_mask(given, batch, query.dtype), causal, scale,

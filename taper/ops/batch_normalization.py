@@ -40,7 +40,7 @@ def normalize_batch(
     if running_mean is not None and flat.size:
         count = flat.shape[0] * flat.shape[2]
         _follow(running_mean, mean, momentum)
-        _follow(running_var, variance * mean.dtype.type(count / max(count - 1, 1)), momentum)
+        _follow(running_var, variance * (count / max(count - 1, 1)), momentum)
     return in_rows_or_channels_last(result.reshape(shape)), mean, inverse
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import taper
+from taper.arrays.symbolic_shape import array_of
 from taper.core.promotion import scalar_type_name
 from taper.core.state import active, is_differentiated, is_recording
 from taper.core.tensor import Tensor, wrap
@@ -32,7 +33,7 @@ def _positions(count: int) -> Any:
 def _picked(input: Any, target: Any) -> Any:
     """The element of each sample at its target class; classes are dimension 1, or 0 of 1-d."""
     if input.ndim == 2:
-        return input[_positions(input.shape[0]), target]
+        return input[array_of(_positions, input.shape[0]), target]
     if input.ndim == 1:
         return input[target]
     return np.take_along_axis(input, np.expand_dims(target, 1), 1).squeeze(1)
@@ -71,7 +72,7 @@ def picked_loss(
     if is_usual and target.size and minimum_of(target) >= 0:
         # NumPy itself refuses classes that are too large.
         try:
-            picked = input[_positions(input.shape[0]), target]
+            picked = input[array_of(_positions, input.shape[0]), target]
         except IndexError:
             picked = None  # told below
         if picked is not None:
@@ -124,7 +125,7 @@ def spread_over_targets(
     if counts is not None:
         values = np.where(counts, values, grad.dtype.type(0))
     if len(shape) == 2:
-        result[_positions(shape[0]), safe] = values
+        result[array_of(_positions, shape[0]), safe] = values
     elif len(shape) == 1:
         result[safe] = values
     else:

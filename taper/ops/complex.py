@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.symbolic_shape import broadcast_shapes
 from taper.core.dtype import complex32
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
@@ -246,7 +247,7 @@ def complex(real: Tensor, imag: Tensor) -> Tensor:
         >>> torch.complex(torch.tensor([1.]), torch.tensor([2.]))
         tensor([1.+2.j])
     """
-    shape = np.broadcast_shapes(real.shape, imag.shape)
+    shape = broadcast_shapes(real.shape, imag.shape)
     result = np.empty_like(real, _COMPLEX_OF[real.dtype], shape=shape)
     result.real = real
     result.imag = imag

@@ -28,6 +28,7 @@ from taper.ops.options import (
     fill,
     filled_like,
     finish,
+    has_values,
     in_large_memory,
     large_zeros,
     order_like,
@@ -58,7 +59,7 @@ def _made(
     if out is not None:
         return _into(function, out, size, value, wanted)
     array = uninitialized(size, wanted or get_default_dtype(), where)
-    if value is not None and type(array) is np.ndarray:
+    if value is not None and has_values(array):
         fill(array, value)
     return finish(array, requires_grad)
 
@@ -197,7 +198,7 @@ def full(
     if isinstance(fill_value, Tensor):
         fill_value = fill_value.item()
     made = _made("full", shape, None, out, dtype, layout, device, pin_memory, requires_grad)
-    if type(made._array) is np.ndarray:
+    if has_values(made._array):
         fill(made._array, _element(fill_value, made.dtype))
     return made
 
@@ -231,7 +232,7 @@ def _like(
         array = filled_like(a, 0 if value is None else value, target.numpy_dtype, order)
     else:
         array = uninitialized(a.shape, target, where)
-        if value is not None and type(array) is np.ndarray:
+        if value is not None and has_values(array):
             array.fill(value)
     return finish(array, requires_grad)
 

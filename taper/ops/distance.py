@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.symbolic_shape import broadcast_shapes
 from taper.core.dtype import from_numpy_dtype
 from taper.core.errors import broadcast_error, normalize_dim
 from taper.core.promotion import result_dtype, scalar_type_name
@@ -119,7 +120,7 @@ def cdist(
         raise RuntimeError(f"expected scalar type {names[0]} but found {names[1]}")
     rows, columns, size = a.shape[-2], b.shape[-2], a.shape[-1]
     if a.shape[:-2] != b.shape[:-2]:
-        batch = tuple(np.broadcast_shapes(a.shape[:-2], b.shape[:-2]))
+        batch = tuple(broadcast_shapes(a.shape[:-2], b.shape[:-2]))
         x1, x2 = x1.expand(*batch, rows, size), x2.expand(*batch, columns, size)
     chosen = _MODES[compute_mode]
     by_product = p == 2 and (
@@ -197,7 +198,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
         )
     shapes = (x1._array.shape, x2._array.shape)
     try:
-        shape = np.broadcast_shapes(*shapes)
+        shape = broadcast_shapes(*shapes)
     except ValueError:
         raise broadcast_error(shapes) from None
     dim = normalize_dim(dim, len(shape))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.symbolic_shape import broadcast_shapes
 from taper.core.dtype import from_numpy_dtype
 from taper.core.errors import normalize_dim
 from taper.core.promotion import scalar_type_name
@@ -129,7 +130,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     dim = normalize_dim(dim, input.dim())
     if not input.dim():
         return gather(input, 0, indices)
-    shape = list(np.broadcast_shapes(
+    shape = list(broadcast_shapes(
         tuple(input.shape[:dim] + input.shape[dim + 1:]),
         tuple(indices.shape[:dim] + indices.shape[dim + 1:]),
     ))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays import symbolic_shape
 from taper.core.errors import broadcast_error
 from taper.core.size import Size
 from taper.core.tensor import Tensor, wrap
@@ -39,7 +40,7 @@ def broadcast_tensors(*tensors: Any) -> Any:
         problem = broadcast_error(shapes)
         if problem is not None:
             raise problem
-        shape = np.broadcast_shapes(*shapes)
+        shape = symbolic_shape.broadcast_shapes(*shapes)
     return tuple([t if t._array.shape == shape else t.expand(shape) for t in tensors])
 
 

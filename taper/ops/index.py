@@ -13,6 +13,7 @@ import numpy as np
 
 from taper.arrays.levels import batched_like, in_place_error, is_batched, shapes_error
 from taper.arrays.shape import DataNeeded
+from taper.arrays.symbolic_shape import broadcast_shapes
 from taper.autograd.tangents import carried_by
 from taper.core.dtype import bool_
 from taper.core.errors import normalize_dim
@@ -310,7 +311,7 @@ def index_error(error: Exception, advanced: Advanced, shape: tuple[int, ...]) ->
             dims.append(dim)
         dim += 1 if a is None or a.dtype != _BOOL else a.ndim
     try:
-        np.broadcast_shapes(*[p.shape for p in positions])
+        broadcast_shapes(*[p.shape for p in positions])
     except ValueError:
         shapes = ", ".join(str(list(p.shape)) for p in positions)
         return IndexError(

@@ -19,7 +19,7 @@ from taper.core.tensor import LEAF, Tensor, wrap
 from taper.ops import slow
 from taper.ops.declare import method
 from taper.ops.empty import empty_strided
-from taper.ops.options import finish, read_options, uninitialized
+from taper.ops.options import finish, has_values, read_options, uninitialized
 from taper.ops.sizes import as_sizes, size_arguments
 from taper.ops.tensor_data import array_of, tensor_of
 
@@ -42,7 +42,7 @@ def _new(
         return finish(np.full_like(a, value or 0, dtype=wanted.numpy_dtype, shape=shape),
                       requires_grad)
     array = uninitialized(shape, wanted, where)
-    if value is not None and type(array) is np.ndarray:
+    if value is not None and has_values(array):
         array.fill(value)
     return finish(array, requires_grad)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import taper
+from taper.arrays.symbolic_shape import broadcast_shapes
 from taper.core.errors import broadcast_error
 from taper.core.state import is_differentiated
 from taper.core.tensor import Tensor
@@ -96,7 +97,7 @@ def _count(first: Tensor, second: Tensor) -> int:
     if a == b:
         return first._array.size
     count = 1
-    for n in np.broadcast_shapes(a, b):
+    for n in broadcast_shapes(a, b):
         count *= n
     return count
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.symbolic_shape import broadcast_shapes
 from taper.core.dtype import from_numpy_dtype
 from taper.core.errors import broadcast_error
 from taper.core.promotion import cpp_type_name, scalar_type_name
@@ -137,7 +138,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
 
 @masked_scatter.shapes
 def _(input, mask):
-    return np.broadcast_shapes(input.shape, mask.shape), input.dtype
+    return broadcast_shapes(input.shape, mask.shape), input.dtype
 
 
 @masked_scatter.derivative("input")
@@ -174,7 +175,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
 
 @masked_select.derivative("input")
 def _(grad, input_shape, mask):
-    shape = np.broadcast_shapes(tuple(input_shape), tuple(mask.shape))
+    shape = broadcast_shapes(tuple(input_shape), tuple(mask.shape))
     return sum_to(grad.new_zeros(shape).masked_scatter(mask, grad), tuple(input_shape))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.symbolic_shape import broadcast_shapes
 from taper.core.errors import broadcast_error
 from taper.core.overrides import NOT_INTERCEPTED
 from taper.core.state import active, autocasting, is_recording
@@ -240,7 +241,7 @@ def matmul_batched(input: Tensor, other: Tensor) -> Tensor:
                 f"mat1 and mat2 shapes cannot be multiplied ({rows}x{input.shape[-1]} and "
                 f"{other.shape[0]}x{other.shape[1]})"
             )
-        batch = math.prod(np.broadcast_shapes(input.shape[:-2], other.shape[:-2]))
+        batch = math.prod(broadcast_shapes(input.shape[:-2], other.shape[:-2]))
         raise RuntimeError(
             f"Expected size for first two dimensions of batch2 tensor to be: "
             f"[{batch}, {input.shape[-1]}] but got: [{batch}, {other.shape[-2]}]."

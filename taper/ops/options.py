@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.levels import is_batched
+from taper.arrays.symbolic_shape import array_of
 from taper.core import device as devices
 from taper.core.device import as_device
 from taper.core.dtype import as_dtype, dtype, get_default_dtype
@@ -21,8 +22,8 @@ from taper.ops.slow import resize_out
 
 __all__ = [
     "LARGE_BYTES", "check_out_dtype", "copy_in_format", "copy_in_order", "fill", "finish",
-    "in_large_memory", "large_zeros", "preserved_copy", "read_options", "uninitialized",
-    "write_out",
+    "has_values", "in_large_memory", "large_zeros", "preserved_copy", "read_options",
+    "uninitialized", "write_out",
 ]
 
 ndarray = np.ndarray
@@ -94,8 +95,10 @@ def uninitialized(shape: tuple[int, ...], dtype: dtype, device: Any) -> Any:
     """An array of that shape on that device, its values left as they are in memory."""
     if device is devices.CPU or device.type == "cpu":
         try:
-            array = np.empty(shape, dtype.numpy_dtype)
-            return array if array.nbytes < LARGE_BYTES else in_large_memory(array)
+            array = array_of(np.empty, shape, dtype.numpy_dtype)
+            if type(array) is not np.ndarray or array.nbytes < LARGE_BYTES:
+                return array
+            return in_large_memory(array)
         except (MemoryError, ValueError) as error:
             raise RuntimeError(
                 f"[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you "
@@ -104,6 +107,11 @@ def uninitialized(shape: tuple[int, ...], dtype: dtype, device: Any) -> Any:
     from taper.arrays.shape import ShapeArray
 
     return ShapeArray(shape, dtype.numpy_dtype)
+
+
+def has_values(array: Any) -> bool:
+    """Whether a new array can be filled; those of device="meta" have no values."""
+    return type(array) is np.ndarray or hasattr(array, "graph")  # or it is being recorded
 
 
 LARGE_BYTES = 1 << 18  # from which on it matters how an array lies in memory
@@ -121,7 +129,7 @@ _MOST_AT_ONCE = 1 << 26  # bytes; larger zeros come page by page, as they are to
 
 def fill(array: Any, value: Any) -> None:
     """``array.fill(value)``; large arrays on all cores."""
-    if array.nbytes < LARGE_BYTES or settings.native == "off":
+    if type(array) is not np.ndarray or array.nbytes < LARGE_BYTES or settings.native == "off":
         array.fill(value)
         return
     from taper.kernels import native_fill

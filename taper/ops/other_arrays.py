@@ -13,7 +13,9 @@ import numpy as np
 
 from taper.arrays.levels import recording_draws
 from taper.arrays.shape import ShapeArray
+from taper.arrays.symbolic_shape import SymbolicShape, fitted_shape, running_environment
 from taper.core.storage import address_of
+from taper.core.symbolic import SizePinned
 from taper.core.tensor import Tensor
 from taper.ops.declare import Operator
 from taper.ops.over_samples import forward_over_samples
@@ -95,20 +97,41 @@ def _recorded_whole(op: Operator, call: Call, values: tuple[Any, ...]) -> Any:
         return kernel(generator.clone_state(), *args, **options)
 
     with recording_draws(draw):
-        shapes = forward_without_data(op, call, _mapped(_without_values, values))
-    if any(not isinstance(leaf, (ShapeArray, NoneType)) for leaf in _leaves(shapes)):
+        shapes = _shapes_of(lambda given: forward_without_data(op, call, given), values)
+    if any(not isinstance(leaf, (*_SHAPES, NoneType)) for leaf in _leaves(shapes)):
         raise NotImplementedError(
             f"{op.name}() can't be recorded: what it returns depends on values"
         )
     source = next(v for v in _leaves(values) if isinstance(v, TracedArray))
-    found = [leaf for leaf in _leaves(shapes) if isinstance(leaf, ShapeArray)]
+    found = [leaf for leaf in _leaves(shapes) if isinstance(leaf, _SHAPES)]
     if op.view and found == [shapes]:
         step = Step(WholeForward(op, call, None), values[1:], {})
         result = source.result_of(op.name, step.function, values, {}, shapes)
         return values[0].connected(result, step)
     flat = source.result_of(op.name, WholeForward(op, call, len(found)), values, {}, tuple(found))
     made = iter(flat)
-    return _mapped(lambda leaf: next(made) if isinstance(leaf, ShapeArray) else leaf, shapes)
+    return _mapped(lambda leaf: next(made) if isinstance(leaf, _SHAPES) else leaf, shapes)
+
+
+_SHAPES = (ShapeArray, SymbolicShape)
+
+
+def _shapes_of(shapes_of: Callable[[Any], Any], values: tuple[Any, ...]) -> Any:
+    """What a function says of arguments without data; where sizes are symbolic, at all points."""
+    from taper.arrays.traced import at_size, depends_on_size
+
+    environment = running_environment()
+    if environment is None or not depends_on_size(values):
+        return shapes_of(_mapped(_without_values, values))
+    sizes = environment.points
+    at_points = [shapes_of(_mapped(lambda v, i=i, n=n: _without_values(at_size(v, n, i)), values))
+                 for i, n in enumerate(sizes)]
+    leaves = [list(_leaves(found)) for found in at_points]
+    if len({tuple(map(type, each)) for each in leaves}) != 1:
+        raise SizePinned("how many results there are depends on the batch size")
+    joined = iter([fitted_shape(each, environment) if isinstance(each[0], ShapeArray) else each[0]
+                   for each in zip(*leaves, strict=True)])
+    return _mapped(lambda leaf: next(joined), at_points[0])
 
 
 class WholeForward:
@@ -119,6 +142,12 @@ class WholeForward:
         self.op = op
         self.call = call
         self.count = count
+
+    def shapes_of(self, *values: Any) -> Any:
+        """The shapes of what it returns, of arguments without data."""
+        found = forward_without_data(self.op, self.call, _mapped(_without_values, values))
+        return found if self.count is None else tuple(
+            [leaf for leaf in _leaves(found) if isinstance(leaf, ShapeArray)])
 
     def __call__(self, *values: Any) -> Any:
         result = self.call(values)

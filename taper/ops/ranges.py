@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.symbolic_shape import array_of, is_symbolic
 from taper.core.dtype import bool_, dtype, get_default_dtype, int64
 from taper.core.promotion import dtype_of_number, scalar_type_name
 from taper.core.state import active
+from taper.core.symbolic import SymFloat
 from taper.core.tensor import Tensor, wrap
 from taper.ops.declare import composite
 from taper.ops.options import (
@@ -45,6 +47,8 @@ def as_number(function: str, argument: str, position: int, value: Any) -> Any:
         return value.item()
     if isinstance(value, (int, float, complex, np.number, np.bool_)):
         return value.item() if isinstance(value, (np.number, np.bool_)) else value
+    if is_symbolic(value):
+        return value
     raise TypeError(
         f"{function}(): argument '{argument}' (position {position}) must be Number, not "
         f"{type(value).__name__}"
@@ -53,7 +57,7 @@ def as_number(function: str, argument: str, position: int, value: Any) -> Any:
 
 def _range_dtype(numbers: tuple[Any, ...]) -> dtype:
     kinds = {type(n) for n in numbers}
-    return get_default_dtype() if float in kinds else int64
+    return get_default_dtype() if kinds & {float, SymFloat} else int64
 
 
 @composite()
@@ -83,7 +87,7 @@ def arange(
         check_out_dtype(out, wanted)
         wanted = out.dtype
     wanted = wanted or _range_dtype((start, end, step))
-    array = _arange_array(start, end, step, wanted)
+    array = array_of(_arange_array, start, end, step, wanted)
     return finish_array("arange", array, out, wanted, device, requires_grad)
 
 

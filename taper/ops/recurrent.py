@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.symbolic_shape import array_of
 from taper.core.dtype import from_numpy_dtype
 from taper.core.promotion import scalar_type_name
 from taper.core.state import is_differentiated
@@ -25,7 +26,7 @@ Sizes = tuple[int, ...]
 def _whole(grads: Any, shapes: Any, dtype: Any) -> tuple[Any, ...]:
     """Arrays of gradients, zeros for those that nobody needed."""
     return tuple([
-        np.zeros(shape, dtype) if g is None
+        array_of(np.zeros, shape, dtype) if g is None
         else g._array if g._array.flags.c_contiguous else g._array.copy()
         for g, shape in zip(grads, shapes, strict=True)
     ])

@@ -5,12 +5,16 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+from taper.core.symbolic import SymInt
+
 __all__ = ["as_sizes", "inferred_shape", "size_arguments"]
 
 
 def as_sizes(function: str, size: Any, argument: str = "size") -> tuple[int, ...]:
     """A size argument as a tuple of ints; TypeError in PyTorch's words for anything else."""
     if not isinstance(size, (tuple, list)):
+        if type(size) is SymInt:
+            return (size,)
         try:
             return (operator.index(size),)
         except TypeError:
@@ -20,7 +24,7 @@ def as_sizes(function: str, size: Any, argument: str = "size") -> tuple[int, ...
             ) from None
     result = []
     for position, item in enumerate(size):
-        if type(item) is not int:
+        if type(item) is not int and type(item) is not SymInt:
             try:
                 item = operator.index(item)
             except TypeError:

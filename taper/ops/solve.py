@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.symbolic_shape import broadcast_shapes
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor
 from taper.core.user_warning import warn_once
@@ -99,7 +100,7 @@ def _(grads, result0):
 def _solve_with_info(a: Any, b: Any) -> tuple[Any, Any]:
     """The solution, with infinities and NaN where a matrix is singular, and `info`."""
     if not a.size:
-        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
         return np.zeros_like(b, shape=(*batch, *b.shape[-2:])), np.zeros(a.shape[:-2], np.int32)
     packed, pivots, info = lapack.lu_factor(a)
     order = lapack.apply_pivots(pivots, a.shape[-1])
@@ -140,7 +141,7 @@ def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
 def solve_left(A: Tensor, B: Tensor) -> Tensor:
     """X of A X = B, with B matrices."""
     if A.size == 0 or B.size == 0:
-        batch = np.broadcast_shapes(A.shape[:-2], B.shape[:-2])
+        batch = broadcast_shapes(A.shape[:-2], B.shape[:-2])
         return np.zeros_like(B, shape=(*batch, *B.shape[-2:]))
     try:
         return linear_algebra.solve(A, B)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from taper.arrays.symbolic_shape import broadcast_shapes
 from taper.core.dtype import dtype
 from taper.core.promotion import can_cast, scalar_type_name
 from taper.core.storage import refuse_repeated_memory
@@ -46,7 +45,7 @@ def refuse_before_kernel(
     if op.promote is None:
         return
     bound = dict(zip(signature.names, args, strict=True))
-    shape = np.broadcast_shapes(*[t._array.shape for t in tensors_of(signature, bound)])
+    shape = broadcast_shapes(*[t._array.shape for t in tensors_of(signature, bound)])
     gives_bools = op.ufunc is not None and "dd->?" in op.ufunc.types
     computed = None if gives_bools else compute_dtype(op, signature, bound)
     check_fit(target, shape, computed or target.dtype)

@@ -16,6 +16,7 @@ from taper.core.dtype import dtype as dtype_class
 from taper.core.errors import normalize_dim, normalize_dims
 from taper.core.state import active
 from taper.core.storage import strided_view
+from taper.core.symbolic import value_at_hint
 from taper.core.tensor import Parameter, Tensor, wrap
 from taper.ops import slow
 from taper.ops.connect_views import view_of
@@ -193,6 +194,7 @@ def _is_copied(array: Any, shape: tuple[int, ...]) -> bool:
         if stand_in is None:  # sparse
             return False
         array = stand_in()
+        shape = tuple([value_at_hint(n) for n in shape])
     try:
         array.reshape(shape, copy=False)
     except ValueError:

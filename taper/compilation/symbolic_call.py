@@ -1,0 +1,172 @@
+"""Calls recorded for any batch size: the graph of one size from that of all.
+
+A call is recorded with a symbolic size (core/symbolic.py) once a function was called with two. For
+another size its graph is had by putting numbers in, without running the function, if all guards
+hold, and if the rules for shapes say at this size what the polynomials say that were found at
+others.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from taper.arrays.shape import ShapeArray
+from taper.arrays.traced import at_size, depends_on_size
+from taper.compilation.differentiable import Backward
+from taper.compilation.recorded import Alias, Fresh, Recorded
+from taper.compilation.size_pattern import SizePattern
+from taper.compiler.graph import Graph, GraphNode, Reference, replaced
+from taper.core.symbolic import ShapeEnvironment, value_at
+
+__all__ = ["SymbolicCall"]
+
+MOST_REFUSED = 64
+
+
+class SymbolicCall:
+    """A recorded call whose batch size is open.
+
+    Args:
+        context: what the call depends on beside its snapshot.
+        pattern: how its arguments follow from the size.
+        recorded: with symbolic sizes in its graphs.
+    """
+
+    def __init__(self, context: Any, pattern: SizePattern, recorded: Recorded) -> None:
+        assert recorded.environment is not None
+        self.context = context
+        self.pattern = pattern
+        self.recorded = recorded
+        self.environment: ShapeEnvironment = recorded.environment
+        graphs = [recorded.graph]
+        if recorded.backward is not None:
+            graphs.append(recorded.backward.graph)
+        self.asked = [node for graph in graphs for node in graph.nodes
+                      if not node.effect and _is_open(node)]
+        self.refused: dict[int, None] = {}  # sizes at which shapes are others
+
+    def size_of(self, key: tuple[Any, Any]) -> int | None:
+        """The batch size of a call, if this is for it."""
+        context, state = key
+        if context != self.context:
+            return None
+        size = self.pattern.size_of(state)
+        if size is None or size in self.refused or not self.environment.holds_for(size):
+            return None
+        if size != self.environment.hint and not self._shapes_hold(size):
+            self.refused[size] = None
+            if len(self.refused) > MOST_REFUSED:
+                del self.refused[next(iter(self.refused))]
+            return None
+        return size
+
+    def _shapes_hold(self, size: int) -> bool:
+        """Whether functions give the shapes at this size that are expected of them."""
+        for node in self.asked:
+            def shape_of(reference: Reference) -> ShapeArray:
+                return _shapes(reference.node, size)[reference.output or 0]
+
+            args, kwargs = (at_size(replaced(part, shape_of), size)
+                            for part in (node.args, node.kwargs))
+            function: Any = getattr(node.function, "shapes_of", node.function)
+            try:
+                found = function(*args, **kwargs)
+            except Exception:  # whatever it is, the function itself will raise it
+                return False
+            results = found if type(found) is tuple else (found,)
+            expected = _shapes(node, size)
+            if len(results) != len(expected) or any([
+                (a.shape, a.dtype, a.strides) != (b.shape, b.dtype, b.strides)
+                for a, b in zip(map(_described, results), expected, strict=True)
+            ]):
+                return False
+        return True
+
+    def recorded_at(self, size: int) -> Recorded:
+        """The call for one size; its known tensors are to be set."""
+        whole = self.recorded
+        found = Recorded(graph_at(whole.graph, size), whole.known)
+        found.numbers = whole.numbers
+        found.updates, found.output_count = whole.updates, whole.output_count
+        found.uses, found.only, found.result = whole.uses, whole.only, whole.result
+        found.differentiable = whole.differentiable
+        found.tensors = [_tensor_at(made, size) for made in whole.tensors]
+        if whole.backward is not None:
+            found.backward = _backward_at(whole.backward, size)
+        return found
+
+
+def _is_open(node: GraphNode) -> bool:
+    return depends_on_size((node.args, node.kwargs)) or any([
+        depends_on_size(shape) for shape, _ in node.results]) or any([
+            depends_on_size(reference.node.results[reference.output or 0][0])
+            for reference in node.read])
+
+
+def _shapes(node: GraphNode, size: int) -> tuple[ShapeArray, ...]:
+    strides: Any = node.strides or [None] * len(node.results)
+    return tuple([ShapeArray(_numbers_at(shape, size), dtype,
+                             None if s is None else _numbers_at(s, size))
+                  for (shape, dtype), s in zip(node.results, strides, strict=True)])
+
+
+def _described(value: Any) -> Any:
+    return value if isinstance(value, ShapeArray) else np.asarray(value)
+
+
+def _numbers_at(numbers: Any, size: int) -> tuple[int, ...]:
+    return tuple([value_at(n, size) for n in numbers])
+
+
+def graph_at(graph: Graph, size: int) -> Graph:
+    """The graph for one size, with plain numbers. Arrays that only depend on it are constants."""
+    made: dict[int, Any] = {}
+
+    def translated(reference: Reference) -> Any:
+        found = made[reference.node.number]
+        return Reference(found, reference.output) if type(found) is GraphNode else found
+
+    def node_at(node: GraphNode, args: Any, kwargs: Any) -> GraphNode:
+        results = [(_numbers_at(shape, size), dtype) for shape, dtype in node.results]
+        strides = None if node.strides is None else [_numbers_at(s, size) for s in node.strides]
+        return GraphNode(node.number, node.label, node.function, args, kwargs, results,
+                         effect=node.effect, strides=strides)
+
+    results = {r.node.number for r in graph.outputs.values()}
+    found = Graph()
+    found.next_number = graph.next_number
+    for node in graph.inputs:
+        made[node.number] = copy = node_at(node, (), {})
+        found.inputs.append(copy)
+    for node in graph.nodes:
+        args, kwargs = (at_size(replaced(part, translated), size)
+                        for part in (node.args, node.kwargs))
+        if not node.read and not node.effect and node.number not in results and (
+                depends_on_size((node.args, node.kwargs))):
+            assert node.function is not None
+            made[node.number] = node.function(*args, **kwargs)
+            continue
+        made[node.number] = copy = node_at(node, args, kwargs)
+        found.nodes.append(copy)
+    found.outputs = {name: translated(r) for name, r in graph.outputs.items()}
+    return found
+
+
+def _tensor_at(made: Any, size: int) -> Any:
+    if type(made) is Fresh:
+        strides = None if made.strides is None else _numbers_at(made.strides, size)
+        return Fresh(made.output, at_size(made.steps, size), made.edge, strides,
+                     is_inference=made.is_inference)
+    if type(made) is Alias:
+        return Alias(made.known, at_size(made.steps, size), made.edge)
+    return made
+
+
+def _backward_at(backward: Backward, size: int) -> Backward:
+    found = Backward(backward.recorded, backward.cut, backward.leaves, [])
+    found.metadata = [(_numbers_at(shape, size), dtype) for shape, dtype in backward.metadata]
+    found.graph = graph_at(backward.graph, size)
+    found.inputs, found.saved, found.computed = backward.inputs, backward.saved, backward.computed
+    return found
