@@ -9,12 +9,12 @@ import pytest
 
 import taper as torch
 from taper.compiler import machine
-from taper.core.settings import settings
 from taper.kernels import bilinear, native_bilinear
 
 from .guarded_memory import guarded
 
 random = np.random.default_rng(5)
+pytestmark = pytest.mark.usefixtures("at_once")
 needs_kernels = pytest.mark.skipif(
     not machine.is_available() or machine.host().vector_bytes < 32, reason="needs llvmlite and AVX2"
 )
@@ -22,11 +22,6 @@ SIZES = [  # rows, features, depth, columns
     (256, 32, 64, 48), (8, 1, 8, 8), (37, 5, 70, 129), (13, 33, 9, 17), (100, 3, 20, 30),
     (1, 2, 1, 1), (64, 17, 300, 64),
 ]
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "_native", "now")
 
 
 def operands(sizes: Any, dtype: Any) -> list[Any]:

@@ -7,22 +7,20 @@ import pytest
 
 import taper
 from taper.compiler import machine
-from taper.core.settings import settings
-from taper.kernels import attention as definitions
+from taper.kernels import attention as kernels
 from taper.kernels import native_attention
 
+from .definitions import definition_of
 from .guarded_memory import guarded
 
-pytestmark = pytest.mark.skipif(not machine.is_available(), reason="needs llvmlite")
+pytestmark = [
+    pytest.mark.skipif(not machine.is_available(), reason="needs llvmlite"),
+    pytest.mark.usefixtures("at_once"),
+]
 
 random = np.random.default_rng(3)
-attention = definitions.attention.function.__wrapped__
-attention_gradient = definitions.attention_gradient.function.__wrapped__
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "_native", "now")
+attention = definition_of(kernels.attention)
+attention_gradient = definition_of(kernels.attention_gradient)
 
 
 def operands(batch: int, queries: int, keys: int, size: int, width: int, dtype: Any) -> Any:

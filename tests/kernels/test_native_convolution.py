@@ -1,6 +1,5 @@
 """Native convolutions against their definition in NumPy."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,21 +10,15 @@ from taper.compiler import machine
 from taper.core.settings import settings
 from taper.kernels import convolution, native_convolution
 
+from .definitions import definition_of
 from .guarded_memory import guarded
 
-pytestmark = pytest.mark.skipif(not machine.is_available(), reason="needs llvmlite")
+pytestmark = [
+    pytest.mark.skipif(not machine.is_available(), reason="needs llvmlite"),
+    pytest.mark.usefixtures("at_once"),
+]
 
 random = np.random.default_rng(7)
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(settings, "_native", "now")
-    yield
-
-
-def definition(name: str) -> Any:
-    return getattr(convolution, name).function.__wrapped__
 
 
 def close(found: Any, wanted: Any) -> None:
@@ -64,22 +57,22 @@ def example(case: Any, dtype: Any) -> tuple[Any, ...]:
 def test_forward_and_gradients(case: Any, dtype: Any) -> None:
     x, weight, numbers = example(case, dtype)
     bias = random.standard_normal(len(weight)).astype(dtype)
-    wanted = definition("convolve")(x, weight, *numbers, bias)
+    wanted = definition_of(convolution.convolve)(x, weight, *numbers, bias)
     close(native_convolution.convolve(x, weight, *numbers, bias), wanted)
     grad = random.standard_normal(wanted.shape).astype(dtype)
     size = x.shape[2:]
     close(native_convolution.input_gradient(grad, weight, size, *numbers),
-          definition("input_gradient")(grad, weight, size, *numbers))
+          definition_of(convolution.input_gradient)(grad, weight, size, *numbers))
     kernel = weight.shape[2:]
     close(native_convolution.weight_gradient(grad, x, kernel, *numbers),
-          definition("weight_gradient")(grad, x, kernel, *numbers))
+          definition_of(convolution.weight_gradient)(grad, x, kernel, *numbers))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("at_end", [True, False])
 def test_nothing_beyond_the_operands_is_touched(case: Any, at_end: bool) -> None:
     x, weight, numbers = example(case, np.float32)
-    wanted = definition("convolve")(x, weight, *numbers)
+    wanted = definition_of(convolution.convolve)(x, weight, *numbers)
     grad = random.standard_normal(wanted.shape).astype(np.float32)
     x, weight, grad = (guarded(a, at_end) for a in (x, weight, grad))
     close(native_convolution.convolve(x, weight, *numbers), wanted)
@@ -90,7 +83,7 @@ def test_nothing_beyond_the_operands_is_touched(case: Any, at_end: bool) -> None
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_strided_operands(case: Any) -> None:
     x, weight, numbers = example(case, np.float32)
-    wanted = definition("convolve")(x, weight, *numbers)
+    wanted = definition_of(convolution.convolve)(x, weight, *numbers)
     other = np.ascontiguousarray(x.swapaxes(0, -1)).swapaxes(0, -1)
     spaced = np.repeat(x, 2, -1)[..., ::2]
     turned = np.ascontiguousarray(np.moveaxis(weight, 0, -1))
@@ -102,24 +95,24 @@ def test_expanded_operands() -> None:
     x = np.broadcast_to(random.standard_normal((1, 4, 1, 12)).astype("f4"), (3, 4, 20, 12))
     weight = random.standard_normal((5, 4, 3, 3)).astype("f4")
     numbers = ((1, 1), (1, 1), (1, 1), 1)
-    wanted = definition("convolve")(x, weight, *numbers)
+    wanted = definition_of(convolution.convolve)(x, weight, *numbers)
     close(native_convolution.convolve(x, weight, *numbers), wanted)
     grad = np.broadcast_to(np.float32(2), wanted.shape)
     close(native_convolution.weight_gradient(grad, x, (3, 3), *numbers),
-          definition("weight_gradient")(grad, x, (3, 3), *numbers))
+          definition_of(convolution.weight_gradient)(grad, x, (3, 3), *numbers))
 
 
 def test_values_that_are_not_finite_stay_where_they_belong() -> None:
     x, weight, numbers = example(CASES[1], np.float32)
     x[0, 0, 3, 57] = np.inf
     x[1, 2, 0, 0] = np.nan
-    wanted = definition("convolve")(x, weight, *numbers)
+    wanted = definition_of(convolution.convolve)(x, weight, *numbers)
     found = native_convolution.convolve(x, weight, *numbers)
     assert found is not None
     np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
     np.testing.assert_array_equal(np.isinf(found), np.isinf(wanted))
     grad = random.standard_normal(wanted.shape).astype("f4")
-    wanted = definition("weight_gradient")(grad, x, (3, 3), *numbers)
+    wanted = definition_of(convolution.weight_gradient)(grad, x, (3, 3), *numbers)
     found = native_convolution.weight_gradient(grad, x, (3, 3), *numbers)
     assert found is not None
     np.testing.assert_array_equal(np.isfinite(found), np.isfinite(wanted))
@@ -136,7 +129,7 @@ def test_what_has_no_kernel() -> None:
 
 def test_results_do_not_depend_on_the_number_of_threads() -> None:
     x, weight, numbers = example((4, 1, 16, 24, (30, 31), (3, 3), (1, 1), (1, 1), (1, 1)), "f4")
-    grad = definition("convolve")(x, weight, *numbers)
+    grad = definition_of(convolution.convolve)(x, weight, *numbers)
     results = []
     before = taper.get_num_threads()
     for threads in (1, 3):

@@ -8,12 +8,14 @@ import pytest
 import taper
 from taper.compiler import machine
 from taper.compiler.fourier_kernels import radices_of
-from taper.core.settings import settings
 from taper.kernels import fourier, native_fourier
 
 from .guarded_memory import guarded
 
-pytestmark = pytest.mark.skipif(not machine.is_available(), reason="needs llvmlite")
+pytestmark = [
+    pytest.mark.skipif(not machine.is_available(), reason="needs llvmlite"),
+    pytest.mark.usefixtures("at_once"),
+]
 
 random = np.random.default_rng(5)
 # Lines along memory, across it, both, and long ones that are cut; tails of lanes and of elements.
@@ -22,11 +24,6 @@ LAYOUTS = [
     ((3, 8, 50), (1,)), ((6144,), (0,)), ((2, 6000), (1,)), ((48, 20), (0, 1)),
     ((4, 24, 40), (0, 1, 2)), ((18, 243), (-1,)),
 ]
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "_native", "now")
 
 
 def complex_values(shape: Any, dtype: Any) -> Any:

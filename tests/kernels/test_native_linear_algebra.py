@@ -7,19 +7,16 @@ import pytest
 
 import taper
 from taper.compiler import machine
-from taper.core.settings import settings
 from taper.kernels import linear_algebra, native_linear_algebra
 
 from .guarded_memory import guarded
 
-pytestmark = pytest.mark.skipif(not machine.is_available(), reason="needs llvmlite")
+pytestmark = [
+    pytest.mark.skipif(not machine.is_available(), reason="needs llvmlite"),
+    pytest.mark.usefixtures("at_once"),
+]
 
 random = np.random.default_rng(2)
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "_native", "now")
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])

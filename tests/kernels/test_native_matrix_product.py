@@ -7,25 +7,21 @@ import pytest
 
 import taper
 from taper.compiler import machine
-from taper.core.settings import settings
 from taper.kernels import matrix_product, native_matrix_product
 
 from .guarded_memory import guarded
 
-pytestmark = pytest.mark.skipif(
-    not machine.is_available() or machine.host().vector_bytes < 32, reason="needs llvmlite and AVX2"
-)
+pytestmark = [
+    pytest.mark.skipif(not machine.is_available() or machine.vector_bytes() < 32,
+                       reason="needs llvmlite and AVX2"),
+    pytest.mark.usefixtures("at_once"),
+]
 
 random = np.random.default_rng(11)
 SIZES = [
     (128, 128, 32), (97, 6, 33), (1, 1, 1), (6, 64, 7),
     (5, 3, 70), (37, 65, 129), (64, 64, 64), (50, 1100, 33), (13, 200, 1), (200, 530, 70),
 ]
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "_native", "now")
 
 
 def matrix(rows: int, columns: int, dtype: Any, is_turned: bool) -> Any:

@@ -15,7 +15,10 @@ from taper.kernels.pooling import Windows, pooled_size
 
 from .guarded_memory import guarded
 
-pytestmark = pytest.mark.skipif(not machine.is_available(), reason="needs llvmlite")
+pytestmark = [
+    pytest.mark.skipif(not machine.is_available(), reason="needs llvmlite"),
+    pytest.mark.usefixtures("at_once"),
+]
 
 random = np.random.default_rng(3)
 CASES = [  # sizes, then kernel, stride, padding, dilation
@@ -25,11 +28,6 @@ CASES = [  # sizes, then kernel, stride, padding, dilation
     ((7, 35), (2, 2), (2, 2), (0, 0), (1, 1)), ((2, 9), (2, 2), (2, 2), (0, 0), (1, 1)),
     ((5, 1), (5, 1), (1, 1), (2, 0), (1, 1)), ((4, 70), (2, 3), (2, 3), (0, 1), (1, 1)),
 ]
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "_native", "now")
 
 
 def windows_of(case: Any, ceil_mode: bool) -> tuple[Any, Any, Any]:

@@ -10,9 +10,13 @@ from taper.compiler import machine
 from taper.core.settings import settings
 from taper.kernels import native_recurrent, recurrent
 
+from .definitions import definition_of
 from .guarded_memory import guarded
 
-pytestmark = pytest.mark.skipif(not machine.is_available(), reason="needs llvmlite")
+pytestmark = [
+    pytest.mark.skipif(not machine.is_available(), reason="needs llvmlite"),
+    pytest.mark.usefixtures("at_once"),
+]
 
 random = np.random.default_rng(5)
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
@@ -21,15 +25,6 @@ CASES = [
     (1, 1, (1,)), (3, 16, (5, 5, 5)), (7, 33, (9, 9, 4, 1)), (20, 50, (13, 2)), (4, 70, (3,) * 6),
     (5, 18, (16,) * 20), (40, 9, (37,) * 5 + (30,) * 4 + (2,) * 9),
 ]
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "_native", "now")
-
-
-def definition(name: str) -> Any:
-    return getattr(recurrent, name).function.__wrapped__
 
 
 def draw(*shape: int, dtype: Any = "f4") -> Any:
@@ -61,14 +56,14 @@ def test_layers_and_gradients(case: Any, kind: str, reverse: bool, dtype: Any) -
     for biased in (True, False):
         arguments = layer(kind, case, dtype, biased)
         tail = (case[2], reverse, *([biased] if kind == "rnn" else []))
-        wanted = definition(kind)(*arguments, *tail)
+        wanted = definition_of(getattr(recurrent, kind))(*arguments, *tail)
         compare(getattr(native_recurrent, kind)(*arguments, *tail), wanted)
         states = len(arguments) - 5  # LSTM: 2
         grads = tuple(draw(*part.shape, dtype=dtype) for part in wanted[: 1 + states])
         kept = (wanted[0], wanted[2]) if kind == "rnn" else wanted[1 + states :]
         rest = (grads, arguments[0], *arguments[-4:-2], *kept, *tail)
         compare(getattr(native_recurrent, f"{kind}_gradient")(*rest),
-                definition(f"{kind}_gradient")(*rest))
+                definition_of(getattr(recurrent, f"{kind}_gradient"))(*rest))
 
 
 @pytest.mark.parametrize("kind", GATES)
@@ -77,7 +72,7 @@ def test_nothing_beyond_the_operands_is_touched(kind: str, at_end: bool) -> None
     for case in CASES:
         arguments = layer(kind, case, "f4")
         tail = (case[2], False, *([True] if kind == "rnn" else []))
-        wanted = definition(kind)(*arguments, *tail)
+        wanted = definition_of(getattr(recurrent, kind))(*arguments, *tail)
         placed = [guarded(a, at_end) for a in arguments]
         compare(getattr(native_recurrent, kind)(*placed, *tail), wanted)
 
@@ -88,7 +83,7 @@ def test_strided_operands() -> None:
                np.asfortranarray(w_ih), np.asfortranarray(w_hh), b_ih, np.repeat(b_hh, 3)[::3])
     tail = (CASES[2][2], False)
     compare(native_recurrent.lstm(*strided, *tail),
-            definition("lstm")(data, hidden, cell, w_ih, w_hh, b_ih, b_hh, *tail))
+            definition_of(recurrent.lstm)(data, hidden, cell, w_ih, w_hh, b_ih, b_hh, *tail))
 
 
 def test_the_modules_take_the_kernels() -> None:
@@ -114,7 +109,7 @@ def test_passes_that_are_launched_again(kind: str, biased: bool) -> None:
                 operands = layer(kind, case, "f4", biased)
                 tail = (given, False, *([False] if kind == "rnn" else []))
                 compare(getattr(native_recurrent, kind)(*operands, *tail),
-                        definition(kind)(*operands, *tail))
+                        definition_of(getattr(recurrent, kind))(*operands, *tail))
 
 
 @pytest.mark.parametrize("kind", GATES)
@@ -122,7 +117,7 @@ def test_threads_give_the_same_bits(kind: str) -> None:
     case = 12, 40, (70,) * 8 + (33,) * 9
     operands = layer(kind, case, "f4")
     tail = (case[2], False, *([False] if kind == "rnn" else []))
-    kept = definition(kind)(*operands, *tail)
+    kept = definition_of(getattr(recurrent, kind))(*operands, *tail)
     states = len(operands) - 5
     grads = tuple(draw(*part.shape) for part in kept[: 1 + states])
     kept = (kept[0], kept[2]) if kind == "rnn" else kept[1 + states :]

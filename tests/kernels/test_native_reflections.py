@@ -7,21 +7,19 @@ import pytest
 
 import taper
 from taper.compiler import machine
-from taper.core.settings import settings
 from taper.kernels import lapack, linear_algebra, native_reflections
 
+from .definitions import definition_of
 from .guarded_memory import guarded
 
-pytestmark = pytest.mark.skipif(not machine.is_available(), reason="needs llvmlite")
+pytestmark = [
+    pytest.mark.skipif(not machine.is_available(), reason="needs llvmlite"),
+    pytest.mark.usefixtures("at_once"),
+]
 
 random = np.random.default_rng(8)
 SIZES = [(24, 24), (40, 25), (25, 40), (100, 33), (33, 17), (5, 3), (1, 1), (3, 30)]
 ERROR = {"f4": 1e-4, "f8": 1e-12}
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "_native", "now")
 
 
 def draw(*shape: int, dtype: str = "f8") -> Any:
@@ -73,7 +71,7 @@ def test_nothing_beyond_the_matrices_is_touched(at_end: bool) -> None:
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 @pytest.mark.parametrize("driver", ["gels", "gelsy"])
 def test_least_squares(driver: str, dtype: str) -> None:
-    definition = lapack.least_squares.function.__wrapped__
+    definition = definition_of(lapack.least_squares)
     for rows, columns, sides in ((60, 16, 1), (100, 33, 5), (40, 40, 2)):
         a, b = draw(3, rows, columns, dtype=dtype), draw(3, rows, sides, dtype=dtype)
         a[:, range(columns), range(columns)] += 9

@@ -9,22 +9,19 @@ import pytest
 
 import taper
 from taper.compiler import machine
-from taper.core.settings import settings
 from taper.kernels import linear_algebra, native_symmetric
 from taper.runtime.blas import find_blas, find_lapack
 
-pytestmark = pytest.mark.skipif(
-    not machine.is_available() or find_blas() is None or find_lapack(("dlaed1",)) is None,
-    reason="needs llvmlite, and LAPACK's inner routines in NumPy's library",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not machine.is_available() or find_blas() is None or find_lapack(("dlaed1",)) is None,
+        reason="needs llvmlite, and LAPACK's inner routines in NumPy's library",
+    ),
+    pytest.mark.usefixtures("at_once"),
+]
 
 random = np.random.default_rng(8)
 ERROR = {"f4": 1e-5, "f8": 1e-13}
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "_native", "now")
 
 
 def symmetric(n: int, dtype: str) -> Any:

@@ -1,6 +1,5 @@
 """Convolutions of 3 x 3 by Winograd's algorithm: for which, how exact, what is not finite."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 
 from taper.compiler import machine
 from taper.compiler.machine import vector_bytes
-from taper.core.settings import settings
 from taper.kernels import convolution, native_convolution
 from taper.kernels.convolution_recipes import (
     Convolution,
@@ -18,22 +16,16 @@ from taper.kernels.convolution_recipes import (
 )
 from taper.kernels.launch_recipes import Recipe
 
+from .definitions import definition_of
 from .guarded_memory import guarded
 
-pytestmark = pytest.mark.skipif(
-    not machine.is_available() or vector_bytes() < 32, reason="needs llvmlite and long vectors")
+pytestmark = [
+    pytest.mark.skipif(not machine.is_available() or vector_bytes() < 32,
+                       reason="needs llvmlite and long vectors"),
+    pytest.mark.usefixtures("at_once"),
+]
 
 ONES = (1, 1)
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(settings, "_native", "now")
-    yield
-
-
-def definition(name: str) -> Any:
-    return getattr(convolution, name).function.__wrapped__
 
 
 def random(seed: int, *shape: int, dtype: Any = np.float32) -> Any:
@@ -80,10 +72,14 @@ CASES = [
 ]
 
 
-def results(x: Any, weight: Any, grad: Any, padding: Any, of: Any = None) -> list[Any]:
+def results(
+    x: Any, weight: Any, grad: Any, padding: Any, by_definition: bool = False
+) -> list[Any]:
     """The convolution and both gradients, by native kernels or by definition."""
     def call(name: str, *args: Any) -> Any:
-        return (getattr(native_convolution, name) if of is None else of(name))(*args)
+        if by_definition:
+            return definition_of(getattr(convolution, name))(*args)
+        return getattr(native_convolution, name)(*args)
 
     return [
         call("convolve", x, weight, ONES, padding, ONES, 1),
@@ -106,7 +102,7 @@ def test_values(case: Any, dtype: Any) -> None:
     x, weight, grad, padding = example(case, dtype)
     wide = [a.astype("f8") for a in (x, weight, grad)]
     for found, wanted in zip(results(x, weight, grad, padding),
-                             results(*wide, padding, definition), strict=True):
+                             results(*wide, padding, by_definition=True), strict=True):
         assert found.dtype == x.dtype and found.shape == wanted.shape
         error = np.abs(found - wanted).max() / np.abs(wanted).max()
         assert error < {4: 1e-6, 8: 2e-15}[x.itemsize]  # of float32: less than that of plain sums
@@ -126,7 +122,7 @@ def test_what_is_not_finite_stays_in_its_windows(value: float) -> None:
     x[4, 0, 0, 0] = -value
     grad[2, 4, 6, 7] = value  # the definition multiplies what is beside zeros of the padding, too
     for found, wanted in zip(results(x, weight, grad, padding),
-                             results(x, weight, grad, padding, definition), strict=True):
+                             results(x, weight, grad, padding, by_definition=True), strict=True):
         assert 0 < np.isfinite(found).sum() < found.size or value == 3e38
         same = np.isfinite(wanted)
         np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
