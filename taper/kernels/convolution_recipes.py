@@ -8,8 +8,7 @@ bytes; operands are "x" or "grad", "weight" and maybe "bias".
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
@@ -23,20 +22,20 @@ from taper.kernels import winograd_recipes
 from taper.kernels.convolution import output_size
 from taper.kernels.flat_layout import Layout, filled, layout_of, lines_of, table, units_of
 from taper.kernels.launch_recipes import Recipe, Stage
-from taper.kernels.native import Kernel
+from taper.kernels.native import kernels_by_name
 
 __all__ = ["Convolution", "forward_recipe", "input_recipe", "weight_recipe"]
 
 Ints = tuple[int, ...]
 
-_KERNELS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
+_kernel = kernels_by_name({
     "product": (shifted_products.product, shifted_products.PRODUCT_WORDS),
     "dots": (shifted_products.dots, shifted_products.DOTS_WORDS),
     "spread": (shifted_products.spread, shifted_products.SPREAD_WORDS),
     "pack": (shifted_products.pack, shifted_products.PACK_WORDS),
     "outer": (outer_products.outer, outer_products.OUTER_WORDS),
     "turn": (matrix_products.turn, matrix_products.TURN_WORDS),
-}
+})
 _GRAIN = 1 << 21  # multiplications that are worth a thread of their own
 _GRAIN_OF_COPIES = 1 << 16  # elements
 _SLACK = 512  # elements beyond a buffer that may be read
@@ -68,24 +67,24 @@ class Convolution(NamedTuple):
         return (self.kernel == (3, 3) and self.groups == 1
                 and self.stride == self.dilation == (1, 1))
 
+    def layout_for(self, out: Ints) -> Layout:
+        """How planes of the input lie for results of this size, in three dimensions."""
+        steps = filled(self.stride, 1)
+        reach = [
+            (n - 1) * s + d * (k - 1) + 1 for n, k, s, d in zip(
+                out, filled(self.kernel, 1), steps, filled(self.dilation, 1), strict=True)
+        ]
+        return layout_of(tuple(reach), steps)
 
-@cache
-def _kernel(name: str, *details: Any) -> Kernel:
-    """A kernel of the compiler's; `details` are its arguments but the width."""
-    write, words = _KERNELS[name]
-    return Kernel.of(write, len(words), *details)
-
-
-def _positions(kernel: Ints) -> Any:
-    return itertools.product(*map(range, kernel))
-
-
-def _extent(out: Ints, kernel: Ints, stride: Ints, dilation: Ints) -> Ints:
-    """How far the windows reach."""
-    return tuple([
-        (n - 1) * s + d * (k - 1) + 1
-        for n, k, s, d in zip(out, kernel, stride, dilation, strict=True)
-    ])
+    def offsets(self, layout: Layout, channels: int) -> Any:
+        """From a window's first element to each of them: bytes in so many planes of a layout."""
+        dilation = filled(self.dilation, 1)
+        shifts = [
+            layout.shift_of(tuple([i * d for i, d in zip(place, dilation, strict=True)]))
+            for place in itertools.product(*map(range, filled(self.kernel, 1)))
+        ]
+        planes = np.arange(channels)[:, None] * layout.plane
+        return ((planes + table(shifts)) * self.item).reshape(-1)
 
 
 def _dense_strides(size: Ints, itemsize: int) -> Ints:
@@ -174,12 +173,12 @@ def forward_recipe(
             shape, weight, of.padding, False, of.kind, item, of.vector_bytes, has_bias, has_floor)
         if found is not None:
             return found
-    kernel, wide, full = filled(of.kernel, 1), filled(out, 1), filled(size, 1)
-    steps, dilation = filled(of.stride, 1), filled(of.dilation, 1)
-    layout = layout_of(_extent(wide, kernel, steps, dilation), steps)
+    wide, full = filled(out, 1), filled(size, 1)
+    layout = of.layout_for(wide)
     tile = product_tile(of.kind, of.vector_bytes, filters // of.groups)
+    positions = prod(of.kernel)
     is_plain = of.is_plain and is_dense
-    is_pixelwise = of.is_plain and is_dense and prod(kernel) == 1
+    is_pixelwise = is_plain and positions == 1
     if is_pixelwise:
         layout, wide = Layout((1, 1, prod(full)), (1, 1, 1)), (1, 1, prod(full))
     elif is_plain and layout.size != full:
@@ -188,13 +187,8 @@ def forward_recipe(
     least, greatest = _span(units, layout.size[2])
     if is_plain and least < tile.lanes * tile.vectors:
         is_plain = False  # a tile would read behind the array
-    shifts = [
-        layout.shift_of(tuple([i * d for i, d in zip(p, dilation, strict=True)]))
-        for p in _positions(kernel)
-    ]
-    offsets = (np.arange(each)[:, None] * layout.plane + table(shifts)) * item
-    places = np.arange(each * prod(kernel), dtype=np.int64) * item
-    plan = _Product(tile, offsets.reshape(-1), places, units, greatest,
+    places = np.arange(each * positions, dtype=np.int64) * item
+    plan = _Product(tile, of.offsets(layout, each), places, units, greatest,
                     (layout.size[2], wide[2] * item, item))
     stages: list[Stage] = []
     memory: list[int] = []
@@ -209,7 +203,7 @@ def forward_recipe(
         source, plane = 0, layout.plane
     rows = filters // of.groups
     group = each * plane * item
-    row = each * prod(kernel) * item
+    row = each * positions * item
     more, scratch = _product_stages(
         plan, source, len(memory), (shape[0], filters, *out), rows, of,
         (group * of.groups, group, rows * row, row), has_bias, has_floor)
@@ -337,19 +331,12 @@ def weight_recipe(
         if found is not None:
             return found
     full, wide = filled(size, 1), filled(out, 1)
-    kernel, steps = filled(of.kernel, 1), filled(of.stride, 1)
-    dilation = filled(of.dilation, 1)
-    layout = layout_of(_extent(wide, kernel, steps, dilation), steps)
+    layout = of.layout_for(wide)
     is_plain = of.is_plain and is_dense
     if is_plain:
         layout = Layout(full, (1, 1, 1))
-    if is_plain and prod(kernel) == 1:
+    if is_plain and prod(of.kernel) == 1:
         layout, wide = Layout((1, 1, prod(full)), (1, 1, 1)), (1, 1, prod(wide))
-    shifts = [
-        layout.shift_of(tuple([i * d for i, d in zip(p, dilation, strict=True)]))
-        for p in _positions(kernel)
-    ]
-    offsets = ((np.arange(each)[:, None] * layout.plane + table(shifts)) * item).reshape(-1)
     stages: list[Stage] = []
     memory: list[int] = []
     source: Any = "x"
@@ -358,60 +345,70 @@ def weight_recipe(
         stages.append(stage)
         memory.append(scratch)
         source = 0
-    source_group = each * layout.plane * item
-    is_outer = rows >= _MANY_FILTERS and len(offsets) > _DEEP
-    make = _outer_stages if is_outer else _dots_stages
-    more = make(of, layout, wide, offsets, grad, source, source_group, len(memory))
-    if is_outer:
-        memory.append(more[0])
-    return Recipe((*stages, *more[1]), tuple(memory), (filters, each, *of.kernel), ("grad", "x"))
+    products = _WeightProducts(
+        of, layout, wide, of.offsets(layout, each), source, each * layout.plane * item, grad[0],
+        rows)
+    if rows >= _MANY_FILTERS and len(products.offsets) > _DEEP:
+        more, scratch = products.outer(len(memory))
+        stages += more
+        memory.append(scratch)
+    else:
+        stages.append(products.dots())
+    return Recipe(tuple(stages), tuple(memory), (filters, each, *of.kernel), ("grad", "x"))
 
 
-def _dots_stages(
-    of: Convolution, layout: Layout, wide: Ints, offsets: Any, grad: Ints, source: Any,
-    source_group: int, into: int,
-) -> tuple[int, list[Stage]]:
-    batch, filters = grad[:2]
-    item, groups = of.item, of.groups
-    rows, depth, space = filters // groups, len(offsets), prod(wide)
-    tile = dots_tile(of.kind, of.vector_bytes, rows, depth, wide[2])
-    units = units_of(wide, layout, 0, _dense_strides(wide, item), 0, item,
-                     shifted_products.LONGEST_UNIT)
-    at_once = tile.vectors * shifted_products.BLOCKS_AT_ONCE
-    tiles, blocks = -(-rows // tile.rows), -(-depth // at_once)
-    work = tile.rows * min(depth, at_once) * space * batch
-    return 0, [Stage(
-        _kernel("dots", tile), ("grad", source, "result", offsets, units),
-        (depth, rows, tiles, blocks, len(units), batch, filters * space * item,
-         rows * space * item, space * item, source_group * groups, source_group,
-         layout.size[2] * item, wide[2] * item, rows * depth * item, depth * item),
-        groups * tiles * blocks, max(1, _GRAIN // work), "dots")]
+class _WeightProducts(NamedTuple):
+    """Products of the gradient's planes with shifted planes of the source."""
 
+    of: Convolution
+    layout: Layout
+    wide: Ints  # the size of the gradient's planes
+    offsets: Any  # of a window's elements in the source
+    source: Any
+    source_group: int  # bytes
+    batch: int
+    rows: int  # filters of a group
 
-def _outer_stages(
-    of: Convolution, layout: Layout, wide: Ints, offsets: Any, grad: Ints, source: Any,
-    source_group: int, into: int,
-) -> tuple[int, list[Stage]]:
-    batch, filters = grad[:2]
-    item, groups = of.item, of.groups
-    rows, depth, space = filters // groups, len(offsets), prod(wide)
-    tile = outer_tile(of.kind, of.vector_bytes, rows)
-    width = tile.lanes * tile.vectors
-    units = units_of(wide, layout, 0, _dense_strides(wide, width * item), 0, item,
-                     outer_products.LONGEST_UNIT)
-    panels = -(-rows // width)
-    panel = width * space * item
-    turn = Stage(
-        _kernel("turn", tile), ("grad", into),
-        (rows, space * item, space, panels, rows * space * item, panels * panel),
-        batch * groups * panels, max(1, _GRAIN_OF_COPIES // (width * space)), "turned gradient")
-    at_once = outer_products.BLOCKS_AT_ONCE * tile.rows
-    blocks = -(-depth // at_once)
-    work = width * min(depth, at_once) * space * batch
-    outer = Stage(
-        _kernel("outer", tile), (into, source, "result", offsets, units),
-        (depth, rows, panels, blocks, len(units), batch, groups, panel, source_group * groups,
-         source_group, layout.size[2] * item, wide[2] * width * item, rows * depth * item,
-         depth * item),
-        groups * panels * blocks, max(1, _GRAIN // work), "outer products")
-    return batch * groups * panels * width * space, [turn, outer]
+    def dots(self) -> Stage:
+        """The launch that sums along planes."""
+        of, rows, depth, space = self.of, self.rows, len(self.offsets), prod(self.wide)
+        item, groups = of.item, of.groups
+        tile = dots_tile(of.kind, of.vector_bytes, rows, depth, self.wide[2])
+        units = units_of(self.wide, self.layout, 0, _dense_strides(self.wide, item), 0, item,
+                         shifted_products.LONGEST_UNIT)
+        at_once = tile.vectors * shifted_products.BLOCKS_AT_ONCE
+        tiles, blocks = -(-rows // tile.rows), -(-depth // at_once)
+        work = tile.rows * min(depth, at_once) * space * self.batch
+        return Stage(
+            _kernel("dots", tile), ("grad", self.source, "result", self.offsets, units),
+            (depth, rows, tiles, blocks, len(units), self.batch, groups * rows * space * item,
+             rows * space * item, space * item, self.source_group * groups, self.source_group,
+             self.layout.size[2] * item, self.wide[2] * item, rows * depth * item, depth * item),
+            groups * tiles * blocks, max(1, _GRAIN // work), "dots")
+
+    def outer(self, into: int) -> tuple[list[Stage], int]:
+        """The launches that sum outer products, whose lanes are filters, and the size of the
+        scratch memory `into` which the gradient is turned for that."""
+        of, rows, depth, space = self.of, self.rows, len(self.offsets), prod(self.wide)
+        item, groups = of.item, of.groups
+        tile = outer_tile(of.kind, of.vector_bytes, rows)
+        width = tile.lanes * tile.vectors
+        units = units_of(self.wide, self.layout, 0, _dense_strides(self.wide, width * item), 0,
+                         item, outer_products.LONGEST_UNIT)
+        panels = -(-rows // width)
+        panel = width * space * item
+        turn = Stage(
+            _kernel("turn", tile), ("grad", into),
+            (rows, space * item, space, panels, rows * space * item, panels * panel),
+            self.batch * groups * panels, max(1, _GRAIN_OF_COPIES // (width * space)),
+            "turned gradient")
+        at_once = outer_products.BLOCKS_AT_ONCE * tile.rows
+        blocks = -(-depth // at_once)
+        work = width * min(depth, at_once) * space * self.batch
+        outer = Stage(
+            _kernel("outer", tile), (into, self.source, "result", self.offsets, units),
+            (depth, rows, panels, blocks, len(units), self.batch, groups, panel,
+             self.source_group * groups, self.source_group, self.layout.size[2] * item,
+             self.wide[2] * width * item, rows * depth * item, depth * item),
+            groups * panels * blocks, max(1, _GRAIN // work), "outer products")
+        return [turn, outer], self.batch * groups * panels * width * space

@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from ctypes import addressof, c_int64
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -30,7 +31,7 @@ from taper.runtime.large_arrays import new_array
 from taper.runtime.planned_calls import Launch, constant, recording, replayed
 from taper.runtime.pool import launch
 
-__all__ = ["GRAIN", "Elementwise", "Kernel"]
+__all__ = ["GRAIN", "Elementwise", "Kernel", "kernels_by_name"]
 
 ndarray = np.ndarray
 
@@ -89,6 +90,24 @@ class Kernel:
         written = recording()
         if written is not None:
             written.launches.append(Launch(address, arrays, words, count, grain))
+
+
+def kernels_by_name(
+    table: dict[str, tuple[Callable[..., str], Sequence[str]]], prefix: str = "",
+) -> Callable[..., Kernel]:
+    """A function of a name in the table, and of details, that gives this one kernel.
+
+    Args:
+        table: for each name what writes the kernel (see `Kernel.of`), and its words' labels.
+        prefix: of the names of kernels.
+    """
+
+    @cache
+    def find(name: str, *details: Any) -> Kernel:
+        write, words = table[name]
+        return Kernel.of(write, len(words), *details, name=prefix + name)
+
+    return find
 
 
 class Elementwise:

@@ -8,8 +8,7 @@ fetch weights less often, and the recipe is for the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from taper.compiler.recurrent_code import recurrent_tile, weight_tile
 from taper.compiler.recurrent_gradients import BACKWARD_ARRAYS
 from taper.compiler.recurrent_kernels import FORWARD_ARRAYS, LINE
 from taper.kernels.launch_recipes import Recipe, Stage
-from taper.kernels.native import Kernel
+from taper.kernels.native import kernels_by_name
 
 __all__ = ["Layer", "backward_recipe", "forward_recipe", "sums_weights", "takes_inputs"]
 
@@ -63,20 +62,13 @@ for _names in (_FORWARD_NAMES, _BACKWARD_NAMES):
     _names["relu"] = _names["tanh"]
 
 
-_KERNELS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
+_kernel = kernels_by_name({
     "forward_panels": (recurrent_kernels.forward_panels, recurrent_kernels.PANELS_WORDS),
     "backward_panels": (recurrent_kernels.backward_panels, recurrent_kernels.PANELS_WORDS),
     "forward": (recurrent_kernels.forward, recurrent_kernels.FORWARD_WORDS),
     "backward": (recurrent_gradients.backward, recurrent_gradients.BACKWARD_WORDS),
     "totals": (recurrent_gradients.totals, recurrent_gradients.TOTALS_WORDS),
-}
-
-
-@cache
-def _kernel(name: str, *details: Any) -> Kernel:
-    """A kernel of the compiler's; `details` are its arguments but the width."""
-    write, words = _KERNELS[name]
-    return Kernel.of(write, len(words), *details)
+})
 
 
 @lru_cache(maxsize=256)

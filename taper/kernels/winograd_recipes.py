@@ -6,15 +6,14 @@ convolution of the gradient with mirrored windows, in which filters and channels
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from taper.compiler import winograd_gradients, winograd_kernels
 from taper.kernels.launch_recipes import Recipe, Stage
-from taper.kernels.native import Kernel
+from taper.kernels.native import kernels_by_name
 
 __all__ = ["convolution_recipe", "gradient_recipe"]
 
@@ -27,19 +26,12 @@ _MOST_SEGMENTS = 1 << 14
 _PARTS = 4  # of a sum over tiles, for any number of threads
 _GRAIN = 1 << 19  # products that are worth a thread of their own
 
-_KERNELS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
+_kernel = kernels_by_name({
     "weights": (winograd_kernels.weights, winograd_kernels.WEIGHT_WORDS),
     "convolution": (winograd_kernels.convolution, winograd_kernels.CONVOLUTION_WORDS),
     "sums": (winograd_gradients.sums, winograd_gradients.SUMS_WORDS),
     "collect": (winograd_gradients.collect, winograd_gradients.COLLECT_WORDS),
-}
-
-
-@cache
-def _kernel(name: str, *details: Any) -> Kernel:
-    """A kernel of the compiler's; `details` are its arguments but the width."""
-    write, words = _KERNELS[name]
-    return Kernel.of(write, len(words), *details, name=f"winograd_{name}")
+}, prefix="winograd_")
 
 
 @lru_cache(maxsize=64)
