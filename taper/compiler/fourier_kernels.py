@@ -2,8 +2,9 @@
 
 Lanes share all factors, which are spread from a table, and nothing is shuffled but where a lane's
 elements are neighbours in memory: squares are turned in registers then. Between the stages numbers
-lie in two buffers that fit the second cache. (Stockham's sorting by stages: Van Loan,
-Computational Frameworks for the Fast Fourier Transform, 1992, section 1.7.)
+lie in two buffers: on the thread's own stack where they are small, as memory that other threads
+have just written is slow to come. (Stockham's sorting by stages: Van Loan, Computational
+Frameworks for the Fast Fourier Transform, 1992, section 1.7.)
 
 A long transform of n1 x n2 elements is two of these: columns, multiplied by their factors (`is
 _twisted`), then rows, whose results are columns again.
@@ -12,14 +13,15 @@ _twisted`), then rows, whose results are columns again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
 from taper.compiler.llvm_text import FunctionText
 from taper.compiler.tile_code import SIZE, TileCode, plus
 
-__all__ = ["TRANSFORM_WORDS", "Transform", "radices_of", "transform"]
+__all__ = ["TRANSFORM_WORDS", "Transform", "buffer_bytes", "radices_of", "transform"]
 
 Complex = tuple[str, str]  # two vectors: real and imaginary parts
 
@@ -55,6 +57,8 @@ TRANSFORM_WORDS = (
 )
 
 
+_MOST_ON_STACK = 1 << 18  # bytes of both buffers; Windows wants large frames to be announced
+
 # Products of two are computed in registers, and in what they spill to the first cache.
 _SIMPLE = (8, 5, 4, 3, 2)
 _PRODUCTS = {25: (5, 5), 20: (4, 5), 16: (4, 4), 15: (3, 5), 12: (3, 4), 10: (2, 5), 9: (3, 3),
@@ -76,10 +80,21 @@ def radices_of(length: int) -> tuple[int, ...] | None:
     return best
 
 
+def _pair_bytes(vector_bytes: int, form: Transform) -> int:
+    """The size of two buffers."""
+    return 4 * vector_bytes * (max(form.length, form.stored) + 1)
+
+
+def buffer_bytes(vector_bytes: int, form: Transform) -> int:
+    """How much memory tasks that run at the same time need each: none if it's on the stack."""
+    size = _pair_bytes(vector_bytes, form)
+    return 0 if size <= _MOST_ON_STACK and sys.platform != "win32" else size
+
+
 def transform(name: str, vector_bytes: int, form: Transform) -> str:
     """The kernel. The argument block is TRANSFORM_WORDS, strides in bytes; `twist` are planes
     (length, lanes) of real and imaginary parts. A task is as many lanes as a vector has, of one
-    of the outer arrays; `tasks_per_slot` tasks share a pair of buffers."""
+    of the outer arrays; `tasks_per_slot` tasks share a pair of `buffers`, if there are any."""
     return _Writer(name, vector_bytes, form).text()
 
 
@@ -97,10 +112,13 @@ class _Writer:
 
     def text(self) -> str:
         ir, word, form = self.ir, self.word, self.form
-        elements = max(form.length, form.stored) + 1
-        slot = ir.integer("udiv", "%begin", word["tasks_per_slot"])
-        first = plus(ir, ir.pointer(word["buffers"]), (slot, str(2 * elements * self.each)))
-        second = ir.offset(first, str(elements * self.each))
+        size = _pair_bytes(ir.vector_bytes, form)
+        if buffer_bytes(ir.vector_bytes, form):
+            slot = ir.integer("udiv", "%begin", word["tasks_per_slot"])
+            first = plus(ir, ir.pointer(word["buffers"]), (slot, str(size)))
+        else:
+            first = ir.value(f"alloca [{size} x i8], align 64")
+        second = ir.offset(first, str(size // 2))
         radices = radices_of(form.length)
         assert radices is not None
 
@@ -203,12 +221,14 @@ class _Writer:
             def one(q: str, _: list[str]) -> list[str]:
                 a = here.place(ir.integer("add", source, q))
                 b = there.place(ir.integer("add", target, q))
-                found = self._butterfly([here.get(a, k * rest * done) for k in range(radix)])
-                for j, value in enumerate(found):
+
+                def put(j: int, value: Complex) -> None:
                     if j and rest > 1:
                         factor = self.spread(table, ir.integer("add", first, 2 * (j - 1)))
                         value = self.times(value, factor)
                     there.put(value, b, j * done)
+
+                self._butterfly(range(radix), lambda k: here.get(a, k * rest * done), put)
                 return []
 
             if done == 1:
@@ -219,21 +239,29 @@ class _Writer:
 
         ir.loop(0, rest, 1, [], lines)
 
-    def _butterfly(self, a: list[Complex]) -> list[Complex]:
-        """The transform of so few elements that they nearly stay in registers."""
-        count = len(a)
+    def _butterfly(
+        self, places: Sequence[int], get: Callable[[int], Complex],
+        put: Callable[[int, Complex], None],
+    ) -> None:
+        """The transform of so few elements that they nearly stay in registers. Each is read when
+        it is needed, and put away when it is done."""
+        count = len(places)
         if count not in _PRODUCTS:
-            return {2: self._of_two, 3: self._of_three, 4: self._of_four, 5: self._of_five,
-                    8: self._of_eight}[count](a)
+            for j, value in enumerate(self._of_few([get(place) for place in places])):
+                put(j, value)
+            return
         rows, columns = _PRODUCTS[count]
         lines = []
         for n in range(columns):
-            line = self._butterfly(a[n::columns])
+            line = self._of_few([get(place) for place in places[n::columns]])
             lines.append([self._turned(value, n * k, count) for k, value in enumerate(line)])
-        found: list[Complex] = [("", "")] * count
         for k in range(rows):
-            found[k::rows] = self._butterfly([line[k] for line in lines])
-        return found
+            for j, value in enumerate(self._of_few([line[k] for line in lines])):
+                put(k + rows * j, value)
+
+    def _of_few(self, a: list[Complex]) -> list[Complex]:
+        return {2: self._of_two, 3: self._of_three, 4: self._of_four, 5: self._of_five,
+                8: self._of_eight}[len(a)](a)
 
     def _turned(self, a: Complex, turns: int, of: int) -> Complex:
         """a * exp(-2 pi i turns / of)"""

@@ -12,7 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from taper.compiler.fourier_kernels import TRANSFORM_WORDS, Transform, radices_of, transform
+from taper.compiler.fourier_kernels import (
+    TRANSFORM_WORDS,
+    Transform,
+    buffer_bytes,
+    radices_of,
+    transform,
+)
 from taper.compiler.machine import vector_bytes
 from taper.kernels.native import Kernel
 from taper.kernels.native_twin import are_ready
@@ -84,7 +90,7 @@ class _Step(NamedTuple):
     address: int
     to_middle: bool  # or to the result; the next step reads it there
     tables: tuple[Array, ...]  # factors, twist, scale
-    buffers: int  # their size in complex numbers
+    buffers: int  # their size in real numbers
     words: Ints
     tasks: int
     together: int
@@ -123,10 +129,10 @@ def _made(
         together = min(1 << (-(-count // _SLOTS) - 1).bit_length(), MOST_ALIGNED)
         tables = (_factors(form), _twist(kind, *twist) if twist else _NOTHING,
                   np.array([scale if len(steps) == len(passes) - 1 else 1.0], _REAL[kind]))
-        elements = 2 * (max(form.length, form.stored) + 1) * _lanes_of(kind)
+        buffers = buffer_bytes(vector_bytes(), form) // _REAL[kind].itemsize
         steps.append(_Step(
             kernel, address, to_middle, tables,
-            elements * -(-count // together), (lanes, groups, together, *strides), count, together))
+            buffers * -(-count // together), (lanes, groups, together, *strides), count, together))
     dtype = _COMPLEX[_REAL[kind]]
     needs_middle = any(step.to_middle for step in steps)
     return _Plan(steps, shape, dtype, prod(shape), needs_middle)
@@ -143,9 +149,9 @@ def _computed(plan: _Plan, x: Array) -> Array:
         middle = scratch(new_array(plan.shape, plan.dtype, plan.size))
     source = x
     for kernel, address, to_middle, tables, size, words, count, together in plan.steps:
-        buffers = scratch(new_array((size,), plan.dtype, size))
         target = middle if to_middle else result
         factors, twist, scale = map(constant, tables)
+        buffers = scratch(new_array((size,), factors.dtype, size)) if size else factors
         kernel.launch(
             address, (source, target, factors, twist, buffers, scale), words, count, together)
         source = target

@@ -37,14 +37,15 @@ def _scale(norm: str | None, forward: bool, name: str) -> str:
 
 
 @operator(hidden=True, node="FftC2CBackward0")
-def complex_to_complex(input: Tensor, dims: Any, scale: str, forward: bool) -> Tensor:
+def complex_to_complex(input: Tensor, dims: Any, scale: str, is_forward: bool) -> Tensor:
     """Transforms complex values along `dims`."""
-    return in_rows(kernel.complex_to_complex(input, dims, _norm_name(scale, forward), forward))
+    norm = _norm_name(scale, is_forward)
+    return in_rows(kernel.complex_to_complex(input, dims, norm, is_forward))
 
 
 @complex_to_complex.derivative("input")
-def _(grad, dims, scale, forward):
-    return complex_to_complex(grad, dims, scale, not forward)
+def _(grad, dims, scale, is_forward):
+    return complex_to_complex(grad, dims, scale, not is_forward)
 
 
 @operator(hidden=True, node="FftR2CBackward0")
