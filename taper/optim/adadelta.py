@@ -12,7 +12,6 @@ from taper.optim.optimizer import (
     check_lr,
     check_not_negative,
     number,
-    set_group_defaults,
 )
 
 __all__ = ["Adadelta"]
@@ -32,6 +31,10 @@ class Adadelta(Optimizer):
         differentiable: records the step, so that one can differentiate through it.
     """
 
+    _newer_options = {
+        "foreach": None, "maximize": False, "differentiable": False, "capturable": False,
+    }
+
     def __init__(
         self, params: ParamsT, lr: float | Tensor = 1.0, rho: float = 0.9, eps: float = 1e-6,
         weight_decay: float = 0, foreach: bool | None = None, *, capturable: bool = False,
@@ -46,12 +49,6 @@ class Adadelta(Optimizer):
             "capturable": capturable, "foreach": foreach, "differentiable": differentiable,
         }
         super().__init__(params, defaults)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        set_group_defaults(
-            self, foreach=None, maximize=False, differentiable=False, capturable=False
-        )
 
     def step(self, closure: Any = None) -> Any:
         """Performs one step; `closure`, if given, recomputes and returns the loss."""

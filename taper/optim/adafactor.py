@@ -27,6 +27,8 @@ class Adafactor(Optimizer):
         foreach: accepted; there is one implementation. maximize: climbs instead of descending.
     """
 
+    _newer_options = {"foreach": None}
+
     def __init__(
         self, params: ParamsT, lr: float | Tensor = 1e-2, beta2_decay: float = -0.8,
         eps: tuple[float | None, float] = (None, 1e-3), d: float = 1.0, weight_decay: float = 0.0,
@@ -51,15 +53,6 @@ class Adafactor(Optimizer):
             "weight_decay": weight_decay, "foreach": foreach, "maximize": maximize,
         }
         super().__init__(params, defaults)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            group.setdefault("foreach", None)
-            for param in group["params"]:
-                param_state = self.state.get(param)
-                if param_state and not isinstance(param_state["step"], Tensor):
-                    param_state["step"] = new_step(float(param_state["step"]))
 
     def step(self, closure: Any = None) -> Any:
         """Performs one step; `closure`, if given, recomputes and returns the loss."""

@@ -13,7 +13,6 @@ from taper.optim.optimizer import (
     check_lr,
     check_not_negative,
     number,
-    set_group_defaults,
 )
 
 __all__ = ["Adagrad"]
@@ -33,6 +32,8 @@ class Adagrad(Optimizer):
         foreach, fused: accepted; there is one implementation.
         differentiable: records the step, so that one can differentiate through it.
     """
+
+    _newer_options = {"foreach": None, "maximize": False, "differentiable": False, "fused": None}
 
     def __init__(
         self, params: ParamsT, lr: float | Tensor = 1e-2, lr_decay: float = 0,
@@ -55,10 +56,6 @@ class Adagrad(Optimizer):
         for group in self.param_groups:
             for param in group["params"]:
                 self._state_of(param, {"sum": group["initial_accumulator_value"]})
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        set_group_defaults(self, foreach=None, maximize=False, differentiable=False, fused=None)
 
     def share_memory(self) -> None:
         """Moves the state into shared memory."""

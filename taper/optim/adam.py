@@ -14,7 +14,6 @@ from taper.optim.optimizer import (
     check_lr,
     check_not_negative,
     number,
-    set_group_defaults,
 )
 
 __all__ = ["Adam"]
@@ -46,6 +45,11 @@ class Adam(Optimizer):
         tensor([0.9000, 0.9000])
     """
 
+    _newer_options = {
+        "amsgrad": False, "maximize": False, "foreach": None, "capturable": False,
+        "differentiable": False, "decoupled_weight_decay": False, "fused": None,
+    }
+
     def __init__(
         self, params: ParamsT, lr: float | Tensor = 1e-3,
         betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999), eps: float = 1e-8,
@@ -70,13 +74,6 @@ class Adam(Optimizer):
         }
         super().__init__(params, defaults)
         check_fused(fused, foreach, differentiable)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        set_group_defaults(
-            self, amsgrad=False, maximize=False, foreach=None, capturable=False,
-            differentiable=False, decoupled_weight_decay=False, fused=None,
-        )
 
     def step(self, closure: Any = None) -> Any:
         """Performs one step; `closure`, if given, recomputes and returns the loss."""

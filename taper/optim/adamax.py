@@ -13,7 +13,6 @@ from taper.optim.optimizer import (
     check_lr,
     check_not_negative,
     number,
-    set_group_defaults,
 )
 
 __all__ = ["Adamax"]
@@ -31,6 +30,10 @@ class Adamax(Optimizer):
         differentiable: records the step, so that one can differentiate through it.
     """
 
+    _newer_options = {
+        "foreach": None, "maximize": False, "differentiable": False, "capturable": False,
+    }
+
     def __init__(
         self, params: ParamsT, lr: float | Tensor = 2e-3, betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8, weight_decay: float = 0, foreach: bool | None = None, *,
@@ -46,12 +49,6 @@ class Adamax(Optimizer):
             "capturable": capturable,
         }
         super().__init__(params, defaults)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        set_group_defaults(
-            self, foreach=None, maximize=False, differentiable=False, capturable=False
-        )
 
     def step(self, closure: Any = None) -> Any:
         """Performs one step; `closure`, if given, recomputes and returns the loss."""

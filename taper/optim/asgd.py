@@ -16,7 +16,6 @@ from taper.optim.optimizer import (
     check_not_negative,
     new_step,
     number,
-    set_group_defaults,
 )
 
 __all__ = ["ASGD"]
@@ -37,6 +36,10 @@ class ASGD(Optimizer):
         differentiable: records the step, so that one can differentiate through it.
     """
 
+    _newer_options = {
+        "foreach": None, "maximize": False, "differentiable": False, "capturable": False,
+    }
+
     def __init__(
         self, params: ParamsT, lr: float | Tensor = 1e-2, lambd: float = 1e-4, alpha: float = 0.75,
         t0: float = 1e6, weight_decay: float = 0, foreach: bool | None = None,
@@ -53,9 +56,6 @@ class ASGD(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        set_group_defaults(
-            self, foreach=None, maximize=False, differentiable=False, capturable=False
-        )
         for param_state in self.state.values():
             for name in ("eta", "mu"):
                 if name in param_state and not isinstance(param_state[name], Tensor):

@@ -16,7 +16,6 @@ from taper.optim.optimizer import (
     check_not_negative,
     new_step,
     number,
-    set_group_defaults,
 )
 
 __all__ = ["NAdam"]
@@ -38,6 +37,11 @@ class NAdam(Optimizer):
         differentiable: records the step, so that one can differentiate through it.
     """
 
+    _newer_options = {
+        "maximize": False, "foreach": None, "capturable": False, "differentiable": False,
+        "decoupled_weight_decay": False,
+    }
+
     def __init__(
         self, params: ParamsT, lr: float | Tensor = 2e-3, betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8, weight_decay: float = 0, momentum_decay: float = 4e-3,
@@ -58,10 +62,6 @@ class NAdam(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        set_group_defaults(
-            self, maximize=False, foreach=None, capturable=False, differentiable=False,
-            decoupled_weight_decay=False,
-        )
         for param_state in self.state.values():
             product = param_state.get("mu_product")
             if product is not None and not isinstance(product, Tensor):

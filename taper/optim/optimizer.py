@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from itertools import chain
 from types import MappingProxyType
@@ -70,6 +70,8 @@ class Optimizer:
 
     state: defaultdict[Tensor, Any]
     param_groups: list[dict[str, Any]]
+    _newer_options: Mapping[str, Any] = MappingProxyType({})
+    """What groups of older checkpoints lack, with what is meant by that."""
     # Wrappers that never call __init__ have no hooks, and can't be given any.
     _optimizer_step_pre_hooks: Any = MappingProxyType({})
     _optimizer_step_post_hooks: Any = MappingProxyType({})
@@ -115,6 +117,18 @@ class Optimizer:
         if "_optimizer_step_pre_hooks" not in self.__dict__:
             self._make_hooks()
         self.defaults.setdefault("differentiable", False)
+        if self._newer_options:
+            self._add_newer_options()
+
+    def _add_newer_options(self) -> None:
+        """Adds options that older checkpoints lack to the groups, and makes step counts tensors."""
+        for group in self.param_groups:
+            for name, value in self._newer_options.items():
+                group.setdefault(name, value)
+            for param in group["params"]:
+                state = self.state.get(param)
+                if state and "step" in state and not isinstance(state["step"], Tensor):
+                    state["step"] = new_step(float(state["step"]))
 
     def __repr__(self) -> str:
         text = self.__class__.__name__ + " ("
@@ -487,14 +501,3 @@ def _number_in(tensor: Tensor) -> Any:
     if type(array) is np.ndarray:
         return array.item()
     return array.as_number() if hasattr(array, "as_number") else tensor
-
-
-def set_group_defaults(optimizer: Optimizer, **values: Any) -> None:
-    """Adds options that older checkpoints lack to the groups, and makes step counts tensors."""
-    for group in optimizer.param_groups:
-        for name, value in values.items():
-            group.setdefault(name, value)
-        for param in group["params"]:
-            state = optimizer.state.get(param)
-            if state and "step" in state and not isinstance(state["step"], Tensor):
-                state["step"] = new_step(float(state["step"]))

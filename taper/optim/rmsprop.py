@@ -12,7 +12,6 @@ from taper.optim.optimizer import (
     check_lr,
     check_not_negative,
     number,
-    set_group_defaults,
 )
 
 __all__ = ["RMSprop"]
@@ -32,6 +31,11 @@ class RMSprop(Optimizer):
         differentiable: records the step, so that one can differentiate through it.
     """
 
+    _newer_options = {
+        "momentum": 0, "centered": False, "foreach": None, "maximize": False,
+        "differentiable": False, "capturable": False,
+    }
+
     def __init__(
         self, params: ParamsT, lr: float | Tensor = 1e-2, alpha: float = 0.99, eps: float = 1e-8,
         weight_decay: float = 0, momentum: float = 0, centered: bool = False,
@@ -46,13 +50,6 @@ class RMSprop(Optimizer):
             "maximize": maximize, "differentiable": differentiable,
         }
         super().__init__(params, defaults)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        set_group_defaults(
-            self, momentum=0, centered=False, foreach=None, maximize=False, differentiable=False,
-            capturable=False,
-        )
 
     def step(self, closure: Any = None) -> Any:
         """Performs one step; `closure`, if given, recomputes and returns the loss."""

@@ -11,7 +11,6 @@ from taper.optim.optimizer import (
     ParamsT,
     check_lr,
     number,
-    set_group_defaults,
 )
 
 __all__ = ["Rprop"]
@@ -31,6 +30,10 @@ class Rprop(Optimizer):
         differentiable: records the step, so that one can differentiate through it.
     """
 
+    _newer_options = {
+        "foreach": None, "maximize": False, "differentiable": False, "capturable": False,
+    }
+
     def __init__(
         self, params: ParamsT, lr: float | Tensor = 1e-2, etas: tuple[float, float] = (0.5, 1.2),
         step_sizes: tuple[float, float] = (1e-6, 50), *, capturable: bool = False,
@@ -44,12 +47,6 @@ class Rprop(Optimizer):
             "maximize": maximize, "differentiable": differentiable, "capturable": capturable,
         }
         super().__init__(params, defaults)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        set_group_defaults(
-            self, foreach=None, maximize=False, differentiable=False, capturable=False
-        )
 
     def step(self, closure: Any = None) -> Any:
         """Performs one step; `closure`, if given, recomputes and returns the loss."""

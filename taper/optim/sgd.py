@@ -14,7 +14,6 @@ from taper.optim.optimizer import (
     check_lr,
     check_not_negative,
     number,
-    set_group_defaults,
 )
 
 __all__ = ["SGD"]
@@ -45,6 +44,11 @@ class SGD(Optimizer):
         tensor([0.8000, 0.8000])
     """
 
+    _newer_options = {
+        "nesterov": False, "maximize": False, "foreach": None, "differentiable": False,
+        "fused": False,
+    }
+
     def __init__(
         self, params: ParamsT, lr: float | Tensor = 1e-3, momentum: float = 0,
         dampening: float = 0, weight_decay: float | Tensor = 0, nesterov: bool = False, *,
@@ -62,12 +66,6 @@ class SGD(Optimizer):
         }
         super().__init__(params, defaults)
         check_fused(fused, foreach, differentiable)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        set_group_defaults(
-            self, nesterov=False, maximize=False, foreach=None, differentiable=False, fused=False
-        )
 
     def step(self, closure: Any = None) -> Any:
         """Performs one step; `closure`, if given, recomputes and returns the loss."""
