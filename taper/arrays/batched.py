@@ -18,6 +18,7 @@ import numpy as np
 
 from taper.arrays.levels import Level, control_flow_error, in_place_error, item_error
 from taper.arrays.primitive import answers
+from taper.arrays.shaped import ShapedArray
 from taper.core import device as devices
 from taper.core.storage import address_of, strided_view
 
@@ -28,7 +29,7 @@ _ALL = slice(None)
 
 
 @answers
-class BatchedArray(np.lib.mixins.NDArrayOperatorsMixin):
+class BatchedArray(ShapedArray):
     """All samples of a level: `inner` with its first axis hidden."""
 
     __slots__ = ("dtype", "inner", "level", "shape")
@@ -42,20 +43,8 @@ class BatchedArray(np.lib.mixins.NDArrayOperatorsMixin):
         self.shape = inner.shape[1:]
 
     @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    @property
     def strides(self) -> tuple[int, ...]:
         return self.inner.strides[1:]  # type: ignore[no-any-return]
-
-    @property
-    def itemsize(self) -> int:
-        return self.dtype.itemsize  # type: ignore[no-any-return]
 
     @property
     def nbytes(self) -> int:
@@ -78,9 +67,6 @@ class BatchedArray(np.lib.mixins.NDArrayOperatorsMixin):
         """Where the first sample begins in memory."""
         inner = self.inner
         return int(address_of(inner)) if type(inner) is ndarray else inner.address
-
-    def __len__(self) -> int:
-        return self.shape[0]  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         return f"BatchedArray({self.inner!r}, level {self.level.number})"

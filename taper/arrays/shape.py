@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.primitive import Primitive, answers
+from taper.arrays.shaped import ShapedArray
 from taper.core import device as devices
 from taper.core.storage import address_of, owner_of, span_in_bytes
 
@@ -90,7 +91,7 @@ class Flags:
 
 
 @answers
-class ShapeArray(np.lib.mixins.NDArrayOperatorsMixin):
+class ShapeArray(ShapedArray):
     """An array without data: shape, dtype and strides."""
 
     __slots__ = ("dtype", "shape", "storage_offset", "strides")
@@ -108,27 +109,12 @@ class ShapeArray(np.lib.mixins.NDArrayOperatorsMixin):
         self.storage_offset = storage_offset
 
     @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def itemsize(self) -> int:
-        return self.dtype.itemsize  # type: ignore[no-any-return]
-
-    @property
     def nbytes(self) -> int:
         return span_in_bytes(self)
 
     @property
     def flags(self) -> Flags:
         return Flags(self)
-
-    def __len__(self) -> int:
-        return self.shape[0]
 
     def __bool__(self) -> bool:
         raise _no_data()

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.shaped import ShapedArray
 from taper.core import device as devices
 from taper.core.device import layout_title
 
@@ -26,7 +27,7 @@ UFUNC_RULES: dict[Any, Callable[..., Any]] = {}
 FUNCTION_RULES: dict[Any, Callable[..., Any]] = {}
 """What other NumPy functions do: same arguments as the function."""
 
-class SparseArray(np.lib.mixins.NDArrayOperatorsMixin):
+class SparseArray(ShapedArray):
     """What the sparse layouts share: a shape, `values` and, made of them, ndarray's methods."""
 
     __slots__ = ("layout", "shape", "values")
@@ -43,18 +44,6 @@ class SparseArray(np.lib.mixins.NDArrayOperatorsMixin):
         return self.values.dtype
 
     @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def itemsize(self) -> int:
-        return self.values.dtype.itemsize  # type: ignore[no-any-return]
-
-    @property
     def strides(self) -> tuple[int, ...]:
         raise RuntimeError(f"Sparse {self.layout.name[7:].upper()} tensors do not have strides")
 
@@ -62,9 +51,6 @@ class SparseArray(np.lib.mixins.NDArrayOperatorsMixin):
     def flags(self) -> Any:
         raise NotImplementedError("Cannot access storage of SparseTensorImpl" if (
             self.layout is devices.sparse_coo) else "Cannot access storage of SparseCsrTensorImpl")
-
-    def __len__(self) -> int:
-        return self.shape[0]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.shape}, {self.dtype}, nnz={self.nnz})"
