@@ -6,12 +6,13 @@ Here, too, is the table of rules, and the way of functions that have none: once 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from taper.arrays.batched import BatchedArray, axes_behind
 from taper.arrays.levels import Level, shapes_error
+from taper.core.rule_tables import entered_in
 
 __all__ = [
     "RULES", "aligned", "batched", "behind", "dimensions", "each_sample", "expanded",
@@ -19,20 +20,10 @@ __all__ = [
 ]
 
 ndarray = np.ndarray
-Rule = TypeVar("Rule", bound=Callable[..., Any])
 RULES: dict[Any, Callable[..., Any]] = {}
 """One rule per function of NumPy, or primitive of ours."""
 
-
-def rule(*functions: Any) -> Callable[[Rule], Rule]:
-    """Registers the rule for some functions."""
-
-    def register(function: Rule) -> Rule:
-        for f in functions:
-            RULES[f] = function
-        return function
-
-    return register
+rule = entered_in(RULES)
 
 
 def batched_in(values: Any) -> Iterator[BatchedArray]:

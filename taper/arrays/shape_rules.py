@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from taper.arrays.shape import DataNeeded, ShapeArray, forwards, kept_order
+from taper.core.rule_tables import entered_in
 
 __all__ = ["RULES", "UFUNC_METHODS", "reduced_shape", "rule"]
 
 _TINY = np.zeros(1, np.uint8)
-Rule = TypeVar("Rule", bound=Callable[..., Any])
 
 
 # -- ufuncs ----------------------------------------------------------------------------------------
@@ -166,16 +166,7 @@ UFUNC_METHODS: dict[str, Callable[..., Any]] = {
 RULES: dict[Any, Callable[..., Any]] = {}
 """One rule per NumPy function: same arguments, a ShapeArray for every array it would make."""
 
-
-def rule(*functions: Any) -> Callable[[Rule], Rule]:
-    """Registers the rule for some NumPy functions."""
-
-    def register(function: Rule) -> Rule:
-        for f in functions:
-            RULES[f] = function
-        return function
-
-    return register
+rule = entered_in(RULES)
 
 
 def _matmul(a: Any, b: Any) -> ShapeArray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from taper.compiler.graph import GraphNode, Reference
+from taper.core.rule_tables import entered_in
 from taper.export.sizes import Counting, Size
 
 __all__ = ["TRANSLATIONS", "Translation", "Writer", "translation", "unsupported"]
@@ -18,15 +19,7 @@ __all__ = ["TRANSLATIONS", "Translation", "Writer", "translation", "unsupported"
 Translation = Callable[["Writer", GraphNode], Any]
 TRANSLATIONS: dict[str, Translation] = {}
 
-
-def translation(*names: str) -> Callable[[Translation], Translation]:
-    """Registers how calls of these functions are written."""
-
-    def register(function: Translation) -> Translation:
-        TRANSLATIONS.update(dict.fromkeys(names, function))
-        return function
-
-    return register
+translation = entered_in(TRANSLATIONS)
 
 
 def unsupported(node: GraphNode, why: str = "") -> NotImplementedError:
