@@ -107,6 +107,8 @@ def _is_open(node: GraphNode) -> bool:
 
 def _shapes(node: GraphNode, size: int) -> tuple[ShapeArray, ...]:
     strides: Any = node.strides or [None] * len(node.results)
+    if node.function is None and not any([value_at(n, size) for n in strides[0] or ()]):
+        strides = [None]  # a gradient, which may lie in any way: recorded as if it was in rows
     return tuple([ShapeArray(_numbers_at(shape, size), dtype,
                              None if s is None else _numbers_at(s, size))
                   for (shape, dtype), s in zip(node.results, strides, strict=True)])
