@@ -18,7 +18,16 @@ from taper.core.state import is_recording
 from taper.core.symbolic import SymFloat, SymInt, value_at_hint
 from taper.core.tensor import Tensor, wrap
 from taper.ops.declare import Operator
-from taper.ops.signature import LIST, NUMBER, OPTIONAL, TENSOR, VALUE, Signature
+from taper.ops.signature import (
+    LIST,
+    NUMBER,
+    OPTIONAL,
+    TENSOR,
+    VALUE,
+    OperatorParameter,
+    Signature,
+    signature_of,
+)
 
 __all__ = [
     "NUMBERS", "check_constant", "check_devices", "check_kind", "check_types", "check_values",
@@ -49,13 +58,13 @@ def check_constant(function: str, name: str, tensor: Tensor | None) -> None:
 
 def check_types(op: Operator, signature: Signature, bound: dict[str, Any]) -> None:
     """Raises TypeError unless tensors stand where tensors must, and integers where they must."""
-    for position, p in enumerate(signature.parameters, 1):
+    for p in signature.parameters:
         value = bound[p.name]
         if p.role is VALUE:
-            _check_value(op, p, position, value)
+            _check_value(op, p, value)
         elif not _is_valid(op, p.role, value):
             if p.role is not NUMBER or type(value) is not ndarray:
-                raise argument_error(op.name, p.name, position, p.role, value)
+                raise argument_error(op.name, p.name, p.position, p.role, value)
             bound[p.name] = wrap(value)
     if not op.takes_numbers and signature.tensors and all(
         p.role is NUMBER for p in signature.tensors
@@ -69,11 +78,11 @@ def check_types(op: Operator, signature: Signature, bound: dict[str, Any]) -> No
             )
 
 
-def check_values(op: Operator, signature: Signature, args: tuple[Any, ...]) -> None:
-    """The part of `check_types` about arguments that are no tensors."""
-    for position, (p, value) in enumerate(zip(signature.parameters, args, strict=True), 1):
-        if p.role is VALUE:
-            _check_value(op, p, position, value)
+def check_values(op: Operator, args: tuple[Any, ...]) -> None:
+    """The part of `check_types` about arguments that are no tensors, before a composite's body
+    runs: its tensors check themselves."""
+    for p in signature_of(op).values:
+        _check_value(op, p, args[p.position - 1])
 
 
 def _is_valid(op: Operator, role: str, value: Any) -> bool:
@@ -86,7 +95,7 @@ def _is_valid(op: Operator, role: str, value: Any) -> bool:
     return (role is NUMBER or op.takes_numbers) and isinstance(value, NUMBERS)
 
 
-def _check_value(op: Operator, p: Any, position: int, value: Any) -> None:
+def _check_value(op: Operator, p: OperatorParameter, value: Any) -> None:
     kind = p.kind
     if kind is None or (value is None and kind not in _NEVER_NONE):
         return
@@ -95,7 +104,7 @@ def _check_value(op: Operator, p: Any, position: int, value: Any) -> None:
     if wanted is not None:
         if not isinstance(value, wanted):
             raise TypeError(
-                f"{op.name}(): argument '{p.name}' (position {position}) must be {kind}, not "
+                f"{op.name}(): argument '{p.name}' (position {p.position}) must be {kind}, not "
                 f"{type(value).__name__}"
             )
         return
@@ -104,31 +113,31 @@ def _check_value(op: Operator, p: Any, position: int, value: Any) -> None:
             return
         kind = "dims"
     if kind != "dims" and kind != "sizes":
-        _check_integer(op, p, position, value, "int")
+        _check_integer(op, p, value, "int")
     elif isinstance(value, (tuple, list)):
         for i, item in enumerate(value, 1):
             if not isinstance(item, (tuple, list)):  # tensordot takes pairs of lists
-                _check_item(op, p, position, item, i)
+                _check_item(op, p, item, i)
     elif kind == "dims":
-        _check_integer(op, p, position, value, "tuple of ints")
+        _check_integer(op, p, value, "tuple of ints")
 
 
-def _check_integer(op: Operator, p: Any, position: int, value: Any, wanted: str) -> None:
+def _check_integer(op: Operator, p: OperatorParameter, value: Any, wanted: str) -> None:
     number = _integer(value)
     if number is None:
         raise TypeError(
-            f"{op.name}(): argument '{p.name}' (position {position}) must be {wanted}, not "
+            f"{op.name}(): argument '{p.name}' (position {p.position}) must be {wanted}, not "
             f"{type(value).__name__}"
         )
     if not -(2**63) <= number < 2**63:
         raise ValueError("Overflow when unpacking long long")
 
 
-def _check_item(op: Operator, p: Any, position: int, item: Any, place: int) -> None:
+def _check_item(op: Operator, p: OperatorParameter, item: Any, place: int) -> None:
     number = _integer(item)
     if number is None:
         raise TypeError(
-            f"{op.name}(): argument '{p.name}' (position {position}) must be tuple of ints, but "
+            f"{op.name}(): argument '{p.name}' (position {p.position}) must be tuple of ints, but "
             f"found element of type {type(item).__name__} at pos {place}"
         )
     if not -(2**63) <= number < 2**63:

@@ -39,10 +39,10 @@ class OperatorParameter:
     or dims" (`unbiased` in the place of `dim`), "sizes", or None for all others.
     """
 
-    __slots__ = ("default", "keyword_only", "kind", "name", "role")
+    __slots__ = ("default", "keyword_only", "kind", "name", "position", "role")
 
     def __init__(
-        self, name: str, annotation: str, default: Any, keyword_only: bool
+        self, name: str, annotation: str, default: Any, keyword_only: bool, position: int
     ) -> None:
         role = _ROLES.get(annotation, VALUE)
         self.kind = None if name in _CHECKED_BY_THE_BODY else _KINDS.get(annotation)
@@ -50,6 +50,7 @@ class OperatorParameter:
             self.kind = _LISTS_OF_INTEGERS.get(name)
         self.name = name
         self.role = role
+        self.position = position  # counted from 1, as errors do
         self.default = default
         self.keyword_only = keyword_only
 
@@ -66,14 +67,14 @@ class Signature:
         defaults = function.__defaults__ or ()
         first_default = len(positional) - len(defaults)
         self.parameters: list[OperatorParameter] = []
-        for i, name in enumerate(positional):
-            default = defaults[i - first_default] if i >= first_default else REQUIRED
-            annotation = annotations.get(name, "")
-            self.parameters.append(OperatorParameter(name, annotation, default, False))
-        for name in keyword_only:
-            default = (function.__kwdefaults__ or {}).get(name, REQUIRED)
-            annotation = annotations.get(name, "")
-            self.parameters.append(OperatorParameter(name, annotation, default, True))
+        named = function.__kwdefaults__ or {}
+        for i, name in enumerate((*positional, *keyword_only)):
+            if i >= len(positional):
+                default = named.get(name, REQUIRED)
+            else:
+                default = defaults[i - first_default] if i >= first_default else REQUIRED
+            self.parameters.append(OperatorParameter(
+                name, annotations.get(name, ""), default, i >= len(positional), i + 1))
         self.variadic = variadic
         self.positional_count = len(positional)
         roles = [p.role for p in self.parameters]

@@ -33,7 +33,6 @@ from taper.ops.argument_checks import (
     check_devices,
     check_kind,
     check_types,
-    check_values,
     explain_failure,
     tensors_of,
     translate,
@@ -479,11 +478,6 @@ def _bump(target: Tensor, change: str, where: Any = None) -> None:
 
 
 # -- errors ---------------------------------------------------------------------------------------
-
-
-def check_arguments(op: Operator, args: tuple[Any, ...]) -> None:
-    """Raises for values that a composite must not be called with; its tensors check themselves."""
-    check_values(op, signature_of(op), args)
 
 
 def recover(op: Operator, args: tuple[Any, ...], error: Exception) -> Any:

@@ -115,13 +115,13 @@ class Source:
 
     def function(self, **scope: Any) -> Callable[..., Any]:
         """Compiles the source; tracebacks and debuggers can show it."""
-        from taper.ops import slow
+        from taper.ops import argument_checks, slow
 
         self.scope["slow"] = slow.call
         self.scope["offer"] = slow.offer_composite
         self.scope["call_composite"] = slow.call_composite
         self.scope["recover"] = slow.recover
-        self.scope["check_values"] = slow.check_arguments
+        self.scope["check_values"] = argument_checks.check_values
         self.scope["slow_inplace"] = slow.call_inplace
         self.scope["slow_dunder"] = slow.call_dunder
         self.scope["renamed"] = slow.renamed_arguments
