@@ -33,6 +33,7 @@ __all__ = ["launch", "run_alone"]
 
 _MOST_WORKERS = 63
 _SPIN_SECONDS = 50e-6
+_PAUSES_TIMED = 200
 _PATIENCE = 5.0  # seconds for a launch of another thread to end, when the process ends
 _PIECES_PER_THREAD = 16  # so that a thread which is held up delays the others little
 _FEWEST_PER_THREAD = 4  # so that all threads have about as much to do
@@ -140,12 +141,19 @@ class WorkerPool:
 
 
 def _spins(pauses: int) -> int:
-    """How many pauses take as long as workers shall spin: they take 5 to 50 ns on processors."""
-    function = ctypes.CFUNCTYPE(None, _i64)(pauses)
-    function(100)
-    start = time.perf_counter()
-    function(1000)
-    each = (time.perf_counter() - start) / 1000
+    """How many pauses take as long as workers shall spin: they take 5 to 50 ns on processors.
+
+    The shortest of some measurements, of calls that keep the GIL: to get it back may take
+    milliseconds, and workers that take a pause for as long go to sleep at once, for good.
+    """
+    function = ctypes.PYFUNCTYPE(None, _i64)(pauses)
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        function(_PAUSES_TIMED)
+        return time.perf_counter() - start
+
+    each = min(seconds() for _ in range(8)) / _PAUSES_TIMED
     return max(100, min(int(_SPIN_SECONDS / each), 50_000))
 
 
