@@ -39,6 +39,8 @@ F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 _FLOATS = (F32, F64)
 _BLOCK = 16384  # elements along memory
 _TALL_BLOCK = 512  # rows across memory
+_WIDE_BLOCK = 128  # the same of wide rows, from _WIDE elements on
+_WIDE, _VERY_WIDE = 256, 2048
 
 
 def as_rows(
@@ -76,13 +78,15 @@ def _in_blocks(program: RowProgram, arrays: Any, n: int, inner: int) -> Any:
 
 
 def _block_of(inner: int) -> int:
-    return _BLOCK if inner == 1 else _TALL_BLOCK
+    if inner == 1:
+        return _BLOCK
+    return _TALL_BLOCK if inner < _WIDE else _WIDE_BLOCK
 
 
 def _reduced(program: RowProgram, together: RowProgram, arrays: Any, rows: Any) -> Any:
     """The one result of a program for each row; `together` makes one of those of blocks."""
     outer, n, inner = rows[:3]
-    if not _is_shared(rows):
+    if not _is_shared(rows) and not _is_tall(rows):
         found = program(outer, n, inner, *arrays)
         return None if found is None else found[0]
     found = _in_blocks(program, arrays, n, inner)
@@ -98,7 +102,14 @@ def _is_shared(rows: Any) -> bool:
     outer, n, inner = rows[:3]
     if outer > 1:
         return False
-    return n > 2 * _BLOCK if inner == 1 else inner < 256 and n > 2 * _TALL_BLOCK
+    return n > 2 * _BLOCK if inner == 1 else inner < _WIDE and n > 2 * _TALL_BLOCK
+
+
+def _is_tall(rows: Any) -> bool:
+    """Whether threads had better share the rows than the columns: part of each row means to go to
+    another page of memory each time, and to ever the same places of a cache."""
+    outer, n, inner = rows[:3]
+    return outer == 1 and _WIDE <= inner < _VERY_WIDE and n > 6 * _WIDE_BLOCK
 
 
 # -- sums ------------------------------------------------------------------------------------------
