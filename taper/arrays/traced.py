@@ -37,7 +37,7 @@ from taper.compiler.graph import Graph, GraphNode, Reference, replaced, text_of
 from taper.core import device as devices
 
 __all__ = [
-    "Changed", "MethodCaller", "Recording", "Step", "TracedArray", "method_caller",
+    "Changed", "MethodCaller", "Recording", "Step", "TracedArray", "as_shapes", "method_caller",
     "recording_into", "running_recording", "untold_error", "window", "write",
 ]
 
@@ -687,6 +687,11 @@ def _meta_of(value: Any) -> Any:
     if isinstance(value, np.ndarray) and value.ndim:
         return ShapeArray(value.shape, value.dtype, value.strides)
     return value
+
+
+def as_shapes(value: Any) -> Any:
+    """Nested arguments with the shapes of arrays in their places."""
+    return _map(_meta_of, value)
 
 
 def _example_of(value: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.shape import ShapeArray
-from taper.arrays.traced import at_size, depends_on_size
+from taper.arrays.traced import as_shapes, at_size, depends_on_size
 from taper.compilation.differentiable import Backward
 from taper.compilation.recorded import Alias, Fresh, Recorded
 from taper.compilation.size_pattern import SizePattern
@@ -68,7 +68,7 @@ class SymbolicCall:
             def shape_of(reference: Reference) -> ShapeArray:
                 return _shapes(reference.node, size)[reference.output or 0]
 
-            args, kwargs = (at_size(replaced(part, shape_of), size)
+            args, kwargs = (as_shapes(at_size(replaced(part, shape_of), size))
                             for part in (node.args, node.kwargs))
             function: Any = getattr(node.function, "shapes_of", node.function)
             try:
