@@ -31,10 +31,12 @@ from taper.runtime.large_arrays import new_array
 from taper.runtime.planned_calls import Launch, constant, recording, replayed
 from taper.runtime.pool import launch
 
-__all__ = ["GRAIN", "Elementwise", "Kernel", "kernels_by_name"]
+__all__ = ["FLOAT_KINDS", "GRAIN", "Elementwise", "Kernel", "kernels_by_name"]
 
 ndarray = np.ndarray
 
+FLOAT_KINDS: dict[Any, str] = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
+"""The dtypes that kernels written by hand compute with, as the compiler calls them."""
 GRAIN = 16384  # elements that are worth a thread of their own
 _MOST_TILE_NODES = 24  # of expressions that are written out for each row of a tile
 _MOST_SIGNATURES = 64  # of one definition; more come from values that change all the time
@@ -66,9 +68,9 @@ class Kernel:
         kernel.exact = exact
         return kernel
 
-    def address(self) -> int | None:
-        """The machine code, once it is there."""
-        return request(self, self.build, self.exact)
+    def address(self, in_programs: bool = False) -> int | None:
+        """The machine code, once it is there. `in_programs`: whether they use it as it is."""
+        return request(self, self.build, self.exact, in_programs=in_programs)
 
     def run(self, address: int, words: Sequence[int], count: int, grain: int) -> None:
         """Runs the kernel on an argument block of these words."""

@@ -12,7 +12,7 @@ import numpy as np
 from taper.compiler.machine import vector_bytes
 from taper.compiler.matrix_products import matrix_tile
 from taper.compiler.tile_code import Tile
-from taper.kernels.native import Kernel
+from taper.kernels.native import FLOAT_KINDS, Kernel
 from taper.kernels.native_twin import are_ready
 from taper.runtime.large_arrays import new_array
 from taper.runtime.planned_calls import replayed, scratch
@@ -22,7 +22,6 @@ __all__ = ["attention", "attention_gradient"]
 Array = np.ndarray[Any, Any]
 Ints = tuple[int, ...]
 
-_KINDS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 _GRAIN = 1 << 20  # multiplications that are worth a thread of their own
 _LONGEST_ROW = 256  # see compiler/attention_kernels.py
 _ENOUGH_MATRICES = 8  # for all threads to have some
@@ -41,7 +40,7 @@ def _kernel(name: str, *details: Any) -> Kernel:
 
 def _tile_for(mask: Array | None, *arrays: Array) -> Tile | None:
     """The kernels' tile, where there are kernels for these arrays."""
-    kind = _KINDS.get(arrays[0].dtype)
+    kind = FLOAT_KINDS.get(arrays[0].dtype)
     if kind is None or any(a.dtype != arrays[0].dtype for a in arrays):
         return None
     if mask is not None and mask.dtype != arrays[0].dtype:

@@ -10,7 +10,7 @@ import numpy as np
 from taper.compiler import bilinear_kernels, machine
 from taper.compiler.matrix_products import matrix_tile_for
 from taper.compiler.tile_code import Tile
-from taper.kernels.native import Kernel
+from taper.kernels.native import FLOAT_KINDS, Kernel
 from taper.runtime.large_arrays import new_array
 from taper.runtime.planned_calls import replayed
 
@@ -18,7 +18,6 @@ __all__ = ["bilinear"]
 
 Array = np.ndarray[Any, Any]
 
-_KINDS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 _GRAIN = 1 << 18  # multiplications that are worth a thread of their own
 _LINE = 64  # bytes; tasks don't share one of the result
 _OF_ROWS = 1 << 13  # bytes of the first factor that stay in the first cache, beside a matrix
@@ -42,7 +41,7 @@ def bilinear(first: Array, matrices: Array, second: Array) -> Array | None:
 @replayed
 def _bilinear(first: Array, matrices: Array, second: Array) -> Array | None:
     dtype = first.dtype
-    kind = _KINDS.get(dtype)
+    kind = FLOAT_KINDS.get(dtype)
     if kind is None or machine.vector_bytes() < 32 or not (
         dtype is matrices.dtype is second.dtype
     ):

@@ -14,18 +14,18 @@ from taper.kernels.convolution_recipes import (
     weight_recipe,
 )
 from taper.kernels.launch_recipes import run
+from taper.kernels.native import FLOAT_KINDS
 
 __all__ = ["convolve", "input_gradient", "weight_gradient"]
 
 Array = np.ndarray[Any, Any]
 Ints = tuple[int, ...]
 
-_KINDS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 
 
 def _kind_of(*arrays: Array) -> str | None:
     """The kernels' name of the dtype that all arrays have; None if there are no kernels for it."""
-    kind = _KINDS.get(arrays[0].dtype)
+    kind = FLOAT_KINDS.get(arrays[0].dtype)
     same = all(a.dtype == arrays[0].dtype for a in arrays)
     return kind if same and all(a.size for a in arrays) else None
 

@@ -23,7 +23,7 @@ from taper.compiler.small_systems import MOST_SIDES, MOST_UNKNOWNS, SYSTEMS_WORD
 from taper.compiler.tile_code import SIZE
 from taper.core.storage import address_of
 from taper.core.threads import get_num_threads
-from taper.kernels.native import Kernel
+from taper.kernels.native import FLOAT_KINDS, Kernel
 from taper.runtime.large_arrays import new_array
 
 __all__ = ["cholesky", "determinant", "inverse", "log_determinant", "solve"]
@@ -31,7 +31,6 @@ __all__ = ["cholesky", "determinant", "inverse", "log_determinant", "solve"]
 Array = np.ndarray[Any, Any]
 Ints = tuple[int, ...]
 
-_KINDS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 _GRAIN = 1 << 15  # multiplications that are worth a thread of their own
 
 
@@ -55,7 +54,7 @@ def solve(a: Array, b: Array) -> Array | None:
 
 def _solve_small(a: Array, b: Array) -> Array | None:
     """One system in each lane."""
-    kind = _KINDS.get(a.dtype)
+    kind = FLOAT_KINDS.get(a.dtype)
     *batch, n, m = b.shape
     if (
         kind is None or a.dtype != b.dtype or a.shape != (*batch, n, n)
@@ -120,7 +119,7 @@ class _Room(NamedTuple):
 def _room_for(a: Array, parts: int, further: int) -> _Room | None:
     """A batch of square matrices in rows of their own; None where kernels wouldn't pay."""
     n, item, count = a.shape[-1], a.itemsize, prod(a.shape[:-2]) * parts
-    if a.dtype not in _KINDS or not MOST_UNKNOWNS < n <= _LARGEST or a.shape[-2] != n:
+    if a.dtype not in FLOAT_KINDS or not MOST_UNKNOWNS < n <= _LARGEST or a.shape[-2] != n:
         return None
     lanes = vector_bytes() // item
     rows = -(-n // BLOCK) * BLOCK
@@ -151,8 +150,8 @@ def _fill(work: Array, a: Array) -> None:
 def _eliminate(a: Array, sides: Array | None = None) -> _Eliminated | None:
     """Eliminates in a batch of square matrices, with right sides or without."""
     n, m = a.shape[-1], 0 if sides is None else sides.shape[-1]
-    kernel = _elimination(_KINDS.get(a.dtype))
-    address = kernel.address() if a.dtype in _KINDS else None
+    kernel = _elimination(FLOAT_KINDS.get(a.dtype))
+    address = kernel.address() if a.dtype in FLOAT_KINDS else None
     room = None if address is None else _room_for(a, 1, m)
     if room is None:
         return None
@@ -180,8 +179,8 @@ def cholesky(a: Array) -> Array | None:
     Raises: LinAlgError: if a matrix is not positive definite.
     """
     dtype, item, n, count = a.dtype, a.itemsize, a.shape[-1], prod(a.shape[:-2])
-    kernel = _cholesky(_KINDS.get(dtype))
-    address = kernel.address() if dtype in _KINDS else None
+    kernel = _cholesky(FLOAT_KINDS.get(dtype))
+    address = kernel.address() if dtype in FLOAT_KINDS else None
     if address is None or not count or a.shape[-2] != n or n > _LARGEST:
         return None
     rows = -(-n // BLOCK) * BLOCK
@@ -230,8 +229,8 @@ def inverse(a: Array) -> Array | None:
     cuts = _cuts(-(-n // BLOCK), max(1, min(parts, _MOST_PARTS)))
     widths = np.diff(cuts)
     parts = len(widths)
-    kernel = _elimination(_KINDS.get(dtype))
-    address = kernel.address() if dtype in _KINDS else None
+    kernel = _elimination(FLOAT_KINDS.get(dtype))
+    address = kernel.address() if dtype in FLOAT_KINDS else None
     room = None if address is None else _room_for(a, parts, int(widths.max()))
     if room is None:
         return None

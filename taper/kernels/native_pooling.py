@@ -14,14 +14,13 @@ from taper.compiler.pooling_kernels import POOLING_WORDS, Pooling, pooling
 from taper.compiler.tile_code import SIZE
 from taper.compiler.winograd_kernels import lanes_for
 from taper.kernels.launch_recipes import Recipe, Stage, run
-from taper.kernels.native import Kernel
+from taper.kernels.native import FLOAT_KINDS, Kernel
 
 __all__ = ["max_pool", "max_pool_gradient", "mean_pool", "mean_pool_gradient", "pooling_recipe"]
 
 Array = np.ndarray[Any, Any]
 Ints = tuple[int, ...]
 
-_KINDS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 _WIDEST = 32  # columns of a window, whose positions are written out
 _GRAIN = 1 << 15  # elements of windows that are worth a thread of their own
 _OPERANDS = {"max": ("x",), "max gradient": ("grad", "x"),
@@ -48,7 +47,7 @@ def pooling_recipe(
     Operands are "x", "grad" and "divisors", an array like a plane of the result. With `has_floor`
     the gradient of a maximum is zero where that isn't above zero.
     """
-    kind = _KINDS.get(dtype)
+    kind = FLOAT_KINDS.get(dtype)
     kernel, stride, padding, dilation = ((1, *v)[-2:] for v in windows[:4])
     padding = (0, *windows.padding)[-2:]
     if kind is None or len(out) > 2 or kernel[1] > _WIDEST:

@@ -8,6 +8,7 @@ import numpy as np
 
 from taper.kernels.launch_recipes import run
 from taper.kernels.matrix_product import affine, multiply
+from taper.kernels.native import FLOAT_KINDS
 from taper.kernels.recurrent_recipes import (
     Layer,
     backward_recipe,
@@ -20,7 +21,6 @@ __all__ = ["gru", "gru_gradient", "lstm", "lstm_gradient", "rnn", "rnn_gradient"
 
 Array = np.ndarray[Any, Any]
 
-_KINDS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 
 
 def _layer(
@@ -31,7 +31,7 @@ def _layer(
     for a in (data, w_hh, *others):
         if a is not None and (a.dtype != dtype or not a.size):
             return None
-    own = _KINDS.get(dtype)
+    own = FLOAT_KINDS.get(dtype)
     return None if own is None else (kind, own, tuple(sizes), data.shape[1], w_hh.shape[1])
 
 

@@ -12,14 +12,13 @@ from taper.compiler.machine import vector_bytes
 from taper.compiler.reflection_kernels import BLOCK, REFLECTION_WORDS, reflection
 from taper.core.storage import address_of
 from taper.kernels import lapack
-from taper.kernels.native import Kernel
+from taper.kernels.native import FLOAT_KINDS, Kernel
 from taper.runtime.large_arrays import new_array
 
 __all__ = ["least_squares", "qr"]
 
 Array = np.ndarray[Any, Any]
 
-_KINDS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 _GRAIN = 1 << 15  # multiplications that are worth a thread of their own
 _MOST = 1 << 18  # elements of a matrix; it should stay in the second cache
 _MOST_BYTES = 1 << 26  # of a batch's working memory
@@ -43,8 +42,8 @@ def _reflect(
     the elements would be out of bounds."""
     dtype, item, count = a.dtype, a.itemsize, prod(a.shape[:-2])
     rows, columns = a.shape[-2:]
-    kernel = _kernel(_KINDS.get(dtype))
-    address = kernel.address() if dtype in _KINDS else None
+    kernel = _kernel(FLOAT_KINDS.get(dtype))
+    address = kernel.address() if dtype in FLOAT_KINDS else None
     if address is None or not count or rows * columns > _MOST:
         return None
     side_columns = 0 if sides is None else sides.shape[-1]

@@ -19,6 +19,7 @@ from taper.compiler.recurrent_cells import CELLS
 from taper.compiler.recurrent_code import recurrent_tile, weight_tile
 from taper.compiler.recurrent_gradients import BACKWARD_ARRAYS
 from taper.compiler.recurrent_kernels import FORWARD_ARRAYS, LINE
+from taper.compiler.tile_code import SIZE
 from taper.kernels.launch_recipes import Recipe, Stage
 from taper.kernels.native import kernels_by_name
 
@@ -30,7 +31,6 @@ Layer = tuple[str, str, Ints, int, int]
 """The kind of cells ("lstm", "gru", "tanh", "relu"), the kernels' dtype, the numbers of sequences
 that have each step, features and units."""
 
-_ITEM = {"f32": 4, "f64": 8}
 _GRAIN = 1 << 18  # multiplications that are worth a thread of their own: 3 us
 _GRAIN_OF_COPIES = 1 << 14  # elements
 _IN_CACHE = 5 << 18  # bytes of weights that stay in the second cache, with what else is there
@@ -95,7 +95,7 @@ def _grain(multiplications: int) -> int:
 
 def _fits(layer: Layer) -> bool:
     kind, own, _, features, units = layer
-    return (features + units) * CELLS[kind].gates * units * _ITEM[own] <= _IN_CACHE
+    return (features + units) * CELLS[kind].gates * units * SIZE[own] <= _IN_CACHE
 
 
 # -- forward ---------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ def forward_recipe(layer: Layer, reverse: bool, biases: tuple[bool, bool]) -> Re
     kept = _KEPT.get(kind, ("before",))
     shapes = {"gates": (sum(sizes), gates), **dict.fromkeys(states, (sequences, units))}
     starts, counts = _steps(sizes, reverse)
-    zeros = np.zeros(gates, np.dtype(f"f{_ITEM[own]}"))
+    zeros = np.zeros(gates, np.dtype(f"f{SIZE[own]}"))
     named: dict[str, Any] = {
         "scratch": 0, "starts": starts, "sizes": counts, "outputs": "result",
         **_FORWARD_NAMES[kind],
