@@ -19,6 +19,11 @@ takes.
 Note [the thread imports nothing]. Two threads that import at the same time can wait for each other
 forever (CPython 3.11 does, on chains that share modules). So who asks has imported LLVM (`load`)
 and what builders need: they import what they need at the top of their modules.
+
+Note [who compiles soon]. The first calls of a compiled function run as they are, and then a program
+takes their place, which has other kernels. So they ask for none (`without_new_kernels`): NumPy
+serves, unless that takes so long that kernels are worth it, and the program's don't stand in line.
+Who waits for a program's kernels helps to make them (`wait_for`).
 """
 
 from __future__ import annotations
@@ -30,7 +35,8 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 
 from taper.compiler import machine
@@ -38,11 +44,15 @@ from taper.core.settings import settings
 from taper.core.threads import are_deterministic_algorithms_enabled
 from taper.core.user_warning import is_own
 
-__all__ = ["Builder", "is_at_work", "load", "request", "run_aside", "wait_until_idle", "waits"]
+__all__ = [
+    "Builder", "asks_for_none", "is_at_work", "load", "request", "run_aside", "wait_for",
+    "wait_until_idle", "waits", "without_new_kernels",
+]
 
 Builder = Callable[[], tuple[str, str]]  # -> (text of a module, name of its function)
 
 _LONGEST_WAIT = 0.035  # seconds, for one call
+_LONGEST_ABSTENTION = 0.5  # seconds that a call may take without new kernels
 _MISSING = -1
 
 _addresses: dict[Hashable, int | _Pending | None] = {}  # None: can't be had
@@ -52,11 +62,12 @@ _get_address = _addresses.get
 class _Pending:
     """A kernel that was asked for and isn't in use yet."""
 
-    __slots__ = ("address", "builder", "is_worth_waiting", "key", "ready")
+    __slots__ = ("address", "builder", "is_next", "is_worth_waiting", "key", "ready")
 
-    def __init__(self, key: Hashable, builder: Builder) -> None:
+    def __init__(self, key: Hashable, builder: Builder, is_next: bool) -> None:
         self.key = key
         self.builder = builder
+        self.is_next = is_next  # whether it is made before what nobody waits for
         self.ready = threading.Event()
         self.is_worth_waiting = True
         self.address: int | None = None
@@ -77,11 +88,13 @@ class _Pending:
             self.builder = lambda: module
 
     def compile(self) -> None:
-        """What the thread does."""
+        """What the thread does, or who helps it."""
         try:
             self.address = compile_now(self.key, self.builder)
-        finally:
+        except Exception:  # not KeyboardInterrupt: the job is done later
             self.ready.set()
+            raise
+        self.ready.set()
 
 
 class _Compiler:
@@ -111,17 +124,42 @@ class _Compiler:
                 self.thread.start()
             self.changed.notify_all()
 
+    def put_first(self, job: Callable[[], None]) -> None:
+        """Somebody waits for this job now, if it isn't being done already."""
+        with self.changed:
+            self.waiting = [
+                (is_late and each != job, number, each) for is_late, number, each in self.waiting]
+            heapq.heapify(self.waiting)
+
     def run(self) -> None:
         while (job := self._next()) is not None:
-            job()
-            with self.changed:
-                self.count -= 1
-                self.changed.notify_all()
+            self._do(job)
+
+    def help(self) -> bool:
+        """Does one job that somebody waits for, in this thread; tells whether there was one."""
+        with self.changed:
+            if self.closed or not self.waiting or self.waiting[0][0]:
+                return False
+            job = heapq.heappop(self.waiting)[2]
+        try:
+            self._do(job)
+        except KeyboardInterrupt:
+            self.add(job, is_waited_for=True)
+            raise
+        return True
 
     def _next(self) -> Callable[[], None] | None:
         with self.changed:
             self.changed.wait_for(lambda: self.waiting or self.closed)
             return None if self.closed else heapq.heappop(self.waiting)[2]
+
+    def _do(self, job: Callable[[], None]) -> None:
+        try:
+            job()
+        finally:
+            with self.changed:
+                self.count -= 1
+                self.changed.notify_all()
 
     def close(self) -> None:
         """LLVM must not be at work while the process is taken down."""
@@ -157,21 +195,29 @@ def _unless_it_fails(key: Hashable, make: Callable[[], int | None]) -> int | Non
 
 
 def request(
-    key: Hashable, builder: Builder, exact: bool = False, is_next: bool = False
+    key: Hashable, builder: Builder, exact: bool = False, is_next: bool = False,
+    in_programs: bool = False,
 ) -> int | None:
     """The address of the kernel that `builder` describes, or None if it isn't there (yet).
 
     `builder` is called once for a key, maybe in another thread. An `exact` kernel gives the very
     numbers that are computed without it, so it is used as soon as it is ready. One that `is_next`
-    is made before those that nobody waits for.
+    is made before those that nobody waits for. What is `in_programs` as it is in calls may be asked
+    for before there is one.
     """
     if settings.native == "off":
         return None
     found = _get_address(key, _MISSING)
     if isinstance(found, _Pending):
+        if is_next and not found.is_next:
+            found.is_next = True
+            _compiler.put_first(found.compile)
         return _waited_for(key, found, exact)
     if found is not _MISSING:
         return found
+    abstains = not is_next and asks_for_none()
+    if abstains and not in_programs:
+        return None
     begin = _begin_wait()
     if not load():
         _addresses[key] = None
@@ -179,22 +225,25 @@ def request(
     if settings.native == "now":
         address = _addresses[key] = compile_now(key, builder)
         return address
-    pending = _addresses[key] = _Pending(key, builder)
-    if not exact:
+    is_next = is_next or not (exact or abstains)
+    pending = _addresses[key] = _Pending(key, builder, is_next)
+    if not exact and not abstains:
         pending.find()
         _end_wait(begin)
     if not pending.ready.is_set():
-        _compiler.add(pending.compile, is_waited_for=is_next or not exact)
+        _compiler.add(pending.compile, is_next)
     return _waited_for(key, pending, exact)
 
 
 def wait_for(keys: Iterable[Hashable], seconds: float) -> None:
-    """Waits until these kernels are there, which were asked for, or for so long."""
+    """Waits until these kernels are there, which were asked for, or for so long; and helps."""
     end = time.perf_counter() + seconds
-    for key in keys:
-        found = _addresses.get(key)
-        if isinstance(found, _Pending):
-            found.ready.wait(max(0.0, end - time.perf_counter()))
+    awaited = [found.ready for found in map(_get_address, keys) if isinstance(found, _Pending)]
+    while time.perf_counter() < end and not all([ready.is_set() for ready in awaited]):
+        if not _compiler.help():
+            break
+    for ready in awaited:
+        ready.wait(max(0.0, end - time.perf_counter()))
 
 
 def _waited_for(key: Hashable, pending: _Pending, exact: bool) -> int | None:
@@ -227,12 +276,39 @@ def waits(ready: threading.Event, is_worth_it: bool = True) -> bool:
         return True
     if settings.native == "now" or are_deterministic_algorithms_enabled():
         return ready.wait()  # no moment decides which of two roundings a call has
-    if not is_worth_it:
+    if not is_worth_it or asks_for_none():
         return False
     begin = _begin_wait()
     came = ready.wait(max(0.0, _patience.left))
     _end_wait(begin)
     return came
+
+
+class _Abstention(threading.local):
+    """Until when this thread asks for no kernels."""
+
+    end = 0.0
+
+
+_abstention = _Abstention()
+
+
+@contextmanager
+def without_new_kernels(seconds: float = _LONGEST_ABSTENTION) -> Iterator[None]:
+    """Within, this thread uses the kernels that there are, and NumPy, for so long; see the Note."""
+    before, _abstention.end = _abstention.end, time.perf_counter() + seconds
+    try:
+        yield
+    finally:
+        _abstention.end = before
+
+
+def asks_for_none() -> bool:
+    """Whether this thread asks for no kernels now: whoever would, computes by NumPy."""
+    return (
+        _abstention.end > 0.0 and time.perf_counter() < _abstention.end
+        and settings.native != "now" and not are_deterministic_algorithms_enabled()
+    )
 
 
 def _begin_wait() -> float:
@@ -276,17 +352,17 @@ def is_loaded() -> bool:
     return _Loaded.is_done
 
 
-def run_aside(job: Callable[[], None]) -> None:
+def run_aside(job: Callable[[], None], is_waited_for: bool = False) -> None:
     """Calls `job` in the thread that compiles: work with LLVM that must not hold anybody up.
 
     It must not import; `load` was called before, and said that there is something to work with.
     """
-    _compiler.add(job, is_waited_for=True)
+    _compiler.add(job, is_waited_for)
 
 
 def is_at_work() -> bool:
     """Whether kernels are being made, so that what can't be done now may be possible soon."""
-    return _compiler.count > 0
+    return _compiler.count > 0 or asks_for_none()
 
 
 def wait_until_idle(timeout: float | None = None) -> bool:

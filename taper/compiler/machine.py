@@ -5,9 +5,15 @@ Kernels are written as vector IR that needs no optimization passes, only code ge
 crash LLVM's loader on some machines); what it calls comes in by pointer.
 
 Note [one engine]. An engine owns the TargetMachine it was made with, and two engines that share
-one crash. So there is one engine, which only loads objects, and one TargetMachine besides, which
-makes them. Code is never unloaded, as somebody may hold its address; instead the number of kernels
-is bounded, and when it is reached `compile_ir` refuses and NumPy goes on serving.
+one crash. So there is one engine, which only loads objects, and others make them: two emitters,
+each with a TargetMachine and a context of its own, so that the thread which compiles and one that
+waits for it can both be at work. Code is never unloaded, as somebody may hold its address; instead
+the number of kernels is bounded, and when it is reached `compile_ir` refuses and NumPy goes on
+serving.
+
+Note [llvmlite's lock]. llvmlite lets one thread at a time into LLVM, but LLVM only asks that no two
+are in one context. So what takes long, code generation, is called without that lock: by the same
+library, function and types, in a wrapper of ours.
 
 llvmlite is imported when the first kernel is asked for, and nothing here is called without it:
 see `is_available`.
@@ -16,6 +22,7 @@ see `is_available`.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import importlib
 import os
@@ -34,11 +41,13 @@ __all__ = [
 ]
 
 _MOST_KERNELS = 4096
+_EMITTERS = 2
 # LLVM's models of how long these processors' instructions take lack some, and LLVM 22 ends the
 # process where it meets one.
 _LACKING = frozenset({"oryon-1", "ampere1b"})
 
-# Held while LLVM works and while a process forks, so that no child inherits a half-done LLVM.
+# Held while LLVM loads code and while a process forks, so that no child inherits a half-done LLVM.
+# So are the locks of emitters, which have their own as they take longer.
 lock = threading.RLock()
 
 
@@ -119,7 +128,7 @@ class _Machine:
         self.llvm = llvm
         self.objects = ObjectCache(settings.cache_dir)
         self.addresses: dict[str, int] = {}
-        self.emitter = self._target_machine()
+        self.emitters = [_Emitter(self._target_machine()) for _ in range(_EMITTERS)]
         # llvmlite's memory manager puts an object's code and constants close together, as the
         # small code model requires.
         self.engine = llvm.create_mcjit_compiler(
@@ -142,11 +151,22 @@ class _Machine:
 
     def compile(self, text: str, name: str, entry: _Entry) -> bytes:
         """The object file of a module."""
-        module = self.llvm.parse_assembly(text.replace(f"@{name}(", f"@{entry.symbol}("))
-        module.verify()
-        content: bytes = self.emitter.emit_object(module)
+        with self._free_emitter() as emitter:
+            content = emitter.emit(text.replace(f"@{name}(", f"@{entry.symbol}("))
         self.objects.store(entry.key, content)
         return content
+
+    @contextlib.contextmanager
+    def _free_emitter(self) -> Iterator[_Emitter]:
+        for emitter in self.emitters:
+            if emitter.lock.acquire(blocking=False):
+                break
+        else:
+            emitter.lock.acquire()
+        try:
+            yield emitter
+        finally:
+            emitter.lock.release()
 
     def load(self, content: bytes, entry: _Entry) -> int:
         """The address of the function in an object file."""
@@ -156,6 +176,41 @@ class _Machine:
         self.engine.finalize_object()
         address = self.addresses[entry.digest] = int(self.engine.get_function_address(entry.symbol))
         return address
+
+
+class _Emitter:
+    """Makes object files, for one thread at a time: who holds its lock."""
+
+    def __init__(self, target: Any) -> None:
+        self.lock = threading.Lock()
+        self.target = target
+        self.context = _llvm().create_context()
+
+    def emit(self, text: str) -> bytes:
+        """The object file of a module."""
+        llvm = _llvm()
+        with llvm.parse_assembly(text, self.context) as module:
+            module.verify()
+            with llvm.ffi.OutputString() as problem:
+                buffer = _emit_function()(self.target, module, 1, problem)
+                if not buffer:
+                    raise RuntimeError(str(problem))
+            library = llvm.ffi.lib
+            try:
+                return ctypes.string_at(
+                    library.LLVMPY_GetBufferStart(buffer), library.LLVMPY_GetBufferSize(buffer))
+            finally:
+                library.LLVMPY_DisposeMemoryBuffer(buffer)
+
+
+@cache
+def _emit_function() -> Any:
+    """LLVM's code generation, without llvmlite's lock: see the Note."""
+    library = _llvm().ffi.lib
+    locked = library.LLVMPY_TargetMachineEmitToMemory
+    found = ctypes.CDLL(library._name, handle=library._handle).LLVMPY_TargetMachineEmitToMemory
+    found.argtypes, found.restype = locked.argtypes, locked.restype
+    return found
 
 
 class _Entry(NamedTuple):
@@ -215,12 +270,11 @@ def compile_ir(text: str, name: str) -> int:
         return found
     if _own.only_from_cache:
         raise NotCached(name)
+    made = _machine()
+    entry = made.entry(text, name)
+    content = made.compile(text, name, entry)
     with lock:
-        made = _machine()
-        entry = made.entry(text, name)
-        if entry.digest in made.addresses:
-            return made.addresses[entry.digest]
-        return made.load(made.compile(text, name, entry), entry)
+        return made.addresses.get(entry.digest) or made.load(content, entry)
 
 
 def cached_ir(text: str, name: str, patience: float = -1) -> int | None:
@@ -247,7 +301,21 @@ def cached_ir(text: str, name: str, patience: float = -1) -> int | None:
         lock.release()
 
 
+def _stop_work() -> None:
+    lock.acquire()
+    for made in _made:
+        for emitter in made.emitters:
+            emitter.lock.acquire()
+
+
+def _resume_work() -> None:
+    for made in _made:
+        for emitter in made.emitters:
+            emitter.lock.release()
+    lock.release()
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+        before=_stop_work, after_in_parent=_resume_work, after_in_child=_resume_work
     )

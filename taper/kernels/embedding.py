@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ __all__ = ["add_rows", "bag_maxima", "bag_numbers", "bag_sums", "limit_row_norms
 
 Array = np.ndarray[Any, Any]
 
-_FEW = 2048  # elements; below, np.add.at is quicker than a sparse product
+_FEW = 2048  # elements; below, np.add.at is quicker than a sparse product,
+_FEW_FOR_IMPORT = 1 << 20  # and below this many than to import SciPy's; the sums are the same
 
 _MANY = 2048  # elements from which on a native kernel adds them
 
@@ -22,7 +24,8 @@ _MANY = 2048  # elements from which on a native kernel adds them
 @with_native("taper.kernels.native_scatter", lambda count, index, rows: rows.size > _MANY)
 def add_rows(count: int, index: Array, rows: Array) -> Array:
     """A table of `count` rows in which row index[i] holds the sum of all rows[i]."""
-    if rows.size <= _FEW or rows.dtype.kind not in "fc" or rows.dtype.itemsize < 4:
+    few = _FEW if "scipy.sparse" in sys.modules else _FEW_FOR_IMPORT
+    if rows.size <= few or rows.dtype.kind not in "fc" or rows.dtype.itemsize < 4:
         result = np.zeros((count, *rows.shape[1:]), rows.dtype)
         np.add.at(result, index, rows)
         return result

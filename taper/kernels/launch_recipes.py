@@ -63,7 +63,7 @@ class Recipe(NamedTuple):
 def run(recipe: Recipe, *operands: Array) -> Any:
     """The result, a tuple if there are several, or None while there are no kernels. Recipes are
     told apart by identity."""
-    if not are_ready(*[stage.kernel for stage in recipe.stages]):
+    if not are_ready(*[stage.kernel for stage in recipe.stages], in_programs=True):
         return None
     dtype = operands[0].dtype
     addresses = [stage.kernel.address() for stage in recipe.stages]

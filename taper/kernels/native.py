@@ -68,9 +68,9 @@ class Kernel:
         kernel.exact = exact
         return kernel
 
-    def address(self) -> int | None:
-        """The machine code, once it is there."""
-        return request(self, self.build, self.exact)
+    def address(self, in_programs: bool = False) -> int | None:
+        """The machine code, once it is there. `in_programs`: whether they use it as it is."""
+        return request(self, self.build, self.exact, in_programs=in_programs)
 
     def run(self, address: int, words: Sequence[int], count: int, grain: int) -> None:
         """Runs the kernel on an argument block of these words."""

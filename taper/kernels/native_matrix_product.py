@@ -204,7 +204,7 @@ def _made(a: Array, b: Array) -> _Plan | None:
     if found is None:
         return None
     kernels = [kernel_of(*names) for names in found.kernels]
-    if not are_ready(*kernels):
+    if not are_ready(*kernels, in_programs=True):
         return None
     addresses = [kernel.address() for kernel in kernels]
     if None in addresses:
@@ -350,7 +350,7 @@ def _made_for_batches(a: Array, b: Array) -> _BatchPlan | None:
     across = -(-columns // width)
     packs = b.strides[-1] != item
     kernels = [kernel_of("multiply", tile), *([kernel_of("batch_panels", tile)] if packs else [])]
-    if not are_ready(*kernels):
+    if not are_ready(*kernels, in_programs=True):
         return None
     address, *others = (kernel.address() for kernel in kernels)
     if address is None or None in others:

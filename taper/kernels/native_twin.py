@@ -48,13 +48,13 @@ def with_native(module: str, is_large: Callable[..., bool]) -> Callable[[F], F]:
 _WAITED = 0.02  # seconds; who has waited that long for a kernel waits for no other
 
 
-def are_ready(*kernels: Any) -> bool:
+def are_ready(*kernels: Any, in_programs: bool = False) -> bool:
     """Whether kernels that are needed together are all there. Asks for all of them at once, and
-    waits no longer than for one."""
+    waits no longer than for one. `in_programs`: whether programs use them as they are."""
     begin = time.perf_counter()
     found = True
     for kernel in kernels:
-        if kernel.address() is None:
+        if kernel.address(in_programs) is None:
             found = False
             if time.perf_counter() - begin > _WAITED:
                 break

@@ -59,10 +59,12 @@ def _successor(name: str) -> Any:
     """The function that takes over, waited for a short while; None where NumPy goes on."""
     if settings.native == "off":
         return None
-    from taper.compiler.background import load, run_aside, waits
+    from taper.compiler.background import asks_for_none, load, run_aside, waits
 
     asked = _asked.get(name)
     if asked is None:
+        if asks_for_none():
+            return None
         if not load():
             _awaited.clear()
             return None
@@ -76,7 +78,7 @@ def _successor(name: str) -> Any:
                 asked.made = make(name, by_numpy)
             asked.ready.set()
         except NotCached:
-            run_aside(partial(asked.take, partial(make, name, by_numpy)))
+            run_aside(partial(asked.take, partial(make, name, by_numpy)), is_waited_for=True)
     if not waits(asked.ready):
         return None
     _awaited.discard(name)

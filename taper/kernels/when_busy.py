@@ -121,8 +121,12 @@ class _Starter:
         self.entry = entry
 
     def __call__(self, *args: Any) -> Any:
+        from taper.compiler.background import asks_for_none
+
+        scope, name, replaced, _ = self.entry
+        if asks_for_none():
+            return replaced(*args)
         _replace(self.entry)
-        scope, name, *_ = self.entry
         return scope[name](*args)
 
 

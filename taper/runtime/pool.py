@@ -166,11 +166,11 @@ class _Shared:
         self.pool: WorkerPool | None = None
         self.may_start = True
 
-    def find(self) -> WorkerPool | None:
-        """The pool, once its machine code is there."""
+    def find(self, is_next: bool = False) -> WorkerPool | None:
+        """The pool, once its machine code is there, which `is_next` to be made."""
         if self.pool is None and self.may_start:
             found = [
-                background.request(("taper.runtime", name), _builder(name), exact=True)
+                background.request(("taper.runtime", name), _builder(name), True, is_next, True)
                 for name in (worker_loop.WORK, worker_loop.RUN, worker_loop.PAUSES)
             ]
             if None not in found:
@@ -238,8 +238,8 @@ def current_pool() -> WorkerPool | None:
 
 
 def shared_pool() -> WorkerPool | None:
-    """The process's pool, once its machine code is there."""
-    return _shared.pool or _shared.find()
+    """The process's pool, once its machine code is there, which is made soon."""
+    return _shared.pool or _shared.find(is_next=True)
 
 
 def division(count: int, grain: int) -> tuple[int, int] | None:

@@ -80,7 +80,7 @@ _kept: list[Any] = []  # for ever: arrays that live longer than this module call
 
 def find_functions() -> MemoryFunctions | None:
     """The allocator, once its code is there."""
-    code = background.request(("taper.runtime", "memory"), _built, exact=True)
+    code = background.request(("taper.runtime", "memory"), _built, exact=True, in_programs=True)
     return None if code is None else _made(code)
 
 
