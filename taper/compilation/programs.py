@@ -9,8 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from taper.compilation.explanations import log
+from taper.compiler import background
 from taper.compiler.graph import Graph
 from taper.core.settings import settings
+from taper.core.threads import get_num_threads
 
 __all__ = ["Program", "choose_program"]
 
@@ -24,6 +26,17 @@ class Program(Protocol):
     def expect(self, arrays: list[np.ndarray | None]) -> None: ...
 
     def __call__(self, arrays: list[np.ndarray], into: list[Any]) -> list[np.ndarray]: ...
+
+
+def prepare() -> None:
+    """Asks for what all programs need, to have it made while one is recorded."""
+    from taper.compilation.steps import driver_address
+    from taper.runtime.pool import shared_pool
+
+    if settings.native != "off" and background.load():
+        driver_address()
+        if get_num_threads() > 1:
+            shared_pool()
 
 
 def choose_program(graph: Graph, updates: dict[str, int]) -> Program:
