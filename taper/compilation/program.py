@@ -351,7 +351,10 @@ class Program:
     def _ask(self) -> None:
         """Asks for all kernels, and waits for them a while, as who compiles expects."""
         self._driver = driver_address()
-        for step in self.instructions:
+        if get_num_threads() > 1 and self._is_shared():
+            pools.shared_pool()
+        # Those that were written by hand take longest.
+        for step in sorted(self.instructions, key=lambda s: isinstance(s.launch.source, Loops)):
             step.is_ready()
         background.wait_for([step.launch.key for step in self.instructions], _LONGEST_WAIT)
 
@@ -371,15 +374,21 @@ class Program:
         self._is_ready = True
         return True
 
+    def _is_shared(self) -> bool:
+        """Whether a kernel is worth several threads."""
+        return any([step.launch.tasks > step.launch.grain for step in self.instructions])
+
     def _link(self) -> None:
         """Writes the tables of the driver, for the threads there are now."""
         self._threads = get_num_threads()
         run = state = 0
-        if self._threads > 1 and any(s.launch.tasks > s.launch.grain for s in self.instructions):
+        if self._threads > 1 and self._is_shared():
             pool = pools.shared_pool()
             if pool is not None:
                 pool.start(self._threads - 1)
                 run, state = pool.run_address, pool.state
+            elif background.is_at_work():
+                self._threads = -1  # the next call tries again
         self._pool = pools.current_pool()
         for step in self.steps:
             if isinstance(step, Segment):
