@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from taper.arrays.levels import running
 from taper.autograd.engine import anomaly, observed
 from taper.compilation.call_source import EAGER, MISSED
 from taper.compilation.explanations import Explanation, Unsupported, log
+from taper.compilation.programs import prepare
 from taper.compilation.recorded import CheckFailed, FactBroken, NotCaptured, NumberPinned, Recorded
 from taper.compilation.recording import exclusive, record_call, take_state, user_line
 from taper.compilation.size_pattern import SizePattern, is_argument, pattern_of
@@ -21,6 +23,7 @@ from taper.compilation.snapshot import Snapshot, take
 from taper.compilation.symbolic_call import SymbolicCall
 from taper.compilation.variant import EagerVariant, Variant
 from taper.compilation.watches import GroupWatch
+from taper.compiler.background import without_new_kernels
 from taper.compiler.directives import forgetful, stance_now
 from taper.core.dtype import get_default_dtype
 from taper.core.state import active, is_inference, is_recording
@@ -38,6 +41,7 @@ MOST_REFUSALS = 2
 MOST_SYMBOLIC = 4
 MOST_NEEDED = 64
 FEW_USES = 4  # of a program that wasn't worth it
+FIRST_CALLS = 3  # before anything is recorded: they need no kernels of their own
 MOST_CHANGES = 32  # calls in a row that find nothing that fits; then nobody looks any more
 
 
@@ -88,6 +92,9 @@ class CapturedFunction:
             self.calls_compiled += 1
             self.changes = 0
             return found
+        if self.refusal is None and not self.recordings and self.calls_eager < FIRST_CALLS:
+            with without_new_kernels():
+                return self.call_function(args, kwargs)
         return self.call_function(args, kwargs)
 
     def call_function(self, args: Any, kwargs: Any) -> Any:
@@ -172,7 +179,8 @@ class CapturedFunction:
 
     def record(self, key: Any, snapshot: Snapshot, args: Any, kwargs: Any, count: int) -> Any:
         """Records the call as a new variant, and runs it."""
-        with without_collections():
+        prepare()
+        with without_collections(), without_new_kernels(math.inf):
             return self._record(key, snapshot, args, kwargs, count)
 
     def _record(self, key: Any, snapshot: Snapshot, args: Any, kwargs: Any, count: int) -> Any:
