@@ -108,7 +108,8 @@ def _recorded_whole(op: Operator, call: Call, values: tuple[Any, ...]) -> Any:
         step = Step(WholeForward(op, call, None), values[1:], {})
         result = source.result_of(op.name, step.function, values, {}, shapes)
         return values[0].connected(result, step)
-    flat = source.result_of(op.name, WholeForward(op, call, len(found)), values, {}, tuple(found))
+    flat = source.result_of(
+        op.name, WholeForward(op, call, len(found)), values, {}, tuple(found), effect=draws)
     made = iter(flat)
     return _mapped(lambda leaf: next(made) if isinstance(leaf, _SHAPES) else leaf, shapes)
 
