@@ -19,8 +19,9 @@ from taper.arrays.shape import ShapeArray
 from taper.core.symbolic import ShapeEnvironment, SizePinned, SymFloat, SymInt, fitted
 
 __all__ = [
-    "SymbolicShape", "array_of", "broadcast_shapes", "fitted_shape", "in_rows", "is_symbolic",
-    "running_environment", "shapes_at_points", "with_symbolic_sizes",
+    "SymbolicShape", "array_of", "broadcast_shapes", "environment_in", "fitted_shape", "in_rows",
+    "is_symbolic", "joined_numbers", "running_environment", "shape_through", "shapes_at_points",
+    "with_symbolic_sizes",
 ]
 
 _environment: ContextVar[ShapeEnvironment | None] = ContextVar("shape_environment", default=None)
@@ -83,6 +84,11 @@ class SymbolicShape:
         return self.size * self.itemsize
 
     @property
+    def laid(self) -> ShapeArray:
+        """What tells how the array lies in memory: as it does at the first of the points."""
+        return self.points[0]
+
+    @property
     def flags(self) -> Any:
         """Those at all points; a dimension of one element could make them others."""
         if any([bool(n == 1) or bool(n == 0) for n in self.shape]):
@@ -115,6 +121,41 @@ def in_rows(shape: Any) -> Any:
         points = [ShapeArray(p.shape, p.dtype) for p in shape.points]
         return SymbolicShape(shape.environment, tuple(points))
     return ShapeArray(shape.shape, shape.dtype)
+
+
+def shape_through(
+    function: Callable[..., Any], shape: Any, dtype: Any, strides: Any, *args: Any
+) -> Any:
+    """The shape of ``function(array, *args)`` for an array of this shape, as a `ShapeArray` or
+    `SymbolicShape`."""
+    from taper.arrays.traced import at_size, depends_on_size
+
+    if not depends_on_size((shape, strides, args)):
+        return function(ShapeArray(shape, dtype, strides), *args)
+    environment = environment_in((shape, strides, args))
+    sizes = environment.points
+    return shapes_at_points(environment, lambda i: function(
+        ShapeArray(*at_size((shape, dtype, strides), sizes[i])), *at_size(args, sizes[i])))
+
+
+def environment_in(value: Any) -> Any:
+    """The environment of the first symbolic number inside nested tuples, lists and slices."""
+    if is_symbolic(value):
+        return value.environment
+    if type(value) is slice:
+        value = (value.start, value.stop, value.step)
+    if type(value) in (tuple, list):
+        return next(filter(None, map(environment_in, value)), None)
+    return None
+
+
+def joined_numbers(environment: ShapeEnvironment, points: Any) -> Any:
+    """What numbers, in tuples that are alike, are at the environment's points, as one of each."""
+    if type(points[0]) is tuple:
+        if len({len(p) for p in points}) != 1:
+            raise SizePinned("how many dimensions there are depends on the batch size")
+        return tuple([joined_numbers(environment, each) for each in zip(*points, strict=True)])
+    return fitted(environment, points)
 
 
 def shapes_at_points(

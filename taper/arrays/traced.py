@@ -29,6 +29,7 @@ from taper.arrays.recorded_number import Facts, RecordedNumber
 from taper.arrays.shape import ShapeArray
 from taper.arrays.symbolic_shape import (
     SymbolicShape,
+    environment_in,
     is_symbolic,
     running_environment,
     shapes_at_points,
@@ -319,6 +320,11 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     @property
     def itemsize(self) -> int:
         return self.meta.itemsize
+
+    @property
+    def laid(self) -> ShapeArray:
+        """What tells how this array lies in memory."""
+        return self.meta.laid
 
     @property
     def flags(self) -> Any:
@@ -679,6 +685,13 @@ def at_size(value: Any, size: int, point: int = 0) -> Any:
         return Step(value.function, at_size(value.args, size, point),
                     at_size(value.kwargs, size, point))
     return value
+
+
+def at_hint(value: Any) -> Any:
+    """Numbers in tuples as they are in the call that was recorded, for choices that are right for
+    any size."""
+    environment = environment_in(value)
+    return value if environment is None else at_size(value, environment.hint)
 
 
 def _meta_of(value: Any) -> Any:

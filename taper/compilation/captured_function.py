@@ -15,7 +15,7 @@ from taper.arrays.levels import running
 from taper.autograd.engine import anomaly, observed
 from taper.compilation.call_source import EAGER, MISSED
 from taper.compilation.explanations import Explanation, Unsupported, log
-from taper.compilation.programs import prepare
+from taper.compilation.programs import Program, choose_program, prepare
 from taper.compilation.recorded import CheckFailed, FactBroken, NotCaptured, NumberPinned, Recorded
 from taper.compilation.recording import exclusive, record_call, take_state, user_line
 from taper.compilation.size_pattern import SizePattern, is_argument, pattern_of
@@ -214,7 +214,8 @@ class CapturedFunction:
             variant = EagerVariant(key, snapshot, args, kwargs, self.lock)
         else:
             planned_from = time.perf_counter()
-            variant = Variant(key, snapshot, args, kwargs, self.lock, recorded)
+            variant = Variant(
+                key, snapshot, args, kwargs, self.lock, recorded, programs_of(recorded))
             self.explain_program(variant, snapshot, recorded, (
                 planned_from - start, time.perf_counter() - planned_from))
         return self.keep(variant, snapshot)
@@ -237,6 +238,7 @@ class CapturedFunction:
             return None
         size = pattern.size_of(key[1])
         assert size is not None
+        start = time.perf_counter()
         try:
             recorded = record_call(self.function, args, kwargs, snapshot, pattern, size)
         except SizePinned as reason:
@@ -250,6 +252,7 @@ class CapturedFunction:
         for item in recorded.known:
             item.release()
         call = SymbolicCall(key[0], pattern, recorded)
+        call.seconds = time.perf_counter() - start
         self.symbolic.insert(0, call)
         del self.symbolic[MOST_SYMBOLIC:]
         return call
@@ -258,13 +261,17 @@ class CapturedFunction:
         self, call: SymbolicCall, size: int, key: Any, snapshot: Snapshot, args: Any, kwargs: Any
     ) -> Any:
         """Makes a variant of a symbolic call for one size, and runs it."""
+        start = time.perf_counter()
         with without_collections():
             recorded = call.recorded_at(size)
             if not take_state(recorded, snapshot):
                 self.symbolic.remove(call)
                 return EAGER
-            variant = Variant(key, snapshot, args, kwargs, self.lock, recorded)
-        self.explain_program(variant, snapshot, recorded, (0.0, 0.0))
+            variant = Variant(
+                key, snapshot, args, kwargs, self.lock, recorded, call.programs_at(size))
+        self.explain_program(
+            variant, snapshot, recorded, (call.seconds, time.perf_counter() - start), call)
+        call.seconds = 0.0
         return self.keep(variant, snapshot)
 
     def keep(self, variant: EagerVariant, snapshot: Snapshot) -> Any:
@@ -296,19 +303,25 @@ class CapturedFunction:
 
     def explain_program(
         self, variant: Variant, snapshot: Snapshot, recorded: Recorded,
-        seconds: tuple[float, float],
+        seconds: tuple[float, float], call: SymbolicCall | None = None,
     ) -> None:
-        """Notes what a new program is for; seconds of recording and of planning."""
-        simplified = variant.program.graph
+        """Notes what a new program is for.
+
+        Args:
+            seconds: of recording and of planning.      call: recorded for any size, if so.
+        """
+        nodes = f"{len(recorded.graph.nodes)}"
+        if call is None:
+            nodes += f", simplified to {len(variant.program.graph.nodes)}"
         self.explanation.programs.append({
             "arguments": [_type_text(f.tensor) for f in snapshot.arguments],
-            "nodes": f"{len(recorded.graph.nodes)}, simplified to {len(simplified.nodes)}",
+            "nodes": nodes,
             "reads": ", ".join(node.label for node in recorded.graph.inputs),
             "writes": ", ".join(recorded.graph.inputs[i].label
                                 for i in recorded.updates.values()),
             "watches": len(snapshot.watches),
+            "sizes": "these" if call is None else call.describe(),
             "graph": recorded.graph,
-            "simplified": simplified,
             "program": variant.program,
             "seconds": seconds,
         })
@@ -342,6 +355,13 @@ def without_collections() -> Iterator[None]:
     finally:
         if is_on:
             gc.enable()
+
+
+def programs_of(recorded: Recorded) -> tuple[Program, Program | None]:
+    """The programs of a call that was recorded for one size."""
+    backward = recorded.backward
+    return choose_program(recorded.graph, recorded.updates), (
+        None if backward is None else choose_program(backward.graph, {}))
 
 
 def context() -> tuple[Any, ...]:

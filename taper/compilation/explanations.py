@@ -65,7 +65,7 @@ class Explanation:
         ]
         for i, program in enumerate(self.programs):
             lines.append(f"program {i}: {', '.join(program['arguments']) or 'no arguments'}")
-            for name in ("nodes", "reads", "writes", "watches"):
+            for name in ("nodes", "sizes", "reads", "writes", "watches"):
                 lines.append(f"  {name}: {program[name]}")
             lines.append(f"  runs as: {_steps_of(program['program'])}")
             recorded, planned = (f"{1000 * s:.1f} ms" for s in program["seconds"])

@@ -19,17 +19,17 @@ import warnings
 from array import array
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import cached_property
 from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from taper.compilation.lowering import memory
 from taper.compilation.lowering.copies import copy_into_input
-from taper.compilation.lowering.groups import Group, Grouping
+from taper.compilation.lowering.groups import Group
 from taper.compilation.lowering.launches import Address, Launch
 from taper.compilation.lowering.loops import Loops, loops_of
-from taper.compilation.lowering.memory import plan
-from taper.compilation.lowering.nodes import Lowering, order_of_input
 from taper.compilation.lowering.operations import (
     Call,
     Check,
@@ -43,12 +43,11 @@ from taper.compilation.lowering.operations import (
 )
 from taper.compilation.lowering.products import launches_of, needs_blas
 from taper.compilation.lowering.recipes import launches_of_recipe
-from taper.compilation.lowering.recompute import with_late_copies
 from taper.compilation.lowering.reuse import with_places_of_operands
 from taper.compilation.lowering.rows import pick_launch, sum_launch
-from taper.compilation.lowering.schedule import Schedule
+from taper.compilation.lowering.schedule import Order
 from taper.compilation.lowering.values import Value, View, inverse
-from taper.compilation.recorded import BROKEN, INVALID, CheckFailed, FactBroken
+from taper.compilation.planning import CHECKS, Plan
 from taper.compilation.replay import Replay
 from taper.compilation.steps import (
     ARENA,
@@ -76,7 +75,6 @@ Array = np.ndarray[Any, Any]
 _INSTRUCTIONS, _COUNT, _PATCH_COUNT, _STOPPED = map(
     DRIVER_WORDS.index, ("instructions", "count", "patch_count", "stopped"))
 _INSTRUCTION_BYTES = 40
-_CHECKS = (BROKEN, INVALID)
 _LONGEST_WAIT = 0.6  # seconds for kernels, in the call that records a program
 
 
@@ -112,16 +110,20 @@ class Program:
     """Callable: ``program(arrays, into)`` returns the outputs that aren't updates.
 
     Args:
+        graph: what to compute, or a function that makes it if it is asked for.
+        plan: of this graph, if there is one.
         arrays: for each input of the graph. Those that are updated are written to.
         into: for each output that is returned, the array that takes it, or None for a new one.
     """
 
-    def __init__(self, graph: Graph, updates: dict[str, int]) -> None:
-        self.graph = graph
+    def __init__(
+        self, graph: Graph | Callable[[], Graph], updates: dict[str, int],
+        plan: Plan | None = None,
+    ) -> None:
+        self._graph_of = graph
         self.updates = updates
-        self.returned = [
-            name for name in graph.outputs if name not in updates and name not in _CHECKS]
-        self.replay = Replay(graph, updates)
+        names = self.graph.outputs if plan is None else plan.outputs
+        self.returned = [name for name in names if name not in updates and name not in CHECKS]
         self._lock = threading.Lock()
         self._is_ready = False
         self._threads = -1
@@ -129,46 +131,39 @@ class Program:
         self.is_native = settings.native != "off" and background.load()
         if self.is_native:
             try:
-                self._plan()
+                self.plan = plan or Plan.of(self.graph, updates, self.replay.facts)
+                self._place_all()
                 self._ask()
             except Exception as error:
                 if settings.native == "now":
                     raise
                 self.is_native = False
                 warnings.warn(
-                    f"taper couldn't make a native program of a graph of {len(graph.nodes)} calls, "
-                    f"NumPy computes instead: {error!r}", RuntimeWarning, stacklevel=2)
+                    f"taper couldn't make a native program of a graph of {len(self.graph.nodes)} "
+                    f"calls, NumPy computes instead: {error!r}", RuntimeWarning, stacklevel=2)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """What it computes."""
+        return self._graph_of() if callable(self._graph_of) else self._graph_of
+
+    @cached_property
+    def replay(self) -> Replay:
+        """What computes it by NumPy, where there are no kernels."""
+        return Replay(self.graph, self.updates)
 
     # -- planning ------------------------------------------------------------------------------
 
-    def _plan(self) -> None:
-        graph = self.graph
-        lowering = Lowering(graph)
-        if self.replay.facts is not None:  # by themselves, so that nothing else comes before
-            lowering.graph = self.replay.facts
-            lowering.run()
-            broken = lowering.view(graph.outputs[BROKEN])
-            lowering.add(Check(broken, broken, _raising(FactBroken)))
-            lowering.graph = graph
-        lowering.run()
-        if INVALID in graph.outputs:
-            invalid = lowering.view(graph.outputs[INVALID])
-            lowering.add(Check(invalid, invalid, _raising(CheckFailed)))
-        orders = map(order_of_input, graph.inputs)
-        self.input_orders = [None if o == tuple(range(len(o))) else o for o in orders]
-        self.constants = lowering  # keeps the arrays of constants alive
-        outputs = self._outputs(lowering)
-        wanted = set(outputs.values())
-        grouping = Grouping(with_late_copies(lowering.operations, wanted), wanted)
-        grouping.run()
-        targets = {outputs[name]: place for name, place in self.updates.items()}
-        schedule = Schedule(grouping, targets)
+    def _place_all(self) -> None:
+        """Gives everything in the plan its place in memory, and writes the steps."""
+        outputs, schedule = self.plan.outputs, self.plan.order
         self.schedule = schedule
+        self.input_orders = self.plan.input_orders
         base_of, lives = self._bases(schedule, outputs)
         scratch = self._make_launches(schedule)
         in_order = [self.launches.get(id(unit), []) for unit in schedule.order]
         lives, homes = with_places_of_operands(in_order, lives)
-        offsets, self.arena_bytes = plan({**lives, **scratch})
+        offsets, self.arena_bytes = memory.plan({**lives, **scratch})
         offsets.update({value: offsets[home] for value, home in homes.items()})
         self.places = {**base_of, **{v: (ARENA, offset) for v, offset in offsets.items()}}
         self.arena = new_array((max(64, self.arena_bytes),), np.dtype(np.uint8), self.arena_bytes)
@@ -183,35 +178,11 @@ class Program:
             schedule, [copy_into_input(*each) for each in late if is_known(each[0].dtype)],
             {self._place(Address(value))[0] for value, _ in late})
 
-    def _outputs(self, lowering: Lowering) -> dict[str, Value]:
-        """A value of its own for each output, and the order of its axes in memory."""
-        found: dict[str, Value] = {}
-        self.orders: dict[str, tuple[int, ...]] = {}
-        for name, reference in self.graph.outputs.items():
-            if name in _CHECKS:
-                continue
-            view = lowering.known[reference.node.number, reference.output]
-            value, order = view.value, view.order
-            usual = tuple(range(len(view.shape)))
-            wanted = None  # by an input that is updated
-            if name in self.updates:
-                wanted = order_of_input(self.graph.inputs[self.updates[name]])
-            is_own = (
-                value.maker is not None and value not in found.values() and order is not None
-                and wanted in (None, order) and not (isinstance(value.maker, Call) and (
-                    name in self.updates or view.shape != value.shape or order != usual)))
-            if not is_own:
-                order = wanted or usual
-                value = lowering.copied(view.permuted(order)).value
-            assert order is not None
-            found[name], self.orders[name] = value, order
-        return found
-
     def _bases(
-        self, schedule: Schedule, outputs: dict[str, Value]
+        self, schedule: Order, outputs: dict[str, Value]
     ) -> tuple[dict[Value, tuple[int, int]], dict[Value, tuple[int, int, int]]]:
         """Where values lie that aren't in the arena; and how long those live that are."""
-        count = 1 + len(self.graph.inputs)
+        count = 1 + len(self.input_orders)
         places: dict[Value, tuple[int, int]] = {
             v: (1 + place, 0) for v, place in schedule.in_place.items()}
         self.fresh: list[_Fresh] = []
@@ -220,9 +191,8 @@ class Program:
             value = outputs[name]
             places[value] = count, 0
             if not isinstance(value.maker, Call):
-                reference = self.graph.outputs[name]
-                shape = reference.node.results[reference.output or 0][0]
-                self.fresh.append(_fresh(len(self.result_bases), shape, self.orders[name], value))
+                self.fresh.append(_fresh(
+                    len(self.result_bases), self.plan.shapes[name], self.plan.orders[name], value))
             self.result_bases.append(count)
             count += 1
         for unit in schedule.order:
@@ -244,7 +214,7 @@ class Program:
                 self.last_reads[places[v][0]] = last
         return places, lives
 
-    def _make_launches(self, schedule: Schedule) -> dict[Value, tuple[int, int, int]]:
+    def _make_launches(self, schedule: Order) -> dict[Value, tuple[int, int, int]]:
         """Makes the launches of all units; returns what they need besides, with its life."""
         self.launches: dict[int, list[Launch]] = {}
         self.needs_blas = False
@@ -291,7 +261,7 @@ class Program:
         _, offset = self._place(view)
         return strided_view(self.arena, offset, view)
 
-    def _make_steps(self, schedule: Schedule, late: list[Launch], kept: set[int]) -> None:
+    def _make_steps(self, schedule: Order, late: list[Launch], kept: set[int]) -> None:
         """The steps of all units, and then some launches; they read what lies at bases `kept`."""
         self.steps: list[Any] = []
         self.instructions: list[Instruction] = []
@@ -303,7 +273,7 @@ class Program:
                 outs = [(self.places[v][0], v) for v in unit.outs]
                 released = [
                     base for base, last in self.last_reads.items()
-                    if last == index and base not in results and base > len(self.graph.inputs)]
+                    if last == index and base not in results and base > len(self.input_orders)]
                 self.steps.append(PythonCall(unit, self._getters(unit), outs, released))
                 continue
             self._add_launches(self.launches[id(unit)])
@@ -598,13 +568,6 @@ class Program:
             else:
                 lines.append(f"call {step.label}")
         return "\n".join(lines)
-
-
-def _raising(error: type[Exception]) -> Callable[[Array], None]:
-    def complain(flag: Array) -> None:
-        raise error
-
-    return complain
 
 
 class _Later:

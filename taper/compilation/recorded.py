@@ -203,6 +203,7 @@ class Recorded:
         self.result: Any = None
         self.backward: Backward | None = None
         self.environment: ShapeEnvironment | None = None  # of a call with symbolic sizes
+        self.size: int | None = None  # if its graph has symbolic sizes, that of this call
         self.differentiable: list[int] = []  # places of tensors whose history is `backward`
 
     def overlap(self) -> str | None:

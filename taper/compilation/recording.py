@@ -71,6 +71,8 @@ def record_call(
         shapes = {i: pattern.shape_of(i, environment) for i in pattern.places}
         with with_symbolic_sizes(environment):
             recorded = _record(function, args, kwargs, snapshot, shapes)
+        if environment.was_pinned:
+            raise SizePinned("the code went another way where it couldn't have a plain number")
         recorded.environment = environment
         return recorded
 

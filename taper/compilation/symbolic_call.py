@@ -15,9 +15,11 @@ import numpy as np
 from taper.arrays.shape import ShapeArray
 from taper.arrays.traced import as_shapes, at_size, depends_on_size
 from taper.compilation.differentiable import Backward
+from taper.compilation.programs import Program, SymbolicProgram
 from taper.compilation.recorded import Alias, Fresh, Recorded
 from taper.compilation.size_pattern import SizePattern
-from taper.compiler.graph import Graph, GraphNode, Reference, replaced
+from taper.compilation.symbolic_graph import numbers_at
+from taper.compiler.graph import GraphNode, Reference, replaced
 from taper.core.symbolic import ShapeEnvironment, value_at
 
 __all__ = ["SymbolicCall"]
@@ -41,11 +43,20 @@ class SymbolicCall:
         self.recorded = recorded
         self.environment: ShapeEnvironment = recorded.environment
         graphs = [recorded.graph]
+        self.forward = SymbolicProgram(recorded.graph, recorded.updates, self.environment)
+        self.backward: SymbolicProgram | None = None
         if recorded.backward is not None:
             graphs.append(recorded.backward.graph)
+            self.backward = SymbolicProgram(recorded.backward.graph, {}, self.environment)
         self.asked = [node for graph in graphs for node in graph.nodes
                       if not node.effect and _is_open(node)]
         self.refused: dict[int, None] = {}  # sizes at which shapes are others
+        self.seconds = 0.0  # that recording took, until somebody was told
+
+    def describe(self) -> str:
+        """For which sizes it holds."""
+        guards = str(self.environment.guards).replace("\n", ", ")
+        return "any batch size s" + (f" for which {guards}" if guards else "")
 
     def size_of(self, key: tuple[Any, Any]) -> int | None:
         """The batch size of a call, if this is for it."""
@@ -53,7 +64,7 @@ class SymbolicCall:
         if context != self.context:
             return None
         size = self.pattern.size_of(state)
-        if size is None or size in self.refused or not self.environment.holds_for(size):
+        if size is None or size in self.refused or not self.environment.guards.hold_for(size):
             return None
         if size != self.environment.hint and not self._shapes_hold(size):
             self.refused[size] = None
@@ -87,7 +98,8 @@ class SymbolicCall:
     def recorded_at(self, size: int) -> Recorded:
         """The call for one size; its known tensors are to be set."""
         whole = self.recorded
-        found = Recorded(graph_at(whole.graph, size), whole.known)
+        found = Recorded(whole.graph, whole.known)
+        found.size = size
         found.numbers = whole.numbers
         found.updates, found.output_count = whole.updates, whole.output_count
         found.uses, found.only, found.result = whole.uses, whole.only, whole.result
@@ -96,6 +108,10 @@ class SymbolicCall:
         if whole.backward is not None:
             found.backward = _backward_at(whole.backward, size)
         return found
+
+    def programs_at(self, size: int) -> tuple[Program, Program | None]:
+        """The program for one size, and that of the backward of its results."""
+        return self.forward.at(size), None if self.backward is None else self.backward.at(size)
 
 
 def _is_open(node: GraphNode) -> bool:
@@ -109,8 +125,8 @@ def _shapes(node: GraphNode, size: int) -> tuple[ShapeArray, ...]:
     strides: Any = node.strides or [None] * len(node.results)
     if node.function is None and not any([value_at(n, size) for n in strides[0] or ()]):
         strides = [None]  # a gradient, which may lie in any way: recorded as if it was in rows
-    return tuple([ShapeArray(_numbers_at(shape, size), dtype,
-                             None if s is None else _numbers_at(s, size))
+    return tuple([ShapeArray(numbers_at(shape, size), dtype,
+                             None if s is None else numbers_at(s, size))
                   for (shape, dtype), s in zip(node.results, strides, strict=True)])
 
 
@@ -118,47 +134,9 @@ def _described(value: Any) -> Any:
     return value if isinstance(value, ShapeArray) else np.asarray(value)
 
 
-def _numbers_at(numbers: Any, size: int) -> tuple[int, ...]:
-    return tuple([value_at(n, size) for n in numbers])
-
-
-def graph_at(graph: Graph, size: int) -> Graph:
-    """The graph for one size, with plain numbers. Arrays that only depend on it are constants."""
-    made: dict[int, Any] = {}
-
-    def translated(reference: Reference) -> Any:
-        found = made[reference.node.number]
-        return Reference(found, reference.output) if type(found) is GraphNode else found
-
-    def node_at(node: GraphNode, args: Any, kwargs: Any) -> GraphNode:
-        results = [(_numbers_at(shape, size), dtype) for shape, dtype in node.results]
-        strides = None if node.strides is None else [_numbers_at(s, size) for s in node.strides]
-        return GraphNode(node.number, node.label, node.function, args, kwargs, results,
-                         effect=node.effect, strides=strides)
-
-    results = {r.node.number for r in graph.outputs.values()}
-    found = Graph()
-    found.next_number = graph.next_number
-    for node in graph.inputs:
-        made[node.number] = copy = node_at(node, (), {})
-        found.inputs.append(copy)
-    for node in graph.nodes:
-        args, kwargs = (at_size(replaced(part, translated), size)
-                        for part in (node.args, node.kwargs))
-        if not node.read and not node.effect and node.number not in results and (
-                depends_on_size((node.args, node.kwargs))):
-            assert node.function is not None
-            made[node.number] = node.function(*args, **kwargs)
-            continue
-        made[node.number] = copy = node_at(node, args, kwargs)
-        found.nodes.append(copy)
-    found.outputs = {name: translated(r) for name, r in graph.outputs.items()}
-    return found
-
-
 def _tensor_at(made: Any, size: int) -> Any:
     if type(made) is Fresh:
-        strides = None if made.strides is None else _numbers_at(made.strides, size)
+        strides = None if made.strides is None else numbers_at(made.strides, size)
         return Fresh(made.output, at_size(made.steps, size), made.edge, strides,
                      is_inference=made.is_inference)
     if type(made) is Alias:
@@ -168,7 +146,7 @@ def _tensor_at(made: Any, size: int) -> Any:
 
 def _backward_at(backward: Backward, size: int) -> Backward:
     found = Backward(backward.recorded, backward.cut, backward.leaves, [])
-    found.metadata = [(_numbers_at(shape, size), dtype) for shape, dtype in backward.metadata]
-    found.graph = graph_at(backward.graph, size)
+    found.metadata = [(numbers_at(shape, size), dtype) for shape, dtype in backward.metadata]
+    found.graph = backward.graph
     found.inputs, found.saved, found.computed = backward.inputs, backward.saved, backward.computed
     return found

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from taper.compilation.call_source import always, attempt_function, run_function
-from taper.compilation.programs import choose_program
+from taper.compilation.programs import Program
 from taper.compilation.recorded import Known, Recorded
 from taper.compilation.recording import take_state
 from taper.compilation.snapshot import Snapshot
@@ -179,16 +179,21 @@ class EagerVariant:
 
 
 class Variant(EagerVariant):
-    """Calls that run as a program."""
+    """Calls that run as a program.
+
+    Args:
+        programs: of the call, and of the backward of its results.
+    """
 
     def __init__(
         self, key: Any, snapshot: Snapshot, args: Any, kwargs: Any, lock: Any, recorded: Recorded,
+        programs: tuple[Program, Program | None],
     ) -> None:
         self.key = key
         self.recorded = recorded
-        self.program = choose_program(recorded.graph, recorded.updates)
+        self.program, backward = programs
         if recorded.backward is not None:
-            recorded.backward.program = choose_program(recorded.backward.graph, {})
+            recorded.backward.program = backward
         self.state = StateGuard(snapshot, self.read_gradients())
         self.state.numbers_changed = self.take_numbers
         self.attempt = self.state.attempt = attempt_function(

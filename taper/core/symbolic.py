@@ -14,13 +14,16 @@ plain numbers. Nothing can look at a size unnoticed.
 
 from __future__ import annotations
 
+import math
 import operator
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 __all__ = [
-    "ShapeEnvironment", "SizePinned", "SymFloat", "SymInt", "fitted", "value_at", "value_at_hint",
+    "Guards", "ShapeEnvironment", "SizePinned", "SymFloat", "SymInt", "fitted", "value_at",
+    "value_at_hint",
 ]
 
 Terms = tuple[int, ...]  # how often 1, the size, its square … count in a polynomial
@@ -33,38 +36,85 @@ class SizePinned(Exception):
     """Raised where a symbolic size has to be a plain number."""
 
 
+class Guards:
+    """Comparisons of symbolic numbers that have to come out as they did."""
+
+    def __init__(self) -> None:
+        self.found: dict[Any, tuple[Callable[[Any, Any], bool], Any, Any, bool]] = {}
+
+    def answer(
+        self, hint: int, compare: Callable[[Any, Any], bool], first: Any, second: Any
+    ) -> bool:
+        """What a comparison gives for a size, which from now on is assumed."""
+        key = compare, _identity(first), _identity(second)
+        if key not in self.found:
+            answer = compare(value_at(first, hint), value_at(second, hint))
+            self.found[key] = compare, first, second, answer
+        return self.found[key][3]
+
+    def hold_for(self, size: int) -> bool:
+        """Whether everything that was assumed is true of a size."""
+        if size < SMALLEST:
+            return False
+        try:
+            return all([compare(value_at(first, size), value_at(second, size)) is answer
+                        for compare, first, second, answer in self.found.values()])
+        except ArithmeticError:  # a division by what is zero for this size
+            return False
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __str__(self) -> str:
+        lines = []
+        for compare, first, second, answer in self.found.values():
+            sign = _SIGNS[compare.__name__][not answer]
+            if type(first) is SymInt and first.terms is not None and second == 0:
+                constant, *rest = first.terms
+                first, second = SymInt(first.environment, (0, *rest), None), -constant
+            left, right = [x.text() if isinstance(x, _Symbolic) else str(x)
+                           for x in (first, second)]
+            lines.append(f"{left} {sign} {right}")
+        return "\n".join(lines)
+
+
+_SIGNS = {"eq": ("==", "!="), "ne": ("!=", "=="), "lt": ("<", ">="), "le": ("<=", ">"),
+          "gt": (">", "<="), "ge": (">=", "<")}
+
+
 class ShapeEnvironment:
-    """The size that is left open, and what was assumed of it.
+    """The size that is left open, and what is assumed of it.
 
     Attributes:
         hint: the size that comparisons are answered for.
-        guards: what has to come out the same: function, first, second and answer.
+        guards: the comparisons.
     """
 
     def __init__(self, hint: int) -> None:
         self.hint = hint
         self.points = (hint, hint + 1, hint + 2)  # a polynomial of second degree is known by three
         self.recorded_as: Callable[[Any, Any], Any]  # set by who records: a number as an array
-        self.guards: dict[Any, tuple[Callable[[Any, Any], bool], Any, Any, bool]] = {}
+        self.was_pinned = False  # also if somebody caught the error, and went another way
+        self.guards = Guards()
 
     @property
     def size(self) -> SymInt:
         """The size itself."""
         return SymInt(self, (0, 1), None)
 
-    def holds_for(self, size: int) -> bool:
-        """Whether everything that was assumed is true of a size."""
-        return size >= SMALLEST and all([
-            compare(value_at(first, size), value_at(second, size)) is answer
-            for compare, first, second, answer in self.guards.values()])
-
     def guarded(self, compare: Callable[[Any, Any], bool], first: Any, second: Any) -> bool:
         """What a comparison gives for the hint, which from now on is assumed."""
-        key = compare, _identity(first), _identity(second)
-        if key not in self.guards:
-            answer = compare(value_at(first, self.hint), value_at(second, self.hint))
-            self.guards[key] = compare, first, second, answer
-        return self.guards[key][3]
+        return self.guards.answer(self.hint, compare, first, second)
+
+    @contextmanager
+    def assuming(self, hint: int) -> Iterator[Guards]:
+        """Within, comparisons are answered for another size, and noted apart from others."""
+        before = self.hint, self.guards
+        self.hint, self.guards = hint, Guards()
+        try:
+            yield self.guards
+        finally:
+            self.hint, self.guards = before
 
 
 def value_at(value: Any, size: int) -> Any:
@@ -160,7 +210,8 @@ class _Symbolic:
         """A recorded 0-d array of this dtype."""
         return self.environment.recorded_as(self, dtype)
 
-    def _pinned(self, *ignored: Any) -> Any:
+    def _pinned(self, *ignored: Any, **options: Any) -> Any:
+        self.environment.was_pinned = True
         raise SizePinned("a number that depends on the batch size is needed as a plain number")
 
     __index__ = __int__ = __float__ = __complex__ = _pinned
@@ -229,7 +280,7 @@ class SymInt(_Symbolic):
         names = ["", "s", *[f"s**{i}" for i in range(2, len(self.terms))]]
         parts = ["*".join(filter(None, ["" if c == 1 and name else str(c), name]))
                  for c, name in zip(self.terms, names, strict=False) if c]
-        return " + ".join(reversed(parts))
+        return " + ".join(reversed(parts)).replace("+ -", "- ")
 
     # -- arithmetic: exact for polynomials -----------------------------------------------------
 
@@ -410,6 +461,21 @@ class SymFloat(_Symbolic):
         if type(other) not in _NUMBERS:
             return NotImplemented
         return self.environment.guarded(compare, self, other)
+
+    def _whole(self, compute: Callable[[Any], int]) -> SymInt:
+        return SymInt(self.environment, None, lambda size: compute(self.at(size)))
+
+    def __round__(self) -> SymInt:
+        return self._whole(round)
+
+    def __trunc__(self) -> SymInt:
+        return self._whole(math.trunc)
+
+    def __floor__(self) -> SymInt:
+        return self._whole(math.floor)
+
+    def __ceil__(self) -> SymInt:
+        return self._whole(math.ceil)
 
     def __neg__(self) -> SymFloat:
         return SymFloat(self.environment, lambda size: -self.at(size))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import taper
-from taper.arrays.symbolic_shape import array_of
+from taper.arrays.symbolic_shape import array_of, is_symbolic
 from taper.core.promotion import scalar_type_name
 from taper.core.state import active, is_differentiated, is_recording
 from taper.core.tensor import Tensor, wrap
@@ -30,10 +30,15 @@ def _positions(count: int) -> Any:
     return np.arange(count)
 
 
+def _rows(count: Any) -> Any:
+    """The same, also for a symbolic size."""
+    return array_of(np.arange, count) if is_symbolic(count) else _positions(count)
+
+
 def _picked(input: Any, target: Any) -> Any:
     """The element of each sample at its target class; classes are dimension 1, or 0 of 1-d."""
     if input.ndim == 2:
-        return input[array_of(_positions, input.shape[0]), target]
+        return input[_rows(input.shape[0]), target]
     if input.ndim == 1:
         return input[target]
     return np.take_along_axis(input, np.expand_dims(target, 1), 1).squeeze(1)
@@ -72,7 +77,7 @@ def picked_loss(
     if is_usual and target.size and minimum_of(target) >= 0:
         # NumPy itself refuses classes that are too large.
         try:
-            picked = input[array_of(_positions, input.shape[0]), target]
+            picked = input[_rows(input.shape[0]), target]
         except IndexError:
             picked = None  # told below
         if picked is not None:
@@ -125,7 +130,7 @@ def spread_over_targets(
     if counts is not None:
         values = np.where(counts, values, grad.dtype.type(0))
     if len(shape) == 2:
-        result[array_of(_positions, shape[0]), safe] = values
+        result[_rows(shape[0]), safe] = values
     elif len(shape) == 1:
         result[safe] = values
     else:

@@ -571,7 +571,7 @@ def test_a_graph_that_cannot_be_planned_runs_by_numpy(monkeypatch: pytest.Monkey
     def fail(*_: Any) -> Any:
         raise ValueError("not today")
 
-    monkeypatch.setattr("taper.compilation.program.plan", fail)
+    monkeypatch.setattr("taper.compilation.program.memory.plan", fail)
     monkeypatch.setattr(torch.settings, "native", "background")  # "now" raises
     graph = record(lambda x: x.exp() + 1, numbers(5))
     with pytest.warns(RuntimeWarning, match="NumPy computes instead.*not today"):

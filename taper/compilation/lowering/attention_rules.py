@@ -15,8 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from taper.compilation.lowering.nodes import Lowering, source_of
+from taper.arrays.symbolic_shape import environment_in
+from taper.arrays.traced import at_hint, at_size
+from taper.compilation.lowering.nodes import Lowering, reshaped, source_of
 from taper.compilation.lowering.operations import Prepared
+from taper.compilation.lowering.recipes import SizedRecipe, prepared
 from taper.compilation.lowering.rules import rule
 from taper.compilation.lowering.values import Value, View, inverse, order_in_memory
 from taper.compiler.attention_squares import Attention, Place
@@ -38,7 +41,7 @@ def _in_batch(lowering: Lowering, view: View, batch: Ints) -> View:
     for candidate in (source_of(view), view):
         if candidate.shape == shape:
             return candidate
-    found = view.through(lambda a: np.reshape(a, shape, copy=False))
+    found = view.through(reshaped, shape)
     return found or View(lowering.copied(view).value, 0, *_dense(shape))
 
 
@@ -98,13 +101,14 @@ class _Squares:
         return View.of(value).permuted(inverse(order))
 
     def add(
-        self, label: str, recipe: Recipe, operands: Sequence[View], outs: Sequence[Value]
+        self, label: str, recipe: Recipe | SizedRecipe, operands: Sequence[View],
+        outs: Sequence[Value],
     ) -> None:
         self.lowering.add(Prepared(label, recipe, operands, outs))
 
     def flat(self, view: View, shape: Ints) -> View:
         """A result as (matrices, length, size), for those who want it so."""
-        found = view.through(lambda a: np.reshape(a, shape, copy=False))
+        found = view.through(reshaped, shape)
         return found or _merged(self.lowering.copied(view), shape)
 
 
@@ -123,8 +127,8 @@ def _has_squares(lowering: Lowering, *arrays: Any) -> bool:
     return (
         query.dtype.name in _KINDS and {v.dtype for v in (key, value, *others)} == {query.dtype}
         and len(lead) in (1, 2)
-        and has_squares(prod(lead), query.shape[-2], key.shape[-2], query.shape[-1],
-                        value.shape[-1]))
+        and has_squares(*at_hint((prod(lead), query.shape[-2], key.shape[-2], query.shape[-1],
+                                  value.shape[-1]))))
 
 
 def _by_squares(lowering: Lowering, node: GraphNode) -> Any:
@@ -134,8 +138,9 @@ def _by_squares(lowering: Lowering, node: GraphNode) -> Any:
     result = one.like(query, one.sizes[-1])
     logsum = lowering.new_value((one.matrices, query.shape[-2]), query.dtype)
     what = one.what([*one.views, result], [0] * 4)
-    one.add(node.label, forward_recipe(what, one.matrices, result.value.shape), one.views,
-            [result.value, logsum])
+    recipe = prepared(forward_recipe, what, one.matrices, result.value.shape)
+    assert recipe is not None
+    one.add(node.label, recipe, one.views, [result.value, logsum])
     shapes = [shape for shape, _ in node.results]
     return one.flat(result, shapes[0]), _merged(View.of(logsum), shapes[1])
 
@@ -153,7 +158,9 @@ def _gradient_by_squares(lowering: Lowering, node: GraphNode) -> Any:
         founds = [one.like(v, v.shape[-1]) for v in views]
     outs = list(dict.fromkeys([found.value for found in founds]))
     what = one.what([grad, *views, mixed, *founds], [0] * 5 + [found.offset for found in founds])
-    recipe = backward_recipe(what, one.matrices, tuple([value.shape for value in outs]))
+    recipe = prepared(
+        backward_recipe, what, one.matrices, tuple([value.shape for value in outs]))
+    assert recipe is not None
     one.add(node.label, recipe, [grad, *views, mixed, logs], outs)
     return tuple([one.flat(found, shape)
                   for found, (shape, _) in zip(founds, node.results, strict=True)])
@@ -164,9 +171,18 @@ def _are_all_of_one(views: Sequence[View]) -> bool:
     value = views[0].value
     if any(v.value is not value for v in views) or sum(v.size for v in views) != value.size:
         return False
-    taken = np.zeros(value.size, np.bool_)
-    for v in views:
-        as_strided(taken[v.offset :], v.shape, v.strides)[...] = True
+    places = tuple([(v.offset, v.shape, v.strides) for v in views])
+    environment = environment_in((value.size, places))
+    if environment is None:
+        return _cover(value.size, places)
+    return all([_cover(*at_size((value.size, places), size)) for size in environment.points])
+
+
+def _cover(count: int, places: Any) -> bool:
+    """Whether views, as (offset, shape, strides), show all of so many elements."""
+    taken = np.zeros(count, np.bool_)
+    for offset, shape, strides in places:
+        as_strided(taken[offset:], shape, strides)[...] = True
     return bool(taken.all())
 
 

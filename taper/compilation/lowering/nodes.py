@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from taper.arrays.element import ElementArray, NotElementwise
+from taper.arrays.symbolic_shape import broadcast_shapes, is_symbolic
+from taper.arrays.traced import at_hint, depends_on_size
 from taper.compilation.lowering.definitions import definition_of
 from taper.compilation.lowering.operations import (
     Call,
@@ -22,11 +25,18 @@ from taper.compilation.lowering.operations import (
     mapped,
 )
 from taper.compilation.lowering.products import has_tiles, has_tiles_for_batch
-from taper.compilation.lowering.values import Value, View, contiguous, inverse, order_in_memory
+from taper.compilation.lowering.values import (
+    SizedConstant,
+    Value,
+    View,
+    contiguous,
+    inverse,
+    order_in_memory,
+)
 from taper.compiler.graph import Graph, GraphNode, Reference, references
 from taper.ops.other_arrays import WholeForward
 
-__all__ = ["Lowering", "order_of_input", "source_of"]
+__all__ = ["Lowering", "order_of_input", "reshaped", "source_of"]
 
 Ints = tuple[int, ...]
 
@@ -114,7 +124,11 @@ class Lowering:
             rule = RULES.get(name_of(node))
             found = None
             first = len(self.operations)
-            if all(prod(shape) for shape, _ in node.results):
+            if not node.read and not node.effect and depends_on_size((node.args, node.kwargs)):
+                assert node.function is not None
+                found = self.sized_constant(
+                    partial(node.function, **node.kwargs), node.args, *node.results[0])
+            elif all(prod(shape) for shape, _ in node.results):
                 found = self.lowered(node) if rule is None else rule(self, node)
                 if found is None and rule is not None:
                     found = self.lowered(node)
@@ -153,16 +167,27 @@ class Lowering:
     def size(self, number: Any, dtype: Any) -> View:
         """A number that depends on the sizes of arrays, such as how many elements a mean is of.
         Kernels read it from memory, so that programs for other sizes have the same ones."""
+        if is_symbolic(number):
+            return self.sized_constant(np.full, ((), number, dtype), (), dtype)
         found = self.constant(("size", float(number), dtype), lambda: np.full((), number, dtype))
         found.value.is_size = True
         return found
+
+    def sized_constant(
+        self, function: Callable[..., Any], args: tuple[Any, ...], shape: Ints, dtype: Any
+    ) -> View:
+        """The view of an array that depends on a symbolic size only."""
+        value = Value(f"constant of size {next(self.numbers)}", shape, dtype)
+        value.constant = SizedConstant(function, args, shape, dtype)
+        value.is_size = True
+        return View.of(value)
 
     def is_size(self, number: Any) -> bool:
         """Whether a number is how many elements some reduction of the graph is of, or follows from
         that: 1 / n and 2 / n of the derivatives of means and of means of squares; n - 1 in the
         place of n, and n / (n - 1), of unbiased variances."""
         if self._sizes is None:
-            counts = [_count_of(node) for node in self.graph.nodes]
+            counts = [n for n in map(_count_of, self.graph.nodes) if not is_symbolic(n)]
             self._sizes = {
                 float(kind(size)) for n in counts if n > _FEW_ELEMENTS
                 for size in (n, n - 1, 1 / n, 1 / (n - 1), 2 / n, 2 / (n - 1), n / (n - 1))
@@ -192,7 +217,7 @@ class Lowering:
         if definition is None:
             return None
         if shape is None:
-            shape = np.broadcast_shapes(*[v.shape for v in views])
+            shape = broadcast_shapes(*[v.shape for v in views])
         out = self.new_value(shape, definition.dtype)
         self.add(Map(label, definition, views, out))
         return View.of(out)
@@ -309,10 +334,8 @@ class Lowering:
             source = source_of(view)
             if source.shape == shape:  # a reshape that copied is taken back
                 return source
-            found = view.through(lambda a: np.reshape(a, shape, copy=False))
-            if found is None:
-                found = self.copied(view).through(lambda a: np.reshape(a, shape, copy=False))
-            return found
+            found = view.through(reshaped, shape)
+            return self.copied(view).through(reshaped, shape) if found is None else found
         assert node.function is not None
         found = view.through(node.function, *rest, **node.kwargs)
         return found if found is not None and found.shape == node.results[0][0] else None
@@ -330,7 +353,9 @@ class Lowering:
         """A Map that calls a NumPy function with these arguments."""
         shape, dtype = node.results[0]
         if function in _SCALING and not kwargs and dtype.name in _FLOATS:
-            args = [self.size(a, dtype) if self.is_size(a) else a for a in args]
+            args = [self.size(a, dtype) if is_symbolic(a) or self.is_size(a) else a for a in args]
+        if any(map(is_symbolic, args)) or depends_on_size(kwargs):
+            return None
         views = [self.view(a) for a in args if self.is_array(a)]
         if len(views) > _MOST_OPERANDS:
             return None
@@ -422,12 +447,11 @@ class Lowering:
                 found = self._matrix_product(a, b, self._is_turned(node))
         else:
             found = self.batched_product(a, b)
-        return found if found.shape == shape else found.through(
-            lambda x: np.reshape(x, shape, copy=False))
+        return found if found.shape == shape else found.through(reshaped, shape)
 
     def batched_product(self, a: View, b: View) -> View:
         """The products of batches of matrices."""
-        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
         out = self.new_value((*batch, a.shape[-2], b.shape[-1]), a.dtype)
         self.add(Product("product", [_for_blas(self, a), _for_blas(self, b)], [out]))
         return View.of(out)
@@ -489,7 +513,7 @@ class Lowering:
     def _thin_product(self, a: View, b: View) -> View | None:
         """Products in which one size is small: sums of few terms, or of rows or columns."""
         (m, k), n = a.shape, b.shape[1]
-        if k <= _FEW and m * n >= 64:
+        if type(k) is int and k <= _FEW and m * n >= 64:
             def terms(*elements: Any) -> Any:
                 total = elements[0] * elements[1]
                 for x, y in zip(elements[2::2], elements[3::2], strict=True):
@@ -505,7 +529,7 @@ class Lowering:
         if m == 1:
             found = self._with_vector(b.permuted((1, 0)), a)
             return View(found.value, 0, (1, n), contiguous((1, n)))
-        if min(m, n) <= _FEW and m * n <= 256 and k >= 256:
+        if type(min(m, n)) is int and min(m, n) <= _FEW and m * n <= 256 and k >= 256:
             return self._sums_of_rows(a, b) if m <= n else self._sums_of_rows(
                 b.permuted((1, 0)), a.permuted((1, 0))).permuted((1, 0))
         return None
@@ -535,6 +559,11 @@ class Lowering:
             products = self.must_map("multiply", np.multiply, a, row)
             found = self.reduce("reduce_sum", products, (1,))
         return View(found.value, 0, (m, 1), (1, 0))
+
+
+def reshaped(array: Any, shape: Ints) -> Any:
+    """A view in another shape; ValueError if there is none."""
+    return np.reshape(array, shape, copy=False)
 
 
 def _itself(x: Any) -> Any:
@@ -574,18 +603,31 @@ def _is_one_line(shape: Ints, strides: Ints) -> bool:
 
 def _parts(outer: int, count: int, inner: int) -> int:
     """Into how many parts a long reduction is cut, so that all threads have work."""
+    divides = _divides(count)
+    outer, count, inner = at_hint((outer, count, inner))
     if outer * count * inner < _LARGE or outer >= 8 or (inner >= 512 and outer * inner >= 1024):
         return 1
     goal = min(_PARTS, outer * count * inner // 8192, count // 16)
-    return next((p for p in range(goal, 1, -1) if count % p == 0), 1)
+    return next(filter(divides, range(goal, 1, -1)), 1)
 
 
 def _parts_of_depth(m: int, k: int, n: int) -> int:
     """Into how many parts the terms of a product are cut that has few results for its depth."""
+    divides = _divides(k)
+    m, k, n = at_hint((m, k, n))
     if m * n > _FEW_RESULTS or k < 4 * _PART_OF_DEPTH:
         return 1
     goal = min(_PARTS, k // _PART_OF_DEPTH)
-    return next((p for p in range(goal, goal // 2, -1) if k % p == 0), 1)
+    return next(filter(divides, range(goal, goal // 2, -1)), 1)
+
+
+def _divides(number: int) -> Callable[[int], bool]:
+    """Whether a part divides a number; a symbolic one, whatever the batch size is."""
+    def divides(part: int) -> bool:
+        rest = number % part
+        return type(rest) is int and rest == 0
+
+    return divides
 
 
 def _in_wider(call: Callable[..., Any], dtypes: Sequence[Any], dtype: Any) -> Any:

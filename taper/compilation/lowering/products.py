@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.traced import at_hint
 from taper.compilation.lowering.launches import Address, Launch
 from taper.compilation.lowering.operations import Product
 from taper.compilation.lowering.values import Value, View, contiguous
@@ -76,7 +77,7 @@ def _cut_of(product: Product) -> Cut | None:
     item = product.out.dtype.itemsize
     for view in (first, second):
         row, column = _usual_strides(view)
-        layouts.append((view.shape, (row * item, column * item)))
+        layouts.append(at_hint((view.shape, (row * item, column * item))))
     return cut(product.out.dtype, layouts[0], layouts[1])
 
 

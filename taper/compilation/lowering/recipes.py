@@ -2,26 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
+from taper.arrays.symbolic_shape import environment_in, joined_numbers
+from taper.arrays.traced import at_size
 from taper.compilation.lowering.launches import Address, Launch
 from taper.compilation.lowering.nodes import Lowering
 from taper.compilation.lowering.operations import Prepared
 from taper.compilation.lowering.values import Value, View, contiguous
+from taper.core.symbolic import SizePinned
 from taper.kernels.launch_recipes import Recipe
 
-__all__ = ["all_made_by", "launches_of_recipe", "made_by"]
+__all__ = ["SizedRecipe", "all_made_by", "launches_of_recipe", "made_by", "prepared"]
 
 
-def made_by(lowering: Lowering, label: str, recipe: Recipe, views: Sequence[View]) -> View:
+class SizedRecipe:
+    """A recipe that depends on a symbolic size: a function makes it for each.
+
+    Attributes:
+        results: the names and shapes of all results.
+    """
+
+    def __init__(self, make: Callable[..., Recipe | None], args: Any, results: Any) -> None:
+        self.make = make
+        self.args = args
+        self.results = results
+
+    def at(self, size: int) -> Recipe:
+        """The recipe for one size."""
+        found = self.make(*at_size(self.args, size))
+        if found is None:
+            raise SizePinned("there are no kernels for this batch size")
+        return found
+
+
+def prepared(make: Callable[..., Recipe | None], *args: Any) -> Recipe | SizedRecipe | None:
+    """``make(*args)``, the recipe for these sizes; None if there is none."""
+    environment = environment_in(args)
+    if environment is None:
+        return make(*args)
+    found = [make(*at_size(args, size)) for size in environment.points]
+    recipes = [recipe for recipe in found if recipe is not None]
+    if len(recipes) != len(found):
+        return None
+    names = [name for name, _ in recipes[0].results]
+    shapes = joined_numbers(environment, [
+        tuple([shape for _, shape in recipe.results]) for recipe in recipes])
+    return SizedRecipe(make, args, tuple(zip(names, shapes, strict=True)))
+
+
+def made_by(
+    lowering: Lowering, label: str, recipe: Recipe | SizedRecipe, views: Sequence[View]
+) -> View:
     """What a recipe makes of operands; those that don't lie in C order are copied."""
     return all_made_by(lowering, label, recipe, views)[0]
 
 
 def all_made_by(
-    lowering: Lowering, label: str, recipe: Recipe, views: Sequence[View]
+    lowering: Lowering, label: str, recipe: Recipe | SizedRecipe, views: Sequence[View]
 ) -> tuple[View, ...]:
     """The same, for recipes of several results."""
     views = [view if _is_dense(view) else lowering.copied(view) for view in views]

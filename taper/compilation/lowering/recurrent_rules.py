@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.traced import at_hint
 from taper.compilation.lowering.nodes import Lowering, name_of
-from taper.compilation.lowering.recipes import all_made_by
+from taper.compilation.lowering.recipes import all_made_by, prepared
 from taper.compilation.lowering.rules import rule
 from taper.compilation.lowering.values import View
 from taper.compiler.graph import GraphNode
@@ -59,14 +60,16 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
     kind, sizes, reverse = _kind_of(node, end)
     assert data is not None and w_ih is not None and w_hh is not None
     layer = _layer(kind, sizes, data, w_hh)
-    if takes_inputs(layer):
+    if takes_inputs(at_hint(layer)):
         operands = [data, *states, w_ih, w_hh, b_ih, b_hh]
     else:
         given = lowering.batched_product(data, w_ih.permuted((1, 0)))
         if b_ih is not None:
             given = lowering.must_map("add", np.add, given, b_ih)
         operands = [given, *states, w_hh, b_hh]
-    recipe = forward_recipe(layer, reverse, (b_ih is not None, b_hh is not None))
+    recipe = prepared(forward_recipe, layer, reverse, (b_ih is not None, b_hh is not None))
+    if recipe is None:
+        return None
     return all_made_by(lowering, node.label, recipe, [v for v in operands if v is not None])
 
 
@@ -81,10 +84,13 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
     grads, (data, w_ih, w_hh, *kept) = views[: len(grads)], views[len(grads) :]
     kind, sizes, reverse = _kind_of(node, 1 + end)
     layer = _layer(kind, sizes, data, w_hh)
-    is_whole = sums_weights(layer)
+    is_whole = sums_weights(at_hint(layer))
     weights = [data, w_ih, w_hh] if is_whole else [w_hh]
+    recipe = prepared(backward_recipe, layer, reverse)
+    if recipe is None:
+        return None
     found = all_made_by(
-        lowering, node.label, backward_recipe(layer, reverse), [*grads, *weights, *kept])
+        lowering, node.label, recipe, [*grads, *weights, *kept])
     if is_whole:
         return found
     wanted, *states = found

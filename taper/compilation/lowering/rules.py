@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.element import ElementArray
-from taper.compilation.lowering.nodes import Lowering
+from taper.compilation.lowering.nodes import Lowering, reshaped
 from taper.compilation.lowering.operations import Check, Map, RowPick, RowSum, is_known
 from taper.compilation.lowering.values import View, contiguous, inverse, order_in_memory
 from taper.compiler.graph import GraphNode, Reference
@@ -298,9 +298,9 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
     seen = whole
     for step in steps:
         if step.__name__.startswith(".reshape"):
-            found = seen.through(lambda a, s=step: np.reshape(a, *s.args, copy=False))
+            found = seen.through(reshaped, *step.args)
         else:
-            found = seen.through(step)
+            found = seen.through(step.function, *step.args, **step.kwargs)
         if found is None:
             return None
         seen = found
@@ -312,14 +312,15 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
     if contiguous([seen.shape[d] for d in order]) != tuple([seen.strides[d] for d in order]):
         return None
     given = source.broadcast(seen.shape).permuted(order)
-    found = given.through(lambda a: np.reshape(a, shape, copy=False))
-    return found or lowering.copied(given).through(lambda a: np.reshape(a, shape, copy=False))
+    return given.through(reshaped, shape) or lowering.copied(given).through(reshaped, shape)
 
 
 # -- one element of each row -------------------------------------------------------------------
 
 
 def _is_count(item: Any, count: int) -> bool:
+    if isinstance(item, Reference):  # of a symbolic size
+        return item.node.function is np.arange and item.node.args == (count,)
     return (isinstance(item, np.ndarray) and item.shape == (count,)
             and bool((item == np.arange(count)).all()))
 
@@ -404,7 +405,7 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
     shape, dtype = node.results[0]
     if index.dtype != np.int64 or not table.shape:
         return None
-    numbers = index.value.constant
+    numbers = None if index.value.is_size else index.value.constant
     if numbers is not None and index.is_whole and index.size <= table.shape[0] and (
             numbers.reshape(-1) == np.arange(index.size)).all() and len(index.shape) == 1:
         return View(table.value, table.offset, shape, table.strides)
@@ -534,7 +535,7 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
     column, width = found
     rows = column.shape[0]
     given = _as_column(lowering, value, rows, x.dtype)
-    table = x.through(lambda a: np.reshape(a, (rows, width), copy=False))
+    table = x.through(reshaped, (rows, width))
     if given is None or table is None:
         return None
     is_chosen = _is_chosen(lowering, column, width)

@@ -25,8 +25,9 @@ from taper.compilation.lowering.groups import (
 )
 from taper.compilation.lowering.operations import Call, Check, Join, Operation
 from taper.compilation.lowering.values import Value, View
+from taper.core.symbolic import value_at_hint
 
-__all__ = ["Schedule", "reads_of"]
+__all__ = ["Order", "Schedule", "reads_of"]
 
 Unit = Any  # Group | Operation
 
@@ -54,7 +55,7 @@ def _number(unit: Unit) -> int:
     return int(unit.number)
 
 
-class Schedule:
+class Order:
     """Units in order.
 
     Attributes:
@@ -62,6 +63,27 @@ class Schedule:
         in_place: updates that are written into an input's memory: value -> number of the input.
         parents: parts of joined values, with the place of each.
     """
+
+    def __init__(
+        self, order: list[Unit], in_place: dict[Value, int], parents: dict[Value, View],
+        lives: dict[Value, tuple[int, int]],
+    ) -> None:
+        self.order = order
+        self.in_place = in_place
+        self.parents = parents
+        self._known_lives = lives
+
+    def place(self, value: Value) -> View:
+        """Where a value lies: all of it, or its part of a joined one."""
+        return self.parents.get(value) or View.of(value)
+
+    def lives(self) -> dict[Value, tuple[int, int]]:
+        """For each value that is made, the first and the last unit that touch its memory."""
+        return self._known_lives
+
+
+class Schedule(Order):
+    """Finds the order."""
 
     def __init__(self, grouping: Grouping, updates: dict[Value, int]) -> None:
         used = {id(g): g for homes in grouping.homes.values() for g in homes if g.stored}
@@ -97,6 +119,7 @@ class Schedule:
             if self._may_overwrite(value, target):
                 self.in_place[value] = target
         self.order = self._sorted()
+        self._known_lives = self._lives(self.order)
 
     # -- updates -------------------------------------------------------------------------------
 
@@ -172,8 +195,9 @@ class Schedule:
         """The bytes of all values that live when most of them do, in an order."""
         changes = [0] * (len(order) + 1)
         for value, (first, last) in self._lives(order).items():
-            changes[first] += value.bytes
-            changes[last + 1] -= value.bytes
+            size = value_at_hint(value.bytes)
+            changes[first] += size
+            changes[last + 1] -= size
         return max(itertools.accumulate(changes))
 
     def _first_of_all(self) -> set[int]:
@@ -190,16 +214,6 @@ class Schedule:
                     found.add(earlier)
                     waiting.append(earlier)
         return found
-
-    # -- lives ---------------------------------------------------------------------------------
-
-    def place(self, value: Value) -> View:
-        """Where a value lies: all of it, or its part of a joined one."""
-        return self.parents.get(value) or View.of(value)
-
-    def lives(self) -> dict[Value, tuple[int, int]]:
-        """For each value that is made, the first and the last unit that touch its memory."""
-        return self._lives(self.order)
 
     def _lives(self, order: list[Unit]) -> dict[Value, tuple[int, int]]:
         found: dict[Value, tuple[int, int]] = {}

@@ -13,9 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from taper.arrays.symbolic_shape import environment_in, joined_numbers
+from taper.arrays.traced import at_size
 from taper.core.storage import address_of
 
-__all__ = ["Value", "View", "contiguous", "inverse", "order_in_memory", "refined", "split_at"]
+__all__ = [
+    "SizedConstant", "Value", "View", "contiguous", "inverse", "order_in_memory", "refined",
+    "split_at",
+]
 
 Ints = tuple[int, ...]
 
@@ -61,6 +66,28 @@ class Value:
 
     def __repr__(self) -> str:
         return self.name
+
+
+class SizedConstant:
+    """A constant array that is made of numbers of which some depend on a symbolic size."""
+
+    __slots__ = ("args", "dtype", "function", "shape")
+
+    def __init__(
+        self, function: Callable[..., Any], args: tuple[Any, ...], shape: Ints, dtype: Any
+    ) -> None:
+        self.function = function
+        self.args = args
+        self.shape = shape
+        self.dtype = dtype
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    def at(self, size: int) -> Any:
+        """The array for one size."""
+        return np.ascontiguousarray(self.function(*at_size(self.args, size)))
 
 
 class View:
@@ -111,21 +138,19 @@ class View:
 
     def through(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> View | None:
         """The view of this that a NumPy function makes; None if it would copy."""
-        stand_in = self._stand_in()
-        try:
-            found = function(stand_in, *args, **kwargs)
-        except ValueError:
-            return None
-        item = self.dtype.itemsize
-        if not isinstance(found, np.ndarray) or found.dtype != self.dtype:
-            return None
-        offset = self.offset + (address_of(found) - address_of(stand_in)) // item
-        return View(self.value, offset, found.shape, tuple([s // item for s in found.strides]))
-
-    def _stand_in(self) -> Any:
-        item = self.dtype.itemsize
-        tiny = np.zeros(1, self.dtype)
-        return as_strided(tiny, self.shape, [s * item for s in self.strides])
+        environment = environment_in((self.shape, self.strides, args))
+        if environment is None:
+            found = _through(function, self.dtype, self.shape, self.strides, args, kwargs)
+            return None if found is None else View(self.value, self.offset + found[0], *found[1:])
+        several = []
+        for size in environment.points:
+            shape, strides, others = at_size((self.shape, self.strides, args), size)
+            found = _through(function, self.dtype, shape, strides, others, kwargs)
+            if found is None:
+                return None
+            several.append(found)
+        offset, shape, strides = joined_numbers(environment, several)
+        return View(self.value, self.offset + offset, shape, strides)
 
     def permuted(self, axes: Sequence[int]) -> View:
         return View(self.value, self.offset, tuple([self.shape[a] for a in axes]),
@@ -159,6 +184,23 @@ class View:
         return f"{self.value.name}[{self.offset}:{list(self.shape)}/{list(self.strides)}]"
 
 
+def _through(
+    function: Callable[..., Any], dtype: Any, shape: Ints, strides: Ints, args: Any, kwargs: Any
+) -> tuple[int, Ints, Ints] | None:
+    """Offset, shape and strides, in elements, of the view that a function makes; None if it would
+    copy."""
+    item = dtype.itemsize
+    stand_in = as_strided(np.zeros(1, dtype), shape, [s * item for s in strides])
+    try:
+        found = function(stand_in, *args, **kwargs)
+    except ValueError:
+        return None
+    if not isinstance(found, np.ndarray) or found.dtype != dtype:
+        return None
+    offset = (address_of(found) - address_of(stand_in)) // item
+    return offset, found.shape, tuple([s // item for s in found.strides])
+
+
 def refined(first: Ints, second: Ints) -> Ints | None:
     """The dimensions that both shapes' are products of; None if there are none. No ones."""
     if first == second:
@@ -175,7 +217,8 @@ def refined(first: Ints, second: Ints) -> Ints | None:
     dims = []
     before = 1
     for step in steps:
-        if step % before:
+        rest = step % before
+        if type(rest) is not int or rest:  # or not for all sizes, if one is symbolic
             return None
         if step != before:
             dims.append(step // before)

@@ -13,7 +13,7 @@ import numpy as np
 
 from taper.compilation.lowering.nodes import Lowering, name_of
 from taper.compilation.lowering.operations import Prepared
-from taper.compilation.lowering.recipes import made_by
+from taper.compilation.lowering.recipes import made_by, prepared
 from taper.compilation.lowering.rules import RULES, rule
 from taper.compilation.lowering.values import View, contiguous
 from taper.compiler.graph import GraphNode, Reference
@@ -67,8 +67,8 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
     views = _operands(lowering, x, weight, *bias)
     if views is None or len(views[1].shape) > 5 or node.kwargs:
         return None
-    recipe = forward_recipe(
-        views[0].shape, _strides(views[0]), views[1].shape,
+    recipe = prepared(
+        forward_recipe, views[0].shape, _strides(views[0]), views[1].shape,
         _convolution(views[0], views[1].shape[2:], numbers), bool(bias),
         _floor_of(lowering, node) is not None)
     return None if recipe is None else made_by(lowering, "convolve", recipe, views)
@@ -105,8 +105,8 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
     views = _operands(lowering, grad, weight, *bias)
     if views is None or len(views[1].shape) > 5 or node.kwargs:
         return None
-    recipe = input_recipe(
-        views[0].shape, _strides(views[0]), views[1].shape, tuple(size),
+    recipe = prepared(
+        input_recipe, views[0].shape, _strides(views[0]), views[1].shape, tuple(size),
         _convolution(views[0], views[1].shape[2:], numbers), bool(bias))
     return None if recipe is None else made_by(lowering, "input_gradient", recipe, views)
 
@@ -117,8 +117,8 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
     views = _operands(lowering, grad, x)
     if views is None or len(kernel) > 3 or node.kwargs:
         return None
-    recipe = weight_recipe(
-        views[0].shape, views[1].shape, _strides(views[1]),
+    recipe = prepared(
+        weight_recipe, views[0].shape, views[1].shape, _strides(views[1]),
         _convolution(views[0], kernel, numbers))
     return None if recipe is None else made_by(lowering, "weight_gradient", recipe, views)
 
@@ -132,8 +132,9 @@ def _pooled(
 ) -> View | None:
     if views is None:
         return None
-    recipe = pooling_recipe(
-        task, views[0].dtype, tuple(lead), tuple(size), windows, tuple(out), has_floor)
+    recipe = prepared(
+        pooling_recipe, task, views[0].dtype, tuple(lead), tuple(size), windows, tuple(out),
+        has_floor)
     return None if recipe is None else made_by(lowering, task, recipe, views)
 
 

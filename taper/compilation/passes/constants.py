@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.symbolic_shape import broadcast_shapes
+from taper.arrays.traced import depends_on_size
 from taper.compilation.passes.rewriting import (
     Rewriting,
     Value,
@@ -124,7 +126,7 @@ def _with_numbers(node: GraphNode, walk: Rewriting, numbers: list[Any]) -> Value
     if all([a is b for a, b in zip(args, node.args, strict=True)]):
         return None
     shape, dtype = node.results[0]
-    if np.broadcast_shapes(*[shape_of(a) for a in args]) != shape:
+    if broadcast_shapes(*[shape_of(a) for a in args]) != shape:
         return None
     assert node.function is not None
     return walk.call(node.label, node.function, tuple(args), shape, dtype,
@@ -134,11 +136,16 @@ def _with_numbers(node: GraphNode, walk: Rewriting, numbers: list[Any]) -> Value
 def _known_results(node: GraphNode, walk: Rewriting) -> Value | None:
     """A call of NumPy's whose operands are all known."""
     if node.effect or len(node.results) != 1 or any([
-        r.node.function is not np.full or math.prod(shape_of(r)) > _LARGEST for r in node.read
+        r.node.function is not np.full for r in node.read
     ]):
         return None
     kind = kind_of(node)
-    if not kind or kind in _NOT_FOLDED or math.prod(node.results[0][0]) > _LARGEST:
+    if depends_on_size((node.args, node.kwargs, node.results[0][0])) or any([
+            depends_on_size(shape_of(r)) for r in node.read]):
+        return None
+    if not kind or kind in _NOT_FOLDED or any([
+            math.prod(shape) > _LARGEST
+            for shape in (node.results[0][0], *map(shape_of, node.read))]):
         return None
     assert node.function is not None
     if node.function in (np.copy, np.array) and isinstance(node.args[0], np.ndarray):

@@ -21,6 +21,7 @@ import numpy as np
 
 from taper.arrays.traced import Changed, MethodCaller, write
 from taper.compiler.graph import Graph, GraphNode, Reference, Result, replaced
+from taper.core.symbolic import SymInt
 
 __all__ = ["Rewriting", "Rule", "Rules", "Value", "dtype_of", "kind_of", "name_of",
            "recorded_strides", "rewritten", "shape_of", "strides_of"]
@@ -229,11 +230,13 @@ def _key(value: Any) -> Hashable:
     if cls is dict:
         return (cls, *[(k, _key(v)) for k, v in value.items()])
     if cls is slice:
-        return (cls, value.start, value.stop, value.step)
+        return (cls, *[_key(end) for end in (value.start, value.stop, value.step)])
     if isinstance(value, (np.ndarray, np.generic)) and value.size <= 16:
         return (value.dtype, value.shape, value.tobytes())
     if cls is float:
         return (cls, value.hex())
+    if cls is SymInt:
+        return (cls, value.terms or id(value))
     if cls in (int, bool, str, type(None)) or isinstance(value, (np.dtype, type)):
         return (cls, value)
     if isinstance(value, tuple):  # a named tuple of settings

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.shape import ShapeArray
+from taper.arrays.symbolic_shape import shape_through
 from taper.arrays.traced import method_caller
 from taper.compilation.passes.constants import filled, number_of
+from taper.compilation.passes.positions import Positions, are_all, positions_of
 from taper.compilation.passes.rewriting import (
     Rewriting,
     Value,
@@ -26,6 +28,7 @@ from taper.compilation.passes.rewriting import (
     strides_of,
 )
 from taper.compiler.graph import Graph, GraphNode, Reference
+from taper.core.symbolic import SymInt
 
 __all__ = [
     "RULES", "VIEWS", "full_index", "indexed", "join_views", "reshaped", "stretched", "transposed",
@@ -88,8 +91,7 @@ def stretched(walk: Rewriting, x: Value, shape: tuple[int, ...]) -> Value:
 def indexed(walk: Rewriting, x: Value, index: tuple[Any, ...]) -> Value:
     """x[index], for an index of one int or slice per axis."""
     shape = shape_of(x)
-    if all([type(i) is slice and range(n)[i] == range(n)
-            for i, n in zip(index, shape, strict=True)]):
+    if all(map(are_all, index, shape)):
         return x
     if not isinstance(x, Reference):
         return x[index]
@@ -97,7 +99,7 @@ def indexed(walk: Rewriting, x: Value, index: tuple[Any, ...]) -> Value:
     if inner is not None:
         outer = iter(index)
         sizes = shape_of(x.node.args[0])
-        joined = [i if type(i) is int else _part(range(n)[i], next(outer))
+        joined = [_part(positions_of(n)[i], next(outer)) if type(i) is slice else i
                   for i, n in zip(inner, sizes, strict=True)]
         return indexed(walk, x.node.args[0], tuple(joined))
     return _view(walk, "__getitem__", x, index)
@@ -109,7 +111,7 @@ def full_index(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
     at = next((i for i, p in enumerate(parts) if p is Ellipsis), len(parts))
     given = len(parts) - (at < len(parts))
     parts[at:at + 1] = [slice(None)] * (len(shape) - given)
-    return tuple([_part(range(n), p if type(p) is slice else int(p))
+    return tuple([_part(positions_of(n), p if type(p) in (slice, SymInt) else int(p))
                   for p, n in zip(parts, shape, strict=True)])
 
 
@@ -118,7 +120,7 @@ def canonical_index(node: GraphNode) -> tuple[Any, ...] | None:
     index = node.args[1]
     shape = shape_of(node.args[0])
     if type(index) is tuple and len(index) == len(shape) and all([
-        type(i) is int or type(i) is slice for i in index
+        type(i) in (int, slice, SymInt) for i in index
     ]):
         return index
     return None
@@ -134,16 +136,18 @@ def _view(walk: Rewriting, kind: str, x: Reference, argument: Any) -> Value:
         function: Any = np.broadcast_to
     else:
         function = {"transpose": _TRANSPOSE, "reshape": _RESHAPE, "__getitem__": _INDEX}[kind]
-    meta = function(ShapeArray(shape_of(x), dtype_of(x), strides), argument)
+    meta = shape_through(function, shape_of(x), dtype_of(x), strides, argument)
     return walk.emit(kind, function, (x, argument), meta.shape, meta.dtype,
                      None if strides is None else meta.strides)
 
 
-def _part(positions: range, i: Any) -> Any:
+def _part(positions: Any, i: Any) -> Any:
     """A slice or int of a slice's positions."""
-    if type(i) is int:
-        return positions[i]
     found = positions[i]
+    if type(i) is not slice:
+        return found
+    if type(found) is Positions:
+        return slice(found.start, found.stop, 1) if found.count else slice(0, 0, 1)
     stop = found.stop if found.stop >= 0 else None
     return slice(found.start, stop, found.step) if len(found) else slice(0, 0, 1)
 
@@ -191,7 +195,8 @@ def _indexed(node: GraphNode, walk: Rewriting) -> Value | None:
     x, index = node.args
     parts = list(index) if type(index) is tuple else [index]
     if not all([p is None or p is Ellipsis or type(p) is slice
-                or (isinstance(p, (int, np.integer)) and not isinstance(p, bool)) for p in parts]):
+                or (isinstance(p, (int, np.integer, SymInt)) and not isinstance(p, bool))
+                for p in parts]):
         return None
     found = indexed(walk, x, full_index(index, shape_of(x)))
     return reshaped(walk, found, node.results[0][0])

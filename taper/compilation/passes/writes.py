@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from taper.arrays.shape import ShapeArray
+from taper.arrays.symbolic_shape import shape_through
 from taper.arrays.traced import Changed, Step, method_caller
 from taper.compilation.array_functions import scatter, scatter_add
 from taper.compilation.passes.constants import number_of
+from taper.compilation.passes.positions import are_all, positions_of
 from taper.compilation.passes.rewriting import (
     Rewriting,
     Value,
@@ -37,6 +39,7 @@ from taper.compilation.passes.views import (
     transposed,
 )
 from taper.compiler.graph import Graph, GraphNode, Reference
+from taper.core.symbolic import SymInt
 
 __all__ = ["RULES", "direct_writes"]
 
@@ -72,13 +75,16 @@ def _through_views(node: GraphNode, walk: Rewriting) -> Value | None:
     """write(array, steps, value): the steps that rearrange all elements are undone, slices are an
     index."""
     array, steps, value = node.args
-    stages = [ShapeArray(shape_of(array), dtype_of(array), strides_of(array))]
+    stages: list[Any] = [ShapeArray(shape_of(array), dtype_of(array), strides_of(array))]
     for step in steps:
         if name_of(step.function) not in (*_MOVES, *_RESHAPES, "__getitem__") or (
             "order" in step.kwargs
         ):
             return None
-        stages.append(step(stages[-1]))
+        last = stages[-1]
+        stages.append(shape_through(
+            lambda x, args, kwargs, step=step: step.function(x, *args, **kwargs),
+            last.shape, last.dtype, last.strides, step.args, step.kwargs))
     return _written(walk, array, list(steps), [s.shape for s in stages], value)
 
 
@@ -96,7 +102,7 @@ def _written(
     index = None
     if name == "__getitem__":
         index = full_index(step.args[0], shape)
-        if all(map(_is_whole, index, shape)):
+        if all(map(are_all, index, shape)):
             index = None
     if index is None:  # another shape for all elements
         inside = _written(walk, reshaped(walk, array, shapes[1]), rest, shapes[1:], value)
@@ -123,7 +129,7 @@ def _to_an_index(node: GraphNode, walk: Rewriting) -> Value | None:
     shape, dtype = node.results[0]
     whole = _plain_index(index, shape)
     if whole is not None:
-        if all(map(_is_whole, whole, shape)):
+        if all(map(are_all, whole, shape)):
             return _as_stored(walk, value, shape, dtype)
         joined = _joined(walk, node)
         if joined is not None:
@@ -188,30 +194,26 @@ def _part_of(walk: Rewriting, node: GraphNode, shape: tuple[int, ...]) -> _Part 
     index = _plain_index(index, shape)
     if index is None:
         return None
-    cut = [a for a, i in enumerate(index) if not _is_whole(i, shape[a])]
+    cut = [a for a, i in enumerate(index) if not are_all(i, shape[a])]
     if len(cut) != 1:
         return None
     (axis,) = cut
     i = index[axis]
-    if type(i) is int:
+    if type(i) is not slice:
         lines = _as_stored(walk, value, (*shape[:axis], *shape[axis + 1:]), node.results[0][1])
         line = reshaped(walk, lines, (*shape[:axis], 1, *shape[axis + 1:]))
         return _Part(axis, i, i + 1, line, base)
-    positions = range(shape[axis])[i]
+    positions = positions_of(shape[axis])[i]
     if positions.step != 1:
         return None
     return _Part(axis, positions.start, positions.stop, value, base)
 
 
-def _is_whole(i: Any, n: int) -> bool:
-    """Whether an index of an axis leaves it as it is."""
-    return type(i) is slice and range(n)[i] == range(n)
-
-
 def _plain_index(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...] | None:
     parts = index if type(index) is tuple else (index,)
     if all([p is Ellipsis or type(p) is slice
-            or (isinstance(p, (int, np.integer)) and not isinstance(p, bool)) for p in parts]):
+            or (isinstance(p, (int, np.integer, SymInt)) and not isinstance(p, bool))
+            for p in parts]):
         return full_index(index, shape)
     return None
 

@@ -17,6 +17,7 @@ from taper.compilation.program import Program
 from taper.compilation.reports.graphs import items_of
 from taper.compilation.reports.kernels import kernels_of, with_times
 from taper.compilation.reports.machine_speed import MachineSpeed, machine_speed
+from taper.compilation.symbolic_graph import graph_at
 from taper.compilation.variant import Variant
 from taper.compilation.watches import MISSING, path_text
 from taper.compiler import background
@@ -86,8 +87,9 @@ def _views_of(
             given[known.input] = arguments[known.place]._array
     given.update({n.place: np.array(n.group[n.name], np.float64)
                   for n in recorded.numbers if n.place >= 0})
-    view = _view_of(title, recorded.graph, variant.program, given, speed)
-    arguments_read = [recorded.graph.inputs[k.input] for k in recorded.known
+    graph = _graph_of(recorded.graph, recorded.size)
+    view = _view_of(title, graph, variant.program, given, speed)
+    arguments_read = [graph.inputs[k.input] for k in recorded.known
                       if k.role == "argument" and k.input >= 0]
     if arguments_read:
         view.notes.append("of arguments " + ", ".join(
@@ -101,7 +103,13 @@ def _views_of(
     if backward is not None and backward.program is not None:
         of_known = {i: recorded.known[k].array for i, k in enumerate(backward.inputs)
                     if recorded.known[k].role == "state"}
-        yield _view_of(f"{title}, backward", backward.graph, backward.program, of_known, speed)
+        yield _view_of(f"{title}, backward", _graph_of(backward.graph, recorded.size),
+                       backward.program, of_known, speed)
+
+
+def _graph_of(graph: Graph, size: int | None) -> Graph:
+    """A recorded graph, for the one size if its batch size is open."""
+    return graph if size is None else graph_at(graph, size)
 
 
 def _view_of(
