@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.numpy_order import kept_order
 from taper.arrays.shape import ShapeArray
-from taper.arrays.shape_rules import RULES, rule
+from taper.arrays.shape_rules import RULES, rule, stacked
 
 __all__ = ["RULES"]
 
@@ -30,48 +31,60 @@ def _complex(dtype: Any) -> Any:
     return np.result_type(dtype, np.complex64)
 
 
-@rule(np.linalg.inv, np.linalg.cholesky, np.linalg.matrix_power)
+def _of(arrays: Sequence[Any], core: Shape, dtype: Any) -> ShapeArray:
+    """What LAPACK makes of stacks of matrices, a result of shape `core` of each."""
+    lead = np.broadcast_shapes(*[a.shape[:-2] for a in arrays])
+    return stacked([(a.shape[:-2], a.strides[:-2]) for a in arrays], lead, core, dtype)
+
+
+@rule(np.linalg.inv, np.linalg.cholesky)
 def _same_matrix(a: Any, *args: Any, **kwargs: Any) -> ShapeArray:
     _square(a)
-    return ShapeArray(a.shape, a.dtype)
+    return _of([a], a.shape[-2:], a.dtype)
+
+
+@rule(np.linalg.matrix_power)
+def _matrix_power(a: Any, n: int) -> ShapeArray:
+    _square(a)
+    return a.astype(a.dtype) if n in (0, 1) else _same_matrix(a)
 
 
 @rule(np.linalg.det)
 def _det(a: Any) -> ShapeArray:
     _square(a)
-    return ShapeArray(a.shape[:-2], a.dtype)
+    return _of([a], (), a.dtype)
 
 
 @rule(np.linalg.slogdet)
 def _slogdet(a: Any) -> tuple[ShapeArray, ShapeArray]:
     _square(a)
-    return ShapeArray(a.shape[:-2], a.dtype), ShapeArray(a.shape[:-2], _real(a.dtype))
+    return _of([a], (), a.dtype), _of([a], (), _real(a.dtype))
 
 
 @rule(np.linalg.solve)
 def _solve(a: Any, b: Any) -> ShapeArray:
     dtype = np.result_type(a.dtype, b.dtype)
     if b.ndim == 1:
-        return ShapeArray((*a.shape[:-2], b.shape[0]), dtype)
-    return ShapeArray((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *b.shape[-2:]), dtype)
+        return _of([a], b.shape, dtype)
+    return _of([a, b], b.shape[-2:], dtype)
 
 
 @rule(np.linalg.svd)
 def _svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
          ) -> Any:
-    *lead, m, n = a.shape
+    m, n = a.shape[-2:]
     k = min(m, n)
-    values = ShapeArray((*lead, k), _real(a.dtype))
+    values = _of([a], (k,), _real(a.dtype))
     if not compute_uv:
         return values
     left, right = ((m, m), (n, n)) if full_matrices else ((m, k), (k, n))
-    return ShapeArray((*lead, *left), a.dtype), values, ShapeArray((*lead, *right), a.dtype)
+    return _of([a], left, a.dtype), values, _of([a], right, a.dtype)
 
 
 @rule(np.linalg.eigh)
 def _eigh(a: Any, UPLO: str = "L") -> tuple[ShapeArray, ShapeArray]:
     _square(a)
-    return ShapeArray(a.shape[:-1], _real(a.dtype)), ShapeArray(a.shape, a.dtype)
+    return _of([a], a.shape[-1:], _real(a.dtype)), _of([a], a.shape[-2:], a.dtype)
 
 
 @rule(np.linalg.eigvalsh)
@@ -83,7 +96,7 @@ def _eigvalsh(a: Any, UPLO: str = "L") -> ShapeArray:
 def _eig(a: Any) -> tuple[ShapeArray, ShapeArray]:
     _square(a)
     dtype = _complex(a.dtype)  # real where the values allow it; forwards make it complex
-    return ShapeArray(a.shape[:-1], dtype), ShapeArray(a.shape, dtype)
+    return _of([a], a.shape[-1:], dtype), _of([a], a.shape[-2:], dtype)
 
 
 @rule(np.linalg.eigvals)
@@ -93,10 +106,11 @@ def _eigvals(a: Any) -> ShapeArray:
 
 @rule(np.linalg.qr)
 def _qr(a: Any, mode: str = "reduced") -> Any:
-    *lead, m, n = a.shape
+    m, n = a.shape[-2:]
     inner = m if mode == "complete" else min(m, n)
-    r = ShapeArray((*lead, inner, n), a.dtype)
-    return r if mode == "r" else (ShapeArray((*lead, m, inner), a.dtype), r)
+    a = a.astype(a.dtype)
+    r = np.triu(np.zeros_like(a, shape=(*a.shape[:-2], inner, n)))
+    return r if mode == "r" else (_of([a], (m, inner), a.dtype), r)
 
 
 # -- Fourier transforms --------------------------------------------------------------------------
@@ -123,9 +137,16 @@ def _with(shape: Shape, axis: int, n: int) -> Shape:
     return tuple(changed)
 
 
+def _transformed(a: Any, shape: Shape, dtype: Any) -> ShapeArray:
+    kept = kept_order(shape, a.strides)
+    dtype = np.dtype(dtype)
+    return ShapeArray(
+        shape, dtype, None if kept is None else tuple([s * dtype.itemsize for s in kept]))
+
+
 @rule(np.fft.fftn, np.fft.ifftn, np.fft.fft2, np.fft.ifft2)
 def _fftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None, out: Any = None) -> ShapeArray:
-    return ShapeArray(_resized(a, s, axes), _complex(a.dtype))
+    return _transformed(a, _resized(a, s, axes), _complex(a.dtype))
 
 
 @rule(np.fft.rfftn, np.fft.rfft2)
@@ -133,7 +154,7 @@ def _rfftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None, out: Any =
            ) -> ShapeArray:
     shape = _resized(a, s, axes)
     axis = _last(axes)
-    return ShapeArray(_with(shape, axis, shape[axis] // 2 + 1), _complex(a.dtype))
+    return _transformed(a, _with(shape, axis, shape[axis] // 2 + 1), _complex(a.dtype))
 
 
 @rule(np.fft.irfftn, np.fft.irfft2)
@@ -142,7 +163,7 @@ def _irfftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None, out: Any 
     shape = _resized(a, s, axes)
     axis = _last(axes)
     n = s[-1] if s is not None else 2 * (a.shape[axis] - 1)
-    return ShapeArray(_with(shape, axis, n), _real(_complex(a.dtype)))
+    return _transformed(a, _with(shape, axis, n), _real(_complex(a.dtype)))
 
 
 @rule(np.fft.fft, np.fft.ifft)

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.numpy_order import kept_order, likeness, ordered_like
 from taper.arrays.primitive import Primitive, answers
 from taper.arrays.shaped import ShapedArray
 from taper.core import device as devices
 from taper.core.storage import address_of, owner_of, span_in_bytes
 
-__all__ = ["DataNeeded", "NoData", "ShapeArray", "arrays_of", "forwards", "kept_order"]
+__all__ = ["DataNeeded", "NoData", "ShapeArray", "arrays_of", "forwards"]
 
 _TINY = np.zeros(1, np.uint8)
 
@@ -52,20 +53,6 @@ def contiguous(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
         strides.append(step)
         step *= max(n, 1)
     return tuple(reversed(strides))
-
-
-def kept_order(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The strides, in elements, of a dense array whose dimensions lie in memory as these do
-    (NumPy's K order); None for C's order."""
-    order = sorted(range(len(shape)), key=lambda d: -abs(strides[d]))
-    if order == list(range(len(shape))):
-        return None
-    kept = [0] * len(shape)
-    step = 1
-    for d in reversed(order):
-        kept[d] = step
-        step *= max(shape[d], 1)
-    return tuple(kept)
 
 
 class Flags:
@@ -111,6 +98,11 @@ class ShapeArray(ShapedArray):
     @property
     def nbytes(self) -> int:
         return span_in_bytes(self)
+
+    @property
+    def laid(self) -> ShapeArray:
+        """What tells how this array lies in memory."""
+        return self
 
     @property
     def flags(self) -> Flags:
@@ -219,19 +211,28 @@ class ShapeArray(ShapedArray):
 
     def _advanced(self, parts: tuple[Any, ...]) -> ShapeArray:
         """Integer-array indexing, on zero-size-free stand-ins of the index arrays."""
-        replaced = []
+        known: list[Any] = []
         for p in parts:
-            if isinstance(p, ShapeArray):
-                if p.dtype.kind == "b":
-                    raise DataNeeded(
-                        "indexing a meta tensor by a mask: the result's shape depends on data"
-                    )
-                replaced.append(np.zeros(p.shape, np.intp))
+            if isinstance(p, ShapeArray) and p.dtype.kind == "b":
+                raise DataNeeded(
+                    "indexing a meta tensor by a mask: the result's shape depends on data"
+                )
+            p = np.asarray(p) if isinstance(p, list) else p
+            if isinstance(p, np.ndarray) and p.dtype.kind == "b" and p.ndim:
+                known += p.nonzero()
             else:
-                replaced.append(p)
+                known.append(p)
         # One byte that every element of the stand-in shares is safe to read.
         source = np.broadcast_to(_TINY.reshape(()), self.shape)
-        return ShapeArray(source[tuple(replaced)].shape, self.dtype)
+        shape = source[tuple([np.zeros(p.shape, np.intp) if isinstance(p, ShapeArray) else p
+                              for p in parts])].shape
+        if len(shape) < 2 or not math.prod(shape) or any([type(p) is bool for p in known]):
+            return ShapeArray(shape, self.dtype)
+        # What basic parts leave; it lies as it does, so NumPy lays what is taken from a likeness.
+        left = self._stand_in()[tuple([
+            p if p is None or p is Ellipsis or type(p) is slice else slice(None) for p in known])]
+        small = likeness(left)[tuple([_small_part(p) for p in known])]
+        return ShapeArray(shape, self.dtype, ordered_like(shape, small, self.itemsize))
 
     def __setitem__(self, index: Any, value: Any) -> None:
         target = self[index]
@@ -265,7 +266,7 @@ class ShapeArray(ShapedArray):
         pass
 
     def conj(self) -> ShapeArray:
-        return ShapeArray(self.shape, self.dtype)
+        return np.conjugate(self)  # type: ignore[return-value]
 
     conjugate = conj
 
@@ -354,6 +355,15 @@ class ShapeArray(ShapedArray):
                 "not run on device='meta' yet; use a tensor on the CPU"
             )
         return rule(*args, **kwargs)
+
+
+def _small_part(part: Any) -> Any:
+    """A part of an index into an array, for one into the `likeness` of what basic parts left."""
+    if isinstance(part, (ShapeArray, np.ndarray)):
+        return likeness(part).astype(np.intp)
+    if part is None or type(part) is slice:
+        return slice(None)
+    return part if part is Ellipsis else 0
 
 
 def name_of(function: Any) -> str:

@@ -13,7 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from taper.arrays.shape import DataNeeded, ShapeArray, forwards, kept_order
+from taper.arrays.numpy_order import (
+    dense,
+    iterated_order,
+    joined_order,
+    kept_order,
+    likeness,
+    ordered_like,
+)
+from taper.arrays.shape import DataNeeded, ShapeArray, forwards
 from taper.core.rule_tables import entered_in
 
 __all__ = ["RULES", "UFUNC_METHODS", "reduced_shape", "rule"]
@@ -74,10 +82,28 @@ def _elementwise_of(ufunc: Any, inputs: Any, dtype: Any) -> Described:
     """Shape, dtype and strides of each result of an elementwise ufunc."""
     shape = np.broadcast_shapes(*[x.shape if isinstance(x, ShapeArray) else np.shape(x)
                                   for x in inputs])
-    strides = _elementwise_strides(inputs, shape)
-    return tuple([
-        (shape, d, None if strides is None else tuple([s * np.dtype(d).itemsize for s in strides]))
-        for d in _ufunc_dtypes(ufunc, inputs, dtype)])
+    strides = _iterated(inputs, shape)
+    return tuple([(shape, d, _in_bytes(strides, d))
+                  for d in _ufunc_dtypes(ufunc, inputs, dtype)])
+
+
+def _iterated(inputs: Any, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The strides, in elements, of what is made of these inputs element by element; None for C's
+    order."""
+    if len(shape) < 2:
+        return None
+    return dense(shape, iterated_order(_laid(inputs), shape))
+
+
+def _laid(inputs: Any) -> list[Any]:
+    return [(x.shape, x.strides) for x in inputs if isinstance(x, (ShapeArray, np.ndarray))]
+
+
+def _in_bytes(strides: tuple[int, ...] | None, dtype: Any) -> tuple[int, ...] | None:
+    if strides is None:
+        return None
+    itemsize = np.dtype(dtype).itemsize
+    return tuple([s * itemsize for s in strides])
 
 
 def _generalized(ufunc: Any, inputs: Any, kwargs: Any) -> ShapeArray:
@@ -93,30 +119,46 @@ def _generalized(ufunc: Any, inputs: Any, kwargs: Any) -> ShapeArray:
             if sizes.setdefault(name, n) != n:
                 raise ValueError(f"{ufunc.__name__}: sizes {sizes[name]} and {n} differ")
     last = [sizes[name] for name in right.strip("()").split(",") if name]
-    return ShapeArray(
-        (*np.broadcast_shapes(*lead), *last), _ufunc_dtypes(ufunc, inputs, kwargs.get("dtype"))[0]
-    )
+    laid = [(shape, x.strides[:len(shape)]) for shape, x in zip(lead, inputs, strict=True)]
+    return stacked(laid, np.broadcast_shapes(*lead), tuple(last),
+                   _ufunc_dtypes(ufunc, inputs, kwargs.get("dtype"))[0])
 
 
-def _elementwise_strides(inputs: Any, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """NumPy keeps the memory order of its operand (K order): strides in elements, if not C."""
-    for x in inputs:
-        if isinstance(x, ShapeArray) and x.shape == shape and x.ndim > 1:
-            return kept_order(shape, x.strides)
-    return None
+def stacked(inputs: Any, lead: tuple[int, ...], core: tuple[int, ...], dtype: Any) -> ShapeArray:
+    """What a function on the last dimensions makes of stacks, given the shapes before them and
+    those in `core`, of its result."""
+    order = [len(lead) + d for d in range(len(core) - 1, -1, -1)] + iterated_order(inputs, lead)
+    shape = (*lead, *core)
+    return ShapeArray(shape, dtype, _in_bytes(dense(shape, order), dtype))
+
+
+def reduced_axes(ndim: int, axis: Any) -> set[int]:
+    """The axes that `axis` stands for: an int, a tuple, or None for all."""
+    if axis is None:
+        return set(range(ndim))
+    return {np.lib.array_utils.normalize_axis_index(a, ndim)
+            for a in (axis if isinstance(axis, tuple) else (axis,))}
 
 
 def reduced_shape(shape: tuple[int, ...], axis: Any, keepdims: bool) -> tuple[int, ...]:
     """The shape after reducing over `axis`: an int, a tuple, or None for all."""
-    ndim = len(shape)
-    if axis is None:
-        axes = set(range(ndim))
-    else:
-        axes = {np.lib.array_utils.normalize_axis_index(a, ndim)
-                for a in (axis if isinstance(axis, tuple) else (axis,))}
+    axes = reduced_axes(len(shape), axis)
     if keepdims:
         return tuple(1 if d in axes else n for d, n in enumerate(shape))
     return tuple(n for d, n in enumerate(shape) if d not in axes)
+
+
+def reduced(array: Any, axis: Any, keepdims: bool, dtype: Any) -> ShapeArray:
+    """An array reduced over `axis`: the other dimensions lie as they lay."""
+    shape = reduced_shape(array.shape, axis, keepdims)
+    whole = reduced_shape(array.shape, axis, True)
+    if len(shape) < 2:
+        return ShapeArray(shape, dtype)
+    strides = dense(whole, iterated_order(_laid([array]), array.shape))
+    if not keepdims:
+        gone = reduced_axes(array.ndim, axis)
+        strides = tuple([s for d, s in enumerate(strides) if d not in gone])
+    return ShapeArray(shape, dtype, _in_bytes(strides, dtype))
 
 
 def _reduce_dtype(ufunc: Any, dtype: Any) -> Any:
@@ -138,18 +180,24 @@ def _reduce(ufunc: Any, inputs: Any, kwargs: Any) -> ShapeArray:
         raise ValueError(
             f"zero-size array to reduction operation {ufunc.__name__} which has no identity"
         )
-    return ShapeArray(reduced_shape(array.shape, axis, bool(options.get("keepdims"))), dtype)
+    return reduced(array, axis, bool(options.get("keepdims")), dtype)
 
 
 def _accumulate(ufunc: Any, inputs: Any, kwargs: Any) -> ShapeArray:
     array = inputs[0]
-    dtype = kwargs.get("dtype") or _reduce_dtype(ufunc, array.dtype)
-    return ShapeArray(array.shape, dtype)
+    return _accumulated(array, kwargs.get("dtype") or _reduce_dtype(ufunc, array.dtype))
+
+
+def _accumulated(array: Any, dtype: Any) -> ShapeArray:
+    return ShapeArray(array.shape, dtype, _in_bytes(_iterated([array], array.shape), dtype))
 
 
 def _outer(ufunc: Any, inputs: Any, kwargs: Any) -> ShapeArray:
     a, b = inputs
-    return ShapeArray((*a.shape, *b.shape), _ufunc_dtypes(ufunc, inputs)[0])
+    shape, dtype = (*a.shape, *b.shape), _ufunc_dtypes(ufunc, inputs)[0]
+    wide = (*a.shape, *(1,) * b.ndim), (*a.strides, *(0,) * b.ndim)
+    order = iterated_order([wide, (b.shape, b.strides)], shape)
+    return ShapeArray(shape, dtype, _in_bytes(dense(shape, order), dtype))
 
 
 def _at(ufunc: Any, inputs: Any, kwargs: Any) -> None:
@@ -176,7 +224,8 @@ def _matmul(a: Any, b: Any) -> ShapeArray:
     if inner[0] != inner[1]:
         raise ValueError(f"matmul: inner sizes differ: {inner[0]} and {inner[1]}")
     batch = np.broadcast_shapes(n[:-2], m[:-2])
-    return ShapeArray((*batch, *n[-2:-1], *(m[-1:] if len(m) > 1 else ())), dtype)
+    laid = [(x.shape[:-2], x.strides[:-2]) for x in (a, b)]
+    return stacked(laid, batch, (*n[-2:-1], *(m[-1:] if len(m) > 1 else ())), dtype)
 
 
 RULES[np.matmul] = _matmul
@@ -197,9 +246,12 @@ def _new_like(a: Any, dtype: Any = None, order: str = "K", subok: bool = True, s
               **ignored: Any) -> ShapeArray:
     if shape is None and isinstance(a, ShapeArray):
         return a.astype(dtype or a.dtype, order)
+    dtype = dtype or a.dtype
     if shape is None:
-        return ShapeArray(a.shape, dtype or a.dtype)
-    return ShapeArray((shape,) if isinstance(shape, int) else tuple(shape), dtype or a.dtype)
+        return ShapeArray(a.shape, dtype)
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    kept = kept_order(shape, a.strides) if order == "K" and len(shape) == a.ndim else None
+    return ShapeArray(shape, dtype, _in_bytes(kept, dtype))
 
 
 @rule(np.full_like)
@@ -212,9 +264,10 @@ def _full_like(a: ShapeArray, fill_value: Any, dtype: Any = None, order: str = "
 def _where(condition: Any, x: Any, y: Any) -> ShapeArray:
     shape = np.broadcast_shapes(*(np.shape(v) if not isinstance(v, ShapeArray) else v.shape
                                   for v in (condition, x, y)))
-    return ShapeArray(shape, np.result_type(*(
+    dtype = np.result_type(*(
         v if type(v) in (int, float, complex) else v.dtype for v in (x, y)
-    )))
+    ))
+    return ShapeArray(shape, dtype, _in_bytes(_iterated((condition, x, y), shape), dtype))
 
 
 @rule(np.concatenate)
@@ -232,7 +285,13 @@ def _concatenate(arrays: Any, axis: int = 0, out: Any = None, dtype: Any = None,
             )
     shape = list(first.shape)
     shape[axis] = sum(a.shape[axis] for a in arrays)
-    return ShapeArray(tuple(shape), dtype or np.result_type(*(a.dtype for a in arrays)))
+    return _joined(_laid(arrays), tuple(shape),
+                   dtype or np.result_type(*(a.dtype for a in arrays)))
+
+
+def _joined(laid: list[Any], shape: tuple[int, ...], dtype: Any) -> ShapeArray:
+    strides = dense(shape, joined_order(laid, len(shape))) if len(shape) > 1 else None
+    return ShapeArray(shape, dtype, _in_bytes(strides, dtype))
 
 
 @rule(np.stack)
@@ -240,8 +299,10 @@ def _stack(arrays: Any, axis: int = 0, out: Any = None, **ignored: Any) -> Shape
     arrays = list(arrays)
     shape = list(arrays[0].shape)
     axis = np.lib.array_utils.normalize_axis_index(axis, len(shape) + 1)
+    laid = [((*a.shape[:axis], 1, *a.shape[axis:]), (*a.strides[:axis], 0, *a.strides[axis:]))
+            for a in arrays]
     shape.insert(axis, len(arrays))
-    return ShapeArray(tuple(shape), np.result_type(*(a.dtype for a in arrays)))
+    return _joined(laid, tuple(shape), np.result_type(*(a.dtype for a in arrays)))
 
 
 @rule(np.take)
@@ -261,7 +322,10 @@ def _take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> ShapeArray:
         *(tuple(1 if d == axis else n for d, n in enumerate(x.shape)) for x in (arr, indices))
     )
     shape = tuple(indices.shape[axis] if d == axis else n for d, n in enumerate(others))
-    return ShapeArray(shape, arr.dtype)
+    if len(shape) < 2 or 0 in shape:
+        return ShapeArray(shape, arr.dtype)
+    small = np.take_along_axis(likeness(arr), likeness(indices).astype(np.intp), axis)
+    return _laid_like(small, shape, arr.dtype)
 
 
 @rule(np.put_along_axis, np.copyto, np.put, np.putmask)
@@ -315,10 +379,41 @@ def _diagonal(a: ShapeArray, offset: int = 0, axis1: int = 0, axis2: int = 1) ->
     return a.diagonal(offset, axis1, axis2)
 
 
-@rule(np.sort, np.flip, np.roll, np.tril, np.triu, np.copy, np.nan_to_num, np.clip, np.around,
-      np.round, np.fft.fftshift, np.fft.ifftshift)
-def _same(a: Any, *args: Any, **kwargs: Any) -> ShapeArray:
-    return ShapeArray(a.shape, a.dtype)
+@rule(np.sort, np.roll, np.copy, np.nan_to_num)
+def _copied(a: Any, *args: Any, **kwargs: Any) -> ShapeArray:
+    return a.astype(a.dtype)  # type: ignore[no-any-return]
+
+
+@rule(np.tril, np.triu)
+def _triangle(m: Any, k: int = 0) -> ShapeArray:
+    mask = ShapeArray(m.shape[-2:], np.bool_)
+    return ShapeArray(m.shape, m.dtype, _in_bytes(_iterated((mask, m), m.shape), m.dtype))
+
+
+@rule(np.clip)
+def _clip(a: Any, a_min: Any = None, a_max: Any = None, **ignored: Any) -> ShapeArray:
+    strides = _iterated((a, a_min, a_max), a.shape)
+    return ShapeArray(a.shape, a.dtype, _in_bytes(strides, a.dtype))
+
+
+@rule(np.around, np.round)
+def _round(a: Any, decimals: int = 0, out: Any = None) -> ShapeArray:
+    return _laid_like(np.round(likeness(a), decimals), a.shape, a.dtype)
+
+
+def _laid_like(small: Any, shape: tuple[int, ...], dtype: Any) -> ShapeArray:
+    """An array that lies as NumPy laid what it made of a likeness."""
+    return ShapeArray(shape, dtype, ordered_like(shape, small, np.dtype(dtype).itemsize))
+
+
+@rule(np.fft.fftshift, np.fft.ifftshift)
+def _shifted(x: Any, *args: Any, **kwargs: Any) -> ShapeArray:
+    return _copied(x)
+
+
+@rule(np.flip)
+def _flip(m: Any, axis: Any = None) -> ShapeArray:
+    return ShapeArray(m.shape, m.dtype)
 
 
 @rule(np.rot90)
@@ -392,7 +487,7 @@ def _reduction_rule(dtype_of: Callable[[Any], Any]) -> Callable[..., ShapeArray]
     def reduction(a: Any, axis: Any = None, dtype: Any = None, out: Any = None,
                   keepdims: Any = False, **ignored: Any) -> ShapeArray:
         found = np.dtype(dtype) if dtype is not None else dtype_of(a.dtype)
-        return ShapeArray(reduced_shape(a.shape, axis, keepdims is True), found)
+        return reduced(a, axis, keepdims is True, found)
 
     return reduction
 
@@ -406,20 +501,26 @@ RULES[np.mean] = _reduction_rule(_inexact)
 RULES[np.var] = RULES[np.std] = _reduction_rule(lambda d: np.zeros(0, _inexact(d)).real.dtype)
 RULES[np.max] = RULES[np.min] = RULES[np.amax] = RULES[np.amin] = _reduction_rule(lambda d: d)
 RULES[np.any] = RULES[np.all] = _reduction_rule(lambda d: np.dtype(bool))
-RULES[np.count_nonzero] = _reduction_rule(lambda d: np.dtype(np.intp))
+
+
+@rule(np.count_nonzero)
+def _count_nonzero(a: Any, axis: Any = None, *, keepdims: Any = False) -> ShapeArray:
+    return reduced(a.astype(np.bool_), axis, bool(keepdims), np.intp)
 
 
 @rule(np.cumsum, np.cumprod)
 def _cumulative(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> ShapeArray:
-    shape = (a.size,) if axis is None else a.shape
-    return ShapeArray(shape, dtype or _reduce_dtype(np.add, a.dtype))
+    dtype = dtype or _reduce_dtype(np.add, a.dtype)
+    return ShapeArray((a.size,), dtype) if axis is None else _accumulated(a, dtype)
 
 
 @rule(np.pad)
 def _pad(array: Any, pad_width: Any, mode: str = "constant", **ignored: Any) -> ShapeArray:
     widths = np.broadcast_to(np.asarray(pad_width), (array.ndim, 2))
     shape = tuple(n + int(w[0]) + int(w[1]) for n, w in zip(array.shape, widths, strict=True))
-    return ShapeArray(shape, array.dtype)
+    fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+    strides = dense(shape, range(array.ndim)) if fortran else None
+    return ShapeArray(shape, array.dtype, _in_bytes(strides, array.dtype))
 
 
 @rule(np.tile)
@@ -428,7 +529,8 @@ def _tile(a: Any, reps: Any) -> ShapeArray:
     ndim = max(a.ndim, len(reps))
     shape = (1,) * (ndim - a.ndim) + a.shape
     reps = (1,) * (ndim - len(reps)) + reps
-    return ShapeArray(tuple(n * r for n, r in zip(shape, reps, strict=True)), a.dtype)
+    small = np.tile(likeness(a), tuple(min(r, 2) for r in reps))
+    return _laid_like(small, tuple(n * r for n, r in zip(shape, reps, strict=True)), a.dtype)
 
 
 @rule(np.einsum)
@@ -438,4 +540,6 @@ def _einsum(*operands: Any, **ignored: Any) -> ShapeArray:
     sizes: dict[str, int] = {}
     for term, a in zip(left.split(","), arrays, strict=True):
         sizes.update(zip(term, a.shape, strict=True))
-    return ShapeArray(tuple(sizes[c] for c in right), np.result_type(*(a.dtype for a in arrays)))
+    small = np.einsum(subscripts, *map(likeness, arrays), **ignored)
+    return _laid_like(small, tuple(sizes[c] for c in right),
+                      np.result_type(*(a.dtype for a in arrays)))
