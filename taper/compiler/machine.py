@@ -208,8 +208,11 @@ def _emit_function() -> Any:
     """LLVM's code generation, without llvmlite's lock: see the Note."""
     library = _llvm().ffi.lib
     locked = library.LLVMPY_TargetMachineEmitToMemory
-    found = ctypes.CDLL(library._name, handle=library._handle).LLVMPY_TargetMachineEmitToMemory
-    found.argtypes, found.restype = locked.argtypes, locked.restype
+    try:
+        found = ctypes.CDLL(library._name, handle=library._handle).LLVMPY_TargetMachineEmitToMemory
+        found.argtypes, found.restype = locked.argtypes, locked.restype
+    except AttributeError:  # an llvmlite that keeps its library in another way
+        return locked
     return found
 
 
