@@ -23,7 +23,7 @@ from taper.compiler.matrix_products import (
 )
 from taper.compiler.tile_code import Tile
 from taper.core.storage import address_of
-from taper.kernels.native import Kernel
+from taper.kernels.native import FLOAT_KINDS, Kernel
 from taper.kernels.native_twin import are_ready
 from taper.runtime.blas import NO_TRANSPOSE, TRANSPOSE, find_blas
 from taper.runtime.large_arrays import new_array
@@ -38,7 +38,6 @@ __all__ = [
 Array = np.ndarray[Any, Any]
 Ints = tuple[int, ...]
 
-_KINDS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 _GRAIN = 1 << 18  # multiplications that are worth a thread of their own: 3 us
 _GRAIN_OF_BATCHES = 1 << 20
 _GRAIN_OF_COPIES = 1 << 14  # elements
@@ -104,7 +103,7 @@ class Cut(NamedTuple):
 def cut(dtype: Any, first: tuple[Ints, Ints], second: tuple[Ints, Ints]) -> Cut | None:
     """The launches of a product of factors with these shapes and strides (in bytes), one of which
     is that of neighbours; None where there are no kernels."""
-    kind = _KINDS.get(dtype)
+    kind = FLOAT_KINDS.get(dtype)
     if kind is None or vector_bytes() < 32:
         return None
     ((rows, depth), a_strides), ((_, columns), b_strides) = first, second
@@ -305,10 +304,10 @@ _batch_plans: dict[Any, _BatchPlan] = {}
 def multiply_batches(a: Array, b: Array) -> Array | None:
     """`kernels.matrix_product.multiply_batches`, or None without a kernel."""
     dtype = a.dtype
-    if dtype is not b.dtype or dtype not in _KINDS or a.shape[-1] != b.shape[-2]:
+    if dtype is not b.dtype or dtype not in FLOAT_KINDS or a.shape[-1] != b.shape[-2]:
         return None
     if a.shape[-2] < FEWEST_ROWS or vector_bytes() < 32:
-        return _multiply_batches_by_blas(_KINDS[dtype], a, b)
+        return _multiply_batches_by_blas(FLOAT_KINDS[dtype], a, b)
     if dtype.itemsize not in b.strides[-2:]:
         b = np.ascontiguousarray(b)
     return _multiply_batches(a, b)
@@ -345,7 +344,7 @@ def _made_for_batches(a: Array, b: Array) -> _BatchPlan | None:
     dtype, item = a.dtype, a.itemsize
     rows, depth = a.shape[-2:]
     columns = b.shape[-1]
-    tile = matrix_tile_for(_KINDS[dtype], vector_bytes(), rows, columns)
+    tile = matrix_tile_for(FLOAT_KINDS[dtype], vector_bytes(), rows, columns)
     width = tile.lanes * tile.vectors
     across = -(-columns // width)
     packs = b.strides[-1] != item
