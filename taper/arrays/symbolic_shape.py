@@ -162,7 +162,11 @@ def shapes_at_points(
     environment: ShapeEnvironment, shapes_of: Callable[[int], Any]
 ) -> Any:
     """What `shapes_of(number of the point)` says at all points, as one shape or a tuple."""
-    found = [shapes_of(i) for i in range(len(environment.points))]
+    try:
+        found = [shapes_of(i) for i in range(len(environment.points))]
+    except Exception:  # who goes another way then does so for some sizes only
+        environment.was_pinned = True
+        raise
     if type(found[0]) is not tuple:
         return fitted_shape(tuple(map(_as_shape, found)), environment)
     if len({len(f) for f in found}) != 1:
@@ -194,10 +198,8 @@ def _as_shape(value: Any) -> ShapeArray:
 
 def broadcast_shapes(*shapes: Any) -> tuple[Any, ...]:
     """`numpy.broadcast_shapes`, also of shapes with symbolic sizes."""
-    try:
+    if not any([is_symbolic(n) for shape in shapes for n in shape]):
         return np.broadcast_shapes(*shapes)
-    except SizePinned:
-        pass
     ndim = max(map(len, shapes))
     found: list[Any] = [1] * ndim
     for shape in shapes:

@@ -19,6 +19,7 @@ import operator
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from numbers import Number
 from typing import Any
 
 __all__ = [
@@ -217,7 +218,23 @@ class _Symbolic:
     __index__ = __int__ = __float__ = __complex__ = _pinned
     __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = _pinned
     __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = __invert__ = _pinned
-    __reduce__ = _pinned
+    __reduce__ = is_integer = as_integer_ratio = _pinned
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self
+
+    def conjugate(self) -> Any:
+        """The number itself."""
+        return self
+
+    real = property(conjugate)
+
+    def _not_compared(self, other: Any) -> Any:
+        """For what decides by itself whether it equals a number; other numbers want a plain one."""
+        return self._pinned() if isinstance(other, Number) else NotImplemented
 
     def __bool__(self) -> bool:
         return bool(operator.ne(self, 0))
@@ -248,6 +265,14 @@ class SymInt(_Symbolic):
 
     __slots__ = ("terms",)
     __module__ = "torch"
+    imag = 0
+    denominator = 1
+    numerator = property(_Symbolic.conjugate)
+    bit_length = bit_count = to_bytes = _Symbolic._pinned
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[misc]
+        return int  # who asks isinstance(size, int) goes the way of all sizes
 
     def __init__(
         self, environment: ShapeEnvironment, terms: Terms | None,
@@ -292,7 +317,7 @@ class SymInt(_Symbolic):
         """None for what isn't a polynomial."""
         if type(other) is SymInt:
             return other.terms
-        return (other,)
+        return (int(other),)
 
     def __add__(self, other: Any) -> Any:
         if type(other) not in _INTS:
@@ -360,12 +385,16 @@ class SymInt(_Symbolic):
         return _float_of(operator.truediv, other, self)
 
     def __pow__(self, exponent: Any) -> Any:
-        if type(exponent) is int and 0 <= exponent <= 4:
-            found: Any = 1
-            for _ in range(exponent):
-                found = self * found
-            return found
-        return _float_of(operator.pow, self, exponent)
+        if type(exponent) is SymInt:
+            return self._pinned()  # the power is a float if it is negative
+        if type(exponent) is not int or exponent < 0:
+            return _float_of(operator.pow, self, exponent)
+        if exponent > 4:
+            return self._composed(operator.pow, self, exponent)
+        found: Any = 1
+        for _ in range(exponent):
+            found = self * found
+        return found
 
     def __rpow__(self, base: Any) -> Any:
         return self._pinned()
@@ -373,7 +402,10 @@ class SymInt(_Symbolic):
     def __pos__(self) -> SymInt:
         return self
 
-    __round__ = __trunc__ = __floor__ = __ceil__ = __pos__
+    __trunc__ = __floor__ = __ceil__ = __pos__
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return self if digits is None or digits >= 0 else self._pinned()
 
     def __abs__(self) -> Any:
         return self if self >= 0 else -self
@@ -388,15 +420,15 @@ class SymInt(_Symbolic):
     def _compared(self, compare: Callable[[Any, Any], bool], other: Any) -> Any:
         if type(other) is float or type(other) is SymFloat:
             return self.environment.guarded(compare, self, other)
-        if type(other) not in _INTS and type(other) is not bool:
-            return NotImplemented
+        if type(other) not in _INTS:
+            return self._not_compared(other)
         if self.is_same(other):
             return compare(0, 0)
         if type(other) is int and abs(other) > _LARGEST:
             return compare(0, other)
         if type(other) is SymInt and other.environment is not self.environment:
             return NotImplemented  # a key that another recording left in a cache
-        difference = self - (int(other) if type(other) is bool else other)
+        difference = self - other
         if type(difference) is int:
             return compare(difference, 0)
         if difference.terms is not None:
@@ -426,7 +458,7 @@ class SymInt(_Symbolic):
     __hash__ = _Symbolic.__hash__
 
 
-_INTS = frozenset([int, SymInt])
+_INTS = frozenset([int, bool, SymInt])
 
 
 def _divided(first: Any, second: Any, compute: Callable[[Any, Any], Any]) -> Any:
@@ -435,7 +467,9 @@ def _divided(first: Any, second: Any, compute: Callable[[Any, Any], Any]) -> Any
         return _float_of(compute, first, second)
     owner: SymInt = first if type(first) is SymInt else second
     terms, others = owner._terms_of(first), owner._terms_of(second)
-    if terms is not None and others is not None and second != 0:
+    if second == 0:
+        raise ZeroDivisionError("integer division or modulo by zero")
+    if terms is not None and others is not None:
         found = _quotient(terms, others)
         if found is not None:
             return 0 if compute is operator.mod else owner._polynomial(found)
@@ -447,6 +481,12 @@ class SymFloat(_Symbolic):
 
     __slots__ = ()
     __module__ = "torch"
+    imag = 0.0
+    hex = _Symbolic._pinned
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[misc]
+        return float
 
     def __init__(self, environment: ShapeEnvironment, compute: Callable[[int], Any]) -> None:
         self.environment = environment
@@ -459,14 +499,16 @@ class SymFloat(_Symbolic):
 
     def _compared(self, compare: Callable[[Any, Any], bool], other: Any) -> Any:
         if type(other) not in _NUMBERS:
-            return NotImplemented
+            return self._not_compared(other)
         return self.environment.guarded(compare, self, other)
 
     def _whole(self, compute: Callable[[Any], int]) -> SymInt:
         return SymInt(self.environment, None, lambda size: compute(self.at(size)))
 
-    def __round__(self) -> SymInt:
-        return self._whole(round)
+    def __round__(self, digits: int | None = None) -> Any:
+        if digits is None:
+            return self._whole(round)
+        return SymFloat(self.environment, lambda size: round(self.at(size), digits))
 
     def __trunc__(self) -> SymInt:
         return self._whole(math.trunc)
@@ -486,7 +528,12 @@ class SymFloat(_Symbolic):
     __hash__ = _Symbolic.__hash__
 
 
-_NUMBERS = frozenset([int, float, SymInt, SymFloat])
+    def __pos__(self) -> SymFloat:
+        return self
+
+
+_NUMBERS = frozenset([int, bool, float, SymInt, SymFloat])
+_DIVISIONS = frozenset([operator.truediv, operator.floordiv, operator.mod])
 
 
 def _float_of(compute: Callable[[Any, Any], Any], first: Any, second: Any) -> Any:
@@ -494,6 +541,10 @@ def _float_of(compute: Callable[[Any, Any], Any], first: Any, second: Any) -> An
     if type(first) not in _NUMBERS or type(second) not in _NUMBERS:
         return NotImplemented
     owner = first if isinstance(first, _Symbolic) else second
+    if compute in _DIVISIONS and second == 0:  # which other sizes have to be asked as well
+        raise ZeroDivisionError("division by zero")
+    if compute is operator.pow and first <= 0:  # of negative ones, powers are complex
+        return owner._pinned()
     return SymFloat(owner.environment,
                     lambda size: compute(value_at(first, size), value_at(second, size)))
 
