@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from taper.kernels.memory_order import in_rows
+
 __all__ = [
     "check_index", "flat_positions", "pick", "pick_one", "place", "plain_positions",
     "plain_slice_positions", "reduce_at", "slice_positions",
@@ -162,14 +164,14 @@ def pick(x: Any, dim: int, index: Any) -> Any:
         narrowed = tuple(
             slice(None) if d == dim else slice(0, n) for d, n in enumerate(index.shape)
         )
-        return np.take_along_axis(x[narrowed], index, dim)
+        return in_rows(np.take_along_axis(x[narrowed], index, dim))
     return x.ravel().take(flat_positions(x.shape, dim, index))
 
 
 def pick_one(x: Any, dim: int, index: Any) -> Any:
     """One element of each lane: `index` lacks the dimension `dim`, and so does the result."""
     if type(x) is not ndarray or type(index) is not ndarray:
-        return np.take_along_axis(x, np.expand_dims(index, dim), dim).reshape(index.shape)
+        return in_rows(np.take_along_axis(x, np.expand_dims(index, dim), dim)).reshape(index.shape)
     shape = x.shape
     step, offsets = _one_of_each(shape, dim)
     if step != 1:

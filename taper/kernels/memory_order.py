@@ -7,8 +7,9 @@ from typing import Any
 from numpy import broadcast_to, moveaxis, ndarray
 
 __all__ = [
-    "as_laid_out", "cast_in_order", "copied", "in_rows", "in_rows_or_channels_last",
-    "is_channels_last", "joined_in_order", "newly_in_rows", "suggests_channels_last",
+    "as_images_lie", "as_laid_out", "cast_in_order", "copied", "in_rows",
+    "in_rows_or_channels_last", "is_channels_last", "joined_in_order", "newly_in_rows",
+    "suggests_channels_last",
 ]
 
 
@@ -46,17 +47,24 @@ def in_rows_or_channels_last(x: Any) -> Any:
     return x.copy()
 
 
+def as_images_lie(x: Any, images: Any) -> Any:
+    """What was made of images, or volumes: in the order of rows, unless their channels lie side by
+    side."""
+    if x.ndim in (4, 5) and (is_channels_last(images) or suggests_channels_last(images)):
+        return _in_channels_last(x)
+    return in_rows(x)
+
+
+def _in_channels_last(x: Any) -> Any:
+    return moveaxis(in_rows(moveaxis(x, 1, -1)), -1, 1)
+
+
 def joined_in_order(x: Any, parts: Any) -> Any:
     """What arrays were joined to: in the order of rows, unless the channels of all of them lie side
     by side, as PyTorch sees it."""
-    laid = _laid(x)
-    if laid is None or laid.ndim < 2:
-        return x
-    if laid.ndim in (4, 5) and all(map(suggests_channels_last, parts)):
-        if moveaxis(laid, 1, -1).flags.c_contiguous:
-            return x
-        return moveaxis(moveaxis(x, 1, -1).copy(), -1, 1)
-    return x if laid.flags.c_contiguous else x.copy()
+    if x.ndim in (4, 5) and all(map(suggests_channels_last, parts)):
+        return _in_channels_last(x)
+    return in_rows(x)
 
 
 def suggests_channels_last(x: Any) -> bool:
@@ -93,6 +101,8 @@ def as_laid_out(x: Any, pattern: Any) -> Any:
     laid = _laid(pattern)
     if _laid(x) is None or laid is None or laid.flags.c_contiguous:
         return x
+    if 0 in laid.strides:  # expanded
+        return in_rows(x)
     order = sorted(range(laid.ndim), key=lambda d: -laid.strides[d])
     return x.transpose(order).copy().transpose([order.index(d) for d in range(laid.ndim)])
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import embedding as kernel
+from taper.kernels.memory_order import in_rows
 from taper.ops.argument_checks import values_known
 from taper.ops.declare import composite, operator
 
@@ -396,7 +397,7 @@ def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
         return np.zeros((*input.shape, num_classes), np.int64)
     if num_classes > 0 and type(input) is not np.ndarray:
         kinds = np.add.accumulate(np.ones_like(input, shape=num_classes), -1) - 1
-        return (input[..., None] == kinds).astype(np.int64)
+        return in_rows((input[..., None] == kinds).astype(np.int64))
     if int(input.min()) < 0:
         raise RuntimeError("Class values must be non-negative.")
     most = int(input.max())

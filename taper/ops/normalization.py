@@ -16,6 +16,7 @@ from taper.core.promotion import scalar_type_name
 from taper.core.state import is_differentiated
 from taper.core.tensor import Tensor, wrap
 from taper.kernels import normalization as kernel
+from taper.kernels.memory_order import in_rows
 from taper.ops.arithmetic import conj
 from taper.ops.declare import composite, operator
 from taper.ops.pad import constant_pad_nd
@@ -85,7 +86,7 @@ def normalize_layer(
 ) -> Tensor:
     rows = input.reshape(-1, elements) if elements else input.reshape(math.prod(input.shape), 0)
     result, mean, inverse = kernel.normalize_layer(rows, _flat(weight), _flat(bias), eps)
-    return result.reshape(input.shape), mean, inverse
+    return in_rows(result.reshape(input.shape)), mean, inverse
 
 
 @normalize_layer.derivative("input", "weight", "bias")
@@ -367,7 +368,7 @@ def normalize_by_rms(
 ) -> Tensor:
     rows = input.reshape(math.prod(input.shape) // max(elements, 1), elements)
     result, inverse = kernel.normalize_layer_by_rms(rows, _flat(weight), eps)
-    return result.reshape(input.shape), inverse
+    return in_rows(result.reshape(input.shape)), inverse
 
 
 @normalize_by_rms.derivative("input", "weight")

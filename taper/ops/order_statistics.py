@@ -10,6 +10,7 @@ from taper.core.dtype import float32, float64
 from taper.core.errors import normalize_dim
 from taper.core.tensor import Tensor, wrap
 from taper.kernels.lanes import pick
+from taper.kernels.memory_order import in_rows
 from taper.ops.argument_checks import values_known
 from taper.ops.declare import Operator, composite, operator
 from taper.ops.extrema import scatter_grad
@@ -28,8 +29,7 @@ def _without_dim(x: Any, axis: int, keepdim: bool) -> Any:
 
 def _picked(input: Any, axis: int, index: Any, keepdim: bool) -> tuple[Any, Any]:
     """Values and indices of one element per lane; `index` has size 1 along the axis."""
-    if type(index) is np.ndarray and not index.flags.c_contiguous:
-        index = index.copy()
+    index = in_rows(index)
     return (_without_dim(pick(input, axis, index), axis, keepdim),
             _without_dim(index, axis, keepdim))
 

@@ -12,7 +12,7 @@ from typing import Any
 from taper.core.errors import dim_error
 from taper.core.tensor import Tensor
 from taper.kernels import pooling as kernel
-from taper.kernels.memory_order import in_rows_or_channels_last
+from taper.kernels.memory_order import as_images_lie
 from taper.kernels.pooling import Windows
 from taper.ops.convolution import spread
 from taper.ops.declare import composite, operator
@@ -196,12 +196,12 @@ _kept_windows = lru_cache(maxsize=256, typed=True)(_windows)
 
 
 def _max_pool(input: Tensor, windows: Any, out: Any) -> Tensor:
-    return in_rows_or_channels_last(kernel.max_pool(input, windows, out))
+    return as_images_lie(kernel.max_pool(input, windows, out), input)
 
 
 def _max_pool_with_indices(input: Tensor, windows: Any, out: Any) -> Tensor:
     values, places = kernel.max_pool_with_indices(input, windows, out)
-    return in_rows_or_channels_last(values), in_rows_or_channels_last(places)
+    return as_images_lie(values, input), as_images_lie(places, input)
 
 
 @operator(hidden=True, upcast=True, node="MaxPoolBackwardBackward0")
@@ -404,7 +404,7 @@ def max_pool3d_with_indices(
 
 
 def _mean_pool(input: Tensor, windows: Any, out: Any, divisor: Any) -> Tensor:
-    return in_rows_or_channels_last(kernel.mean_pool(input, windows, out, divisor))
+    return as_images_lie(kernel.mean_pool(input, windows, out, divisor), input)
 
 
 def _declare_mean_pool(count: int) -> Any:

@@ -29,8 +29,7 @@ def _accumulate(ufunc: Any, input: Any, dim: int) -> Any:
     if input.ndim == 0:
         return input.copy()
     wider = _WIDER.get(input.dtype)
-    if type(input) is np.ndarray and not input.flags.c_contiguous:
-        input = input.copy()  # the result is contiguous in any case
+    input = in_rows(input)  # the result is contiguous in any case
     if wider is None:
         return ufunc.accumulate(input, axis, input.dtype)
     if input.size <= 512:

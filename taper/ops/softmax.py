@@ -11,6 +11,7 @@ from taper.core.dtype import as_dtype
 from taper.core.errors import normalize_dim
 from taper.core.tensor import Tensor
 from taper.kernels import row_sums
+from taper.kernels.memory_order import in_rows
 from taper.ops.declare import composite, operator
 
 
@@ -27,9 +28,9 @@ def _axis(dim: int, ndim: int) -> Any:
 
 def _contiguous(array: Any) -> Any:
     """The results are contiguous whatever the input's layout."""
-    if type(array) is not np.ndarray or array.flags.c_contiguous:
-        return array
-    return array.copy()
+    if type(array) is np.ndarray and array.ndim < 2 and not array.flags.c_contiguous:
+        return array.copy()
+    return in_rows(array)
 
 
 @operator(

@@ -9,6 +9,7 @@ import numpy as np
 from taper.core.errors import normalize_dim
 from taper.core.tensor import Tensor
 from taper.kernels.lanes import pick
+from taper.kernels.memory_order import as_laid_out
 from taper.kernels.sorting import packed_order
 from taper.ops.declare import composite, operator
 from taper.ops.extrema import scatter_grad
@@ -49,15 +50,7 @@ def _sorted(input: Any, dim: int, descending: bool) -> tuple[Any, Any]:
         return input.copy(), np.zeros_like(input, dtype=np.int64)
     order = stable_order(input, axis, descending)
     values = pick(input, axis, order)
-    if type(input) is np.ndarray and not input.flags.c_contiguous:
-        return _laid_out_as(input, values), _laid_out_as(input, order)
-    return values, order
-
-
-def _laid_out_as(input: Any, array: Any) -> Any:
-    result = np.empty_like(input, array.dtype, "C" if 0 in input.strides else "K")
-    result[...] = array
-    return result
+    return as_laid_out(values, input), as_laid_out(order, input)
 
 
 @operator("sort", hidden=True, out=True, outputs=("values", "indices"))

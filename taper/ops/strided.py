@@ -28,7 +28,7 @@ from taper.core.storage import (
 from taper.core.tensor import Tensor, contiguous_strides
 from taper.ops import slow
 from taper.ops.declare import composite, method, operator
-from taper.ops.options import dense_like, order_of_format
+from taper.ops.options import dense_like, filled_like, order_of_format
 from taper.ops.sizes import as_sizes
 from taper.ops.view_history import scatter_into_base
 
@@ -118,7 +118,8 @@ def strided_scatter(input: Tensor, src: Tensor, size: Any, stride: Any, offset: 
 
 @strided_scatter.shapes
 def _(input):
-    return input.shape, input.dtype
+    found = filled_like(input, 0, input.dtype)
+    return found.shape, found.dtype, found.strides
 
 
 @strided_scatter.derivative("input")

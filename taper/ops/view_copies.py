@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from taper.core.tensor import Tensor
 from taper.ops.declare import Operator, composite, operator
 from taper.ops.index import alias, placed, select, slice_dim
@@ -23,7 +21,7 @@ def copying(view_op: Operator, node: str | None = None) -> Operator:
         found = forward(*args, **kwargs)
         if isinstance(found, tuple):
             return tuple([part.copy() for part in found])
-        return found.copy() if isinstance(found, np.ndarray) else found
+        return found.copy()
 
     op = Operator(
         _with_signature(copied, forward), f"{view_op.path}_copy", outputs=view_op.outputs,
