@@ -36,6 +36,7 @@ from taper.arrays.symbolic_shape import (
 )
 from taper.compiler.graph import Graph, GraphNode, Reference, replaced, text_of
 from taper.core import device as devices
+from taper.core.storage import span_in_bytes
 
 __all__ = [
     "Changed", "MethodCaller", "Recording", "Step", "TracedArray", "as_shapes", "method_caller",
@@ -223,10 +224,22 @@ def write(array: Any, steps: tuple[Step, ...], value: Any) -> Any:
     return result
 
 
+def shape_of_write(array: ShapeArray, steps: tuple[Step, ...], value: Any) -> ShapeArray:
+    """The shape of the result of `write`; raises where the value doesn't fit."""
+    view = array
+    for step in steps:
+        view = step(view)
+    view[...] = value
+    return ShapeArray(array.shape, array.dtype, array.strides)
+
+
 def window(array: Any, shape: Any, strides: Any, offset: int) -> Any:
     """A view of a contiguous array with these strides; they and the offset are in bytes."""
     if isinstance(array, ShapeArray):
-        return array.as_strided(shape, strides, offset)
+        found = array.as_strided(shape, strides, offset)
+        if found.size and offset + span_in_bytes(found) > array.size * array.itemsize:
+            raise RuntimeError("a window doesn't fit into the memory that there is")
+        return found
     if not array.flags.c_contiguous:  # the values are the same, a program laid them otherwise
         array = array.copy()
     return np.ndarray(shape, array.dtype, array, offset, strides)
@@ -241,10 +254,22 @@ class Changed:
 
     def __call__(self, array: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(array, ShapeArray):
-            return ShapeArray(array.shape, array.dtype, array.strides)
+            return self.shapes_of(array, *args)
         array = np.array(array)
         self.function(array, *args, **kwargs)
         return array
+
+    def shapes_of(self, array: Any, *args: Any) -> ShapeArray:
+        """The shape of the result; raises where what is written doesn't fit."""
+        if self.function is operator.setitem and not _has_mask(args[0]):
+            array[args[0]] = args[1]
+        return ShapeArray(array.shape, array.dtype, array.strides)
+
+
+def _has_mask(index: Any) -> bool:
+    """Whether values decide how many elements an index picks."""
+    parts = index if type(index) is tuple else (index,)
+    return any([getattr(part, "dtype", None) == np.bool_ for part in parts])
 
 
 @answers

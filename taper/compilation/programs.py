@@ -13,7 +13,7 @@ from taper.compilation.explanations import log
 from taper.compiler import background
 from taper.compiler.graph import Graph
 from taper.core.settings import settings
-from taper.core.symbolic import Guards, ShapeEnvironment, SizePinned
+from taper.core.symbolic import Guards, ShapeEnvironment
 from taper.core.threads import get_num_threads
 
 __all__ = ["Program", "SymbolicProgram", "choose_program"]
@@ -105,8 +105,9 @@ class SymbolicProgram:
         with self.environment.assuming(size) as guards:
             try:
                 graph = _simplified(self.graph)
-            except SizePinned as reason:
-                log.info(f"a graph is simplified for one size at a time: {reason}")
+            except Exception as reason:  # what is equal at this size needn't be at others
+                log.info("a graph is simplified for one size at a time: "
+                         f"{type(reason).__name__} in {_place_of(reason)}")
                 return None
             made = guards, graph, self._planned(graph)
         self.plans.insert(0, made)
@@ -120,8 +121,13 @@ class SymbolicProgram:
             return Plan.of(graph, self.updates, Replay(graph, self.updates).facts)
         except Exception as reason:
             log.info(f"a graph of {len(graph.nodes)} calls is planned for one size at a time: "
-                     f"{type(reason).__name__} in {traceback.extract_tb(reason.__traceback__)[-2]}")
+                     f"{type(reason).__name__} in {_place_of(reason)}")
             return None
+
+
+def _place_of(error: Exception) -> str:
+    """The function that called the one which raised; messages may have symbolic numbers."""
+    return traceback.extract_tb(error.__traceback__)[-2].name
 
 
 def _program_of(graph: Graph, updates: dict[str, int]) -> Program:

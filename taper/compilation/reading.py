@@ -204,6 +204,7 @@ class Reading:
     def finish(self) -> Recorded:
         """Leaves the graph with the inputs that are read, and names what is written."""
         recorded, graph = self.recorded, self.graph
+        recorded.nodes = list(graph.nodes)
         nodes = iter(graph.inputs)
         backward = recorded.backward
         if backward is not None:

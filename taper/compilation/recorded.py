@@ -10,7 +10,7 @@ from taper.arrays.recorded_number import RecordedNumber
 from taper.arrays.traced import Step
 from taper.compilation.differentiable import Backward
 from taper.compilation.watches import path_text
-from taper.compiler.graph import Graph
+from taper.compiler.graph import Graph, GraphNode
 from taper.core.storage import address_of, span_in_bytes
 from taper.core.symbolic import ShapeEnvironment
 from taper.core.tensor import Tensor
@@ -203,6 +203,7 @@ class Recorded:
         self.result: Any = None
         self.backward: Backward | None = None
         self.environment: ShapeEnvironment | None = None  # of a call with symbolic sizes
+        self.nodes: list[GraphNode] = []  # all calls that were made, and those of its backward
         self.size: int | None = None  # if its graph has symbolic sizes, that of this call
         self.differentiable: list[int] = []  # places of tensors whose history is `backward`
 

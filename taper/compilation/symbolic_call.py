@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.shape import ShapeArray
-from taper.arrays.traced import as_shapes, at_size, depends_on_size
+from taper.arrays.traced import as_shapes, at_size, depends_on_size, shape_of_write, write
 from taper.compilation.differentiable import Backward
 from taper.compilation.programs import Program, SymbolicProgram
 from taper.compilation.recorded import Alias, Fresh, Recorded
@@ -42,14 +42,12 @@ class SymbolicCall:
         self.pattern = pattern
         self.recorded = recorded
         self.environment: ShapeEnvironment = recorded.environment
-        graphs = [recorded.graph]
         self.forward = SymbolicProgram(recorded.graph, recorded.updates, self.environment)
         self.backward: SymbolicProgram | None = None
         if recorded.backward is not None:
-            graphs.append(recorded.backward.graph)
             self.backward = SymbolicProgram(recorded.backward.graph, {}, self.environment)
-        self.asked = [node for graph in graphs for node in graph.nodes
-                      if not node.effect and _is_open(node)]
+        # Also those whose results nobody needs: they raise errors, as they do in the function.
+        self.asked = [node for node in recorded.nodes if not node.effect and _is_open(node)]
         self.refused: dict[int, None] = {}  # sizes at which shapes are others
         self.seconds = 0.0  # that recording took, until somebody was told
 
@@ -81,7 +79,9 @@ class SymbolicCall:
 
             args, kwargs = (as_shapes(at_size(replaced(part, shape_of), size))
                             for part in (node.args, node.kwargs))
-            function: Any = getattr(node.function, "shapes_of", node.function)
+            function: Any = node.function
+            function = shape_of_write if function is write else getattr(
+                function, "shapes_of", function)
             try:
                 found = function(*args, **kwargs)
             except Exception:  # whatever it is, the function itself will raise it
