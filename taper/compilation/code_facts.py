@@ -26,6 +26,7 @@ class CodeFacts(NamedTuple):
     written: frozenset[str]  # attributes that are assigned
     imports: tuple[str, ...]
     is_reflective: bool  # it may read any attribute
+    compares_types: bool  # it may ask whether a type is that of plain numbers
 
 
 _GLOBAL = frozenset(["LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL", "STORE_NAME"])
@@ -33,6 +34,7 @@ _IMPORT = frozenset(["IMPORT_NAME"])
 _ATTRIBUTE = frozenset([
     "LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "DELETE_ATTR", "LOAD_SUPER_ATTR", "IMPORT_FROM",
 ])
+_NUMBER_TYPES = frozenset(["int", "float"])
 _REFLECTION = frozenset(["setattr", "delattr", "vars", "__dict__", "getattr", "hasattr"])
 
 
@@ -42,6 +44,7 @@ def facts_of(code: CodeType) -> CodeFacts:
     found: dict[str, set[str]] = {
         "global": set(), "name": set(), "import": set(), "written": set(),
     }
+    types = 0
     waiting = [code]
     while waiting:
         current = waiting.pop()
@@ -49,6 +52,7 @@ def facts_of(code: CodeType) -> CodeFacts:
             name = instruction.opname
             if name in _GLOBAL:
                 found["global"].add(instruction.argval)
+                types += instruction.argval == "type"
             elif name in _IMPORT:
                 found["import"].add(instruction.argval)
             elif name in _ATTRIBUTE:
@@ -64,6 +68,7 @@ def facts_of(code: CodeType) -> CodeFacts:
     return CodeFacts(
         tuple(sorted(found["global"])), frozenset(found["name"]), frozenset(found["written"]),
         tuple(sorted(found["import"])), reflective,
+        types > 1 or (types == 1 and not _NUMBER_TYPES.isdisjoint(found["global"])),
     )
 
 

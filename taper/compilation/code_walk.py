@@ -61,6 +61,7 @@ class CodeWalk(ObjectWalk):
         self.names |= facts.names
         self.written |= facts.written
         self.found_reflective |= facts.is_reflective
+        self.compares_types |= facts.compares_types
         where = f"{code.co_filename}:{code.co_firstlineno}"
         for name in facts.imports:
             module = sys.modules.get(name)

@@ -67,6 +67,8 @@ def record_call(
     with exclusive:
         if pattern is None:
             return _record(function, args, kwargs, snapshot, {})
+        if snapshot.names.compares_types:
+            raise SizePinned("the code compares types: that of a symbolic size isn't int")
         environment = ShapeEnvironment(size)
         shapes = {i: pattern.shape_of(i, environment) for i in pattern.places}
         with with_symbolic_sizes(environment):

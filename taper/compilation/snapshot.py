@@ -40,6 +40,7 @@ class Names(NamedTuple):
     read: frozenset[str] = frozenset()
     written: frozenset[str] = frozenset()
     is_reflective: bool = False
+    compares_types: bool = False
 
 
 class Snapshot:

@@ -67,7 +67,8 @@ class Walk(CodeWalk):
             snapshot.watches.append(GlobalsWatch(None, holder, tuple(sorted(named))))
         snapshot.key = tuple(self.tokens)
         snapshot.names = Names(
-            frozenset(self.names), frozenset(self.written), self.found_reflective
+            frozenset(self.names), frozenset(self.written), self.found_reflective,
+            self.compares_types,
         )
         snapshot.held = self.held
         return snapshot

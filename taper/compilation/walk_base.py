@@ -30,8 +30,9 @@ class BaseWalk:
         self.names = set(names.read)
         self.written = set(names.written)
         self.found_reflective = names.is_reflective
+        self.compares_types = names.compares_types
         # What attributes count, in this walk.
-        self.wanted, self.assigned, self.is_reflective = names
+        self.wanted, self.assigned, self.is_reflective = names[:3]
         self.seen: dict[int, int] = {}
         self.members: set[Any] = set()
         self.held: list[Any] = []

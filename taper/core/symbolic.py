@@ -270,8 +270,8 @@ class SymInt(_Symbolic):
     numerator = property(_Symbolic.conjugate)
     bit_length = bit_count = to_bytes = _Symbolic._pinned
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[misc]
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
         return int  # who asks isinstance(size, int) goes the way of all sizes
 
     def __init__(
@@ -387,6 +387,8 @@ class SymInt(_Symbolic):
     def __pow__(self, exponent: Any) -> Any:
         if type(exponent) is SymInt:
             return self._pinned()  # the power is a float if it is negative
+        if type(exponent) is bool:
+            exponent = int(exponent)
         if type(exponent) is not int or exponent < 0:
             return _float_of(operator.pow, self, exponent)
         if exponent > 4:
@@ -484,8 +486,8 @@ class SymFloat(_Symbolic):
     imag = 0.0
     hex = _Symbolic._pinned
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[misc]
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
         return float
 
     def __init__(self, environment: ShapeEnvironment, compute: Callable[[int], Any]) -> None:
