@@ -148,11 +148,11 @@ class CapturedFunction:
                 self.variants.remove(variant)
                 self.variants.insert(0, variant)
                 return result
-        for call in self.symbolic:
-            size = call.size_of(key)
-            if size is not None:
-                return self.run_at(call, size, key, snapshot, args, kwargs)
         count = self.seen.get(key, (0, None))[0] + 1
+        if count >= self.needed or len(self.variants) < MOST_VARIANTS:
+            found = self.run_symbolic(key, snapshot, args, kwargs)
+            if found is not MISSED:
+                return found
         previous, self.last = self.last, snapshot
         self.keys += count == 1
         # Once is no pattern. But the first call may differ from all others: optimizers make their
@@ -256,6 +256,18 @@ class CapturedFunction:
         self.symbolic.insert(0, call)
         del self.symbolic[MOST_SYMBOLIC:]
         return call
+
+    def run_symbolic(self, key: Any, snapshot: Snapshot, args: Any, kwargs: Any) -> Any:
+        """Runs a call that was recorded for any batch size, if there is one; else MISSED."""
+        for call in self.symbolic:
+            size = call.size_of(key)
+            if size is None:
+                continue
+            try:
+                return self.run_at(call, size, key, snapshot, args, kwargs)
+            except FactBroken:  # it was recorded for numbers that compare otherwise
+                del self.variants[0]
+        return MISSED
 
     def run_at(
         self, call: SymbolicCall, size: int, key: Any, snapshot: Snapshot, args: Any, kwargs: Any
