@@ -266,7 +266,7 @@ class Eliminator:
 
     # -- panels ----------------------------------------------------------------------------------
 
-    def _squares(self, height: str, body: Callable[[str, int], None]) -> None:
+    def _squares(self, height: str, body: Callable[[str, int], None], begin: str = "0") -> None:
         """Calls `body(row, column)` for the squares of a panel."""
 
         def rows(row: str, _: list[str]) -> list[str]:
@@ -274,7 +274,7 @@ class Eliminator:
                 body(row, column)
             return []
 
-        self.ir.loop(0, height, self.lanes, [], rows)
+        self.ir.loop(begin, height, self.lanes, [], rows)
 
     def _to_panel(self, first: str, height: str) -> None:
         ir = self.ir
@@ -463,16 +463,18 @@ class Eliminator:
     def _update(
         self, height: str, left: str, left_strides: tuple[str, str], right: str, right_pitch: str,
         depth: str, source: Callable[[str], str], target: Callable[[str], str], vectors: int,
-        masks: list[str | None],
+        masks: list[str | None], row_of: Callable[[str], str] = str,
     ) -> None:
         """Takes from `height` rows, of some vectors, `depth` columns at `left` times rows at
-        `right`. Rows of a tile beyond the last are the last."""
-        ir, code, count = self.ir, self.code, self.tile.rows
+        `right`. Rows of a tile beyond the last are the last. `row_of`: where row m lies at
+        `left`."""
+        ir, code = self.ir, self.code
+        count = self.tile.rows * min(2, self.tile.vectors // vectors)
         last = ir.integer("sub", height, 1)
 
         def tile(row: str, _: list[str]) -> list[str]:
             own = [ir.least(ir.integer("add", row, m), last) for m in range(count)]
-            factors = [plus(ir, left, (m, left_strides[0])) for m in own]
+            factors = [plus(ir, left, (row_of(m), left_strides[0])) for m in own]
             begin, end = ([
                 ir.offset(line(m), str(v * self.lanes), self.size)
                 for m in own for v in range(vectors)] for line in (source, target))

@@ -25,6 +25,7 @@ from taper.core.storage import address_of
 from taper.core.threads import get_num_threads
 from taper.kernels.native import FLOAT_KINDS, Kernel
 from taper.runtime.large_arrays import new_array
+from taper.runtime.planned_calls import replayed, scratch
 
 __all__ = ["cholesky", "determinant", "inverse", "log_determinant", "solve"]
 
@@ -35,6 +36,7 @@ _GRAIN = 1 << 15  # multiplications that are worth a thread of their own
 
 
 _WORTH_PARTS, _MOST_PARTS = 64, 4  # rows of one inverse that several threads compute
+_WORTH_STEPS = 3072  # bytes of a row of a Cholesky factor that they compute block by block
 _LARGEST = 512  # unknowns; a panel and what is beside it should stay in the caches
 _MOST_BYTES = 1 << 26  # of a batch's working memory
 
@@ -178,26 +180,44 @@ def cholesky(a: Array) -> Array | None:
 
     Raises: LinAlgError: if a matrix is not positive definite.
     """
+    if a.dtype not in FLOAT_KINDS or not a.size or not a.shape[-2] == a.shape[-1] <= _LARGEST:
+        return None
+    found = _factored(np.ascontiguousarray(a))
+    if found is None:
+        return None
+    result, status = found
+    if status[:, 0].any():
+        raise np.linalg.LinAlgError("Matrix is not positive definite")
+    return result  # type: ignore[no-any-return]
+
+
+@replayed
+def _factored(a: Array) -> tuple[Array, Array] | None:
+    """Cholesky's factors, and of each task in how far it failed.
+
+    Where there are fewer matrices than threads, several compute the rows of one, a block of columns
+    at a time. The result is the same.
+    """
     dtype, item, n, count = a.dtype, a.itemsize, a.shape[-1], prod(a.shape[:-2])
     kernel = _cholesky(FLOAT_KINDS.get(dtype))
-    address = kernel.address() if dtype in FLOAT_KINDS else None
-    if address is None or not count or a.shape[-2] != n or n > _LARGEST:
+    address = kernel.address()
+    if address is None:
         return None
+    parts = max(1, min(get_num_threads() // count, _MOST_PARTS)) if n * item >= _WORTH_STEPS else 1
+    tasks = count * parts
     rows = -(-n // BLOCK) * BLOCK
     panel_pitch = _pitch(rows, item)
     sizes = ((BLOCK + TOGETHER) * panel_pitch, rows * BLOCK, rows * BLOCK)
-    rooms = [np.zeros((count, size), dtype) for size in sizes]
-    status = np.empty(count, np.int64)
+    rooms = [scratch(new_array((tasks, size), dtype, tasks * size)) for size in sizes]
+    status = np.empty((tasks, STATUS_EACH // 8), np.int64)
     result: Array = new_array(a.shape, dtype, a.size)
-    a = np.ascontiguousarray(a)
-    kernel.run(address, (
-        address_of(a), *(address_of(room) for room in rooms), address_of(result),
-        address_of(status), n, panel_pitch * item, BLOCK * item, n * item, n * n * item,
-        *(size * item for size in sizes),
-    ), count, max(1, _GRAIN // n**3))
-    if status.any():
-        raise np.linalg.LinAlgError("Matrix is not positive definite")
-    return result
+    step = rows if parts == 1 else BLOCK
+    for begin in range(0, rows, step):
+        kernel.launch(address, (a, *rooms, result, status), (
+            n, panel_pitch * item, BLOCK * item, n * item, n * n * item,
+            *(size * item for size in sizes), begin, begin + step, parts,
+        ), tasks, max(1, _GRAIN // n**3))
+    return result, status
 
 
 def _refuse_singular(status: Array) -> None:

@@ -107,6 +107,26 @@ def test_cholesky(n: int, dtype: str) -> None:
     np.testing.assert_array_equal(np.triu(found, 1), 0)
 
 
+@pytest.mark.parametrize("at_end", [True, False])
+def test_threads_share_the_rows_of_a_factor(at_end: bool) -> None:
+    n = 391  # neither a multiple of what is computed at once, nor of what a thread has
+    a = random.standard_normal((n, n))
+    lower = guarded(np.tril(a @ a.T / n + np.eye(n)), at_end)
+    spoiled = lower.copy()
+    spoiled[300, 300] = -1
+    before, found = taper.get_num_threads(), []
+    for threads in (1, 2, 3, 4):
+        taper.set_num_threads(threads)
+        for _ in range(3):  # the second one is planned, and memory is used again
+            found.append(native_linear_algebra.cholesky(lower))
+            with pytest.raises(np.linalg.LinAlgError):
+                native_linear_algebra.cholesky(spoiled)
+    taper.set_num_threads(before)
+    np.testing.assert_allclose(found[0], np.linalg.cholesky(lower), atol=1e-12)
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
+
+
 def test_matrices_that_have_no_factors() -> None:
     a = well_conditioned(40, 40, dtype="f8")
     a[:, 17] = a[:, 3]
