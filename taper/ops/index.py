@@ -128,7 +128,7 @@ def gather_at(input: Tensor, advanced: Any) -> Tensor:
         if arrays[0].shape == input.shape:
             return elements_where(input, arrays[0])
     input = batched_like(input, *arrays)
-    return newly_in_rows(input[advanced.index])
+    return newly_in_rows(input[_in_range(advanced, input).index])
 
 
 @gather_at.derivative("input")
@@ -140,11 +140,17 @@ def _(grad, input_shape, advanced):
 gather_at.name = "index"
 
 
+def _in_range(advanced: Advanced, array: Any) -> Advanced:
+    """The index for this array: nothing is read from an empty one or written to it, so no position
+    is out of range."""
+    return advanced if getattr(array, "laid", array).size else advanced.at_zero()
+
+
 @operator("_added_at", hidden=True)
 def added_at(input: Tensor, shape: Any, advanced: Any) -> Tensor:
     """Zeros of that shape to which `input` is added at an advanced index."""
     result = np.zeros_like(batched_like(input, *advanced.arrays), shape=shape)
-    add_at(result, advanced, input)
+    add_at(result, _in_range(advanced, result), input)
     return result
 
 
@@ -450,6 +456,7 @@ def _assign(target: Tensor, value: Tensor) -> None:
 @operator("_index_put", hidden=True, node="IndexPutBackward0")
 def put_into(input: Tensor, values: Tensor, advanced: Any, accumulate: bool) -> Tensor:
     result = copied(batched_like(input, values, *advanced.arrays))
+    advanced = _in_range(advanced, result)
     if accumulate:
         add_at(result, advanced, values)
     else:
@@ -525,11 +532,12 @@ def put(
             slow._make_writeable(input)
             array = input._array
         refuse_repeated_memory(array)
+        at = _in_range(advanced, array)
         try:
             if accumulate:
-                add_at(array, advanced, values._array)
+                add_at(array, at, values._array)
             else:
-                array[advanced.index] = values._array
+                array[at.index] = values._array
         except (IndexError, ValueError) as error:
             raise _put_error(error, input, advanced, values) from None
         input._bump_version((change, *where))

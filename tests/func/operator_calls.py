@@ -8,8 +8,8 @@ from operator_samples import (
     KEYWORDS,
     PREPARE,
     Maker,
-    _required,
     mapped,
+    required_parameters,
     results_of,
     tensors_in,
 )
@@ -23,7 +23,7 @@ SAMPLES = 3
 def arguments(path, number):
     """The sample arguments of an operator, with other numbers for each `number`."""
     maker = Maker(f"{path}{number or ''}")
-    rule = BY_NAME.get(path) or BY_SIGNATURE[_required(OPERATORS[path])]
+    rule = BY_NAME.get(path) or BY_SIGNATURE[required_parameters(OPERATORS[path])]
     keywords = {
         name: value if isinstance(value, (str, list, tuple)) or not hasattr(value, "dtype")
         else torch.as_tensor(value)

@@ -447,12 +447,12 @@ def missing_sample(path: str) -> str | None:
         return WITHOUT_SAMPLE[path]
     if path.startswith(_SPARSE) or "sparse" in path:
         return "sparse layouts have tests of their own"
-    if path not in BY_NAME and _required(OPERATORS[path]) not in BY_SIGNATURE:
+    if path not in BY_NAME and required_parameters(OPERATORS[path]) not in BY_SIGNATURE:
         return "takes what no rule makes"
     return None
 
 
-def _required(op: Operator) -> tuple[str, ...]:
+def required_parameters(op: Operator) -> tuple[str, ...]:
     return tuple(
         p.name if p.role == VALUE else p.role
         for p in signature_of(op).parameters if p.default is REQUIRED
@@ -462,7 +462,7 @@ def _required(op: Operator) -> tuple[str, ...]:
 def sample(path: str) -> Sample:
     """The sample arguments of an operator."""
     maker = Maker(path)
-    rule = BY_NAME.get(path) or BY_SIGNATURE[_required(OPERATORS[path])]
+    rule = BY_NAME.get(path) or BY_SIGNATURE[required_parameters(OPERATORS[path])]
     keywords = {
         name: torch.tensor(value) if isinstance(value, np.ndarray) else value
         for name, value in KEYWORDS.get(path, {}).items()

@@ -141,3 +141,30 @@ def test_dims_of_one_element_have_strides_of_rows():
     assert rows.stride() == (12, 12, 3, 1)
     # Their strides tell images whose channels lie side by side, which stay so when joined.
     assert torch.hstack([rows, rows]).stride() == (24, 12, 3, 1)
+
+
+@pytest.mark.parametrize("run", [lambda f: f, torch.compile], ids=["as it is", "compiled"])
+def test_positions_in_an_empty_tensor_are_never_out_of_range(run):
+    far = torch.tensor([0, 1, 9])
+
+    def read(x):
+        return x[far, 1:, 0]
+
+    def put(x):
+        y = x * 1
+        y[far, 1:, 0] = 2.0
+        return y, x[:0].permute(1, 0, 2, 3).index_put((far,), torch.ones(()), accumulate=True)
+
+    read, put = run(read), run(put)
+    for _ in range(3):
+        x = torch.ones(1, 1, 3, 3, requires_grad=True)
+        found = read(x)
+        assert found.shape == (3, 0, 3)
+        found.sum().backward()
+        assert torch.equal(x.grad, torch.zeros(1, 1, 3, 3))
+        written, empty = put(x)
+        assert torch.equal(written, x) and empty.shape == (1, 0, 3, 3)
+    with pytest.raises(IndexError, match="dimension with size 0"):
+        torch.ones(0, 0)[far]
+    with pytest.raises(IndexError, match="dimension with size 0"):
+        torch.ones(0, 0)[far] = 1.0
