@@ -69,12 +69,13 @@ from taper.runtime import pool as pools
 from taper.runtime.blas import find_blas
 from taper.runtime.large_arrays import new_array
 
-__all__ = ["Program", "make_program"]
+__all__ = ["Program", "SharedArena", "make_program"]
 
 Array = np.ndarray[Any, Any]
 _INSTRUCTIONS, _COUNT, _PATCH_COUNT, _STOPPED = map(
     DRIVER_WORDS.index, ("instructions", "count", "patch_count", "stopped"))
 _INSTRUCTION_BYTES = 40
+_ROUNDS_IF_SHARED = 1  # of the search for little memory
 _LONGEST_WAIT = 0.6  # seconds for kernels, in the call that records a program
 
 
@@ -85,6 +86,21 @@ def make_program(graph: Graph, updates: dict[str, int]) -> Program:
         updates: name of an output -> position of the input into whose memory the new value goes.
     """
     return Program(graph, updates)
+
+
+class SharedArena:
+    """Memory for the values of programs of which one runs at a time. What nobody has touched yet
+    costs more than many a program, so one for another size takes what there is."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._largest = new_array((0,), np.dtype(np.uint8), 0)
+
+    def of(self, size: int) -> Array:
+        """An array of at least so many bytes."""
+        if self._largest.size < size or not self._largest.size:
+            self._largest = new_array((max(64, size),), np.dtype(np.uint8), size)
+        return self._largest
 
 
 class _Fresh(NamedTuple):
@@ -111,20 +127,21 @@ class Program:
 
     Args:
         graph: what to compute, or a function that makes it if it is asked for.
-        plan: of this graph, if there is one.
+        plan: of this graph, if there is one.      shared: memory that other programs use too.
         arrays: for each input of the graph. Those that are updated are written to.
         into: for each output that is returned, the array that takes it, or None for a new one.
     """
 
     def __init__(
         self, graph: Graph | Callable[[], Graph], updates: dict[str, int],
-        plan: Plan | None = None,
+        plan: Plan | None = None, shared: SharedArena | None = None,
     ) -> None:
         self._graph_of = graph
         self.updates = updates
         names = self.graph.outputs if plan is None else plan.outputs
         self.returned = [name for name in names if name not in updates and name not in CHECKS]
-        self._lock = threading.Lock()
+        self._shared = shared
+        self._lock = threading.Lock() if shared is None else shared.lock
         self._is_ready = False
         self._threads = -1
         self._pool: Any = None
@@ -163,10 +180,12 @@ class Program:
         scratch = self._make_launches(schedule)
         in_order = [self.launches.get(id(unit), []) for unit in schedule.order]
         lives, homes = with_places_of_operands(in_order, lives)
-        offsets, self.arena_bytes = memory.plan({**lives, **scratch})
+        lives = {**lives, **scratch}
+        offsets, self.arena_bytes = (
+            memory.plan(lives) if self._shared is None else memory.plan(lives, _ROUNDS_IF_SHARED))
         offsets.update({value: offsets[home] for value, home in homes.items()})
         self.places = {**base_of, **{v: (ARENA, offset) for v, offset in offsets.items()}}
-        self.arena = new_array((max(64, self.arena_bytes),), np.dtype(np.uint8), self.arena_bytes)
+        self.arena = (SharedArena() if self._shared is None else self._shared).of(self.arena_bytes)
         self.bases = array("q", [0] * self.base_count)
         self.held: list[Any] = [None] * self.base_count
         self.stays: list[Any] = [None] * self.base_count

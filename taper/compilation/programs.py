@@ -77,10 +77,11 @@ class SymbolicProgram:
         self.updates = updates
         self.environment = environment
         self.plans: list[tuple[Guards, Graph, Any]] = []
+        self.arena: Any = None
 
     def at(self, size: int) -> Program:
         """The program for one size."""
-        from taper.compilation.program import Program
+        from taper.compilation.program import Program, SharedArena
         from taper.compilation.symbolic_graph import graph_at
 
         found = self._plan_for(size)
@@ -90,7 +91,10 @@ class SymbolicProgram:
         if settings.native == "off" or plan is None:
             return _program_of(graph_at(graph, size), self.updates)
         try:
-            return Program(lambda: graph_at(graph, size), self.updates, plan.at(size))
+            if self.arena is None:
+                self.arena = SharedArena()
+            return Program(
+                lambda: graph_at(graph, size), self.updates, plan.at(size), self.arena)
         except Exception as error:  # a choice that was right for another size
             log.info(f"a plan for any size isn't one for {size}: {error!r}")
             return _program_of(graph_at(graph, size), self.updates)

@@ -7,7 +7,6 @@ any others: their kernels, argument blocks and memory are worked out as if they 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +27,22 @@ from taper.compilation.lowering.values import SizedConstant, Value, View
 
 __all__ = ["Closing"]
 
+_ONLY_INTS = frozenset([int])
+_NAMES: dict[type, list[str]] = {}  # the attributes of each kind of operations
+
+
+def _copied(operation: Operation) -> Operation:
+    """What `copy.copy` makes, in a quarter of the time."""
+    kind = type(operation)
+    names = _NAMES.get(kind)
+    if names is None:
+        names = _NAMES[kind] = [
+            name for base in kind.__mro__ for name in getattr(base, "__slots__", ())]
+    found = object.__new__(kind)
+    for name in names:
+        setattr(found, name, getattr(operation, name))
+    return found
+
 
 class Closing:
     """Makes the copies for one size."""
@@ -38,7 +53,10 @@ class Closing:
         self.operations: dict[Operation, Operation] = {}
 
     def number(self, number: Any) -> Any:
-        """A number, or numbers in tuples."""
+        """A number, or numbers in tuples; most of them are plain, and stay the same objects."""
+        if type(number) is int or (type(number) is tuple and _ONLY_INTS.issuperset(
+                map(type, number))):
+            return number
         return at_size(number, self.size)
 
     def value(self, value: Value) -> Value:
@@ -70,7 +88,7 @@ class Closing:
         found = self.operations.get(operation)
         if found is not None:
             return found
-        found = self.operations[operation] = copy.copy(operation)
+        found = self.operations[operation] = _copied(operation)
         found.outs = [self.value(out) for out in operation.outs]
         for out in found.outs:
             out.maker = found

@@ -23,7 +23,7 @@ _ORDERS: tuple[Callable[[Life], Any], ...] = (
 )
 
 
-def plan(lives: Mapping[Key, Life]) -> tuple[dict[Key, int], int]:
+def plan(lives: Mapping[Key, Life], rounds: int = _ROUNDS) -> tuple[dict[Key, int], int]:
     """Offsets for values given as (bytes, first use, last use), and the bytes of it all.
 
     Values are placed one after the other, each in the smallest gap among those that live at the
@@ -36,7 +36,7 @@ def plan(lives: Mapping[Key, Life]) -> tuple[dict[Key, int], int]:
     best: tuple[dict[Key, int], int] = {}, sum(size for size, _, _ in rounded.values()) + 1
     for start in _ORDERS:
         order = sorted(rounded, key=lambda key: start(rounded[key]))
-        for _ in range(_ROUNDS):
+        for _ in range(rounds):
             offsets, total = _placed(rounded, order)
             if total < best[1]:
                 best = offsets, total
