@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from taper.core.errors import set_by_ops
+from taper.core.symbolic import SymInt
 from taper.core.tensor import Tensor
 
 __all__ = ["Advanced", "from_tensors", "normalize"]
@@ -100,8 +101,8 @@ def normalize(index: Any, shape: tuple[int, ...]) -> tuple[list[Any], Advanced |
         elif kind is bool or kind is np.bool_:
             basic.append(None)
             arrays.append(_TRUE if item else _FALSE)
-        elif kind is int or isinstance(item, np.integer):
-            basic.append(checked_int(int(item), dim, shape))
+        elif kind is int or kind is SymInt or isinstance(item, np.integer):
+            basic.append(checked_int(item if kind is SymInt else int(item), dim, shape))
             dim += 1
         else:
             array = _as_index_array(item)
@@ -202,6 +203,8 @@ def checked_slice(item: slice) -> slice:
 
 
 def _slice_bound(value: Any) -> int:
+    if type(value) is SymInt:
+        return value  # type: ignore[return-value]
     if hasattr(value, "__index__"):
         return int(value.__index__())
     raise TypeError("slice indices must be integers or None or have an __index__ method")

@@ -344,7 +344,7 @@ def multi_margin(
         labels.min() < 0 or labels.max() >= flat.shape[1]
     ):
         raise RuntimeError("target out of range")
-    rows = _positions(flat.shape[0])
+    rows = _rows(flat.shape[0])
     count = input.dtype.type(flat.shape[1])
     gaps = np.maximum(input.dtype.type(margin) - flat[rows, labels][:, None] + flat, 0)
     gaps[rows, labels] = 0
@@ -447,11 +447,11 @@ def multilabel_margin(input: Tensor, target: Tensor, reduction: str) -> Tensor:
     for place in range(flat.shape[1]):  # one step for each listed target, as they may repeat
         active = counted[:, place]
         wanted = np.where(active, labels[:, place], 0)
-        gaps = 1 - flat[_positions(flat.shape[0]), wanted][:, None] + flat
+        gaps = 1 - flat[_rows(flat.shape[0]), wanted][:, None] + flat
         hit = (gaps > 0) & ~is_target & active[:, None]
         losses += np.add.reduce(np.where(hit, gaps, 0), 1)
         slope += hit
-        np.add.at(slope, (_positions(flat.shape[0]), wanted), -np.add.reduce(hit, 1))
+        np.add.at(slope, (_rows(flat.shape[0]), wanted), -np.add.reduce(hit, 1))
     count = input.dtype.type(flat.shape[1])
     losses = losses / count
     shape = input.shape[:-1]

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.symbolic_shape import is_symbolic
+
 __all__ = ["F32", "F64", "constant"]
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -20,6 +22,8 @@ def constant(number: Any, dtype: Any) -> Any:
     kept = _float32 if dtype is F32 else _of_dtype.setdefault(dtype, {})
     found = kept.get(number)
     if found is None:
+        if is_symbolic(number):
+            return number.recorded_as(dtype)
         if len(kept) >= _MOST_KEPT:
             kept.clear()
         if number is None or isinstance(number, (str, bytes)):  # NumPy would make NaN of them

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.symbolic_shape import array_of
 from taper.core.dtype import (
     REDUCED_FLOATS,
     _default,
@@ -337,7 +338,7 @@ def eye(
     wanted = wanted or (out.dtype if out is not None else get_default_dtype())
     if n * m >= 2**60:
         raise RuntimeError("numel: integer multiplication overflow")
-    array = np.eye(n, m, dtype=wanted.numpy_dtype)
+    array = array_of(np.eye, n, m, 0, wanted.numpy_dtype)
     return finish_array("eye", array, out, wanted, device, requires_grad)
 
 

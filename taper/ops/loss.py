@@ -17,6 +17,7 @@ from taper.core.errors import broadcast_error
 from taper.core.state import is_differentiated
 from taper.core.tensor import Tensor
 from taper.ops.argument_checks import check_constant, values_known
+from taper.ops.constants import constant
 from taper.ops.declare import composite, operator
 from taper.ops.signature import Truth
 
@@ -52,7 +53,7 @@ def reduce_array(losses: Any, reduction: str) -> Any:
     if reduction == "sum":
         return total
     size = losses.size
-    return total / losses.dtype.type(size) if size else total * np.float32("nan")
+    return total / constant(size, losses.dtype) if size else total * np.float32("nan")
 
 
 def reduce_tensor(losses: Tensor, reduction: str) -> Tensor:
@@ -115,7 +116,7 @@ def squared_error(input: Tensor, target: Tensor, reduction: str = "mean") -> Ten
     total = flat.dot(flat) if flat.size < _DOT_LIMIT else np.add.reduce(flat * flat)
     if reduction == "sum":
         return total
-    return total / input.dtype.type(flat.size)
+    return total / constant(flat.size, input.dtype)
 
 
 # Up to here one dot product is quicker than multiply and add.reduce, and as accurate.

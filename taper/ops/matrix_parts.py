@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.symbolic_shape import array_of
 from taper.core.dtype import int64
 from taper.core.errors import normalize_dim
 from taper.core.tensor import Tensor
@@ -18,6 +19,10 @@ from taper.ops.options import finish, read_options, uninitialized
 def _triangle_mask(shape: tuple[int, ...], diagonal: int) -> Any:
     """True on and below a diagonal of the last two dimensions."""
     rows, columns = shape[-2:]
+    return array_of(_on_and_below, rows, columns, diagonal)
+
+
+def _on_and_below(rows: int, columns: int, diagonal: int) -> Any:
     return np.arange(rows)[:, None] + diagonal >= np.arange(columns)
 
 
@@ -84,7 +89,7 @@ def _triangle_indices(
 
         raise RuntimeError(f'"{name}" not implemented for \'{scalar_type_name(wanted)}\'')
     if row and col:
-        mask = _triangle_mask((row, col), offset - 1 if upper else offset)
+        mask = _on_and_below(row, col, offset - 1 if upper else offset)
         found = np.stack((~mask if upper else mask).nonzero()).astype(wanted.numpy_dtype)
     else:
         found = np.empty((2, 0), wanted.numpy_dtype)

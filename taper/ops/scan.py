@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.symbolic_shape import array_of
 from taper.core.dtype import INTEGER, as_dtype, bfloat16, int64
 from taper.core.errors import normalize_dim
 from taper.core.state import active, is_recording
@@ -128,7 +129,7 @@ def _running_extremum(ufunc: Any, input: Any, dim: int) -> Any:
         hit = hit | np.isnan(input)
     shape = [1] * input.ndim
     shape[axis] = input.shape[axis]
-    places = np.where(hit, np.arange(input.shape[axis]).reshape(shape), 0)
+    places = np.where(hit, array_of(np.arange, input.shape[axis]).reshape(shape), 0)
     return values, in_rows(np.maximum.accumulate(places, axis))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.symbolic_shape import is_symbolic
 from taper.core.errors import normalize_dim
 from taper.core.state import active
 from taper.core.storage import new_storage
@@ -293,7 +294,7 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
         if start._array.ndim or start._array.dtype.kind not in "iu":
             raise RuntimeError("start must be an 0-dim integral Tensor.")
         start = start.item()
-    start, length = int(start), int(length)
+    start, length = [n if is_symbolic(n) else int(n) for n in (start, length)]
     if length < 0:
         raise RuntimeError("narrow(): length must be non-negative.")
     if not -size <= start <= size:
