@@ -188,7 +188,7 @@ def cholesky(a: Array) -> Array | None:
     result, status = found
     if status[:, 0].any():
         raise np.linalg.LinAlgError("Matrix is not positive definite")
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 @replayed
