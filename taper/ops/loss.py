@@ -16,8 +16,8 @@ from taper.arrays.symbolic_shape import broadcast_shapes
 from taper.core.errors import broadcast_error
 from taper.core.state import is_differentiated
 from taper.core.tensor import Tensor
+from taper.kernels.summation import as_divisor
 from taper.ops.argument_checks import check_constant, values_known
-from taper.ops.constants import constant
 from taper.ops.declare import composite, operator
 from taper.ops.signature import Truth
 
@@ -53,7 +53,7 @@ def reduce_array(losses: Any, reduction: str) -> Any:
     if reduction == "sum":
         return total
     size = losses.size
-    return total / constant(size, losses.dtype) if size else total * np.float32("nan")
+    return total / as_divisor(size, losses.dtype) if size else total * np.float32("nan")
 
 
 def reduce_tensor(losses: Tensor, reduction: str) -> Tensor:
@@ -116,7 +116,7 @@ def squared_error(input: Tensor, target: Tensor, reduction: str = "mean") -> Ten
     total = flat.dot(flat) if flat.size < _DOT_LIMIT else np.add.reduce(flat * flat)
     if reduction == "sum":
         return total
-    return total / constant(flat.size, input.dtype)
+    return total / as_divisor(flat.size, input.dtype)
 
 
 # Up to here one dot product is quicker than multiply and add.reduce, and as accurate.

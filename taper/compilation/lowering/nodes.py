@@ -168,7 +168,8 @@ class Lowering:
         """A number that depends on the sizes of arrays, such as how many elements a mean is of.
         Kernels read it from memory, so that programs for other sizes have the same ones."""
         if is_symbolic(number):
-            return self.sized_constant(np.full, ((), number, dtype), (), dtype)
+            return self.constant(("size", number, dtype), lambda: self.sized_constant(
+                np.full, ((), number, dtype), (), dtype))
         found = self.constant(("size", float(number), dtype), lambda: np.full((), number, dtype))
         found.value.is_size = True
         return found
