@@ -379,7 +379,7 @@ def _diagonal(a: ShapeArray, offset: int = 0, axis1: int = 0, axis2: int = 1) ->
     return a.diagonal(offset, axis1, axis2)
 
 
-@rule(np.sort, np.roll, np.copy, np.nan_to_num)
+@rule(np.roll, np.copy, np.nan_to_num)
 def _copied(a: Any, *args: Any, **kwargs: Any) -> ShapeArray:
     return a.astype(a.dtype)  # type: ignore[no-any-return]
 
@@ -476,6 +476,11 @@ def _iscomplexobj(x: Any) -> bool:
 @rule(np.argsort, np.argpartition)
 def _argsort(a: Any, *args: Any, **kwargs: Any) -> ShapeArray:
     return ShapeArray(a.shape, np.intp)
+
+
+@rule(np.sort)
+def _sort(a: Any, axis: Any = -1, **ignored: Any) -> ShapeArray:
+    return ShapeArray((a.size,), a.dtype) if axis is None else _copied(a)
 
 
 @rule(np.argmax, np.argmin)

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.primitive import primitive
 from taper.kernels import lapack
 from taper.kernels.native_twin import with_native
 
 __all__ = [
-    "cholesky", "determinant", "eigenvalues_of_symmetric", "eigenvectors",
+    "cholesky", "complex_eigenvectors", "determinant", "eigenvalues_of_symmetric",
     "eigenvectors_of_symmetric", "inverse", "log_determinant", "qr", "singular_values", "solve",
 ]
 
@@ -48,10 +49,23 @@ def with_few_threads(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-eigenvectors = with_few_threads(np.linalg.eig)
+_eigenvectors = with_few_threads(np.linalg.eig)
 _eigenvectors_of_symmetric = with_few_threads(np.linalg.eigh)
 eigenvalues_of_symmetric = with_few_threads(np.linalg.eigvalsh)
 singular_values = with_few_threads(np.linalg.svd)
+
+
+@primitive
+def complex_eigenvectors(a: Any) -> tuple[Any, Any]:
+    """Eigenvalues and eigenvectors; NumPy's are real where their values allow it."""
+    values, vectors = _eigenvectors(a)
+    kind = np.result_type(a.dtype, np.complex64)
+    return values.astype(kind), vectors.astype(kind)
+
+
+@complex_eigenvectors.shapes
+def _(a: Any) -> Any:
+    return [(found.shape, found.dtype, found.strides) for found in np.linalg.eig(a)]
 
 
 def _is_worth_halving(a: Any, *_: Any) -> bool:

@@ -22,6 +22,7 @@ from taper.kernels import (
     distance,
     embedding,
     lapack,
+    linear_algebra,
     normalization,
     pooling,
     resampling,
@@ -57,6 +58,7 @@ def _batched(result: Any, level: Level) -> Any:
 
 stacks(lapack.solve_triangular, 2, 2)
 stacks(lapack.lu_factor, 2)
+stacks(linear_algebra.complex_eigenvectors, 2)
 stacks(lapack.lu_solve, 2, 1, 2)
 stacks(lapack.apply_pivots, 1)
 stacks(lapack.ldl_factor, 2)

@@ -89,11 +89,7 @@ def eig(A: Tensor) -> Tensor:
     check_kinds(A, "linalg_eig_out_cpu")
     if has_non_finite(A):
         raise RuntimeError("torch.linalg.eig: input tensor should not contain infs or NaNs.")
-    values, vectors = linear_algebra.eigenvectors(A)
-    kind = np.complex64 if A.dtype.itemsize * (1 if A.dtype.kind == "c" else 2) == 8 else (
-        np.complex128
-    )
-    return values.astype(kind), vectors.astype(kind)
+    return linear_algebra.complex_eigenvectors(A)
 
 
 @eig.derivative("A")

@@ -107,3 +107,8 @@ def test_random_functions_have_shapes():
     assert torch.equal(torch.get_rng_state(), state)
     F.dropout(m).sum().backward()
     assert m.grad.shape == m.shape
+
+
+def test_a_sort_of_all_elements_is_flat():
+    a = ShapeArray((2, 3), np.float32)
+    assert np.sort(a, None).shape == (6,) and np.sort(a).shape == (2, 3)

@@ -72,3 +72,10 @@ def test_laid_out_copies_only_what_lies_otherwise() -> None:
     assert laid_out(x[:, None], (24, 999, 8)).base is x.base
     turned = laid_out(x, (8, 16))
     assert turned.strides == (8, 16) and np.array_equal(turned, x)
+
+
+def test_eigenvalues_are_complex_where_they_could_be_real(native: str) -> None:
+    matrix = torch.tensor([[2.0, 0.0], [0.0, 3.0]])
+    compiled = torch.compile(torch.linalg.eigvals)
+    for _ in range(3):
+        assert compiled(matrix).dtype is torch.complex64
