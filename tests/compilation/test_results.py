@@ -74,7 +74,7 @@ def test_laid_out_copies_only_what_lies_otherwise() -> None:
     assert turned.strides == (8, 16) and np.array_equal(turned, x)
 
 
-def test_eigenvalues_are_complex_where_they_could_be_real(native: str) -> None:
+def test_eigenvalues_are_complex_where_they_could_be_real() -> None:
     matrix = torch.tensor([[2.0, 0.0], [0.0, 3.0]])
     compiled = torch.compile(torch.linalg.eigvals)
     for _ in range(3):
