@@ -1,4 +1,7 @@
-"""Numbers that could be symbols in PyTorch's compiler: here they are always plain numbers."""
+"""Symbolic numbers: sizes that aren't fixed while a call of a compiled function is recorded.
+
+Everywhere else, sizes are plain ints, and these functions are Python's own.
+"""
 
 from __future__ import annotations
 
@@ -7,47 +10,35 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from taper.core.symbolic import SymFloat, SymInt
+
 __all__ = [
     "SymBool", "SymFloat", "SymInt", "sym_float", "sym_int", "sym_ite", "sym_max", "sym_min",
     "sym_not", "sym_sqrt", "sym_sum",
 ]
 
 
-class _Symbol:
-    """Nothing is an instance: programs ask with isinstance."""
+class SymBool:
+    """A symbolic bool; there are none: a comparison of symbolic numbers is a bool, and a guard."""
+
+    __module__ = "torch"
 
     def __init__(self, node: Any) -> None:
         raise NotImplementedError(
-            f"torch.{type(self).__name__}: taper has no symbolic numbers; sizes are plain ints"
+            "torch.SymBool: comparisons of symbolic numbers give plain bools"
         )
 
 
-class SymInt(_Symbol):
-    """A symbolic int; there are none."""
-
-    __module__ = "torch"
-
-
-class SymFloat(_Symbol):
-    """A symbolic float; there are none."""
-
-    __module__ = "torch"
-
-
-class SymBool(_Symbol):
-    """A symbolic bool; there are none."""
-
-    __module__ = "torch"
-
-
-def sym_int(a: Any) -> int:
+def sym_int(a: Any) -> Any:
     """Returns `a` cut to an int."""
-    return int(a)
+    return math.trunc(a) if isinstance(a, (SymInt, SymFloat)) else int(a)
 
 
-def sym_float(a: Any) -> float:
+def sym_float(a: Any) -> Any:
     """Returns `a` as a float."""
-    return float(a)
+    if isinstance(a, SymInt):
+        return a / 1
+    return a if isinstance(a, SymFloat) else float(a)
 
 
 def sym_not(a: Any) -> bool:
