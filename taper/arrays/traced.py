@@ -39,8 +39,8 @@ from taper.core import device as devices
 from taper.core.storage import span_in_bytes
 
 __all__ = [
-    "Changed", "MethodCaller", "Recording", "Step", "TracedArray", "as_shapes", "method_caller",
-    "recording_into", "running_recording", "untold_error", "window", "write",
+    "Changed", "MemoryNeeded", "MethodCaller", "Recording", "Step", "TracedArray", "as_shapes",
+    "method_caller", "recording_into", "running_recording", "untold_error", "window", "write",
 ]
 
 _VIEWS = frozenset("transpose swapaxes squeeze diagonal view".split())
@@ -53,6 +53,10 @@ _WRITERS = frozenset([np.copyto, np.place, np.put, np.put_along_axis, np.putmask
 
 class _NotKnown(Exception):
     """Raised for a value that depends on more than single numbers."""
+
+
+class MemoryNeeded(NotImplementedError):
+    """A step looks at memory that is no part of the values that are recorded."""
 
 
 class Recording:
@@ -552,10 +556,14 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
     def as_strided(self, shape: Any, strides: Any, offset: int = 0) -> TracedArray:
         """A window with these strides; they and the offset from here are in bytes."""
         if not self.flags.c_contiguous:
-            raise NotImplementedError(
-                "as_strided() of a tensor that is not contiguous can't be recorded: the windows "
-                "would depend on how memory lies when the step runs; call contiguous() before"
-            )
+            laid = self.laid
+            whole = self.transpose(sorted(range(laid.ndim), key=lambda d: -laid.strides[d]))
+            if not whole.flags.c_contiguous:
+                raise MemoryNeeded(
+                    "as_strided() of a tensor that leaves gaps in memory can't be recorded: the "
+                    "windows would show what is in the gaps; call contiguous() before"
+                )
+            return whole.as_strided(shape, strides, offset)
         return self.view_by(Step(window, (tuple(shape), tuple(strides), offset), {}))
 
     def ravel(self, order: str = "C") -> Any:

@@ -79,8 +79,12 @@ def prepare_draws(target: Tensor) -> None:
 
 
 def _recorded(op: Operator, call: Call, values: tuple[Any, ...]) -> Any:
+    from taper.arrays.traced import MemoryNeeded
+
     try:
         return call(values)
+    except MemoryNeeded:
+        raise
     except UNSUITED:
         return _recorded_whole(op, call, values)
 

@@ -28,7 +28,7 @@ from taper.core.storage import (
 from taper.core.tensor import Tensor, contiguous_strides
 from taper.ops import slow
 from taper.ops.declare import composite, method, operator
-from taper.ops.options import dense_like, filled_like, order_of_format
+from taper.ops.options import order_of_format, preserved_copy
 from taper.ops.sizes import as_sizes
 from taper.ops.view_history import scatter_into_base
 
@@ -109,17 +109,15 @@ def as_strided(
 
 @operator("_as_strided_scatter", node="AsStridedScatterBackward0", hidden=True)
 def strided_scatter(input: Tensor, src: Tensor, size: Any, stride: Any, offset: int) -> Tensor:
-    result = dense_like(input, input.dtype)
-    result[...] = input
+    result = preserved_copy(input)
     item = input.dtype.itemsize
-    strided_view(result, size, tuple([s * item for s in stride]), offset * item)[...] = src
+    strides = tuple([s * item for s in stride])
+    if type(result) is ndarray:
+        window = strided_view(result, size, strides, offset * item)
+    else:
+        window = result.as_strided(size, strides, offset * item)
+    window[...] = src
     return result
-
-
-@strided_scatter.shapes
-def _(input):
-    found = filled_like(input, 0, input.dtype)
-    return found.shape, found.dtype, found.strides
 
 
 @strided_scatter.derivative("input")

@@ -163,3 +163,19 @@ def test_a_write_into_a_reshaped_copy_changes_nothing() -> None:
         for found, expected in zip(compiled(a, c), program(a, c), strict=True):
             assert torch.equal(found, expected) and found.stride() == expected.stride()
     assert compiled.explain().graph_count
+
+
+def test_windows_are_those_of_memory_as_it_lies() -> None:
+    def program(x: Any) -> Any:
+        y = x * 2
+        return y.as_strided((2, 2), (3, 1)), y.as_strided_scatter(torch.ones(2), (2,), (1,))
+
+    def of_gaps(x: Any) -> Any:
+        return torch.as_strided_copy(x, (2, 2), (3, 1))
+
+    wide = torch.arange(12.0).reshape(3, 4)
+    for function, x in ((program, torch.arange(6.0).reshape(3, 2).t()), (of_gaps, wide[:, ::2])):
+        compiled = torch.compile(function)
+        for _ in range(3):
+            for found, expected in zip(compiled(x), function(x), strict=True):
+                assert torch.equal(found, expected)
