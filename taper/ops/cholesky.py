@@ -22,6 +22,7 @@ from taper.ops.matrix_checks import (
     check_square,
     check_square_sizes,
     not_definite_error,
+    require_values,
 )
 from taper.ops.reduction import sum_to
 from taper.ops.solve import adjoint, solve_triangular
@@ -94,6 +95,7 @@ def cholesky_ex(
         tensor(1, dtype=torch.int32)
     """
     check_square(A, "linalg.cholesky")
+    require_values(A)
     try:
         return _factor(A, upper, "linalg.cholesky_ex"), np.zeros_like(
             A, np.int32, shape=A.shape[:-2]
@@ -103,6 +105,12 @@ def cholesky_ex(
             raise
         found, info = _factor_with_info(A.conj().swapaxes(-1, -2) if upper else A)
         return found.conj().swapaxes(-1, -2) if upper else found, info
+
+
+@cholesky_ex.shapes
+def _(A, upper):
+    found = _factor(A, upper, "linalg.cholesky_ex")
+    return [(found.shape, A.dtype, found.strides), (A.shape[:-2], np.int32)]
 
 
 @cholesky_ex.derivative("A")

@@ -149,6 +149,12 @@ def not_converged_error(name: str, array: Any) -> LinAlgError:
     )
 
 
+def require_values(array: Any) -> None:
+    """Refuses arrays without values, for what goes by them; the forward is recorded as a whole."""
+    if type(array) is not np.ndarray and hasattr(array, "laid"):
+        raise NotImplementedError("whether a matrix can be factored depends on values")
+
+
 def has_non_finite(array: Any) -> bool:
     """Whether an element is infinite or NaN."""
     return type(array) is np.ndarray and not bool(np.isfinite(array).all())

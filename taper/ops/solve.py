@@ -17,6 +17,7 @@ from taper.ops.declare import composite, operator
 from taper.ops.matrix_checks import (
     check_equation,
     check_square,
+    require_values,
     singular_error,
     unsolvable_error,
 )
@@ -81,6 +82,7 @@ def inv_ex(A: Tensor, *, check_errors: bool = False) -> Tensor:
         tensor([[0.2500]])
     """
     check_square(A, "linalg.inv")
+    require_values(A)
     try:
         return linear_algebra.inverse(A), np.zeros_like(A, np.int32, shape=A.shape[:-2])
     except np.linalg.LinAlgError:
@@ -89,6 +91,12 @@ def inv_ex(A: Tensor, *, check_errors: bool = False) -> Tensor:
         if check_errors:
             raise singular_error("linalg.inv_ex", info) from None
         return found, info
+
+
+@inv_ex.shapes
+def _(A):
+    found = np.linalg.inv(A)
+    return [(found.shape, A.dtype, found.strides), (A.shape[:-2], np.int32)]
 
 
 @inv_ex.derivative("A")

@@ -79,3 +79,11 @@ def test_eigenvalues_are_complex_where_they_could_be_real() -> None:
     compiled = torch.compile(torch.linalg.eigvals)
     for _ in range(3):
         assert compiled(matrix).dtype is torch.complex64
+
+
+@pytest.mark.parametrize("function", [torch.linalg.inv_ex, torch.linalg.cholesky_ex])
+def test_info_tells_of_singular_matrices(function: Callable[..., Any]) -> None:
+    compiled = torch.compile(lambda x: function(x * 1).info)
+    for matrix in (torch.eye(2), torch.eye(2), torch.zeros(2, 2), torch.eye(2)):
+        assert torch.equal(compiled(matrix), function(matrix).info)
+    assert compiled.explain().graph_count == 1
