@@ -13,7 +13,7 @@ import numpy as np
 
 from taper.arrays.levels import batched_like, in_place_error, is_batched, shapes_error
 from taper.arrays.shape import DataNeeded
-from taper.arrays.symbolic_shape import broadcast_shapes
+from taper.arrays.symbolic_shape import broadcast_shapes, is_symbolic
 from taper.autograd.tangents import carried_by
 from taper.core.dtype import bool_
 from taper.core.errors import normalize_dim
@@ -69,7 +69,7 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
     if ndim == 0:
         raise IndexError("select() cannot be applied to a 0-dim tensor.")
     dim = normalize_dim(dim, ndim)
-    index = int(index)
+    index = index if is_symbolic(index) else int(index)
     size = input.shape[dim]
     if not -size <= index < size:
         raise IndexError(
@@ -191,12 +191,12 @@ def stepped(input: Tensor, basic: list[Any]) -> Tensor:
         if item is None:
             result = result.unsqueeze(dim)
             dim += 1
-        elif type(item) is int:
-            result = select(result, dim, item)
-        else:
+        elif type(item) is slice:
             if not _is_whole(item, result._array.shape[dim]):
                 result = slice_dim(result, dim, item.start, item.stop, item.step)
             dim += 1
+        else:  # an int, or a symbolic one
+            result = select(result, dim, item)
     return result
 
 
