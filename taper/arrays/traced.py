@@ -288,6 +288,8 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
         def astype(self, dtype: Any) -> TracedArray: ...
 
+        def transpose(self, *axes: Any) -> TracedArray: ...
+
     def __init__(
         self, graph: Graph, reference: Reference, meta: Any,
         owner: TracedArray | None = None, steps: tuple[Step, ...] = (),
