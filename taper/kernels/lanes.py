@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.symbolic_shape import array_of, is_symbolic, running_environment
 from taper.kernels.memory_order import in_rows
 
 __all__ = [
@@ -41,26 +42,37 @@ def check_index(index: Any, size: int, dim: int, *, words: str = "") -> None:
         ))
 
 
-@lru_cache(maxsize=256)
-def _lanes(
-    shape: tuple[int, ...], dim: int, index_shape: tuple[int, ...]
-) -> tuple[int, Any]:
+def _lanes(shape: tuple[int, ...], dim: int, index_shape: tuple[int, ...]) -> tuple[int, Any]:
     """The step from one element of a lane to the next in the flattened array, and where each lane
     starts there; None if there is one lane, at 0."""
+    if running_environment() is None or not any(map(is_symbolic, (*shape, *index_shape))):
+        return _kept_lanes(shape, dim, index_shape)
+    has_several = any([n != 1 for d, n in enumerate(index_shape) if d != dim])
+    return prod(shape[dim + 1:]), (
+        array_of(_starts, shape, dim, index_shape) if has_several else None)
+
+
+@lru_cache(maxsize=256)
+def _kept_lanes(
+    shape: tuple[int, ...], dim: int, index_shape: tuple[int, ...]
+) -> tuple[int, Any]:
+    starts = _starts(shape, dim, index_shape)
+    if starts is not None:
+        starts.flags.writeable = False
+    return prod(shape[dim + 1:]), starts
+
+
+def _starts(shape: tuple[int, ...], dim: int, index_shape: tuple[int, ...]) -> Any:
     total: Any = None
-    stride = step = 1
+    stride = 1
     for d in range(len(shape) - 1, -1, -1):
-        if d == dim:
-            step = stride
         if d != dim and index_shape[d] != 1:
             steps = np.arange(0, index_shape[d] * stride, stride).reshape(
                 (-1,) + (1,) * (len(shape) - 1 - d)
             )
             total = steps if total is None else total + steps
         stride *= shape[d]
-    if total is not None:
-        total.flags.writeable = False
-    return step, total
+    return total
 
 
 _FILLED = 4096  # up to this many, offsets are kept for each element: adding them is quicker
