@@ -691,7 +691,7 @@ def depends_on_size(value: Any) -> bool:
     cls = type(value)
     if cls is TracedArray:
         return type(value.meta) is SymbolicShape
-    if cls is tuple or cls is list:
+    if isinstance(value, (tuple, list)):
         return any([depends_on_size(v) for v in value])
     if cls is dict:
         return any([depends_on_size(v) for v in value.values()])
@@ -710,6 +710,8 @@ def at_size(value: Any, size: int, point: int = 0) -> Any:
     cls = type(value)
     if cls in _BOXES:
         return _map(lambda item: at_size(item, size, point), value)
+    if isinstance(value, tuple):  # a torch.Size
+        return tuple.__new__(cls, [at_size(item, size, point) for item in value])
     if cls is TracedArray:
         meta = value.meta
         return meta.points[point] if type(meta) is SymbolicShape else meta
