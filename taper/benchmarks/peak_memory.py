@@ -16,12 +16,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["main"]
+__all__ = ["main", "transformer"]
 
 _WORDS, _TOKENS, _WIDTH, _HEADS = 65, 64, 64, 4
 
 
-def _transformer(torch: Any, layers: int) -> Any:
+def transformer(torch: Any, layers: int) -> Any:
+    """A small GPT, in PyTorch or taper."""
     nn: Any = torch.nn
 
     class Block(nn.Module):
@@ -58,7 +59,7 @@ def _transformer(torch: Any, layers: int) -> Any:
 
 def _step(torch: Any, layers: int) -> tuple[Callable[[], Any], Any]:
     torch.manual_seed(0)
-    model = _transformer(torch, layers)
+    model = transformer(torch, layers)
     text = torch.randint(0, _WORDS, (8, _TOKENS + 1))
     x, y = text[:, :-1].contiguous(), text[:, 1:].contiguous()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)

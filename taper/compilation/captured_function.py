@@ -189,9 +189,8 @@ class CapturedFunction:
             self.refuse("numbers of an optimizer compare otherwise again and again")
             return EAGER
         call = self.record_symbolic(key, snapshot, args, kwargs)
-        if call is not None:
-            size = call.size_of(key)
-            assert size is not None
+        size = None if call is None else call.size_of(key)
+        if call is not None and size is not None:
             return self.run_at(call, size, key, snapshot, args, kwargs)
         self.recordings += 1
         start = time.perf_counter()
@@ -240,7 +239,8 @@ class CapturedFunction:
         assert size is not None
         start = time.perf_counter()
         try:
-            recorded = record_call(self.function, args, kwargs, snapshot, pattern, size)
+            recorded = record_call(
+                self.function, args, kwargs, snapshot, pattern, pattern.hint_for(size, snapshot))
         except SizePinned as reason:
             self.closed.add(pattern.key)
             log.info(f"{self.explanation.function} holds for one size at a time: {reason}"

@@ -60,7 +60,7 @@ def record_call(
     Everything is left as it was, whatever happens.
 
     Args:
-        pattern: which sizes of the arguments are left open; `size` is what they are now.
+        pattern: which sizes of the arguments are left open; comparisons are answered for `size`.
     Raises:
         SizePinned: if the call depends on the value of such a size.
     """

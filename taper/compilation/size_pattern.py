@@ -10,11 +10,13 @@ from typing import Any
 
 from taper.arrays.shape import ShapeArray
 from taper.arrays.symbolic_shape import SymbolicShape
+from taper.compilation.snapshot import Snapshot
 from taper.core.symbolic import SMALLEST, ShapeEnvironment
 
 __all__ = ["SizePattern", "is_argument", "pattern_of"]
 
 Line = tuple[int, int]  # a number: so many, and so many for each of the batch size
+_NEXT_HINT = 8  # divided by two and four like the one before
 _SHAPE, _DTYPE, _STRIDES, _GRAD = 2, 3, 4, 6  # in an entry of a key (state_walk.py)
 
 
@@ -59,6 +61,18 @@ class SizePattern:
                     return None
         others = [None if i in self.lines else token for i, token in enumerate(key)]
         return found if found is not None and tuple(others) == self.key else None
+
+    def hint_for(self, size: int, snapshot: Snapshot) -> int:
+        """A size to record with, near one that there is: no other dimension of what the call can
+        reach is so large, since what is equal by chance would be taken to be so always."""
+        others = {n for found in snapshot.tensors for n in found.tensor._array.shape}
+        others |= {n for i, found in enumerate(snapshot.arguments) if i not in self.places
+                   for n in found.tensor._array.shape}
+        for shape, _ in self.lines.values():
+            others |= {start for start, step in shape if not step}
+        while size in others:
+            size += _NEXT_HINT
+        return size
 
     def shape_of(self, place: int, environment: ShapeEnvironment) -> Any:
         """The shape of the argument number `place`; None if it doesn't depend on the size."""

@@ -25,7 +25,6 @@ from taper.compilation.lowering.groups import (
 )
 from taper.compilation.lowering.operations import Call, Check, Join, Operation
 from taper.compilation.lowering.values import Value, View
-from taper.core.symbolic import value_at_hint
 
 __all__ = ["Order", "Schedule", "reads_of"]
 
@@ -195,9 +194,8 @@ class Schedule(Order):
         """The bytes of all values that live when most of them do, in an order."""
         changes = [0] * (len(order) + 1)
         for value, (first, last) in self._lives(order).items():
-            size = value_at_hint(value.bytes)
-            changes[first] += size
-            changes[last + 1] -= size
+            changes[first] += value.bytes
+            changes[last + 1] -= value.bytes
         return max(itertools.accumulate(changes))
 
     def _first_of_all(self) -> set[int]:

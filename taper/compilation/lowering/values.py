@@ -16,6 +16,7 @@ from numpy.lib.stride_tricks import as_strided
 from taper.arrays.symbolic_shape import environment_in, joined_numbers
 from taper.arrays.traced import at_size
 from taper.core.storage import address_of
+from taper.core.symbolic import value_at_hint
 
 __all__ = [
     "SizedConstant", "Value", "View", "contiguous", "inverse", "order_in_memory", "refined",
@@ -62,7 +63,10 @@ class Value:
 
     @property
     def bytes(self) -> int:
-        return self.size * self.dtype.itemsize
+        """For choices that are about speed and memory only: where the size is symbolic, as it is
+        at hand."""
+        found: int = value_at_hint(self.size) * self.dtype.itemsize
+        return found
 
     def __repr__(self) -> str:
         return self.name
