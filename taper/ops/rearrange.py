@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.symbolic_shape import array_of
 from taper.core.errors import normalize_dim, normalize_dims
 from taper.core.promotion import scalar_type_name
 from taper.core.tensor import Tensor, wrap
@@ -23,8 +24,15 @@ def repeated(input: Tensor, repeats: Any) -> Tensor:
     # Each dimension n becomes (repeat, n), of which the first is broadcast.
     split = tuple([x for n in shape for x in (1, n)])
     wide = tuple([x for r, n in zip(repeats, shape, strict=True) for x in (r, n)])
-    whole = np.broadcast_to(input.reshape(split), wide).copy()
+    if type(input) is np.ndarray:  # the copy may be of a symbolic size
+        whole = array_of(_broadcast_copy, input.reshape(split), wide)
+    else:
+        whole = _broadcast_copy(input.reshape(split), wide)
     return whole.reshape(tuple([r * n for r, n in zip(repeats, shape, strict=True)]))
+
+
+def _broadcast_copy(array: Any, shape: tuple[int, ...]) -> Any:
+    return np.broadcast_to(array, shape).copy()
 
 
 @repeated.derivative("input")
