@@ -50,7 +50,10 @@ def in_rows_or_channels_last(x: Any) -> Any:
 def as_images_lie(x: Any, images: Any) -> Any:
     """What was made of images, or volumes: in the order of rows, unless their channels lie side by
     side."""
-    if x.ndim in (4, 5) and (is_channels_last(images) or suggests_channels_last(images)):
+    laid = _laid(images)
+    if laid is None or laid.flags.c_contiguous or x.ndim not in (4, 5):
+        return in_rows(x)
+    if is_channels_last(laid) or suggests_channels_last(laid):
         return _in_channels_last(x)
     return in_rows(x)
 
