@@ -12,7 +12,7 @@ import numpy as np
 
 from taper.arrays.element import ElementArray, NotElementwise
 from taper.arrays.symbolic_shape import broadcast_shapes, is_symbolic
-from taper.arrays.traced import at_hint, depends_on_size
+from taper.arrays.traced import depends_on_size
 from taper.compilation.lowering.definitions import definition_of
 from taper.compilation.lowering.operations import (
     Call,
@@ -24,6 +24,7 @@ from taper.compilation.lowering.operations import (
     is_known,
     mapped,
 )
+from taper.compilation.lowering.parts import parts_of_depth, parts_of_sum
 from taper.compilation.lowering.products import has_tiles, has_tiles_for_batch
 from taper.compilation.lowering.values import (
     SizedConstant,
@@ -44,15 +45,11 @@ VIEWS = frozenset(
     "transpose swapaxes squeeze diagonal expand_dims moveaxis broadcast_to reshape ravel".split())
 _REDUCTIONS = {"add": "reduce_sum", "multiply": "reduce_prod", "maximum": "reduce_max",
                "minimum": "reduce_min"}
-_LARGE = 1 << 16  # elements from which on a sum is taken in parts, by several threads
-_PARTS = 32
 _FEW = 4  # products this thin are written out
 _MOST_OPERANDS = 8
 _SCALING = (np.multiply, np.divide)
 _FLOATS = ("float32", "float64")
 _FEW_ELEMENTS = 8  # up to so many, a number may be like a size by chance
-_FEW_RESULTS = 1 << 12  # of a product that is cut along its terms, if there are many
-_PART_OF_DEPTH = 256
 
 
 def name_of(node: GraphNode) -> str:
@@ -264,7 +261,7 @@ class Lowering:
             return self.copied(View(view.value, view.offset, kept, view.strides))
         if not _is_one_line(reduced, view.strides[begin:end]):
             view = self.copied(view)
-        parts = _parts(prod(outer), count, prod(inner))
+        parts = parts_of_sum(prod(outer), count, prod(inner))
         if parts > 1:
             stride = view.strides[end - 1]
             part = count // parts
@@ -460,7 +457,7 @@ class Lowering:
     def _matrix_product(self, a: View, b: View, is_turned: bool) -> View:
         if is_turned:
             a, b = b.permuted((1, 0)), a.permuted((1, 0))
-        parts = _parts_of_depth(a.shape[0], a.shape[1], b.shape[1])
+        parts = parts_of_depth(a.shape[0], a.shape[1], b.shape[1])
         if parts > 1:
             found = self._sum_of_products(a, b, parts)
             if found is not None:
@@ -600,35 +597,6 @@ def _is_one_line(shape: Ints, strides: Ints) -> bool:
     """Whether dimensions can be walked as one."""
     kept = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
     return all(s == t * m for (_, s), (m, t) in itertools.pairwise(kept))
-
-
-def _parts(outer: int, count: int, inner: int) -> int:
-    """Into how many parts a long reduction is cut, so that all threads have work."""
-    divides = _divides(count)
-    outer, count, inner = at_hint((outer, count, inner))
-    if outer * count * inner < _LARGE or outer >= 8 or (inner >= 512 and outer * inner >= 1024):
-        return 1
-    goal = min(_PARTS, outer * count * inner // 8192, count // 16)
-    return next(filter(divides, range(goal, 1, -1)), 1)
-
-
-def _parts_of_depth(m: int, k: int, n: int) -> int:
-    """Into how many parts the terms of a product are cut that has few results for its depth."""
-    divides = _divides(k)
-    m, k, n = at_hint((m, k, n))
-    if m * n > _FEW_RESULTS or k < 4 * _PART_OF_DEPTH:
-        return 1
-    goal = min(_PARTS, k // _PART_OF_DEPTH)
-    return next(filter(divides, range(goal, goal // 2, -1)), 1)
-
-
-def _divides(number: int) -> Callable[[int], bool]:
-    """Whether a part divides a number; a symbolic one, whatever the batch size is."""
-    def divides(part: int) -> bool:
-        rest = number % part
-        return type(rest) is int and rest == 0
-
-    return divides
 
 
 def _in_wider(call: Callable[..., Any], dtypes: Sequence[Any], dtype: Any) -> Any:
