@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from taper.arrays.levels import recording_draws
+from taper.arrays.node_functions import Changed, Step, method_caller, window, write
 from taper.arrays.primitive import answers
 from taper.arrays.recorded_number import Facts, RecordedNumber
 from taper.arrays.shape import ShapeArray
@@ -34,13 +35,12 @@ from taper.arrays.symbolic_shape import (
     running_environment,
     shapes_at_points,
 )
-from taper.compiler.graph import Graph, GraphNode, Reference, replaced, text_of
+from taper.compiler.graph import Graph, GraphNode, Reference, replaced
 from taper.core import device as devices
-from taper.core.storage import span_in_bytes
 
 __all__ = [
-    "Changed", "MemoryNeeded", "MethodCaller", "Recording", "Step", "TracedArray", "as_shapes",
-    "method_caller", "recording_into", "running_recording", "untold_error", "window", "write",
+    "MemoryNeeded", "Recording", "TracedArray", "as_shapes", "at_hint", "at_size",
+    "depends_on_size", "record_constant", "recording_into", "running_recording", "untold_error",
 ]
 
 _VIEWS = frozenset("transpose swapaxes squeeze diagonal view".split())
@@ -186,94 +186,6 @@ def record_constant(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     shapes = shapes_at_points(environment, lambda i: function(
         *at_size(args, sizes[i])))
     return record_node(recording.graph, function.__name__, function, args, {}, shapes)
-
-
-class Step:
-    """One step from an array to a view of it: a call that takes the array first."""
-
-    __slots__ = ("__name__", "args", "function", "kwargs")
-
-    def __init__(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.function = function
-        self.args = args
-        self.kwargs = kwargs
-        name = function.__name__
-        if name == "__getitem__":
-            self.__name__ = f"[{text_of(args[0])}]"
-        else:
-            parts = [text_of(a) for a in args] + [f"{k}={text_of(v)}" for k, v in kwargs.items()]
-            self.__name__ = f".{name}({', '.join(parts)})"
-
-    def __call__(self, array: Any) -> Any:
-        return self.function(array, *self.args, **self.kwargs)
-
-
-def write(array: Any, steps: tuple[Step, ...], value: Any) -> Any:
-    """A copy of an array with `value` in that view of it."""
-    if isinstance(array, ShapeArray):
-        return ShapeArray(array.shape, array.dtype, array.strides)
-    result = view = np.array(array)  # an array, if a reduction gave a NumPy scalar
-    for step in steps:
-        view = step(view)
-    if not view.size or np.may_share_memory(view, result):
-        view.flags.writeable = True  # np.diagonal makes views that are not
-        view[...] = value
-        return result
-    # Memory lies otherwise than it did, and reshape() copied: find the places by their numbers.
-    places = np.arange(array.size).reshape(array.shape)
-    for step in steps:
-        places = step(places)
-    result = np.array(array, order="C")
-    result.reshape(-1)[places] = value
-    return result
-
-
-def shape_of_write(array: ShapeArray, steps: tuple[Step, ...], value: Any) -> ShapeArray:
-    """The shape of the result of `write`; raises where the value doesn't fit."""
-    view = array
-    for step in steps:
-        view = step(view)
-    view[...] = value
-    return ShapeArray(array.shape, array.dtype, array.strides)
-
-
-def window(array: Any, shape: Any, strides: Any, offset: int) -> Any:
-    """A view of a contiguous array with these strides; they and the offset are in bytes."""
-    if isinstance(array, ShapeArray):
-        found = array.as_strided(shape, strides, offset)
-        if found.size and offset + span_in_bytes(found) > array.size * array.itemsize:
-            raise RuntimeError("a window doesn't fit into the memory that there is")
-        return found
-    if not array.flags.c_contiguous:  # the values are the same, a program laid them otherwise
-        array = array.copy()
-    return np.ndarray(shape, array.dtype, array, offset, strides)
-
-
-class Changed:
-    """A function that writes into its first argument, as one that returns the changed copy."""
-
-    def __init__(self, function: Any) -> None:
-        self.function = function
-        self.__name__ = getattr(function, "__name__", "write")
-
-    def __call__(self, array: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(array, ShapeArray):
-            return self.shapes_of(array, *args)
-        array = np.array(array)
-        self.function(array, *args, **kwargs)
-        return array
-
-    def shapes_of(self, array: Any, *args: Any) -> ShapeArray:
-        """The shape of the result; raises where what is written doesn't fit."""
-        if self.function is operator.setitem and not _has_mask(args[0]):
-            array[args[0]] = args[1]
-        return ShapeArray(array.shape, array.dtype, array.strides)
-
-
-def _has_mask(index: Any) -> bool:
-    """Whether values decide how many elements an index picks."""
-    parts = index if type(index) is tuple else (index,)
-    return any([getattr(part, "dtype", None) == np.bool_ for part in parts])
 
 
 @answers
@@ -631,25 +543,6 @@ def untold_error() -> NotImplementedError:
         "a recorded step writes into a tensor that it was not told of; pass the tensor, or the "
         "module or optimizer that holds it, as state"
     )
-
-
-class MethodCaller:
-    """Calls an array method by name: the function of a recorded method call."""
-
-    def __init__(self, name: str) -> None:
-        self.__name__ = name
-
-    def __call__(self, array: Any, *args: Any, **kwargs: Any) -> Any:
-        return getattr(array, self.__name__)(*args, **kwargs)
-
-
-_CALLERS: dict[str, MethodCaller] = {}
-
-
-def method_caller(name: str) -> MethodCaller:
-    if name not in _CALLERS:
-        _CALLERS[name] = MethodCaller(name)
-    return _CALLERS[name]
 
 
 def _add_methods() -> None:

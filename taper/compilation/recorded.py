@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.node_functions import Step
 from taper.arrays.recorded_number import RecordedNumber
-from taper.arrays.traced import Step
 from taper.compilation.differentiable import Backward
 from taper.compilation.watches import path_text
 from taper.compiler.graph import Graph, GraphNode

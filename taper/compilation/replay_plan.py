@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from taper.arrays.traced import Changed, write
+from taper.arrays.node_functions import Changed, write
 from taper.compilation.array_functions import scatter, scatter_add
 from taper.compilation.memory_plan import MemoryPlan
 from taper.compilation.passes import kind_of

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.arrays.traced import MethodCaller, write
+from taper.arrays.node_functions import MethodCaller, write
 from taper.compilation.array_functions import scatter, scatter_add
 from taper.compilation.memory_plan import ALIGNMENT
 from taper.compilation.passes import kind_of

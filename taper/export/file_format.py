@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.arrays.traced import Step
+from taper.arrays.node_functions import Step
 from taper.compiler.graph import Graph, GraphNode, Reference
 from taper.core.dtype import ALL_DTYPES, dtype, from_numpy_dtype
 from taper.core.generator import Generator, default_generator

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.node_functions import Changed, MethodCaller, method_caller, window, write
 from taper.arrays.primitive import Primitive
-from taper.arrays.traced import Changed, MethodCaller, method_caller, window, write
 from taper.compilation.array_functions import scatter, scatter_add
 from taper.ops.declare import OPERATORS, Operator
 from taper.ops.other_arrays import WholeForward

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.arrays.traced import Step
+from taper.arrays.node_functions import Step
 from taper.compiler.graph import Graph, GraphNode, Reference
 
 __all__ = ["Counting", "Repeated", "Size", "at_sizes", "for_any_sizes", "products_of"]

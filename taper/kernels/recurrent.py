@@ -64,6 +64,15 @@ def _is_large(data: Array, w_hh: Array) -> bool:
     return len(data) * w_hh.size >= _WORTH_A_KERNEL
 
 
+def _check_weights(gates: int, hidden: Array, w_ih: Array, w_hh: Array, *biases: Any) -> None:
+    """Raises where weights don't fit: kernels of machine code don't look at their sizes."""
+    width = hidden.shape[1]
+    rows = gates * width
+    if w_ih.shape[0] != rows or w_hh.shape != (rows, width) or any([
+            bias is not None and bias.shape != (rows,) for bias in biases]):
+        raise RuntimeError("the weights of a recurrent layer don't fit its hidden state")
+
+
 @primitive
 @with_native(_NATIVE, lambda data, hidden, cell, w_ih, w_hh, *_: _is_large(data, w_hh))
 def lstm(
@@ -100,6 +109,7 @@ def _(
     data: Array, hidden: Array, cell: Array, w_ih: Array, w_hh: Array, b_ih: Array | None,
     b_hh: Array | None, sizes: tuple[int, ...], reverse: bool,
 ) -> Any:
+    _check_weights(4, hidden, w_ih, w_hh, b_ih, b_hh)
     one = rows_like(data, hidden)
     return [
         one, (hidden.shape, hidden.dtype), (cell.shape, cell.dtype), rows_like(data, w_ih.T),
@@ -186,6 +196,7 @@ def _(
     data: Array, hidden: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None,
     sizes: tuple[int, ...], reverse: bool,
 ) -> Any:
+    _check_weights(3, hidden, w_ih, w_hh, b_ih, b_hh)
     one = rows_like(data, hidden)
     return [one, (hidden.shape, hidden.dtype), rows_like(data, w_ih.T), one, one]
 
@@ -257,6 +268,7 @@ def _(
     data: Array, hidden: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None,
     sizes: tuple[int, ...], reverse: bool, relu: bool,
 ) -> Any:
+    _check_weights(1, hidden, w_ih, w_hh, b_ih, b_hh)
     one = rows_like(data, hidden)
     return [one, (hidden.shape, hidden.dtype), one]
 

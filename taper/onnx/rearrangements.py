@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.arrays.traced import Step
+from taper.arrays.node_functions import Step
 from taper.compilation.passes import dtype_of, shape_of
 from taper.compiler.graph import GraphNode, Reference
 from taper.export.sizes import Counting, Size

@@ -54,7 +54,8 @@ def prepare_write(target: Tensor, values: Any) -> None:
 
 def prepare_draws(target: Tensor) -> None:
     """The same for values that are still to be drawn."""
-    from taper.arrays.traced import Step, TracedArray, running_recording, untold_error, window
+    from taper.arrays.node_functions import Step, window
+    from taper.arrays.traced import TracedArray, running_recording, untold_error
 
     recording = running_recording()
     if recording is None or type(target._array) is TracedArray:
@@ -91,7 +92,8 @@ def _recorded(op: Operator, call: Call, values: tuple[Any, ...]) -> Any:
 
 def _recorded_whole(op: Operator, call: Call, values: tuple[Any, ...]) -> Any:
     """Records the forward as one node of the graph."""
-    from taper.arrays.traced import Step, TracedArray
+    from taper.arrays.node_functions import Step
+    from taper.arrays.traced import TracedArray
 
     draws = False
 

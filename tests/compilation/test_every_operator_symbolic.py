@@ -46,7 +46,7 @@ CLOSED = frozenset("""
     grid_sampler_2d grid_sampler nn.functional.grid_sample nn.functional.affine_grid
     combinations linalg.pinv linalg.lstsq linalg.lu lu_unpack nonzero_static linalg.eigh
     linalg.eig linalg.eigvals linalg.matrix_rank diag_embed diagflat mode quantile linalg.qr qr
-    linalg.householder_product ormqr lstm gru rnn_tanh rnn_relu lstm_cell
+    linalg.householder_product ormqr lstm gru rnn_tanh rnn_relu lstm_cell gru_cell
     nn.functional.interpolate nn.functional.upsample nn.functional.upsample_nearest
     nn.functional.upsample_bilinear searchsorted stft istft pixel_unshuffle channel_shuffle
     native_channel_shuffle unbind split chunk unsafe_split unsafe_chunk tensor_split hsplit

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from taper.arrays.node_functions import method_caller
 from taper.arrays.primitive import Primitive
-from taper.arrays.traced import method_caller
 from taper.compilation.passes.rewriting import kind_of
 from taper.compiler.graph import Graph, GraphNode, Reference
 

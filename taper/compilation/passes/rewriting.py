@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.arrays.traced import Changed, MethodCaller, write
+from taper.arrays.node_functions import Changed, MethodCaller, write
 from taper.compiler.graph import Graph, GraphNode, Reference, Result, replaced
 from taper.core.symbolic import SymInt
 

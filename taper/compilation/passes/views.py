@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.node_functions import method_caller
 from taper.arrays.shape import ShapeArray
 from taper.arrays.symbolic_shape import shape_through
-from taper.arrays.traced import method_caller
 from taper.compilation.passes.constants import filled, number_of
 from taper.compilation.passes.positions import Positions, are_all, positions_of
 from taper.compilation.passes.rewriting import (

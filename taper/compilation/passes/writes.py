@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from taper.arrays.node_functions import Changed, Step, method_caller
 from taper.arrays.shape import ShapeArray
 from taper.arrays.symbolic_shape import shape_through
-from taper.arrays.traced import Changed, Step, method_caller
 from taper.compilation.array_functions import scatter, scatter_add
 from taper.compilation.passes.constants import number_of
 from taper.compilation.passes.positions import are_all, positions_of
