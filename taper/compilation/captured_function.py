@@ -191,7 +191,9 @@ class CapturedFunction:
         call = self.record_symbolic(key, snapshot, args, kwargs)
         size = None if call is None else call.size_of(key)
         if call is not None and size is not None:
-            return self.run_at(call, size, key, snapshot, args, kwargs)
+            found = self.run_at(call, size, key, snapshot, args, kwargs)
+            if found is not MISSED:
+                return found
         self.recordings += 1
         start = time.perf_counter()
         try:
@@ -246,7 +248,11 @@ class CapturedFunction:
             log.info(f"{self.explanation.function} holds for one size at a time: {reason}"
                      f" (at {user_line(reason)})")
             return None
-        except (NotCaptured, NumberPinned):  # to be found again, and explained
+        except NumberPinned:  # to be found again
+            return None
+        except NotCaptured as reason:  # to be found again, and explained; or only so for any size
+            if not reason.again:
+                self.closed.add(pattern.key)
             return None
         self.recordings += 1
         for item in recorded.known:
@@ -264,21 +270,24 @@ class CapturedFunction:
             if size is None:
                 continue
             try:
-                return self.run_at(call, size, key, snapshot, args, kwargs)
+                found = self.run_at(call, size, key, snapshot, args, kwargs)
             except FactBroken:  # it was recorded for numbers that compare otherwise
                 del self.variants[0]
+                continue
+            if found is not MISSED:
+                return found
         return MISSED
 
     def run_at(
         self, call: SymbolicCall, size: int, key: Any, snapshot: Snapshot, args: Any, kwargs: Any
     ) -> Any:
-        """Makes a variant of a symbolic call for one size, and runs it."""
+        """Makes a variant of a symbolic call for one size, and runs it; MISSED if it can't be."""
         start = time.perf_counter()
         with without_collections():
             recorded = call.recorded_at(size)
             if not take_state(recorded, snapshot):
-                self.symbolic.remove(call)
-                return EAGER
+                call.refuse(size)
+                return MISSED
             variant = Variant(
                 key, snapshot, args, kwargs, self.lock, recorded, call.programs_at(size))
         self.explain_program(

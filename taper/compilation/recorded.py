@@ -17,7 +17,8 @@ from taper.core.tensor import Tensor
 
 __all__ = [
     "BROKEN", "INVALID", "UNCHANGED", "Alias", "CheckFailed", "Constant", "FactBroken", "Fresh",
-    "Given", "Known", "NotCaptured", "Number", "NumberPinned", "Recorded",
+    "Given", "Known", "NotCaptured", "Number", "NumberPinned",
+    "OutOfRange", "Recorded",
 ]
 
 
@@ -178,6 +179,10 @@ class FactBroken(Exception):
 
 class CheckFailed(FactBroken):
     """Raised by a program in which a check of values fails: the function raises what is due."""
+
+
+class OutOfRange(CheckFailed, IndexError):
+    """Raised by a program for an index that is out of range, before it changes anything."""
 
 
 class Recorded:

@@ -66,11 +66,15 @@ class SymbolicCall:
         if size is None or size in self.refused or not self.environment.guards.hold_for(size):
             return None
         if size != self.environment.hint and not self._shapes_hold(size):
-            self.refused[size] = None
-            if len(self.refused) > MOST_REFUSED:
-                del self.refused[next(iter(self.refused))]
+            self.refuse(size)
             return None
         return size
+
+    def refuse(self, size: int) -> None:
+        """This is for no call of that size."""
+        self.refused[size] = None
+        if len(self.refused) > MOST_REFUSED:
+            del self.refused[next(iter(self.refused))]
 
     def _shapes_hold(self, size: int) -> bool:
         """Whether functions give the shapes at this size that are expected of them."""

@@ -17,6 +17,7 @@ from taper.arrays.element import ElementArray
 from taper.compilation.lowering.nodes import Lowering, reshaped
 from taper.compilation.lowering.operations import Check, Map, RowPick, RowSum, is_known
 from taper.compilation.lowering.values import View, contiguous, inverse, order_in_memory
+from taper.compilation.recorded import OutOfRange
 from taper.compiler.graph import GraphNode, Reference
 
 __all__ = ["RULES", "filled", "rule"]
@@ -374,7 +375,7 @@ def _check(lowering: Lowering, index: View, count: int, axis: int) -> None:
 
     def complain(numbers: Any) -> None:
         wrong = numbers[(numbers < -count) | (numbers >= count)]
-        raise IndexError(
+        raise OutOfRange(
             f"index {wrong.flat[0]} is out of bounds for axis {axis} with size {count}")
 
     lowering.add(Check(found, index, complain))
