@@ -73,7 +73,8 @@ def window(array: Any, shape: Any, strides: Any, offset: int) -> Any:
     """A view of a contiguous array with these strides; they and the offset are in bytes."""
     if isinstance(array, ShapeArray):
         found = array.as_strided(shape, strides, offset)
-        if found.size and offset + span_in_bytes(found) > array.size * array.itemsize:
+        end = offset + span_in_bytes(found)
+        if found.size and (offset < 0 or end > array.size * array.itemsize):
             raise RuntimeError("a window doesn't fit into the memory that there is")
         return found
     if not array.flags.c_contiguous:  # the values are the same, a program laid them otherwise

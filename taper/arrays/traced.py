@@ -478,6 +478,12 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
                     "windows would show what is in the gaps; call contiguous() before"
                 )
             return whole.as_strided(shape, strides, offset)
+        last = sum([(n - 1) * s for n, s in zip(shape, strides, strict=True)])
+        if 0 not in shape and (offset < 0 or offset + last >= self.size * self.itemsize):
+            raise MemoryNeeded(
+                "as_strided() beyond the elements of a view can't be recorded: what is around "
+                "them in memory isn't known; call it on the whole tensor"
+            )
         return self.view_by(Step(window, (tuple(shape), tuple(strides), offset), {}))
 
     def ravel(self, order: str = "C") -> Any:

@@ -627,3 +627,13 @@ def test_a_forward_recorded_as_a_whole_that_is_called_like_one_of_numpys():
     for _ in range(3):
         doubled, total = compiled(torch.tensor([1.5]))
         assert doubled.tolist() == [6] and total.item() == 3
+
+
+def test_windows_beyond_a_view_run_as_they_are() -> None:
+    def windows(x: Any) -> Any:
+        second = (x + 1)[1]
+        return second.as_strided((2,), (1,), 0).clone()  # of the first row: offsets are absolute
+
+    x = torch.arange(6.0).reshape(2, 3)
+    compiled = torch.compile(windows)
+    assert [compiled(x).tolist() for _ in range(3)] == [[1, 2]] * 3

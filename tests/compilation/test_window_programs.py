@@ -118,6 +118,13 @@ def test_a_floor_of_what_others_read_is_not() -> None:
     check(with_gradients(both), x, weight, ulps=64)
 
 
+def test_a_floor_behind_a_view_of_the_result_is_a_step_of_its_own() -> None:
+    torch.manual_seed(5)
+    x, weight = torch.randn(3, 6, 6), torch.randn(5, 3, 3, 3)  # an image without a batch
+    check(lambda x, w: F.relu(F.conv2d(x, w)), x, weight, ulps=64)
+    check(lambda x, w: F.conv2d(x, w, dilation=2).relu_().clone(), x, weight, ulps=64)
+
+
 def test_operands_that_lie_otherwise() -> None:
     torch.manual_seed(4)
     x, weight = torch.randn(2, 7, 9, 8).permute(0, 3, 1, 2), torch.randn(9, 3, 3, 8)

@@ -92,7 +92,7 @@ def _(lowering: Lowering, node: GraphNode) -> Any:
     for item in node.args:
         if isinstance(item, Reference):
             view = lowering.view(item)
-            if (isinstance(view.value.maker, Prepared) and view.value.maker.label == "convolve"
+            if (name_of(item.node) == "convolve" and isinstance(view.value.maker, Prepared)
                     and _floor_of(lowering, item.node) is node):
                 return view
     return None
