@@ -16,7 +16,8 @@ from taper.compiler.graph import text_of
 from taper.core.storage import span_in_bytes
 
 __all__ = [
-    "Changed", "MethodCaller", "Step", "method_caller", "shape_of_write", "window", "write",
+    "Changed", "MethodCaller", "Step", "has_mask", "method_caller", "shape_of_write", "window",
+    "write",
 ]
 
 
@@ -98,12 +99,12 @@ class Changed:
 
     def shapes_of(self, array: Any, *args: Any) -> ShapeArray:
         """The shape of the result; raises where what is written doesn't fit."""
-        if self.function is operator.setitem and not _has_mask(args[0]):
+        if self.function is operator.setitem and not has_mask(args[0]):
             array[args[0]] = args[1]
         return ShapeArray(array.shape, array.dtype, array.strides)
 
 
-def _has_mask(index: Any) -> bool:
+def has_mask(index: Any) -> bool:
     """Whether values decide how many elements an index picks."""
     parts = index if type(index) is tuple else (index,)
     return any([getattr(part, "dtype", None) == np.bool_ for part in parts])

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from taper.arrays.levels import recording_draws
-from taper.arrays.node_functions import Changed, Step, method_caller, window, write
+from taper.arrays.node_functions import Changed, Step, has_mask, method_caller, window, write
 from taper.arrays.primitive import answers
 from taper.arrays.recorded_number import Facts, RecordedNumber
 from taper.arrays.shape import ShapeArray
@@ -417,6 +417,10 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if not _is_plain_index(index):
+            environment = running_environment()
+            if environment is not None and has_mask(index) and np.ndim(value) and (
+                    depends_on_size((self, index, value))):
+                environment.was_pinned = True  # only values tell whether as many are written
             self._record_write(operator.setitem, self, (index, value), {})
             return
         target = self if index is Ellipsis or index == slice(None) else self[index]
