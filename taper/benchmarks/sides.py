@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 __all__ = ["Outcome", "Side", "SideEnded", "compare", "time_alone"]
 
+_WARM_ROUNDS = 20  # whose time passes before any is measured: kernels of small calls are loaded
 _PAUSE = 0.002  # seconds before each round: the threads of the other side go to sleep
 
 
@@ -110,7 +111,8 @@ def _agree(mine: list[float], theirs: list[float]) -> bool:
 
 def _calls_for(side: Side, length: float) -> int:
     """How many calls make a round of about so many seconds; warms up on the way."""
-    calls = 1
-    while (took := side.ask(time=calls)["seconds"]) < length / 2:
-        calls = max(calls * 2, int(calls * min(length / max(took, 1e-9), 10)))
+    calls, warmed = 1, 0.0
+    while (took := side.ask(time=calls)["seconds"]) < length / 2 or warmed < _WARM_ROUNDS * length:
+        warmed += took
+        calls = max(1, int(calls * min(length / max(took, 1e-9), 10)))
     return calls
