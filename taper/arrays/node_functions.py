@@ -55,10 +55,20 @@ def write(array: Any, steps: tuple[Step, ...], value: Any) -> Any:
     # Memory lies otherwise than it did, and reshape() copied: find the places by their numbers.
     places = np.arange(array.size).reshape(array.shape)
     for step in steps:
-        places = step(places)
+        places = _window_of_numbers(step, array.itemsize)(places)
     result = np.array(array, order="C")
     result.reshape(-1)[places] = value
     return result
+
+
+def _window_of_numbers(step: Step, itemsize: int) -> Step:
+    """A step for an array of int64: windows count in bytes."""
+    if step.function is not window:
+        return step
+    shape, strides, offset = step.args
+    item = np.dtype(np.int64).itemsize
+    return Step(window, (
+        shape, tuple([s // itemsize * item for s in strides]), offset // itemsize * item), {})
 
 
 def shape_of_write(array: ShapeArray, steps: tuple[Step, ...], value: Any) -> ShapeArray:

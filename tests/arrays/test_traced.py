@@ -1,8 +1,11 @@
 """Recorded arrays: writes into arrays and their views, in a graph whose values never change."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from taper.arrays.node_functions import Step, method_caller, window, write
 from taper.arrays.traced import TracedArray
 from taper.compiler.graph import Graph
 
@@ -77,3 +80,14 @@ def test_values_are_not_there():
             ask(x.sum())
     with pytest.raises(NotImplementedError, match="was not told of"):
         np.add(x, 1, out=np.zeros(2))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.complex128])
+def test_writes_through_windows_of_memory_that_lies_otherwise(dtype: Any) -> None:
+    """A window counts in bytes, also where places are found by their numbers."""
+    item = np.dtype(dtype).itemsize
+    steps = (Step(method_caller("transpose"), ([1, 0],), {}),
+             Step(window, ((2,), (4 * item,), 0), {}))  # the diagonal of a transposed (3, 2)
+    for array in (np.zeros((3, 2), dtype), np.zeros((2, 3), dtype).T):
+        found = write(array, steps, np.full(2, 2, dtype))
+        assert found.tolist() == [[2, 0], [0, 2], [0, 0]]
