@@ -13,6 +13,7 @@ import itertools
 import os
 import random
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -136,18 +137,25 @@ def captured(number: int) -> tuple[bool, str | None]:
     return False, None
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.filterwarnings("error:taper couldn't make")
-@pytest.mark.parametrize("part", range(PARTS))
-def test_compiled_programs(part: int) -> None:
+def checked_part(check: Callable[[int], tuple[bool, str | None]], numbers: range) -> list[bool]:
+    """Checks programs, by machine code or by NumPy; fails if some differ. What `check` says of each
+    besides."""
     before = torch.settings.native
-    torch.settings.native = ("now", "off")[part % 2]
+    torch.settings.native = ("now", "off")[numbers.start % 2]
     try:
-        found = [captured(number) for number in range(part, COUNT, PARTS)]
+        found = [check(number) for number in numbers]
     finally:
         torch.settings.native = before
     failures = [problem for _, problem in found if problem is not None]
     if failures:
         pytest.fail(f"{len(failures)} programs differ; TAPER_PROGRAMS_SEED={SEED}\n"
                     + "\n".join(failures[:5]), pytrace=False)
-    assert sum(was_compiled for was_compiled, _ in found) > len(found) / 3
+    return [flag for flag, _ in found]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.filterwarnings("error:taper couldn't make")
+@pytest.mark.parametrize("part", range(PARTS))
+def test_compiled_programs(part: int) -> None:
+    were_compiled = checked_part(captured, range(part, COUNT, PARTS))
+    assert sum(were_compiled) > len(were_compiled) / 3
