@@ -23,8 +23,10 @@ from taper.autograd.hook_calls import (
     has_hooks,
 )
 from taper.autograd.node import Node, NodeOutput, function_of, line_of
+from taper.core.device import contiguous_format
 from taper.core.errors import set_by_ops
 from taper.core.state import grad_mode
+from taper.core.storage import is_dense
 from taper.core.tensor import LEAF, Parameter, Tensor, wrap
 
 __all__ = ["run_backward"]
@@ -444,9 +446,14 @@ def has_layout_of(array: Any, leaf: Any) -> bool:
     """Whether a gradient lies in memory as its leaf does, or contiguously if that has gaps."""
     if type(leaf) is not ndarray:
         return True
-    return array.strides == leaf.strides or (
-        array.flags.c_contiguous and not leaf.flags.f_contiguous
-    )
+    if leaf.flags.c_contiguous or not is_dense(leaf):
+        return array.flags.c_contiguous  # type: ignore[no-any-return]
+    return array.strides == leaf.strides  # type: ignore[no-any-return]
+
+
+def empty_gradient(leaf: Any, dtype: Any) -> Tensor:
+    """Memory for the gradient of an array: as that lies, or contiguous if it has gaps."""
+    return wrap(np.empty_like(leaf, dtype, "K" if is_dense(leaf) else "C", subok=False))
 
 
 def is_sole_view(grad: Tensor) -> bool:
@@ -493,12 +500,12 @@ def owned_copy(grad: Tensor, leaf: Tensor) -> Tensor:
     array = grad._array
     if type(array) is ndarray and type(grad) is Tensor and grad._tangents is None:
         if type(leaf._array) is ndarray and leaf._array.shape == array.shape:
-            copied = np.empty_like(leaf._array, array.dtype, subok=False)
-            copied[...] = array
-            return wrap(copied)
+            copied = empty_gradient(leaf._array, array.dtype)
+            copied._array[...] = array
+            return copied
         return wrap(array.copy())
     with_tangents = grad._tangents is not None and grad._edge is None
-    return (grad if with_tangents else grad.detach()).clone()  # type: ignore[no-any-return]
+    return _cloned(grad if with_tangents else grad.detach(), leaf)
 
 
 def recorded_copy(grad: Tensor, leaf: Tensor) -> Tensor:
@@ -506,9 +513,18 @@ def recorded_copy(grad: Tensor, leaf: Tensor) -> Tensor:
     if type(grad) is not Tensor or type(grad._array) is not ndarray or (
         type(leaf._array) is not ndarray
     ):
-        return grad.clone()  # type: ignore[no-any-return]
-    empty = wrap(np.empty_like(leaf._array, grad._array.dtype, subok=False))
+        return _cloned(grad, leaf)
+    empty = empty_gradient(leaf._array, grad._array.dtype)
     return empty.copy_(grad)  # type: ignore[no-any-return]
+
+
+def _cloned(grad: Tensor, leaf: Tensor) -> Tensor:
+    """A copy of a gradient whose array is none of NumPy's; a recorded one lies as its leaf."""
+    if not hasattr(grad._array, "graph") or grad.shape != leaf.shape:
+        return grad.clone()  # type: ignore[no-any-return]
+    if leaf.is_contiguous() or not is_dense(leaf._array):
+        return grad.clone(memory_format=contiguous_format)  # type: ignore[no-any-return]
+    return leaf.detach().clone().copy_(grad)  # type: ignore[no-any-return]
 
 
 getrefcount = sys.getrefcount

@@ -22,8 +22,8 @@ import numpy as np
 
 from taper.core.errors import overlap_error
 
-__all__ = ["Storage", "UntypedStorage", "address_of", "dense_memory", "new_storage",
-           "refuse_repeated_memory", "repeats_memory", "strided_view"]
+__all__ = ["Storage", "UntypedStorage", "address_of", "dense_memory", "is_dense", "new_storage",
+           "refuse_repeated_memory", "repeats_memory", "span_in_bytes", "strided_view"]
 
 _ndarray = np.ndarray
 _new = object.__new__
@@ -159,6 +159,12 @@ def span_in_bytes(array: Any) -> int:
         return 0
     reach = sum((n - 1) * s for n, s in zip(array.shape, array.strides, strict=True))
     return int(reach + array.dtype.itemsize)
+
+
+def is_dense(array: Any) -> bool:
+    """Whether each cell of memory between the first and last element belongs to one element."""
+    dense = array.size * array.dtype.itemsize
+    return not repeats_memory(array) and span_in_bytes(array) == dense
 
 
 class UntypedStorage:

@@ -8,7 +8,7 @@ import numpy as np
 
 from taper.core.device import memory_format
 from taper.core.dtype import as_dtype, get_default_dtype
-from taper.core.storage import address_of, owner_of, span_in_bytes
+from taper.core.storage import address_of, is_dense, owner_of, span_in_bytes
 from taper.core.tensor import Tensor
 from taper.ops import slow
 from taper.ops.declare import composite, method
@@ -172,9 +172,7 @@ def is_same_size(self: Tensor, other: Tensor) -> bool:
 @method()
 def is_non_overlapping_and_dense(self: Tensor) -> bool:
     """Returns whether each memory cell between first and last belongs to one element."""
-    strides = self._array.strides
-    has_repeats = any(s == 0 and n > 1 for s, n in zip(strides, self._array.shape, strict=True))
-    return not has_repeats and span_in_bytes(self._array) == self.nbytes
+    return is_dense(self._array)
 
 
 def _overwrite(self: Tensor, values: list[Any], change: str) -> Tensor:
