@@ -10,6 +10,7 @@ import doctest
 import os
 import random
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,11 +32,23 @@ else:
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "taper"))
 
 
+_first_states: dict[int, Any] = {}  # by id of a module's generator: before its first test
+
+
+def rewind_generators(module: Any) -> None:
+    """Lets each test draw the same numbers from its module's generators, in whatever order."""
+    for value in vars(module).values():
+        if isinstance(value, np.random.Generator):
+            bits = value.bit_generator
+            bits.state = _first_states.setdefault(id(value), bits.state)
+
+
 @pytest.fixture(autouse=True)
-def global_state() -> Iterator[None]:
+def global_state(request: pytest.FixtureRequest) -> Iterator[None]:
     """Seeds all random numbers before a test, and resets the library's settings after it."""
     random.seed(SEED)
     np.random.seed(SEED)
+    rewind_generators(request.module)
     taper.manual_seed(SEED)
     taper.set_default_dtype(taper.float32)
     yield

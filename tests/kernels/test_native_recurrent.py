@@ -36,8 +36,10 @@ def layer(kind: str, case: Any, dtype: Any, biased: bool = True) -> tuple[Any, .
     gates, sequences = GATES[kind] * units, sizes[0]
     states = [draw(sequences, units, dtype=dtype) for _ in range(2 if kind == "lstm" else 1)]
     biases = [draw(gates, dtype=dtype) if biased else None for _ in range(2)]
+    # So large that states neither vanish nor, in layers with ReLU, grow from step to step.
+    w_hh = draw(gates, units, dtype=dtype) / np.sqrt(units, dtype=dtype)
     return (draw(sum(sizes), inputs, dtype=dtype), *states, draw(gates, inputs, dtype=dtype),
-            draw(gates, units, dtype=dtype), *biases)
+            w_hh, *biases)
 
 
 def compare(found: Any, wanted: Any) -> None:
