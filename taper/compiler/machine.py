@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
 import importlib
 import os
 import sys
@@ -32,7 +31,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
-from taper.compiler.object_cache import ObjectCache
+from taper.compiler.object_cache import ObjectCache, sha256
 from taper.core.settings import settings
 
 __all__ = [
@@ -144,9 +143,9 @@ class _Machine:
         )
 
     def entry(self, text: str, name: str) -> _Entry:
-        digest = hashlib.sha256(text.encode()).hexdigest()
+        digest = sha256(text.encode()).hexdigest()
         # All kernels share the engine's table of names, so each gets one of its own.
-        key = hashlib.sha256("\0".join([digest, _versions()]).encode()).hexdigest()
+        key = sha256("\0".join([digest, _versions()]).encode()).hexdigest()
         return _Entry(digest, f"{name}_{digest[:16]}", key)
 
     def compile(self, text: str, name: str, entry: _Entry) -> bytes:

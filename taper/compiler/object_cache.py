@@ -8,15 +8,21 @@ full, cut off by a crash or shared by processes costs a compilation at most.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import tempfile
 from pathlib import Path
+from typing import Any
 
-__all__ = ["ObjectCache"]
+__all__ = ["ObjectCache", "sha256"]
 
-_DIGEST_SIZE = hashlib.sha256().digest_size
+_DIGEST_SIZE = 32
 _MOST_FILES = 8192  # of some 4 KB each
+
+
+def sha256(content: bytes) -> Any:
+    """A digest, from a module that programs which compile nothing needn't wait for."""
+    import hashlib
+
+    return hashlib.sha256(content)
 
 
 class ObjectCache:
@@ -35,12 +41,14 @@ class ObjectCache:
         except OSError:
             return None
         digest, content = data[:_DIGEST_SIZE], data[_DIGEST_SIZE:]
-        return content if content and hashlib.sha256(content).digest() == digest else None
+        return content if content and sha256(content).digest() == digest else None
 
     def store(self, key: str, content: bytes) -> None:
         """Writes an entry in one step: readers see all of it or nothing."""
         if self.folder is None:
             return
+        import tempfile
+
         try:
             # Others could plant code in a folder that they may write to.
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -50,7 +58,7 @@ class ObjectCache:
             return
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(hashlib.sha256(content).digest() + content)
+                file.write(sha256(content).digest() + content)
             os.replace(name, self.folder / f"{key}.o")
         except OSError:
             with contextlib.suppress(OSError):

@@ -17,7 +17,7 @@ PyTorch would have is recovered from the block at `_position` by undoing MT19937
 
 from __future__ import annotations
 
-import secrets
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -128,7 +128,7 @@ class Generator:
 
     def seed(self) -> int:
         """Seeds from the operating system's randomness and returns that seed."""
-        seed = secrets.randbits(64)
+        seed = int.from_bytes(os.urandom(8), "little")
         self.manual_seed(seed)
         return seed
 
