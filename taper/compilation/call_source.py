@@ -1,8 +1,8 @@
 """Writes what a compiled call does around its program, as straight-line Python.
 
-Two functions for each variant: `attempt(args, kwargs)` checks everything that the program depends
-on and answers MISSED if something differs; `run(tensors)` collects arrays, runs the program, and
-makes tensors of its results. Every line is paid at every call.
+Two functions for each variant: `attempt(args, kwargs)`, in call_checks.py, checks everything that
+the program depends on and answers MISSED if something differs; `run(tensors)` collects arrays, runs
+the program, and makes tensors of its results. Every line is paid at every call.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from taper.arrays.levels import running
-from taper.autograd.engine import anomaly, observed
 from taper.autograd.node import NodeOutput
 from taper.compilation.differentiable import new_node
 from taper.compilation.recorded import (
@@ -25,23 +23,17 @@ from taper.compilation.recorded import (
     Alias,
     CheckFailed,
     Constant,
-    FactBroken,
     Fresh,
     Given,
     Known,
     Recorded,
 )
 from taper.compilation.results import freed_node, laid_out, view_of
-from taper.compilation.snapshot import Snapshot
-from taper.core.dtype import get_default_dtype
-from taper.core.state import active, is_inference, is_recording
 from taper.core.storage import inference_storage, new_storage
 from taper.core.tensor import LEAF, Tensor, wrap
 
-__all__ = ["EAGER", "MISSED", "always", "attempt_function", "run_function"]
+__all__ = ["Source", "run_function"]
 
-MISSED = object()  # the program isn't for this call
-EAGER = object()  # the call is to run as it is
 _getrefcount = sys.getrefcount
 
 
@@ -78,7 +70,9 @@ def _code_of(text: str, name: str) -> CodeType:
     return compile(text, f"<taper compiled call: {name}>", "exec")
 
 
-class _Source:
+class Source:
+    """The lines of a function, and what they name."""
+
     def __init__(self, head: str) -> None:
         self.lines = [head]
         self.scope: dict[str, Any] = {}
@@ -110,7 +104,7 @@ def run_function(recorded: Recorded, program: Any, static: list[Any]) -> Callabl
     return _Run(recorded, program, static).write()
 
 
-class _Run(_Source):
+class _Run(Source):
     """Writes `run`."""
 
     def __init__(self, recorded: Recorded, program: Any, static: list[Any]) -> None:
@@ -278,127 +272,3 @@ class _Run(_Source):
             many = len(recorded.differentiable) > 1
             self.add(f"r{place}._base = None",
                      f"r{place}._edge = " + (f"NodeOutput(node, {i})" if many else "node"))
-
-
-# -- guards ----------------------------------------------------------------------------------------
-
-
-def attempt_function(
-    args: tuple[Any, ...], kwargs: dict[str, Any], context: tuple[Any, ...], lock: Any,
-    holds: Callable[[], bool], snapshot: Snapshot, run: Callable[..., Any] | None = None,
-    apart: Callable[[tuple[Any, ...]], bool] | None = None,
-) -> Callable[..., Any] | None:
-    """`attempt(args, kwargs)`; None if the arguments are of a kind that has to be walked through.
-
-    The state is asked of `differs(table, 0, count)`, which says yes until somebody puts a quicker
-    function there (words.py); then of `holds`.
-
-    Args:
-        args, kwargs: examples of the arguments, which `snapshot` has.
-        run: what to do where everything holds; None for a call that runs as it is: then the answer
-            is EAGER.
-        apart: whether these arrays of arguments lie apart from what the program writes to.
-    """
-    source = _Source("def attempt(args, kwargs):")
-    add, scope = source.add, source.scope
-    scope.update(
-        active=active, running=running, is_recording=is_recording, MISSED=MISSED, Tensor=Tensor,
-        get_default_dtype=get_default_dtype, anomaly=anomaly, observed=observed, lock=lock,
-        is_inference=is_inference, holds=holds, run=run, ndarray=np.ndarray, LEAF=LEAF,
-        apart=apart, EAGER=EAGER,
-        default_dtype=context[1], differs=always, table=0, count=0,
-    )
-    names = tuple(kwargs)
-    modes = "active.modes != 1 or not is_inference()" if context[2] else "active.modes"
-    add(f"if ({modes} or running.vmaps or "
-        f"is_recording() is not {context[0]} or get_default_dtype() is not default_dtype",
-        "    or anomaly.enabled or observed.around is not None",
-        f"    or len(args) != {len(args)} or "
-        + (f"tuple(kwargs) != {names!r}" if names else "kwargs") + "): return MISSED")
-    values = [f"p{i}" for i in range(len(args))] + [f"q{i}" for i in range(len(names))]
-    if args:
-        add(f"{', '.join(values[:len(args)])}, = args")
-    if names:
-        add(f"{', '.join(values[len(args):])}, = kwargs.values()")
-    tensors: list[str] = []
-    own = [found.tensor for found in snapshot.arguments]
-    scope["states"] = frozenset([id(found.tensor) for found in snapshot.tensors])
-    for name, value in zip(values, (*args, *kwargs.values()), strict=True):
-        if isinstance(value, Tensor):
-            same = [i for i, t in enumerate(own[:len(tensors)]) if t is value]
-            if same:  # the same tensor twice
-                add(f"if {name} is not {tensors[same[0]]}: return MISSED")
-                continue
-            if len(tensors) == len(own) or own[len(tensors)] is not value:  # one of the state
-                add(f"if {name} is not {source.name('t', value)}: return MISSED")
-                continue
-            if not _write_tensor_check(source, name, value):
-                return None
-            others = "".join(f" or {name} is {other}" for other in tensors)
-            add(f"if id({name}) in states{others}: return MISSED")
-            tensors.append(name)
-        elif not _write_value_check(source, name, value):
-            return None
-    if apart is not None and tensors:
-        add(f"if not apart(({''.join(f'a_{t}, ' for t in tensors)})): return MISSED")
-    returned = "EAGER" if run is None else f"run([{', '.join(tensors)}])"
-    scope["FactBroken"] = FactBroken
-    add("if not lock.acquire(False): return EAGER",
-        "try:",
-        "    if differs(table, 0, count) >= 0 and not holds(): return MISSED",
-        f"    return {returned}",
-        "except FactBroken: return MISSED",
-        "finally:",
-        "    lock.release()")
-    return source.function()
-
-
-def always(table: int, start: int, end: int) -> int:
-    """Says that the first word differs."""
-    return start
-
-
-def _write_tensor_check(source: _Source, x: str, value: Tensor) -> bool:
-    array, edge = value._array, value._edge
-    if value.__dict__ or value._created_as is not None or value._inference:
-        return False
-    n = source.name
-    kind = n("c", type(value))
-    if edge is None or edge is LEAF:
-        history = f"{x}._edge is not {'LEAF' if edge is LEAF else 'None'}"
-    else:
-        history = f"{x}._edge is None or {x}._edge is LEAF"
-    grad = f"{x}._grad is not None"
-    if value._grad is not None:
-        g = value._grad
-        grad = (f"{x}._grad is None or type({x}._grad._array) is not ndarray"
-                f" or {x}._grad._array.strides != {g._array.strides!r}"
-                f" or {x}._grad._array.dtype is not {n('d', g._array.dtype)}"
-                f" or {x}._grad._array.shape != {g._array.shape!r}"
-                f" or {x}._grad._edge is not None or type({x}._grad) is not Tensor")
-        if g._edge is not None:
-            return False
-    source.add(
-        f"if type({x}) is not {kind} or {history} or {grad}: return MISSED",
-        f"a_{x} = a = {x}._array",
-        f"if (type(a) is not ndarray or a.shape != {array.shape!r}"
-        f" or a.dtype is not {n('d', array.dtype)} or a.strides != {array.strides!r}"
-        f" or {x}.__dict__): return MISSED",
-    )
-    return True
-
-
-def _write_value_check(source: _Source, x: str, value: Any) -> bool:
-    kind = type(value)
-    if value is None or kind is bool:
-        source.add(f"if {x} is not {value}: return MISSED")
-    elif kind is float:
-        source.add(f"if type({x}) is not float or {x}.hex() != {value.hex()!r}: return MISSED")
-    elif kind not in (list, tuple, dict, set, frozenset, int, str, bytes, np.ndarray, complex):
-        source.add(f"if {x} is not {source.name('v', value)}: return MISSED")  # one of the state
-    elif kind in (int, str, bytes):
-        source.add(f"if type({x}) is not {kind.__name__} or {x} != "
-                   f"{source.name('v', value)}: return MISSED")
-    else:
-        return False
-    return True

@@ -13,7 +13,7 @@ from typing import Any
 
 from taper.arrays.levels import running
 from taper.autograd.engine import anomaly, observed
-from taper.compilation.call_source import EAGER, MISSED
+from taper.compilation.call_checks import EAGER, MISSED
 from taper.compilation.explanations import Explanation, Unsupported, log
 from taper.compilation.programs import Program, choose_program, prepare
 from taper.compilation.recorded import CheckFailed, FactBroken, NotCaptured, NumberPinned, Recorded
@@ -157,8 +157,7 @@ class CapturedFunction:
         self.keys += count == 1
         # Once is no pattern. But the first call may differ from all others: optimizers make their
         # state in it.
-        is_awaited = self.dynamic and self.pattern_for(key) is not None
-        if count < self.needed and self.keys != 2 and not is_awaited:
+        if count < self.needed and self.keys != 2 and not self.is_awaited(key):
             self.seen[key] = count, snapshot
             if len(self.seen) > MOST_SEEN:
                 del self.seen[next(iter(self.seen))]
@@ -220,6 +219,15 @@ class CapturedFunction:
             self.explain_program(variant, snapshot, recorded, (
                 planned_from - start, time.perf_counter() - planned_from))
         return self.keep(variant, snapshot)
+
+    def is_awaited(self, key: Any) -> bool:
+        """Whether sizes differ so often, or are said to, that another is recorded at once."""
+        pattern = self.pattern_for(key)
+        if pattern is None or self.dynamic:
+            return pattern is not None
+        return len(self.variants) < MOST_VARIANTS and any([
+            other[0] == key[0] and other != key and pattern.size_of(other[1]) is not None
+            for other in self.seen])
 
     def pattern_for(self, key: Any) -> SizePattern | None:
         """In which sizes a call differs from a variant that there is, if in nothing else."""

@@ -79,18 +79,22 @@ class ObjectWalk(BaseWalk):
     def visit_object(self, value: Any, path: Any) -> None:
         """An instance of a user's class: the attributes and methods that the code names."""
         cls = type(value)
-        self.tokens.append((cls, id(value)))
-        self.watch(AttributeWatch(path, value, ("__class__",)))
+        is_passed, self.in_arguments = self.in_arguments, False
+        self.tokens.append((cls, "passed" if is_passed else id(value)))
         self.visit_members(cls, path, constructs=False)
+        self.in_arguments = is_passed
+        self.watch(AttributeWatch(path, value, ("__class__",)))
         attributes = getattr(value, "__dict__", None)
         if type(attributes) is dict:
-            self.visit_attributes(attributes, path, cls)
+            names = self.visit_attributes(attributes, path, cls)
+            if is_passed:
+                self.snapshot.passed[id(value)] = names
         self.visit_slots(value, path)
 
     def visit_attributes(
         self, attributes: dict[str, Any], path: Any, cls: type, always: tuple[str, ...] = ()
-    ) -> None:
-        """The attributes of an object that the code may read or assign."""
+    ) -> tuple[str, ...]:
+        """The attributes of an object that the code may read or assign; returns their names."""
         if self.is_reflective:
             self.tokens.append(len(attributes))
             self.watch(DictWatch(path, attributes))
@@ -100,7 +104,9 @@ class ObjectWalk(BaseWalk):
             names += [n for n in self.wanted if n not in attributes
                       and (n in self.assigned or hasattr(cls, n))]
             names.sort()
-        self.visit_names(attributes, path, tuple(dict.fromkeys((*always, *names))))
+        found = tuple(dict.fromkeys((*always, *names)))
+        self.visit_names(attributes, path, found)
+        return found
 
     def visit_slots(self, value: Any, path: Any) -> None:
         slots: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -187,11 +188,13 @@ class Reading:
                 return lambda tensors: tuple([part(tensors) for part in parts])
             make = getattr(kind, "_make", kind)  # a named tuple, or one of the operators' own
             return lambda tensors: make([part(tensors) for part in parts])
-        if kind is dict:
+        if kind in (dict, OrderedDict):
             items = {k: self.template(v, f"{where}[{k!r}]") for k, v in value.items()}
             if any(isinstance(k, Tensor) for k in items):
                 raise NotCaptured(f"{where} is a dict with tensors as keys")
-            return lambda tensors: {k: part(tensors) for k, part in items.items()}
+            if kind is dict:
+                return lambda tensors: {k: part(tensors) for k, part in items.items()}
+            return lambda tensors: kind([(k, part(tensors)) for k, part in items.items()])
         if depends_on_size(tuple(value) if kind is Size else value):
             raise SizePinned(f"{where} is a number that depends on the batch size")
         if value is None or kind in _CONSTANTS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from taper.core.tensor import Tensor
 __all__ = [
     "BROKEN", "INVALID", "UNCHANGED", "Alias", "CheckFailed", "Constant", "FactBroken", "Fresh",
     "Given", "Known", "NotCaptured", "Number", "NumberPinned",
-    "OutOfRange", "Recorded",
+    "OutOfRange", "Recorded", "first_overlap",
 ]
 
 
@@ -185,6 +186,23 @@ class OutOfRange(CheckFailed, IndexError):
     """Raised by a program for an index that is out of range, before it changes anything."""
 
 
+def first_overlap(arrays: Sequence[Any], written: Sequence[bool]) -> tuple[int, int] | None:
+    """The numbers of two arrays that share memory to which one of them is written, if any do."""
+    spans = sorted([
+        (address_of(a), address_of(a) + span_in_bytes(a), i)
+        for i, a in enumerate(arrays) if a.size])
+    end_of_all = end_of_written = 0
+    of_all = of_written = 0
+    for start, end, i in spans:
+        if start < end_of_written or (written[i] and start < end_of_all):
+            return (of_written if start < end_of_written else of_all), i
+        if end > end_of_all:
+            end_of_all, of_all = end, i
+        if written[i] and end > end_of_written:
+            end_of_written, of_written = end, i
+    return None
+
+
 class Recorded:
     """A recorded call.
 
@@ -214,22 +232,8 @@ class Recorded:
 
     def overlap(self) -> str | None:
         """Which memory that is written to two known tensors share, if any."""
-        spans = sorted(
-            (address_of(k.array), address_of(k.array) + span_in_bytes(k.array), i)
-            for i, k in enumerate(self.known) if k.array.size
-        )
-        end_of_all = end_of_written = 0
-        of_all = of_written = 0
-        for start, end, i in spans:
-            written = self.known[i].written
-            if start < end_of_written or (written and start < end_of_all):
-                other = of_written if start < end_of_written else of_all
-                return (
-                    f"{path_text(self.known[other].path)} and {path_text(self.known[i].path)} "
-                    "share memory that is written to"
-                )
-            if end > end_of_all:
-                end_of_all, of_all = end, i
-            if written and end > end_of_written:
-                end_of_written, of_written = end, i
-        return None
+        found = first_overlap([k.array for k in self.known], [k.written for k in self.known])
+        if found is None:
+            return None
+        first, second = [path_text(self.known[i].path) for i in found]
+        return f"{first} and {second} share memory that is written to"

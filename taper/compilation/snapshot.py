@@ -22,7 +22,7 @@ from taper.compilation.watches import Watch
 from taper.core.generator import Generator
 from taper.core.tensor import Tensor
 
-__all__ = ["Found", "Names", "Snapshot", "take"]
+__all__ = ["Found", "Names", "SharedGradient", "Snapshot", "take"]
 
 _BOXES = (list, tuple, dict)  # they count by what they hold, not by their ids
 
@@ -43,6 +43,17 @@ class Names(NamedTuple):
     compares_types: bool = False
 
 
+class SharedGradient(NamedTuple):
+    """That the gradient of a tensor is another tensor that was found, or the gradient of one.
+
+    Tensors are numbered: those of the arguments, then those of the state.
+    """
+
+    owner: int
+    other: int
+    is_other: bool
+
+
 class Snapshot:
     """What a function can reach; see above."""
 
@@ -51,10 +62,26 @@ class Snapshot:
         self.watches: list[Watch] = []
         self.tensors: list[Found] = []
         self.arguments: list[Found] = []
+        self.passed: dict[int, tuple[str, ...]] = {}  # by id of an object, what was looked at
         self.generators: list[Generator] = []
         self.refusal: str | None = None
         self.names = Names()
         self.held: list[Any] = []  # so that no id in the key is given to another object
+
+    def shared_gradients(self) -> tuple[SharedGradient, ...]:
+        """Which gradients are tensors that were found, or gradients of others."""
+        tensors = [found.tensor for found in (*self.arguments, *self.tensors)]
+        places = {id(t): i for i, t in enumerate(tensors)}
+        owners: dict[int, int] = {}
+        shared = []
+        for i, t in enumerate(tensors):
+            if t._grad is not None:
+                key = id(t._grad)
+                if key in places:
+                    shared.append(SharedGradient(i, places[key], True))
+                elif owners.setdefault(key, i) != i:
+                    shared.append(SharedGradient(i, owners[key], False))
+        return tuple(shared)
 
     def release_arguments(self) -> None:
         """Lets go of the tensors that were passed: they may be large, and others come next time."""
@@ -62,6 +89,7 @@ class Snapshot:
         passed = {id(found.tensor) for found in self.arguments}
         self.held = [o for o in self.held if id(o) not in passed and type(o) not in _BOXES]
         self.arguments = []
+        self.passed = {}
 
     def first_change(self) -> Watch | None:
         """The first watch that doesn't hold any more."""

@@ -38,7 +38,8 @@ _LEAVES = frozenset([
     int, str, bytes, bool, type(None), complex, type(...), type(NotImplemented), range, slice,
     dtype, Size, np.dtype, types.GenericAlias, pathlib.PurePosixPath, pathlib.PosixPath,
 ])
-_PASSED = frozenset([Tensor, Parameter, Buffer, list, tuple, dict, set, frozenset, np.ndarray])
+_PASSED = frozenset([
+    Tensor, Parameter, Buffer, list, tuple, dict, OrderedDict, set, frozenset, np.ndarray])
 _FUNCTIONS = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType,
               types.MethodWrapperType, types.ClassMethodDescriptorType,
               types.GetSetDescriptorType, types.MemberDescriptorType)
@@ -65,6 +66,9 @@ class Walk(CodeWalk):
             snapshot.refusal = "its Python state is nested too deeply to be compared"
         for holder, named in self.globals.values():
             snapshot.watches.append(GlobalsWatch(None, holder, tuple(sorted(named))))
+        shared = snapshot.shared_gradients()
+        if shared:
+            self.tokens.append(shared)
         snapshot.key = tuple(self.tokens)
         snapshot.names = Names(
             frozenset(self.names), frozenset(self.written), self.found_reflective,
@@ -94,7 +98,7 @@ class Walk(CodeWalk):
         if len(self.seen) > MOST_OBJECTS:
             raise Refused(f"reaches more than {MOST_OBJECTS} objects")
         handler = _HANDLERS.get(kind, Walk.visit_other)
-        if self.in_arguments and kind not in _PASSED:  # an object that is passed counts as state
+        if self.in_arguments and not _is_passed(kind):  # any other object counts as state
             self.in_arguments = False
             handler(self, value, path)
             self.in_arguments = True
@@ -217,6 +221,13 @@ class Walk(CodeWalk):
 
 
 _HEAP_TYPE = 1 << 9
+
+
+def _is_passed(kind: type) -> bool:
+    """Whether an argument of this class counts by what it holds, as others come next time: tensors,
+    containers, named tuples and dataclasses."""
+    return kind in _PASSED or (issubclass(kind, tuple) and not kind.__dictoffset__) or (
+        hasattr(kind, "__dataclass_fields__") and not issubclass(kind, (Module, Tensor)))
 
 
 def _hooks_of_all() -> list[tuple[str, Any]]:

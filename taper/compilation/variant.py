@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from taper.compilation.call_source import always, attempt_function, run_function
+from taper.compilation.call_checks import always, attempt_function
+from taper.compilation.call_source import run_function
 from taper.compilation.programs import Program
-from taper.compilation.recorded import Known, Recorded
+from taper.compilation.recorded import Known, Recorded, first_overlap
 from taper.compilation.recording import take_state
 from taper.compilation.snapshot import Snapshot
 from taper.compilation.watches import GroupWatch, ListWatch, Watch
@@ -244,43 +245,42 @@ class Variant(EagerVariant):
 
 
 class Apart:
-    """Whether the arrays of arguments lie apart from what a program writes to."""
+    """Whether the memory of arguments, and of their gradients that are read, lies apart from what a
+    program writes to."""
 
     def __init__(self, known: list[Known]) -> None:
-        self.written = [k.place for k in known if k.role == "argument" and k.written]
         self.spans = _Spans([k.array for k in known if k.role == "state" and k.written])
         self.all = _Spans([k.array for k in known if k.role == "state"])
-        self.owners = [known[k.place] for k in known if k.role == "gradient" and k.written]
+        gradients = [(k, known[k.place]) for k in known if k.role == "gradient"]
+        self.owners = [owner for k, owner in gradients if k.written and owner.role == "state"]
+        read = [(k, owner) for k, owner in gradients if k.input >= 0 and owner.role == "argument"]
+        self.with_gradients = [owner.place for _, owner in read]
+        self.written = [k.written for k in known if k.role == "argument"]
+        self.written += [k.written for k, _ in read]
+        self.writes_arguments = any(self.written)
 
     @classmethod
     def of(cls, known: list[Known]) -> Apart | None:
         """None if nothing is written to."""
         return cls(known) if any(k.written for k in known) else None
 
-    def __call__(self, arrays: tuple[Any, ...]) -> bool:
-        spans = self.spans
-        if self.owners or self.written:
-            now = [k.tensor._grad for k in self.owners if k.role == "state"]
+    def __call__(self, tensors: tuple[Tensor, ...]) -> bool:
+        arrays = [t._array for t in tensors]
+        arrays += [tensors[i]._grad._array for i in self.with_gradients]  # type: ignore[union-attr]
+        spans = [(address_of(a), span_in_bytes(a)) for a in arrays]
+        if self.owners:
+            now = [k.tensor._grad for k in self.owners]
             gradients = _Spans([grad._array for grad in now if grad is not None])
-            if len(now) != len(self.owners) or any(
-                gradients.meet(address_of(a), span_in_bytes(a)) for a in arrays
-            ):
+            if gradients.overlap() or any([gradients.meet(*span) for span in spans]):
                 return False
-        for array in arrays:
-            if spans.meet(address_of(array), span_in_bytes(array)):
+        if any([self.spans.meet(*span) for span in spans]):
+            return False
+        if not self.writes_arguments:
+            return True
+        for array, span, is_written in zip(arrays, spans, self.written, strict=True):
+            if is_written and (not array.flags.writeable or self.all.meet(*span)):
                 return False
-        for place in self.written:
-            array = arrays[place]
-            if not array.flags.writeable:
-                return False
-            start, size = address_of(array), span_in_bytes(array)
-            if self.all.meet(start, size):
-                return False
-            for i, other in enumerate(arrays):
-                begin = address_of(other)
-                if i != place and begin < start + size and start < begin + span_in_bytes(other):
-                    return False
-        return True
+        return first_overlap(arrays, self.written) is None
 
 
 class _Spans:
@@ -290,6 +290,11 @@ class _Spans:
         spans = sorted((address_of(a), address_of(a) + span_in_bytes(a)) for a in arrays)
         self.starts = [start for start, _ in spans]
         self.reach = list(accumulate([end for _, end in spans], max))
+
+    def overlap(self) -> bool:
+        """Whether two of them share a byte."""
+        return any([start < end for start, end in zip(
+            self.starts[1:], self.reach[:-1], strict=True)])
 
     def meet(self, start: int, size: int) -> bool:
         """Whether one of them shares a byte with this one."""
