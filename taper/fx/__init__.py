@@ -9,6 +9,7 @@
 does not stand on this: it records what arrays compute, below functions and modules.)
 """
 
+from taper.fx import tracer as _symbolic_trace  # the name that graphs' code says
 from taper.fx.graph import CodeGen, Graph
 from taper.fx.graph_module import GraphModule
 from taper.fx.interpreter import Interpreter, Transformer
@@ -19,5 +20,5 @@ from taper.fx.tracer import Tracer, symbolic_trace, wrap
 
 __all__ = [
     "CodeGen", "Graph", "GraphModule", "Interpreter", "Node", "Proxy", "Tracer", "Transformer",
-    "has_side_effect", "map_arg", "replace_pattern", "symbolic_trace", "wrap",
+    "_symbolic_trace", "has_side_effect", "map_arg", "replace_pattern", "symbolic_trace", "wrap",
 ]

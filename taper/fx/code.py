@@ -36,7 +36,10 @@ def python_code(graph: Graph, root: str) -> PythonCode:
         writer.write(node, last_uses.get(node, []) if node.op != "output" else [])
     body = "".join([f"    {line}\n" for line in writer.lines or ["pass"]])
     parameters = ", ".join([root, *writer.parameters])
-    source = f"\n\n\ndef {graph._codegen._func_name}({parameters}){writer.returns}:\n{body}    "
+    source = (
+        f"{writer.wrapping}\n\ndef {graph._codegen._func_name}({parameters}){writer.returns}:\n"
+        f"{body}    "
+    )
     return PythonCode(source, writer.globals)
 
 
@@ -62,7 +65,14 @@ class _Writer:
         self.lines: list[str] = []
         self.parameters: list[str] = []
         self.returns = ""
+        self.wrapped: list[str] = []
         self.globals: dict[str, Any] = {"torch": taper}
+
+    @property
+    def wrapping(self) -> str:
+        """The lines above the function: what shall be one step if its graph is traced again."""
+        path = "torch.fx._symbolic_trace.wrap"
+        return "\n" + "\n".join([f'{path}("{name}")' for name in self.wrapped])
 
     def write(self, node: Node, done: list[Node]) -> None:
         text = self._text(node)
@@ -114,7 +124,10 @@ class _Writer:
             args[1].isidentifier()
         ):
             return f"{self._operand(args[0])}.{args[1]}"
-        return f"{self._global(target)}({self._arguments(node)})"
+        function = self._global(target)
+        if node.meta.get("is_wrapped") and function not in self.wrapped:
+            self.wrapped.append(function)
+        return f"{function}({self._arguments(node)})"
 
     def _global(self, target: Any) -> str:
         """The name of an object, which the function's globals get."""

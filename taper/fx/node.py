@@ -61,6 +61,8 @@ def qualified_name(function: Any) -> str:
     if getattr(taper.Tensor, name, None) is function:
         return f"torch.Tensor.{name}"
     module = getattr(function, "__module__", None) or "builtins"
+    if module.startswith("taper.") and getattr(taper, name, None) is function:
+        return f"torch.{name}"
     return f"{module.replace('_operator', 'operator')}.{name}"
 
 

@@ -14,7 +14,7 @@ from taper.fx.node import Node
 if TYPE_CHECKING:
     from taper.fx.tracer import TracerBase
 
-__all__ = ["Attribute", "Proxy", "TraceError"]
+__all__ = ["Attribute", "ParameterProxy", "Proxy", "TraceError"]
 
 
 class TraceError(ValueError):
@@ -109,6 +109,41 @@ class Attribute(Proxy):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.tracer.create_proxy("call_method", self.attr, (self.root, *args), kwargs)
+
+
+class ParameterProxy(Proxy):
+    """Stands for a parameter whose shape is known."""
+
+    __module__ = "torch.fx.proxy"
+
+    def __init__(
+        self, tracer: TracerBase, node: Node, name: str, param: taper.nn.Parameter
+    ) -> None:
+        super().__init__(node, tracer)
+        self.param = param
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"ParameterProxy({self.name})"
+
+    @property
+    def shape(self) -> taper.Size:
+        return self.param.shape
+
+    def size(self, *dim: int) -> Any:
+        return self.param.size(*dim)
+
+    @property
+    def ndim(self) -> int:
+        return self.param.ndim
+
+    def dim(self) -> int:
+        return self.param.ndim
+
+    def numel(self) -> int:
+        return self.param.numel()
+
+    nelement = numel
 
 
 _OPERATORS = {

@@ -6,6 +6,7 @@ import builtins
 import inspect
 import math
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -17,7 +18,7 @@ from taper import Tensor
 from taper.fx.graph import Graph
 from taper.fx.graph_module import GraphModule
 from taper.fx.node import Node, map_aggregate
-from taper.fx.proxy import Proxy, TraceError
+from taper.fx.proxy import ParameterProxy, Proxy, TraceError
 from taper.nn import Module, Parameter, Sequential
 
 __all__ = ["GraphAppendingTracer", "Tracer", "first_proxy", "symbolic_trace", "wrap"]
@@ -137,6 +138,7 @@ class Tracer(TracerBase):
     Args:
         autowrap_modules: modules whose functions are recorded when they get a stand-in.
         autowrap_functions: functions for which the same holds.
+        param_shapes_constant: whether the shapes of parameters are numbers, not steps.
     """
 
     __module__ = "torch.fx._symbolic_trace"
@@ -148,6 +150,7 @@ class Tracer(TracerBase):
     ) -> None:
         self._modules_to_wrap = autowrap_modules
         self._functions_to_wrap = autowrap_functions
+        self.param_shapes_constant = param_shapes_constant
         self.root: Module = Module()
         self.tensor_attrs: dict[int, str] = {}
 
@@ -174,6 +177,26 @@ class Tracer(TracerBase):
         if not self.is_leaf_module(m, name):
             return forward(*args, **kwargs)
         return self.create_proxy("call_module", name, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Proxy]) -> Any:
+        """What a traced module reads as its attribute: a stand-in for a parameter of the root.
+
+        Without it, what is computed of parameters alone (``self.scale.exp()``) would be a constant.
+        """
+        if not isinstance(attr_val, Parameter):
+            return attr_val
+        for name, parameter in self.root.named_parameters():
+            if parameter is attr_val:
+                if name not in parameter_proxy_cache:
+                    parameter_proxy_cache[name] = self._parameter_proxy(name, parameter)
+                return parameter_proxy_cache[name]
+        return attr_val
+
+    def _parameter_proxy(self, name: str, parameter: Parameter) -> Proxy:
+        node = self.create_node("get_attr", name, (), {})
+        if self.param_shapes_constant:
+            return ParameterProxy(self, node, name, parameter)
+        return self.proxy(node)
 
     def _leaf(self, a: Any) -> Any:
         if isinstance(a, Parameter):
@@ -225,7 +248,7 @@ class Tracer(TracerBase):
         args = self._inputs(function, isinstance(root, Module), concrete_args or {})
         with self._recording():
             result = _all_positional(function)(*args)
-        annotation = getattr(function, "__annotations__", {}).get("return")
+        annotation = _annotations(function).get("return")
         self.create_node("output", "output", (self.create_arg(result),), {}, None, annotation)
         return self.graph
 
@@ -235,32 +258,58 @@ class Tracer(TracerBase):
         """What the function is called with: a stand-in for each parameter, also for ``*args``."""
         args: list[Any] = [self.root] if is_method else []
         parameters = list(inspect.signature(function).parameters.values())
+        annotations = _annotations(function)
         # As in the function's variables: what can't be given by position last, ** after *.
         parameters.sort(key=lambda p: (p.kind in _STARS, p.kind == p.VAR_KEYWORD,
                                        p.kind == p.KEYWORD_ONLY))
         for p in parameters[1:] if is_method else parameters:
+            default = () if p.default is p.empty else (p.default,)
             if p.name in concrete:
-                args.append(concrete[p.name])
+                args.append(self._specialized(p.name, concrete[p.name], default))
                 continue
             name = _STARS.get(p.kind, "") + p.name
-            default = () if p.default is p.empty else (p.default,)
-            kind = None if p.annotation is p.empty else p.annotation
-            args.append(self.create_proxy("placeholder", name, default, {}, type_expr=kind))
+            args.append(self.create_proxy(
+                "placeholder", name, default, {}, type_expr=annotations.get(p.name)
+            ))
         return args
+
+    def _specialized(self, name: str, value: Any, default: tuple[Any, ...]) -> Any:
+        """The value of a fixed argument. It stays an input, and the graph checks what it gets."""
+        if isinstance(value, (tuple, list, dict)):
+            return value  # PyTorch takes these apart
+        given = self.create_proxy("placeholder", f"{name}_1", default, {})
+        change = f"{name} has been specialized to have value {value} but got another value"
+        if value is None:
+            self.create_proxy("call_function", _assert_is_none, (given, change), {})
+        elif isinstance(value, (bool, *_PLAIN)):
+            taper._assert(given == value, change)
+        elif not isinstance(value, Tensor):
+            warnings.warn(
+                f"Was not able to add assertion to guarantee correct input {name} to specialized "
+                "function. It is up to the user to make sure that your inputs match the inputs you "
+                "specialized the function with.", stacklevel=2,
+            )
+        return value
 
     @contextmanager
     def _recording(self) -> Iterator[None]:
         """Within: calls of modules, and of functions that were wrapped, come here."""
         call = Module.__call__
+        stand_ins: dict[str, Proxy] = {}
+
+        def read(m: Module, name: str) -> Any:  # modules find parameters without a __getattr__
+            value = object.__getattribute__(m, name)
+            return self.getattr(name, value, stand_ins) if isinstance(value, Parameter) else value
 
         def call_module(m: Module, *args: Any, **kwargs: Any) -> Any:
             return self.call_module(m, partial(call, m), args, kwargs)
 
         with ExitStack() as changes:
             changes.enter_context(_replaced(vars(Module), "__call__", call_module, Module))
+            changes.enter_context(_replaced(vars(Module), "__getattribute__", read, Module))
             for names, name in _wrapped:
                 function = names.get(name, getattr(builtins, name, None))
-                changes.enter_context(_replaced(names, name, self._recorder(function)))
+                changes.enter_context(_replaced(names, name, self._recorder(function, True)))
             for module in self._modules_to_wrap:
                 for name, function in list(vars(module).items()):
                     if callable(function) and not name.startswith("_"):
@@ -272,15 +321,32 @@ class Tracer(TracerBase):
                 changes.enter_context(_replaced(names, function.__name__, self._recorder(function)))
             yield
 
-    def _recorder(self, function: Any) -> Callable[..., Any]:
+    def _recorder(self, function: Any, is_wrapped: bool = False) -> Callable[..., Any]:
         """The function, recorded if a stand-in is among its arguments."""
 
         def record(*args: Any, **kwargs: Any) -> Any:
             if first_proxy((args, kwargs)) is None:
                 return function(*args, **kwargs)
-            return self.create_proxy("call_function", function, args, kwargs)
+            result = self.create_proxy("call_function", function, args, kwargs)
+            if is_wrapped:
+                result.node.meta["is_wrapped"] = True
+            return result
 
         return record
+
+
+def _assert_is_none(value: Any, msg: str) -> None:
+    assert value is None, msg
+
+
+_assert_is_none.__module__ = "torch.fx._symbolic_trace"
+
+
+def _annotations(function: Any) -> dict[str, Any]:
+    """What a function says of its arguments; Sequential's, which PyTorch's doesn't, left out."""
+    if (getattr(function, "__module__", None) or "").startswith("taper.nn."):
+        return {}
+    return getattr(inspect.unwrap(function), "__annotations__", {})
 
 
 def _all_positional(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -100,6 +100,31 @@ def test_programs(function: Any, args: Any) -> None:
         assert repr(fx.Interpreter(traced).run(*args)) == repr(function(*args))
 
 
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor([0.5]))
+        self.again = self.scale
+
+    def forward(self, x: Any) -> Any:
+        return x * self.scale.exp() + self.again.numel() * self.again
+
+
+def test_what_is_computed_of_parameters_alone_is_no_constant() -> None:
+    model = Scaled()
+    traced = fx.symbolic_trace(model)
+    assert [n.target for n in traced.graph.nodes if n.op == "get_attr"] == ["scale"]
+    with torch.no_grad():
+        model.scale += 1.0
+    x = torch.ones(1)
+    assert traced.scale is model.scale and torch.equal(traced(x), model(x))
+    traced(x).sum().backward()
+    assert model.scale.grad is not None
+    assert isinstance(model.scale, nn.Parameter)  # after tracing, modules are as they were
+    constant = fx.Tracer(param_shapes_constant=True).trace(model)
+    assert not any(n.target == "numel" for n in constant.nodes)
+
+
 def test_unpacking_is_traced_and_loops_are_not() -> None:
     def halves(x: Any) -> Any:
         a, b = x.chunk(2)
@@ -113,7 +138,14 @@ def test_unpacking_is_traced_and_loops_are_not() -> None:
         fx.symbolic_trace(lambda x: x if x.sum() > 0 else -x)
     with pytest.raises(RuntimeError, match="'len' is not supported"):
         fx.symbolic_trace(len)
-    assert fx.symbolic_trace(lambda x, y: x if y else -x, {"y": False})(x).tolist()[1] == -1
+    fixed = fx.symbolic_trace(lambda x, y: x if y else -x, {"y": False})
+    assert fixed(x, False).tolist()[1] == -1
+    with pytest.raises(AssertionError, match="y has been specialized to have value False"):
+        fixed(x, True)
+    absent = fx.symbolic_trace(lambda x, y=None: x if y is None else x + y, {"y": None})
+    assert torch.equal(absent(x), x)
+    with pytest.raises(AssertionError, match="y has been specialized to have value None"):
+        absent(x, x)
 
 
 def test_graphs_by_hand() -> None:

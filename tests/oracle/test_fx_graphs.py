@@ -36,7 +36,7 @@ def _programs(torch: Any) -> dict[str, Any]:
             self.register_buffer("scale", torch.zeros(3))
 
         def forward(self, x, mask=None):
-            y = self.layers(self.linear(x + self.weight) * self.scale)
+            y = self.layers(self.linear(x + self.weight.exp() / self.weight.shape[0]) * self.scale)
             return {"a": y, "b": [y, (x,)], "c": functional.softmax(y, dim=-1)}
 
     f = functional
