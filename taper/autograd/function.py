@@ -49,11 +49,11 @@ class FunctionCtx:
 
         Unlike plain attributes, they are checked for in-place changes and freed after use.
         """
-        for t in tensors:
+        for index, t in enumerate(tensors):
             if t is not None and not isinstance(t, Tensor):
                 raise TypeError(
-                    "save_for_backward can only save variables, but argument "
-                    f"{tensors.index(t)} is of type {type(t).__name__}"
+                    f"save_for_backward can only save variables, but argument {index} is of type "
+                    f"{type(t).__name__}"
                 )
         self.__dict__["_to_save"] = tensors
 
@@ -138,8 +138,8 @@ class BackwardCFunction(Node, FunctionCtx):
         grads = [grad] if self.outputs == 1 else list(grad)
         if self.materialize_grads:
             grads = [
-                wrap(np.zeros(*self.output_metadata[i])) if g is None else g  # type: ignore[attr-defined]
-                for i, g in enumerate(grads)
+                wrap(np.zeros(*made)) if g is None and made is not None else g
+                for g, made in zip(grads, self.output_metadata, strict=True)  # type: ignore[attr-defined]
             ]
         found = user_function._backward_function()(self, *grads)
         return self._checked(found if isinstance(found, (tuple, list)) else (found,))
@@ -247,7 +247,8 @@ class Function(metaclass=FunctionMeta):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError(
             "Legacy autograd function with non-static forward method is deprecated. Please use "
-            "new-style autograd function with static forward method."
+            "new-style autograd function with static forward method. "
+            "(Example: https://pytorch.org/docs/stable/autograd.html#torch.autograd.Function)"
         )
 
     @staticmethod

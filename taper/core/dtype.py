@@ -180,9 +180,10 @@ def scalar_type_name(d: dtype) -> str:
     return name.replace("Uint", "UInt")
 
 
-def legacy_type_name(d: dtype) -> str:
+def legacy_type_name(d: dtype, device_type: str = "cpu") -> str:
     """PyTorch's older name of a tensor type: ``torch.FloatTensor`` for float32."""
-    return f"torch.{scalar_type_name(d)}Tensor"
+    room = "" if device_type == "cpu" else f".{device_type}"
+    return f"torch{room}.{scalar_type_name(d)}Tensor"
 
 
 def internal_type_name(d: dtype) -> str:

@@ -26,6 +26,15 @@ def is_lazy(param: Any) -> bool:
     return isinstance(param, UninitializedTensorMixin)
 
 
+def _uninitialized(function: Any) -> ValueError:
+    return ValueError(
+        f"Attempted to use an uninitialized parameter in {function}. This error happens when you "
+        "are using a `LazyModule` or explicitly manipulating "
+        "`torch.nn.parameter.UninitializedParameter` objects. When using LazyModules Call "
+        "`forward` with a dummy batch to initialize the parameters before calling torch functions"
+    )
+
+
 class UninitializedTensorMixin:
     """A tensor that gets shape and memory later, from `materialize`."""
 
@@ -52,6 +61,11 @@ class UninitializedTensorMixin:
     def shape(self) -> Any:
         raise RuntimeError(_NO_SHAPE)
 
+    def numel(self) -> int:  # asks no operator, so no override sees it
+        raise _uninitialized("numel")
+
+    nelement = numel
+
     def share_memory_(self) -> Any:
         raise RuntimeError(
             "Can't share memory on an uninitialized parameter or buffer. Call `forward` to "
@@ -71,13 +85,7 @@ class UninitializedTensorMixin:
     ) -> Any:
         if getattr(func, "__name__", "") in cls._allowed:
             return super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[misc]
-        raise ValueError(
-            f"Attempted to use an uninitialized parameter in {func}. This error happens when you "
-            "are using a `LazyModule` or explicitly manipulating "
-            "`torch.nn.parameter.UninitializedParameter` objects. When using LazyModules Call "
-            "`forward` with a dummy batch to initialize the parameters before calling torch "
-            "functions"
-        )
+        raise _uninitialized(func)
 
 
 class UninitializedParameter(UninitializedTensorMixin, Parameter):

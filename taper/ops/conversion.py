@@ -285,7 +285,7 @@ def tensor_type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> 
     from taper.core.dtype import legacy_type_name
 
     if dtype is None:
-        return legacy_type_name(self.dtype)
+        return legacy_type_name(self.dtype, self.device.type)
     if isinstance(dtype, str):
         for name, d in dtypes.LEGACY_DTYPES.items():
             if dtype == f"torch.{name}Tensor":

@@ -193,7 +193,7 @@ def typename(obj: Any) -> str:
         'torch.FloatTensor'
     """
     if isinstance(obj, Tensor):
-        return legacy_type_name(obj.dtype)
+        return legacy_type_name(obj.dtype, obj.device.type)
     kind = obj if isinstance(obj, type) else type(obj)
     module = kind.__module__
     name = kind.__qualname__

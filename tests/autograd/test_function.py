@@ -156,3 +156,32 @@ def test_gradcheck_finds_a_wrong_derivative():
     with pytest.raises(torch.autograd.GradcheckError, match="Jacobian mismatch for output 0 with"):
         gradcheck(Wrong.apply, (x,))
     assert not gradcheck(Wrong.apply, (x,), raise_exception=False)
+
+
+def test_results_that_are_no_tensors_have_no_gradient():
+    class Labelled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2, "label", None
+
+        @staticmethod
+        def backward(ctx, *grads):
+            assert grads[1:] == (None, None)
+            return grads[0] * 2
+
+    x = torch.ones(2, requires_grad=True)
+    y, *rest = Labelled.apply(x)
+    assert rest == ["label", None]
+    y.sum().backward()
+    assert x.grad.tolist() == [2.0, 2.0]
+
+
+def test_only_tensors_are_saved():
+    class Saves(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x, 3)
+            return x
+
+    with pytest.raises(TypeError, match="but argument 1 is of type int"):
+        Saves.apply(torch.ones(2))

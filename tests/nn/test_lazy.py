@@ -74,3 +74,11 @@ def test_conversion_before_the_first_call():
     for layer, shape in ((nn.LazyLinear(3), (2, 5)), (nn.LazyBatchNorm1d(), (4, 5))):
         layer.to(torch.float64)
         assert layer(torch.ones(*shape, dtype=torch.float64)).dtype is torch.float64
+
+
+def test_parameters_that_have_no_shape_yet_are_not_counted():
+    layer = nn.LazyLinear(3)
+    with pytest.raises(ValueError, match="uninitialized parameter in numel"):
+        layer.weight.numel()
+    layer(torch.ones(2, 5))
+    assert layer.weight.numel() == 15

@@ -99,6 +99,9 @@ def test_wrong_length_of_an_iterable_warns():
     assert len(loader) == 2
     with pytest.warns(UserWarning, match="was reported to be 2.*but 3 samples have been fetched"):
         list(loader)
+    with warnings.catch_warnings():  # here, `list` asks for the length when the epoch has begun
+        warnings.simplefilter("error")
+        assert len(list(DataLoader(Wrong(5), batch_size=None))) == 5
 
 
 @pytest.mark.parametrize(("options", "kind", "text"), [

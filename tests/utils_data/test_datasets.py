@@ -130,7 +130,7 @@ def test_errors(make, kind, text):
     ([1.5, 2], "tensor([1.5000, 2.0000], dtype=torch.float64)"),
     ([True, False], "tensor([ True, False])"),
     (["a", "b"], "['a', 'b']"),
-    ([(1, "a"), (2, "b")], "[tensor([1, 2]), ['a', 'b']]"),
+    ([(1, "a"), (2, "b")], "[tensor([1, 2]), ('a', 'b')]"),
     ([[1, 2], [3, 4]], "[tensor([1, 3]), tensor([2, 4])]"),
     ([{"x": 1}, {"x": 2}], "{'x': tensor([1, 2])}"),
     ([Point(1, 2), Point(3, 4)], "Point(x=tensor([1, 3]), y=tensor([2, 4]))"),

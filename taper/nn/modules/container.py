@@ -333,8 +333,7 @@ def _contents(entries: Iterable[tuple[Any, Any]], kind_of: Callable[[Tensor], An
         if isinstance(value, Tensor):
             kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
             size = "x".join(str(size) for size in value.size())
-            place = "" if value.device.type == "cpu" else f" ({value.device})"
-            described = f"{kind} containing: [{kind_of(value)} of size {size}{place}]"
+            described = f"{kind} containing: [{kind_of(value)} of size {size}]"
         else:
             described = f"Object of type: {type(value).__name__}"
         lines.append(f"  ({key}): {described}")

@@ -80,13 +80,12 @@ def collate(
         })
     if isinstance(first, tuple) and hasattr(first, "_fields"):
         columns = zip(*batch, strict=True)
-        return kind(*[collate(list(c), collate_fn_map=collate_fn_map) for c in columns])
+        return kind(*[collate(c, collate_fn_map=collate_fn_map) for c in columns])
     if isinstance(first, Sequence):
         if any(len(sample) != len(first) for sample in batch):
             raise RuntimeError("each element in list of batch should be of equal size")
-        items = [
-            collate(list(column), collate_fn_map=collate_fn_map)
-            for column in zip(*batch, strict=True)
+        items = [  # columns are tuples: strings, which are left as they are, stay one
+            collate(column, collate_fn_map=collate_fn_map) for column in zip(*batch, strict=True)
         ]
         return items if isinstance(first, tuple) else _like_sequence(first, items)
     raise TypeError(_message(kind))

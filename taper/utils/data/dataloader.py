@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 import warnings
@@ -295,6 +296,7 @@ class _PlainIterator(_BaseDataLoaderIter):
 
     def __init__(self, loader: DataLoader[Any]) -> None:
         self._loader = loader
+        self._reported = copy.copy(loader._reported)  # `len` asked for later is for later epochs
         self._indices = iter(loader._index_sampler)
         # Unused here, but PyTorch draws it, and what follows must come out the same.
         self._base_seed = draw_seed(loader.generator)
@@ -307,7 +309,7 @@ class _PlainIterator(_BaseDataLoaderIter):
     def __next__(self) -> Any:
         batch = self._fetch(next(self._indices))
         self._yielded += 1
-        self._loader._reported.warn_if_less_than(self._yielded)
+        self._reported.warn_if_less_than(self._yielded)
         return batch
 
     def __len__(self) -> int:

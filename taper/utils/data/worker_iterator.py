@@ -6,6 +6,7 @@ What workers do is in `worker.py`, how they are reached in `worker_processes.py`
 
 from __future__ import annotations
 
+import copy
 import itertools
 import time
 from collections import deque
@@ -49,7 +50,7 @@ class WorkersIterator(_BaseDataLoaderIter):
         self._timeout = loader.timeout
         self._ends_workers = not loader.persistent_workers
         self._most_sent = max(1, (loader.prefetch_factor or 0) * loader.num_workers)
-        self._reported = loader._reported
+        self._reported = copy.copy(loader._reported)
         self._indices = iter(self._sampler)
         self._active = deque(range(loader.num_workers))  # workers that still have data
         self._sent: deque[int] = deque()  # tasks whose batch has not been yielded
