@@ -7,6 +7,7 @@ modes, the arguments with the tensors in them, and the state, of which machine c
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +23,7 @@ from taper.core.dtype import get_default_dtype
 from taper.core.state import active, is_inference, is_recording
 from taper.core.tensor import LEAF, Tensor
 
-__all__ = ["EAGER", "MISSED", "always", "attempt_function"]
+__all__ = ["EAGER", "MISSED", "always", "attempt_function", "number_name"]
 
 MISSED = object()  # the program isn't for this call
 EAGER = object()  # the call is to run as it is
@@ -70,11 +71,17 @@ def attempt_function(
     add("if not lock.acquire(False): return EAGER",
         "try:",
         "    if differs(table, 0, count) >= 0 and not holds(): return MISSED",
+        *[f"    {array}[()] = {x}" for x, array in checks.numbers],
         f"    return {returned}",
         "except FactBroken: return MISSED",
         "finally:",
         "    lock.release()")
     return checks.function()
+
+
+def number_name(name: str) -> str:
+    """What `attempt` calls the array from which the program reads a float that is passed."""
+    return "number_" + "".join([c if c.isalnum() else "_" for c in name])
 
 
 def always(table: int, start: int, end: int) -> int:
@@ -104,7 +111,7 @@ class _Checks(Source):
             active=active, running=running, is_recording=is_recording, MISSED=MISSED,
             Tensor=Tensor, get_default_dtype=get_default_dtype, anomaly=anomaly,
             observed=observed, is_inference=is_inference, ndarray=np.ndarray, LEAF=LEAF,
-            default_dtype=context[1],
+            inf=math.inf, default_dtype=context[1],
             states=frozenset([id(found.tensor) for found in snapshot.tensors]))
         names = tuple(kwargs)
         modes = "active.modes != 1 or not is_inference()" if context[2] else "active.modes"
@@ -114,6 +121,10 @@ class _Checks(Source):
             "    or anomaly.enabled or observed.around is not None",
             f"    or len(args) != {len(args)} or "
             + (f"tuple(kwargs) != {names!r}" if names else "kwargs") + "): return MISSED")
+        self.numbers: list[tuple[str, str]] = []  # of floats that may differ, and their arrays
+        self.free = {f"p{i}": f"argument {i}" for i in range(len(args))}
+        self.free |= {f"q{i}": f"argument `{name}`" for i, name in enumerate(names)}
+        self.free = {x: name for x, name in self.free.items() if name in snapshot.numbers}
         self.check_parts("p", "args", args)
         self.check_parts("q", "kwargs.values()", tuple(kwargs.values()))
         self.check_identities(snapshot)
@@ -136,6 +147,11 @@ class _Checks(Source):
             self.check_tensor(x, value)
         elif value is None or kind is bool:
             self.add(f"if {x} is not {value}: return MISSED")
+        elif x in self.free:
+            self.add(f"if type({x}) is not float or not -inf < {x} < inf: return MISSED")
+            array = number_name(self.free[x])
+            self.scope[array] = np.zeros(())  # until a program has one
+            self.numbers.append((x, array))
         elif kind is float:
             self.add(f"if type({x}) is not float or {x}.hex() != {value.hex()!r}: return MISSED")
         elif kind in (int, str, bytes):

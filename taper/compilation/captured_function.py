@@ -73,6 +73,7 @@ class CapturedFunction:
         self.needed = 2  # how often a call of its kind is seen before it is recorded
         self.refusals = 0
         self.pinned: frozenset[str] = frozenset()  # numbers that programs don't take as inputs
+        self.free: frozenset[str] = frozenset()  # floats that are passed, of which they do
         self.symbolic: list[SymbolicCall] = []  # calls recorded for any batch size
         self.closed: set[Any] = set()  # patterns of calls that depend on the value of their size
 
@@ -122,7 +123,7 @@ class CapturedFunction:
 
         Returns the result, or EAGER if the call is to run as it is.
         """
-        snapshot = take(self.function, args, kwargs, self.last, self.pinned)
+        snapshot = take(self.function, args, kwargs, self.last, self.pinned, self.free)
         try:
             return self.carry_out(snapshot, args, kwargs)
         finally:
@@ -153,6 +154,10 @@ class CapturedFunction:
             found = self.run_symbolic(key, snapshot, args, kwargs)
             if found is not MISSED:
                 return found
+        varying = self.varying_numbers(snapshot)
+        if varying:
+            self.free |= varying
+            return self.consider(args, kwargs)
         previous, self.last = self.last, snapshot
         self.keys += count == 1
         # Once is no pattern. But the first call may differ from all others: optimizers make their
@@ -185,7 +190,7 @@ class CapturedFunction:
     def _record(self, key: Any, snapshot: Snapshot, args: Any, kwargs: Any, count: int) -> Any:
         variant: EagerVariant
         if sum([known.key == key for known in self.variants]) >= MOST_OF_A_KEY:
-            self.refuse("numbers of an optimizer compare otherwise again and again")
+            self.refuse("numbers compare otherwise again and again")
             return EAGER
         call = self.record_symbolic(key, snapshot, args, kwargs)
         size = None if call is None else call.size_of(key)
@@ -198,15 +203,15 @@ class CapturedFunction:
         try:
             recorded = record_call(self.function, args, kwargs, snapshot)
         except NumberPinned as number:  # it depends on its value
-            names = [number.name] if number.name is not None else [
+            names = [number.name] if number.name is not None else [*snapshot.numbers] or [
                 name for watch in snapshot.watches if isinstance(watch, GroupWatch)
                 for name in watch.free]
-            self.pinned |= {*names}
-            self.variants.clear()
-            return self.consider(args, kwargs)
+            return self.consider_pinned(names, args, kwargs)
         except NotCaptured as reason:
             if reason.again and count < 4:
                 return EAGER
+            if snapshot.numbers:  # it may go by their values
+                return self.consider_pinned([*snapshot.numbers], args, kwargs)
             self.explain(str(reason), reason.line)
             if reason.is_lasting:
                 self.refusal = str(reason)
@@ -220,6 +225,23 @@ class CapturedFunction:
                 planned_from - start, time.perf_counter() - planned_from))
         return self.keep(variant, snapshot)
 
+    def varying_numbers(self, snapshot: Snapshot) -> frozenset[str]:
+        """The floats in which a call differs from one before, if in nothing else but sizes."""
+        if snapshot.is_foreign or snapshot.names.compares_types:
+            return frozenset()  # a float could be looked at where nobody would notice
+        before = [variant.key[1] for variant in self.variants]
+        if self.last is not None:
+            before.append(self.last.key)
+        for key in before:
+            if len(key) == len(snapshot.key):
+                pairs = [(x, y) for x, y in zip(key, snapshot.key, strict=True) if x != y]
+                floats = [y[1] for x, y in pairs
+                          if _is_float(x) and _is_float(y) and x[1] == y[1]]
+                sizes = sum([is_argument(x) and is_argument(y) for x, y in pairs])
+                if len(floats) + sizes == len(pairs):
+                    return frozenset(floats) - self.pinned
+        return frozenset()
+
     def is_awaited(self, key: Any) -> bool:
         """Whether sizes differ so often, or are said to, that another is recorded at once."""
         pattern = self.pattern_for(key)
@@ -228,6 +250,13 @@ class CapturedFunction:
         return len(self.variants) < MOST_VARIANTS and any([
             other[0] == key[0] and other != key and pattern.size_of(other[1]) is not None
             for other in self.seen])
+
+    def consider_pinned(self, names: list[str], args: Any, kwargs: Any) -> Any:
+        """`consider`, with numbers that count by value from now on."""
+        self.pinned |= {*names}
+        self.free -= self.pinned
+        self.variants.clear()
+        return self.consider(args, kwargs)
 
     def pattern_for(self, key: Any) -> SizePattern | None:
         """In which sizes a call differs from a variant that there is, if in nothing else."""
@@ -409,6 +438,10 @@ def differ_in_sizes(a: Snapshot, b: Snapshot) -> bool:
 def is_unusual() -> bool:
     """Whether somebody watches what programs don't show."""
     return anomaly.enabled or observed.around is not None
+
+
+def _is_float(token: Any) -> bool:
+    return type(token) is tuple and len(token) == 3 and token[0] == "float"
 
 
 def _name_of(function: Callable[..., Any]) -> str:

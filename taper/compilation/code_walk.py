@@ -37,6 +37,7 @@ class CodeWalk(ObjectWalk):
         is_own = (is_own_module(value.__module__) and not _is_users_file(code)) or (
             is_pure_module(value.__module__)
         )
+        self.snapshot.is_foreign |= is_own and not is_own_module(value.__module__)
         self.watch(AttributeWatch(path, value, ("__code__", "__defaults__", "__kwdefaults__")))
         for name, cell in zip(code.co_freevars, value.__closure__ or (), strict=True):
             below = (None, f"closure variable `{name}`")
@@ -116,6 +117,7 @@ class CodeWalk(ObjectWalk):
         if module == "builtins" and impure_builtin(name):
             self.refuse(path, f"is {name}(), whose effect a program would leave out")
         if isinstance(module, str) and module not in ("builtins", None):
+            self.snapshot.is_foreign |= not is_own_module(module)
             found = sys.modules.get(module)
             reason = None if found is None else refused_module(found, frozenset([name]))
             if reason is not None:
@@ -125,6 +127,7 @@ class CodeWalk(ObjectWalk):
     def visit_python_module(self, value: Any, path: Any) -> None:
         self.tokens.append(("module", id(value)))
         if is_opaque_module(value):
+            self.snapshot.is_foreign |= not is_own_module(value.__name__)
             reason = refused_module(value, frozenset(self.wanted))
             if reason is not None:
                 self.refuse(path, f"is {reason}")

@@ -82,10 +82,11 @@ def record_backward(
     return Backward(graph, cut, [i for i, _ in leaves], outputs), list(found)
 
 
-def split(backward: Backward, grads: list[Any], written: set[int]) -> None:
-    """Makes the second graph; `written` are the numbers of inputs that the forward writes to."""
+def split(backward: Backward, grads: list[Any], tensors: int, written: set[int]) -> None:
+    """Makes the second graph; `written` are the numbers of inputs that the forward writes to, and
+    the first `tensors` inputs are tensors, which the second can read anew."""
     whole = backward.recorded
-    known = {node.number: i for i, node in enumerate(whole.inputs)}
+    known = {node.number: i for i, node in enumerate(whole.inputs[:tensors])}
     seeds = whole.inputs[len(whole.inputs) - len(backward.metadata):]
     is_seed = {node.number for node in seeds}
     first = {node.number for node in whole.nodes[: backward.cut]}

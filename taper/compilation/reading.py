@@ -211,7 +211,7 @@ class Reading:
         nodes = iter(graph.inputs)
         backward = recorded.backward
         if backward is not None:
-            split(backward, self.backward_grads,
+            split(backward, self.backward_grads, len(self.known),
                   {i for i, item in enumerate(self.known) if item.written})
             graph = graph.like(graph.nodes[: backward.cut], graph.outputs)
             for i, reference in enumerate(backward.saved):

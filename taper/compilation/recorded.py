@@ -126,16 +126,20 @@ class Constant:
 
 
 class Number:
-    """A float in a parameter group that the program reads at each call.
+    """A float in a parameter group, or one that is passed, that the program reads at each call.
 
     Attributes:
-        group: the dict that holds it under `name`, or a tuple with it at `index`.
+        group: the dict that holds it under `name`, or a tuple with it at `index`; of those that are
+            passed, `Snapshot.numbers`.
         place: its position among the inputs.
     """
 
-    __slots__ = ("group", "index", "name", "place", "recorded")
+    __slots__ = ("group", "index", "is_passed", "name", "place", "recorded")
 
-    def __init__(self, group: dict[str, Any], name: str, index: int | None) -> None:
+    def __init__(
+        self, group: dict[str, Any], name: str, index: int | None, *, is_passed: bool = False
+    ) -> None:
+        self.is_passed = is_passed
         self.group = group
         self.name = name
         self.index = index

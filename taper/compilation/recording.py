@@ -95,7 +95,8 @@ def _record(
             recording.claims = []
             recording.arrays = {item.owner.reference.node.number: item.array for item in known}
             with compiling(), _watching(preexisting), _numbers_as_inputs(recording, numbers):
-                result = function(*args, **kwargs)
+                given = _with_numbers(args, kwargs, snapshot.numbers)
+                result = function(*given[0], **given[1])
             reading = Reading(graph, known, numbers)
             reading.read(result)
             facts, claims = len(recording.facts), recording.claims
@@ -206,7 +207,8 @@ def numbers_in(snapshot: Snapshot) -> list[Number]:
                 places = [None] if type(entry) is float else [
                     i for i, part in enumerate(entry) if type(part) is float]
                 found += [Number(watch.holder, name, i) for i in places]
-    return found
+    passed = snapshot.numbers
+    return found + [Number(passed, name, None, is_passed=True) for name in passed]
 
 
 def take_state(recorded: Recorded, snapshot: Snapshot) -> bool:
@@ -238,6 +240,8 @@ def _numbers_as_inputs(recording: Recording, numbers: list[Number]) -> Iterator[
             value = np.array(number.value(), np.float64)
             array = TracedArray.as_input(recording.graph, f"number {i}", value)
             recording.arrays[array.reference.node.number] = value
+            if number.is_passed:  # results that are differentiated later need what it was
+                array = np.positive(array)
             number.recorded = RecordedNumber(
                 array, float(value), partial(_pin, number.name), facts=recording.facts)
             entry: Any = number.recorded
@@ -253,6 +257,14 @@ def _numbers_as_inputs(recording: Recording, numbers: list[Number]) -> Iterator[
                 group[name] = value
         for number in numbers:
             number.recorded = None
+
+
+def _with_numbers(
+    args: tuple[Any, ...], kwargs: dict[str, Any], numbers: dict[str, float]
+) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments, with what there is now for those that are numbers."""
+    return ([numbers.get(f"argument {i}", value) for i, value in enumerate(args)],
+            {name: numbers.get(f"argument `{name}`", value) for name, value in kwargs.items()})
 
 
 def _pin(name: str) -> None:
@@ -271,7 +283,7 @@ def _has_nan(recorded: Recorded) -> bool:
             waiting += value.values()
         elif isinstance(value, (tuple, list)):
             waiting += value
-        elif isinstance(value, float):
+        elif isinstance(value, (float, complex)):
             if value.__class__ is RecordedNumber or value != value:
                 return True
         elif isinstance(value, np.ndarray) and value.dtype.kind in "fc" and np.isnan(value).any():

@@ -62,6 +62,8 @@ class Snapshot:
         self.watches: list[Watch] = []
         self.tensors: list[Found] = []
         self.arguments: list[Found] = []
+        self.numbers: dict[str, float] = {}  # floats that were passed and are read at each call
+        self.is_foreign = False  # code names modules that compute with floats, such as math
         self.passed: dict[int, tuple[str, ...]] = {}  # by id of an object, what was looked at
         self.generators: list[Generator] = []
         self.refusal: str | None = None
@@ -105,18 +107,20 @@ class Snapshot:
 def take(
     function: Any, args: tuple[Any, ...], kwargs: dict[str, Any],
     like: Snapshot | None = None, pinned: frozenset[str] = frozenset(),
+    free: frozenset[str] = frozenset(),
 ) -> Snapshot:
     """A snapshot of what `function(*args, **kwargs)` can reach.
 
     Args:
         like: an earlier one.
         pinned: entries of parameter groups that count by value though they are floats.
+        free: floats that are passed and don't count by value.
     """
     names = Names() if like is None else like.names
     from taper.compilation.state_walk import Walk
 
     while True:
-        snapshot = Walk(names, pinned).run(function, args, kwargs)
+        snapshot = Walk(names, pinned, free).run(function, args, kwargs)
         if snapshot.refusal is not None or snapshot.names == names:
             return snapshot
         names = snapshot.names  # more code was found than was known of: what it names counts too

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import math
 import pathlib
 import types
 import weakref
@@ -56,10 +57,10 @@ class Walk(CodeWalk):
                 self.visit(hooks, (None, name))
             self.in_arguments = True
             for i, value in enumerate(args):
-                self.visit(value, (None, f"argument {i}"))
+                self.visit_argument(value, f"argument {i}")
             for name, value in kwargs.items():
                 self.tokens.append(name)
-                self.visit(value, (None, f"argument `{name}`"))
+                self.visit_argument(value, f"argument `{name}`")
         except Refused as refused:
             snapshot.refusal = str(refused)
         except RecursionError:
@@ -76,6 +77,16 @@ class Walk(CodeWalk):
         )
         snapshot.held = self.held
         return snapshot
+
+    def visit_argument(self, value: Any, name: str) -> None:
+        """An argument; a float counts by value until others have come in its place."""
+        if type(value) is not float or not math.isfinite(value):
+            self.visit(value, (None, name))
+        elif name in self.free:
+            self.tokens.append(("number", name))
+            self.snapshot.numbers[name] = value
+        else:
+            self.tokens.append(("float", name, value.hex()))
 
     # -- values ------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.compilation.call_checks import always, attempt_function
+from taper.compilation.call_checks import always, attempt_function, number_name
 from taper.compilation.call_source import run_function
 from taper.compilation.programs import Program
 from taper.compilation.recorded import Known, Recorded, first_overlap
@@ -235,6 +235,8 @@ class Variant(EagerVariant):
         if self.attempt is not None:
             scope = self.attempt.__globals__
             scope.update(run=self.run, apart=Apart.of(recorded.known), differs=always)
+            scope.update({number_name(n.name): array for n, array in self.numbers
+                          if n.is_passed})
         for item in recorded.known:
             item.release()
 

@@ -25,8 +25,11 @@ class Refused(Exception):
 class BaseWalk:
     """The state of a walk."""
 
-    def __init__(self, names: Names, pinned: frozenset[str]) -> None:
+    def __init__(
+        self, names: Names, pinned: frozenset[str], free: frozenset[str] = frozenset()
+    ) -> None:
         self.pinned = pinned
+        self.free = free
         self.names = set(names.read)
         self.written = set(names.written)
         self.found_reflective = names.is_reflective
