@@ -238,7 +238,7 @@ def _numbers_as_inputs(recording: Recording, numbers: list[Number]) -> Iterator[
     try:
         for i, number in enumerate(numbers):
             value = np.array(number.value(), np.float64)
-            array = TracedArray.as_input(recording.graph, f"number {i}", value)
+            array: Any = TracedArray.as_input(recording.graph, f"number {i}", value)
             recording.arrays[array.reference.node.number] = value
             if number.is_passed:  # results that are differentiated later need what it was
                 array = np.positive(array)
