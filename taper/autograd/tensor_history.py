@@ -14,6 +14,7 @@ from taper.autograd.engine import observed
 from taper.autograd.node import Node, NodeOutput, function_of
 from taper.core.dtype import dtype
 from taper.core.overrides import NOT_INTERCEPTED, has_override, intercept
+from taper.core.promotion import cpp_type_name, scalar_type_name
 from taper.core.removable_handle import RemovableHandle, register
 from taper.core.storage import new_storage
 from taper.core.tensor import LEAF, Parameter, Tensor, alias
@@ -78,9 +79,9 @@ def set_grad(self: Tensor, value: Any) -> None:
         wanted = _allowed(self)
         if wanted is not None and value.dtype is not wanted:
             raise RuntimeError(
-                f"attempting to assign a gradient with dtype '{value.dtype}' to a tensor with "
-                f"grad_dtype '{wanted}'. The gradient must match the tensor's grad_dtype "
-                "(defaults to the tensor's dtype)."
+                f"attempting to assign a gradient with dtype '{cpp_type_name(value.dtype)}' to a "
+                f"tensor with grad_dtype '{scalar_type_name(wanted)}'. The gradient must match the "
+                "tensor's grad_dtype (defaults to the tensor's dtype)."
             )
         if value.device != self.device:
             raise RuntimeError(

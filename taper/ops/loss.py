@@ -14,6 +14,7 @@ import numpy as np
 import taper
 from taper.arrays.symbolic_shape import broadcast_shapes
 from taper.core.errors import broadcast_error
+from taper.core.promotion import scalar_type_name
 from taper.core.state import is_differentiated
 from taper.core.tensor import Tensor
 from taper.kernels.summation import as_divisor
@@ -357,6 +358,11 @@ def binary_cross_entropy(
             f"Using a target size ({target.shape}) that is different to the input size "
             f"({input.shape}) is deprecated. Please ensure they have the same size."
         )
+    if target.dtype is not input.dtype:
+        raise RuntimeError(
+            f"Found dtype {scalar_type_name(target.dtype)} but expected "
+            f"{scalar_type_name(input.dtype)}"
+        )
     if weight is not None:
         weight = weight.expand(target.shape)
     check_constant("binary_cross_entropy", "weight", weight)
@@ -438,6 +444,11 @@ def binary_cross_entropy_with_logits(
     if target.shape != input.shape:
         raise ValueError(
             f"Target size ({target.shape}) must be the same as input size ({input.shape})"
+        )
+    if input.is_floating_point() and target._array.dtype.kind in "biu":
+        raise RuntimeError(
+            f"result type {scalar_type_name(input.dtype)} can't be cast to the desired output type "
+            f"{scalar_type_name(target.dtype)}: make the target floating point, with .float()"
         )
     for name, tensor in (("weight", weight), ("pos_weight", pos_weight)):
         check_constant("binary_cross_entropy_with_logits", name, tensor)

@@ -13,7 +13,7 @@ import numpy as np
 
 from taper.arrays.symbolic_shape import broadcast_shapes
 from taper.core.errors import broadcast_error
-from taper.core.overrides import NOT_INTERCEPTED
+from taper.core.overrides import NOT_INTERCEPTED, has_override
 from taper.core.state import active, autocasting, is_recording
 from taper.core.tensor import Parameter, Tensor, wrap
 from taper.kernels import small_products
@@ -363,9 +363,12 @@ def may_compute_at_once(first: Tensor, *others: Tensor) -> bool:
 
 
 def _matmul_operand(input: Any, other: Any) -> Any:
-    answer = offer_composite(matmul, (input, other), None, sys._getframe(1))
+    frame = sys._getframe(1)
+    answer = offer_composite(matmul, (input, other), None, frame)
     if answer is not NOT_INTERCEPTED:
         return answer
+    if frame.f_code.co_name == "__matmul__":  # the other operand may know how
+        return NotImplemented
     wrong = 1 if not isinstance(input, Tensor) else 2
     name, value = ("input", input) if wrong == 1 else ("other", other)
     raise TypeError(
@@ -377,6 +380,8 @@ def _matmul_operand(input: Any, other: Any) -> Any:
 @composite(hidden=True, dunders=("__rmatmul__",))
 def reflected_matmul(input: Tensor, other: Tensor) -> Tensor:
     """`other @ input`."""
+    if not isinstance(other, Tensor) and not has_override(other):
+        return NotImplemented
     return matmul(other, input)
 
 

@@ -160,7 +160,11 @@ def same_dtypes_in_addmm(first: str, second: str) -> Check:
                 "self and mat2 must have the same dtype, but got "
                 f"{scalar_type_name(added.dtype)} and {scalar_type_name(b.dtype)}"
             )
-        _raise_unless_factors_agree(bound[first], b)
+        if bound[first].dtype is not b.dtype:
+            raise RuntimeError(
+                "mat1 and mat2 must have the same dtype, but got "
+                f"{scalar_type_name(bound[first].dtype)} and {scalar_type_name(b.dtype)}"
+            )
 
     return check
 

@@ -66,3 +66,29 @@ def test_in_place_and_out():
     y = torch.ones(1)
     y.addbmm_(A[None], A[None])
     assert y.tolist() == [[8, 11], [16, 23]]
+
+
+class Diagonal:
+    def __rmatmul__(self, other):
+        return "reflected"
+
+    def __matmul__(self, other):
+        return "plain"
+
+
+def test_other_operands_of_products_are_asked():
+    vector = torch.ones(2)
+    assert vector @ Diagonal() == "reflected" and Diagonal() @ vector == "plain"
+    assert vector.requires_grad_() @ Diagonal() == "reflected"
+    with pytest.raises(TypeError, match="'Tensor' and 'int'"):
+        vector @ 2
+    with pytest.raises(TypeError, match="'list' and 'Tensor'"):
+        [1.0, 2.0] @ vector
+    with pytest.raises(TypeError, match="must be Tensor, not int"):
+        torch.matmul(vector, 2)
+
+
+def test_factors_of_linear_of_different_dtypes():
+    layer = torch.nn.Linear(2, 3)
+    with pytest.raises(RuntimeError, match="mat1 and mat2 must have the same dtype, but got Dou"):
+        layer(torch.ones(1, 2, dtype=torch.float64))
