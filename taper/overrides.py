@@ -62,5 +62,8 @@ def is_tensor_like(inp: Any) -> bool:
 
 def resolve_name(f: Callable[..., Any]) -> str:
     """Returns a readable name of a public function."""
+    name = getattr(f, "__name__", "")
+    if getattr(Tensor, name, None) is f:  # Python's methods have the module that they stand in
+        return f"torch.Tensor.{name}"
     module = getattr(f, "__module__", "") or "torch"
     return f"{module}.{getattr(f, '__qualname__', getattr(f, '__name__', str(f)))}"

@@ -150,11 +150,11 @@ def default_torch_function(
 
 
 def _convert(result: Any, cls: Any) -> Any:
-    if cls in _PLAIN:
+    if issubclass(cls, _PLAIN[1:]) or cls is Tensor:  # what is computed of parameters is none
         return result
     if isinstance(result, Tensor) and not isinstance(result, cls):
         return as_subclass(result, cls)
-    if type(result) in (tuple, list):
+    if isinstance(result, (tuple, list)):  # also those with names
         return type(result)([_convert(r, cls) for r in result])
     return result
 

@@ -30,11 +30,22 @@ __all__ = ["TYPED_CLASSES", "TensorType"]
 # -- x.new_… -------------------------------------------------------------------------------------
 
 
+def _offered(self: Tensor, function: str, *args: Any, **options: Any) -> Any:
+    """What the class of a tensor makes of a call; NOT_INTERCEPTED if it leaves it to us."""
+    given = {name: option for name, option in options.items() if option}
+    return slow.overrides.intercept(getattr(Tensor, function), (self,), (self, *args), given)
+
+
 def _new(
     self: Tensor, function: str, sizes: tuple[Any, ...], size: Any, value: Any,
     dtype: Any, layout: Any, device: Any, pin_memory: bool, requires_grad: bool,
 ) -> Tensor:
     shape = size_arguments(function, sizes, size)
+    if slow.overrides.has_override(self):
+        found = _offered(self, function, shape, dtype=dtype, layout=layout, device=device,
+                         pin_memory=pin_memory, requires_grad=requires_grad)
+        if found is not slow.overrides.NOT_INTERCEPTED:
+            return found  # type: ignore[no-any-return]
     wanted, where = read_options(function, dtype, device, layout, pin_memory)
     wanted = wanted or self.dtype
     a = self._array
@@ -84,6 +95,11 @@ def new_full(
     device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:
     """Makes a tensor filled with a value, with this tensor's dtype, unless told."""
+    if slow.overrides.has_override(self):
+        found = _offered(self, "new_full", size, fill_value, dtype=dtype, layout=layout,
+                         device=device, pin_memory=pin_memory, requires_grad=requires_grad)
+        if found is not slow.overrides.NOT_INTERCEPTED:
+            return found  # type: ignore[no-any-return]
     made = _new(self, "new_full", (as_sizes("new_full", size),), None, None, dtype, layout, device,
                 pin_memory, requires_grad)
     if isinstance(fill_value, Tensor):
@@ -99,6 +115,11 @@ def new_tensor(
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:
     """Makes a tensor with a copy of `data` in this tensor's dtype, unless told."""
+    if slow.overrides.has_override(self):
+        found = _offered(self, "new_tensor", data, dtype=dtype, device=device,
+                         requires_grad=requires_grad)
+        if found is not slow.overrides.NOT_INTERCEPTED:
+            return found  # type: ignore[no-any-return]
     wanted = as_dtype(dtype, "new_tensor") or (None if isinstance(data, Tensor) else self.dtype)
     if isinstance(data, Tensor):
         warnings.warn(
