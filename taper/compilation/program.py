@@ -52,8 +52,10 @@ from taper.compilation.replay import Replay
 from taper.compilation.steps import (
     ARENA,
     Instruction,
+    LaterView,
     PythonCall,
     Segment,
+    arguments_getter,
     driver_address,
     driver_code,
     strided_view,
@@ -309,8 +311,6 @@ class Program:
 
     def _getters(self, call: Call) -> Callable[[list[Any]], tuple[Any, Any]]:
         """A function that gives the arguments of a call."""
-        dynamic: list[tuple[Any, ...]] = []
-
         def prepared(item: Any) -> Any:
             if not isinstance(item, View):
                 return item
@@ -320,20 +320,9 @@ class Program:
             base, _ = self._place(item)
             if base == ARENA:
                 return self._static(item)
-            dynamic.append((base, item))
-            return _Later(base, item)
+            return LaterView(base, item)
 
-        args, kwargs = mapped(prepared, call.args), mapped(prepared, call.kwargs)
-        if not dynamic:
-            return lambda held: (args, kwargs)
-
-        def resolve(held: list[Any]) -> tuple[Any, Any]:
-            def value_of(item: Any) -> Any:
-                return view_of_whole(held[item.base], item.view) if type(item) is _Later else item
-
-            return mapped(value_of, args), mapped(value_of, kwargs)
-
-        return resolve
+        return arguments_getter(mapped(prepared, call.args), mapped(prepared, call.kwargs))
 
     # -- kernels -------------------------------------------------------------------------------
 
@@ -587,13 +576,3 @@ class Program:
             else:
                 lines.append(f"call {step.label}")
         return "\n".join(lines)
-
-
-class _Later:
-    """An argument that is known when the program runs."""
-
-    __slots__ = ("base", "view")
-
-    def __init__(self, base: int, view: View) -> None:
-        self.base = base
-        self.view = view

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from taper.compilation.lowering.launches import Address, Launch
-from taper.compilation.lowering.operations import Call, instances_in
+from taper.compilation.lowering.operations import Call, instances_in, mapped
 from taper.compilation.lowering.values import Value, View, contiguous
 from taper.compiler import background
 from taper.compiler.program_driver import DRIVER, DRIVER_WORDS, GUARD, driver_text
@@ -18,8 +18,8 @@ from taper.core.storage import address_of
 from taper.runtime import pool as pools
 
 __all__ = [
-    "ARENA", "Instruction", "PythonCall", "Segment", "driver_address", "driver_code",
-    "strided_view", "view_of_whole",
+    "ARENA", "Instruction", "LaterView", "PythonCall", "Segment", "arguments_getter",
+    "driver_address", "driver_code", "strided_view", "view_of_whole",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -94,7 +94,8 @@ class PythonCall:
     """A call of a Python function, between segments."""
 
     __slots__ = (
-        "function", "getters", "label", "may_share", "outs", "released", "several", "source",
+        "function", "getters", "is_nested", "label", "may_share", "outs", "released", "several",
+        "source",
     )
 
     def __init__(
@@ -106,6 +107,8 @@ class PythonCall:
         self.getters = getters
         self.several = call.several
         self.may_share = not isinstance(call.function, np.ufunc)
+        self.is_nested = any(
+            type(item) in (tuple, list, dict) for item in (*call.args, *call.kwargs.values()))
         self.outs = outs
         self.released = released
 
@@ -115,17 +118,66 @@ class PythonCall:
         for (base, value), result in zip(
             self.outs, found if self.several else (found,), strict=False
         ):
-            result = np.asarray(result)
+            if type(result) is not np.ndarray:
+                result = np.asarray(result)
             if not result.flags.c_contiguous or result.dtype != value.dtype:
                 result = result.astype(value.dtype, order="C")
-            elif self.may_share and any(
-                np.may_share_memory(result, a) for a in instances_in(np.ndarray, (args, kwargs))
-            ):
+            elif self.may_share and self.shares_memory(result, args, kwargs):
                 result = result.copy()  # what it looks at may be overwritten
             held[base] = result
             bases[base] = address_of(result)
         for base in self.released:
             held[base] = None
+
+
+    def shares_memory(self, result: Array, args: Any, kwargs: Any) -> bool:
+        """Whether a result may look at an operand."""
+        if result.base is None and not self.is_nested and not kwargs:
+            return any([result is a or a.base is result for a in args if type(a) is np.ndarray])
+        return any(
+            np.may_share_memory(result, a) for a in instances_in(np.ndarray, (args, kwargs)))
+
+
+class LaterView:
+    """An operand that is there when the program runs: a view of what lies at a base then."""
+
+    __slots__ = ("base", "is_plain", "view")
+
+    def __init__(self, base: int, view: View) -> None:
+        self.base = base
+        self.view = view
+        self.is_plain = view.is_whole and not view.offset and (
+            contiguous(view.shape) == view.strides)
+
+    def array(self, held: list[Any]) -> Array:
+        found: Array = held[self.base]
+        if not self.is_plain:
+            return view_of_whole(found, self.view)
+        return found if found.shape == self.view.shape else found.reshape(self.view.shape)
+
+
+def arguments_getter(args: Any, kwargs: Any) -> Callable[[list[Any]], tuple[Any, Any]]:
+    """A function that gives the arguments of a call, for what lies at bases."""
+    if next(instances_in(LaterView, (args, kwargs)), None) is None:
+        return lambda held: (args, kwargs)
+    if not kwargs and not any(type(item) in (tuple, list, dict) for item in args):
+        places = [(i, item.array) for i, item in enumerate(args) if type(item) is LaterView]
+
+        def flat(held: list[Any]) -> tuple[Any, Any]:
+            found = list(args)
+            for i, array in places:
+                found[i] = array(held)
+            return found, kwargs
+
+        return flat
+
+    def nested(held: list[Any]) -> tuple[Any, Any]:
+        def value_of(item: Any) -> Any:
+            return item.array(held) if type(item) is LaterView else item
+
+        return mapped(value_of, args), mapped(value_of, kwargs)
+
+    return nested
 
 
 def driver_code() -> tuple[str, str]:
