@@ -45,7 +45,7 @@ def _new(
         found = _offered(self, function, shape, dtype=dtype, layout=layout, device=device,
                          pin_memory=pin_memory, requires_grad=requires_grad)
         if found is not slow.overrides.NOT_INTERCEPTED:
-            return found  # type: ignore[no-any-return]
+            return found
     wanted, where = read_options(function, dtype, device, layout, pin_memory)
     wanted = wanted or self.dtype
     a = self._array
@@ -99,7 +99,7 @@ def new_full(
         found = _offered(self, "new_full", size, fill_value, dtype=dtype, layout=layout,
                          device=device, pin_memory=pin_memory, requires_grad=requires_grad)
         if found is not slow.overrides.NOT_INTERCEPTED:
-            return found  # type: ignore[no-any-return]
+            return found
     made = _new(self, "new_full", (as_sizes("new_full", size),), None, None, dtype, layout, device,
                 pin_memory, requires_grad)
     if isinstance(fill_value, Tensor):
@@ -119,7 +119,7 @@ def new_tensor(
         found = _offered(self, "new_tensor", data, dtype=dtype, device=device,
                          requires_grad=requires_grad)
         if found is not slow.overrides.NOT_INTERCEPTED:
-            return found  # type: ignore[no-any-return]
+            return found
     wanted = as_dtype(dtype, "new_tensor") or (None if isinstance(data, Tensor) else self.dtype)
     if isinstance(data, Tensor):
         warnings.warn(

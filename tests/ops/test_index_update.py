@@ -40,3 +40,8 @@ def test_index_reduce():
     assert x.index_reduce(0, i, source, "mean", include_self=False).tolist() == [2.5, 5]
     with pytest.raises(RuntimeError, match="Expected reduce to be one of prod, mean"):
         x.index_reduce(0, i, source, "sum")
+
+
+def test_copied_slices_have_the_dimensions_of_their_destination():
+    with pytest.raises(IndexError, match="When source and destination are not scalars"):
+        torch.zeros(5).index_copy(0, torch.tensor([0, 1]), torch.ones(2, 1))
