@@ -120,8 +120,8 @@ def adam_rule(
 
 
 def _check_tensor_betas(betas: tuple[Any, Any], foreach: bool) -> None:
-    given = [isinstance(beta, Tensor) for beta in betas]
-    if any(given) and not all(given):
+    # The whole numbers 0 and 1 are refused, too, as in PyTorch: programs write 0.0.
+    if not any(all(isinstance(beta, kind) for beta in betas[:2]) for kind in (float, Tensor)):
         raise ValueError("betas must be either both floats or both Tensors")
     for index, beta in enumerate(betas):
         if isinstance(beta, Tensor):

@@ -297,3 +297,11 @@ def test_a_wrapper_that_never_calls_init_has_no_hooks():
     weight.grad = torch.ones(1)
     Wrapper(torch.optim.SGD([weight], lr=0.5)).step()
     assert weight.item() == 0.5
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+def test_adam_refuses_a_whole_number_beside_a_float_in_betas(name):
+    weight = torch.ones(1, requires_grad=True)
+    with pytest.raises(ValueError, match=r"^betas must be either both floats or both Tensors$"):
+        getattr(torch.optim, name)([weight], betas=(0, 0.9))
+    getattr(torch.optim, name)([weight], betas=(0.0, 0.9))
