@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections import namedtuple
+from types import MemberDescriptorType
 from typing import Any
 
 from taper.compilation.code_facts import is_own_module, refused_module
@@ -29,6 +31,7 @@ __all__ = ["ObjectWalk"]
 _UNNAMED = frozenset(["__init__", "__new__", "__repr__", "__str__", "__del__", "__format__",
                       "__getstate__", "__setstate__", "__reduce__", "__reduce_ex__",
                       "__init_subclass__", "__dir__", "__sizeof__", "__doc__", "__class_getitem__"])
+_FIELDS = (type(vars(namedtuple("Example", "field"))["field"]), MemberDescriptorType)
 _MODULE_STATE = (
     "training", "_parameters", "_buffers", "_modules", "_hooked", "_backward_pre_hooks",
     "_backward_hooks", "_forward_hooks", "_forward_pre_hooks", "_is_full_backward_hook",
@@ -74,7 +77,8 @@ class ObjectWalk(BaseWalk):
                 if isinstance(member, (property, functools.cached_property)):
                     member = member.fget if isinstance(member, property) else member.func
                 self.tokens.append(name)
-                self.visit(member, below)
+                if type(member) not in _FIELDS:
+                    self.visit(member, below)
 
     def visit_object(self, value: Any, path: Any) -> None:
         """An instance of a user's class: the attributes and methods that the code names."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict, namedtuple
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -105,6 +105,31 @@ def test_what_else_they_hold_is_honoured() -> None:
     assert torch.equal(compiled(given), nested(given))
     given["a"].append(given["a"][0])
     assert torch.equal(compiled(given), nested(given))
+
+
+class Scaled(NamedTuple):
+    x: Any
+    y: Any
+
+    @property
+    def total(self) -> Any:
+        return (self.x + self.y) * FACTORS["total"]
+
+
+FACTORS = {"total": 2.0}
+
+
+def test_what_methods_of_named_tuples_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = torch.compile(lambda batch: batch.total + batch.x)
+    for _ in range(3):
+        assert compiled(Scaled(torch.ones(1), torch.ones(1))).item() == 5
+    monkeypatch.setitem(FACTORS, "total", 3.0)
+    for _ in range(3):
+        assert compiled(Scaled(torch.ones(1), torch.ones(1))).item() == 7
+    monkeypatch.setattr(Scaled, "total", property(lambda batch: batch.x))
+    for _ in range(3):
+        assert compiled(Scaled(torch.ones(1), torch.ones(1))).item() == 2
+    assert compiled.explain().calls["compiled"] >= 5
 
 
 def test_tensors_that_are_passed_twice() -> None:
