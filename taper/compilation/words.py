@@ -15,6 +15,7 @@ import ctypes
 import gc
 import sys
 from array import array as words_array
+from collections import OrderedDict
 from functools import cache
 from typing import Any
 
@@ -165,6 +166,8 @@ def places_of(watch: Watch, held: list[Any]) -> list[int] | None:
     if isinstance(watch, (DictWatch, NamesWatch)):
         if not isinstance(holder, dict):
             return None
+        if isinstance(watch, DictWatch) and isinstance(holder, OrderedDict) and len(holder) > 1:
+            return None  # its order is kept elsewhere, and no count of changes tells of it
         held.append(holder)
         return [id(holder) + 8 * (HEADER_WORDS + 1)]
     if isinstance(watch, ListWatch):

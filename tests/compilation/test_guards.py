@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import types
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -442,6 +443,20 @@ def test_a_deep_copy_has_its_own_state() -> None:
             twin.layer.weight.fill_(value)
         for _ in range(3):
             assert torch.equal(compiled(x), torch.full((1, 2), 2 * value))
+
+
+def test_the_order_of_an_ordered_dict() -> None:
+    weights = OrderedDict(first=1.0, second=10.0)
+
+    def step(x: Any) -> Any:
+        return x * sum([value * i for i, value in enumerate(weights.values())])
+
+    compiled = torch.compile(step)
+    for moved, expected in ((None, 10), ("first", 1), ("first", 1), ("second", 10)):
+        if moved is not None:
+            weights.move_to_end(moved)
+        for _ in range(4):
+            assert compiled(torch.ones(1)).item() == expected
 
 
 def test_an_object_that_is_passed() -> None:
