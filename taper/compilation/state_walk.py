@@ -143,7 +143,9 @@ class Walk(CodeWalk):
             self.visit_python_module(value, path)
         elif is_own_module(kind.__module__):
             self.visit_own_object(value, path)
-        elif kind.__flags__ & _HEAP_TYPE and not is_opaque_class(kind):
+        elif kind is types.SimpleNamespace or (
+            kind.__flags__ & _HEAP_TYPE and not is_opaque_class(kind)
+        ):
             self.visit_object(value, path)
         else:
             self.refuse(path, f"is a {kind.__name__}, whose state can't be compared")

@@ -210,15 +210,16 @@ def places(choice: Callable[[Any], Any]) -> list[Place]:
     ]
 
 
-def passed(rng: random.Random, x: Any, before: Any) -> Any:
-    """An argument: the one before, or a container with a number and the tensor."""
-    if before is not None and rng.random() < 0.3:
-        return before
-    number = rng.choice(NUMBERS)
-    return rng.choice([
-        [number, x], (number, [x]), {"n": number, "x": x}, Point(number, [x]),
-        Fields(number, x), OrderedDict(x=x, n=number), {"x": x, "n": number}, number,
-    ])
+MAKERS: tuple[Callable[[Any, float], Any], ...] = (  # arguments with a tensor and a number
+    lambda x, number: [number, x],
+    lambda x, number: (number, [x]),
+    lambda x, number: {"n": number, "x": x},
+    lambda x, number: {"x": x, "n": number},
+    lambda x, number: OrderedDict(x=x, n=number),
+    lambda x, number: Point(number, [x]),
+    lambda x, number: Fields(number, x),
+    lambda x, number: number,
+)
 
 
 def read(argument: Any, x: Any) -> Any:
@@ -238,18 +239,20 @@ def run(seed: int) -> None:
     torch.manual_seed(seed)
     box.number = 1.0
     found = rng.sample(places(rng.choice), rng.randint(1, 4))
+    readers = [reader for reader, _ in found]
     changes = [change for _, several in found for change in several]
 
     def function(x: Any, argument: Any) -> Any:
         y = read(argument, x)
-        return [y, *[reader(x) for reader, _ in found]]
+        return [y, *[reader(x) for reader in readers]]
 
     compiled = torch.compile(function)
-    argument, done = None, []
+    makers, number, done = rng.sample(MAKERS, rng.randint(1, 2)), rng.choice(NUMBERS), []
     for call in range(CALLS):
-        x = torch.randn(3, requires_grad=rng.random() < 0.3)
-        argument = passed(rng, x, argument) if call % 5 == 0 else (
-            argument if rng.random() < 0.5 else passed(rng, x, argument))
+        x = torch.randn(3, requires_grad=call > CALLS // 2)
+        if rng.random() < 0.2:
+            number = rng.choice(NUMBERS)
+        argument = rng.choice(makers)(x, number)
         state = torch.get_rng_state()
         expected = function(x, argument)
         after = torch.get_rng_state()
