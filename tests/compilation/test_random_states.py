@@ -24,7 +24,7 @@ import pytest
 import taper as torch
 from taper import nn
 
-COUNT = int(os.environ.get("TAPER_STATES", "40"))
+COUNT = int(os.environ.get("TAPER_STATES", "24"))
 SEED = int(os.environ.get("TAPER_STATES_SEED", "0"))
 PARTS = 4
 CALLS = 50

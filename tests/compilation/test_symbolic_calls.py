@@ -220,7 +220,9 @@ OPENED: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("name", OPENED)
-@pytest.mark.parametrize("sizes", [SIZES, FROM_LARGE], ids=["", "from large"])
+@pytest.mark.parametrize(
+    ("native", "sizes"), [("off", SIZES), ("now", SIZES), ("now", FROM_LARGE)],
+    ids=["off", "now", "now from large"], indirect=["native"])
 def test_opened(name: str, sizes: Any) -> None:
     function, *makers = OPENED[name]
     assert check(function, *makers, sizes=sizes).symbolic
@@ -288,7 +290,9 @@ CLOSED: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("name", CLOSED)
-@pytest.mark.parametrize("sizes", [SIZES, FROM_LARGE], ids=["", "from large"])
+@pytest.mark.parametrize(
+    ("native", "sizes"), [("off", SIZES), ("now", FROM_LARGE)], ids=["off", "now from large"],
+    indirect=["native"])
 def test_closed(name: str, sizes: Any) -> None:
     function, *makers = CLOSED[name]
     assert not check(function, *makers, sizes=sizes).symbolic

@@ -163,6 +163,9 @@ NOT_COMPLEX = {
         geqrf""".split(), "no derivative, as in PyTorch"),
     "masked.median": "orders complex numbers by their real parts, as PyTorch does",
 }
+# Their complex second derivatives are those of hundreds of products, sums and tanh, which are asked
+# for themselves; together they take half a minute.
+RECURRENT = frozenset("lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell".split())
 REFUSED = ("not implemented for", "complex", "Complex", "floating", "float or double",
            "Half, Float or Double", "Half, BFloat16, Float, Double")
 
@@ -181,7 +184,8 @@ def test_derivatives_of_complex_numbers(path):
     if found is not None:
         is_large = sum(t.numel() for t in found[1]) > 20
         assert gradcheck(*found, fast_mode=is_large)
-        assert gradgradcheck(*found, fast_mode=True)
+        if path not in RECURRENT:
+            assert gradgradcheck(*found, fast_mode=True)
 
 
 # -- other forms -----------------------------------------------------------------------------------
