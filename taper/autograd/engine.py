@@ -453,7 +453,8 @@ def has_layout_of(array: Any, leaf: Any) -> bool:
 
 def empty_gradient(leaf: Any, dtype: Any) -> Tensor:
     """Memory for the gradient of an array: as that lies, or contiguous if it has gaps."""
-    return wrap(np.empty_like(leaf, dtype, "K" if is_dense(leaf) else "C", subok=False))
+    lies_dense = leaf.flags.forc or is_dense(leaf)  # the flags are quicker to ask
+    return wrap(np.empty_like(leaf, dtype, "K" if lies_dense else "C", subok=False))
 
 
 def is_sole_view(grad: Tensor) -> bool:

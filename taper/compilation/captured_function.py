@@ -227,6 +227,8 @@ class CapturedFunction:
 
     def varying_numbers(self, snapshot: Snapshot) -> frozenset[str]:
         """The floats in which a call differs from one before, if in nothing else but sizes."""
+        if not snapshot.has_floats:
+            return frozenset()
         if snapshot.is_foreign or snapshot.names.compares_types:
             return frozenset()  # a float could be looked at where nobody would notice
         before = [variant.key[1] for variant in self.variants]

@@ -53,7 +53,9 @@ class ObjectWalk(BaseWalk):
         self.visit_members(value, path, constructs=True)
 
     def visit_members(self, cls: type, path: Any, *, constructs: bool) -> None:
-        """The methods and attributes of a user's class that the code names."""
+        """The methods and attributes of a user's class that the code names: state, whoever has it.
+        """
+        in_arguments, self.in_arguments = self.in_arguments, False
         for base in cls.__mro__:
             if base is object or is_own_module(base.__module__) or is_opaque_class(base):
                 continue
@@ -79,14 +81,14 @@ class ObjectWalk(BaseWalk):
                 self.tokens.append(name)
                 if type(member) not in _FIELDS:
                     self.visit(member, below)
+        self.in_arguments = in_arguments
 
     def visit_object(self, value: Any, path: Any) -> None:
         """An instance of a user's class: the attributes and methods that the code names."""
         cls = type(value)
-        is_passed, self.in_arguments = self.in_arguments, False
+        is_passed = self.in_arguments
         self.tokens.append((cls, "passed" if is_passed else id(value)))
         self.visit_members(cls, path, constructs=False)
-        self.in_arguments = is_passed
         self.watch(AttributeWatch(path, value, ("__class__",)))
         attributes = getattr(value, "__dict__", None)
         if type(attributes) is dict:

@@ -87,6 +87,7 @@ class Walk(CodeWalk):
             self.snapshot.numbers[name] = value
         else:
             self.tokens.append(("float", name, value.hex()))
+            self.snapshot.has_floats = True
 
     # -- values ------------------------------------------------------------------------------------
 
@@ -185,9 +186,7 @@ class Walk(CodeWalk):
 
     def visit_container(self, value: Any, path: Any) -> None:
         """A container of a class of its own, with what methods and attributes it has."""
-        is_passed, self.in_arguments = self.in_arguments, False
         self.visit_members(type(value), path, constructs=False)
-        self.in_arguments = is_passed
         if isinstance(value, (dict, types.MappingProxyType)):
             self.visit_dict(value, path)
         elif isinstance(value, (list, deque)):
