@@ -20,6 +20,11 @@ Note [the thread imports nothing]. Two threads that import at the same time can 
 forever (CPython 3.11 does, on chains that share modules). So who asks has imported LLVM (`load`)
 and what builders need: they import what they need at the top of their modules.
 
+Note [nobody waits in vain]. Some waits have no limit. So a job sets its event however it ends, the
+thread outlives what a job raises, a kernel is noted as asked for when the thread has it to do, a
+forked child does again what its parent's thread was doing, and who waits starts the thread if there
+is none. At exit, when there will be none, nobody waits.
+
 Note [who compiles soon]. The first calls of a compiled function run as they are, and then a program
 takes their place, which has other kernels. So they ask for none (`without_new_kernels`): NumPy
 serves, unless that takes so long that kernels are worth it, and the program's don't stand in line.
@@ -36,8 +41,9 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
+from typing import Any, TypeVar
 
 from taper.compiler import machine
 from taper.core.settings import settings
@@ -45,13 +51,15 @@ from taper.core.threads import are_deterministic_algorithms_enabled
 from taper.core.user_warning import is_own
 
 __all__ = [
-    "Builder", "asks_for_none", "is_at_work", "load", "request", "run_aside", "wait_for",
+    "Builder", "Successor", "asks_for_none", "is_at_work", "load", "request", "wait_for",
     "wait_until_idle", "waits", "without_new_kernels",
 ]
 
+_Made = TypeVar("_Made")
 Builder = Callable[[], tuple[str, str]]  # -> (text of a module, name of its function)
 
 _LONGEST_WAIT = 0.035  # seconds, for one call
+_SECONDS_BETWEEN_LOOKS = 0.1  # whether there is still somebody to wait for
 _LONGEST_ABSTENTION = 0.5  # seconds that a call may take without new kernels
 _MISSING = -1
 
@@ -89,12 +97,71 @@ class _Pending:
 
     def compile(self) -> None:
         """What the thread does, or who helps it."""
-        try:
+        with _setting(self.ready):
             self.address = compile_now(self.key, self.builder)
-        except Exception:  # not KeyboardInterrupt: the job is done later
-            self.ready.set()
-            raise
-        self.ready.set()
+
+
+class Successor:
+    """A function of machine code that takes another's place once it is made.
+
+    `make` returns it, or None where there can be none; `then` is called with what it returned. What
+    is in the cache is made of here and now, which takes milliseconds, and the thread that compiles
+    makes the rest. There, `make` must not import.
+    """
+
+    __slots__ = ("is_waited_for", "made", "make", "name", "ready", "then")
+
+    def __init__(
+        self, name: str, make: Callable[[], Any], then: Callable[[Any], None] | None = None,
+        is_waited_for: bool = False,
+    ) -> None:
+        self.name = name
+        self.make = make
+        self.then = then
+        self.is_waited_for = is_waited_for
+        self.ready = threading.Event()
+        self.made: Any = None
+        cached = nullcontext() if settings.native == "now" else machine.only_from_cache()
+        try:
+            with cached:
+                self.take()
+        except machine.NotCached:
+            _unfinished.append(self)
+            self.leave_to_thread()
+
+    def leave_to_thread(self) -> None:
+        """Asks for it once more; an event that was forked may be locked."""
+        self.ready = threading.Event()
+        _compiler.add(self._take_in_thread, self.is_waited_for)
+
+    def _take_in_thread(self) -> None:
+        try:
+            self.take()
+        finally:
+            _unfinished.remove(self)
+
+    def take(self) -> None:
+        """Makes it, and hands it over."""
+        with _setting(self.ready):
+            self.made = _unless_it_fails(self.name, self.make)
+            if self.then is not None and self.made is not None:
+                self.then(self.made)
+
+
+_unfinished: list[Successor] = []  # what the thread has to make
+
+
+@contextmanager
+def _setting(ready: threading.Event) -> Iterator[None]:
+    """Sets an event in the end, but for KeyboardInterrupt, after which the job is done later."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        ready.set()
+        raise
+    ready.set()
 
 
 class _Compiler:
@@ -119,10 +186,18 @@ class _Compiler:
             self.count += 1
             self.added += 1
             heapq.heappush(self.waiting, (not is_waited_for, self.added, job))
-            if self.thread is None:
-                self.thread = threading.Thread(target=self.run, name="taper-compiler", daemon=True)
-                self.thread.start()
+            self.start()
             self.changed.notify_all()
+
+    def start(self) -> None:
+        """Starts the thread, if there is none and something to do."""
+        with self.changed:
+            if self.count and not self.closed and (
+                self.thread is None or not self.thread.is_alive()
+            ):
+                thread = threading.Thread(target=self.run, name="taper-compiler", daemon=True)
+                thread.start()
+                self.thread = thread
 
     def put_first(self, job: Callable[[], None]) -> None:
         """Somebody waits for this job now, if it isn't being done already."""
@@ -133,7 +208,11 @@ class _Compiler:
 
     def run(self) -> None:
         while (job := self._next()) is not None:
-            self._do(job)
+            try:
+                self._do(job)
+            except BaseException:  # who waits for the next job shall not wait in vain
+                threading.excepthook(
+                    threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
     def help(self) -> bool:
         """Does one job that somebody waits for, in this thread; tells whether there was one."""
@@ -179,11 +258,13 @@ def compile_now(key: Hashable, builder: Builder) -> int | None:
     return _unless_it_fails(key, lambda: machine.compile_ir(*builder()))
 
 
-def _unless_it_fails(key: Hashable, make: Callable[[], int | None]) -> int | None:
+def _unless_it_fails(key: Hashable, make: Callable[[], _Made | None]) -> _Made | None:
     try:
         return make() if machine.is_available() else None
     except machine.NoNativeCode:
         return None
+    except machine.NotCached:
+        raise
     except Exception as error:
         if settings.native == "now":
             raise
@@ -226,12 +307,13 @@ def request(
         address = _addresses[key] = compile_now(key, builder)
         return address
     is_next = is_next or not (exact or abstains)
-    pending = _addresses[key] = _Pending(key, builder, is_next)
+    pending = _Pending(key, builder, is_next)
     if not exact and not abstains:
         pending.find()
         _end_wait(begin)
     if not pending.ready.is_set():
         _compiler.add(pending.compile, is_next)
+    _addresses[key] = pending
     return _waited_for(key, pending, exact)
 
 
@@ -249,9 +331,8 @@ def wait_for(keys: Iterable[Hashable], seconds: float) -> None:
 def _waited_for(key: Hashable, pending: _Pending, exact: bool) -> int | None:
     """The kernel, if it is ready or soon will be; see the Note."""
     if exact:
-        if settings.native != "now" and not pending.ready.is_set():
+        if not pending.ready.is_set() and (settings.native != "now" or not _comes(pending.ready)):
             return None
-        pending.ready.wait()
     elif not waits(pending.ready, pending.is_worth_waiting):
         pending.is_worth_waiting = False  # NumPy's rounding was seen already
         return None
@@ -275,13 +356,20 @@ def waits(ready: threading.Event, is_worth_it: bool = True) -> bool:
     if ready.is_set():
         return True
     if settings.native == "now" or are_deterministic_algorithms_enabled():
-        return ready.wait()  # no moment decides which of two roundings a call has
+        return _comes(ready)  # no moment decides which of two roundings a call has
     if not is_worth_it or asks_for_none():
         return False
     begin = _begin_wait()
     came = ready.wait(max(0.0, _patience.left))
     _end_wait(begin)
     return came
+
+
+def _comes(ready: threading.Event) -> bool:
+    """Waits however long it takes; False at exit, when nothing is made any more."""
+    while not _compiler.closed and not ready.wait(_SECONDS_BETWEEN_LOOKS):
+        _compiler.start()
+    return ready.is_set()
 
 
 class _Abstention(threading.local):
@@ -352,14 +440,6 @@ def is_loaded() -> bool:
     return _Loaded.is_done
 
 
-def run_aside(job: Callable[[], None], is_waited_for: bool = False) -> None:
-    """Calls `job` in the thread that compiles: work with LLVM that must not hold anybody up.
-
-    It must not import; `load` was called before, and said that there is something to work with.
-    """
-    _compiler.add(job, is_waited_for)
-
-
 def is_at_work() -> bool:
     """Whether kernels are being made, so that what can't be done now may be possible soon."""
     return _compiler.count > 0 or asks_for_none()
@@ -367,15 +447,18 @@ def is_at_work() -> bool:
 
 def wait_until_idle(timeout: float | None = None) -> bool:
     """Waits for all kernels that were asked for; tells whether they are done."""
+    _compiler.start()
     with _compiler.changed:
         return _compiler.changed.wait_for(lambda: _compiler.count == 0, timeout)
 
 
 def _start_afresh() -> None:
-    """In a forked child: what was to be compiled is asked for again."""
+    """In a forked child: kernels are asked for again by who needs them, successors now."""
     _compiler.start_afresh()
     for key in [key for key, found in _addresses.items() if isinstance(found, _Pending)]:
         del _addresses[key]
+    for successor in _unfinished:
+        successor.leave_to_thread()
 
 
 atexit.register(_compiler.close)

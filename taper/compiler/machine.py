@@ -27,6 +27,7 @@ import importlib
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
@@ -39,7 +40,7 @@ __all__ = [
     "only_from_cache", "vector_bytes",
 ]
 
-_MOST_KERNELS = 4096
+_MOST_KERNELS = 16384  # of some 11 kB each: none can be unloaded
 _EMITTERS = 2
 # LLVM's models of how long these processors' instructions take lack some, and LLVM 22 ends the
 # process where it meets one.
@@ -127,6 +128,7 @@ class _Machine:
         self.llvm = llvm
         self.objects = ObjectCache(settings.cache_dir)
         self.addresses: dict[str, int] = {}
+        self.has_warned = False
         self.emitters = [_Emitter(self._target_machine()) for _ in range(_EMITTERS)]
         # llvmlite's memory manager puts an object's code and constants close together, as the
         # small code model requires.
@@ -170,6 +172,11 @@ class _Machine:
     def load(self, content: bytes, entry: _Entry) -> int:
         """The address of the function in an object file."""
         if len(self.addresses) >= _MOST_KERNELS:
+            if not self.has_warned:
+                self.has_warned = True
+                warnings.warn(
+                    f"taper has {_MOST_KERNELS} kernels loaded and makes no more in this process: "
+                    "NumPy computes what they don't, which is slower", RuntimeWarning, stacklevel=2)
             raise NoNativeCode(f"there are {_MOST_KERNELS} kernels already")
         self.engine.add_object_file(self.llvm.object_file.ObjectFileRef.from_data(content))
         self.engine.finalize_object()

@@ -12,14 +12,15 @@ it, as compiler/background.py says.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from functools import lru_cache, partial
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from taper.core.settings import settings
+
+if TYPE_CHECKING:
+    from taper.compiler.background import Successor
 
 __all__ = ["log_softmax_of_rows", "logsumexp_of_rows", "mean_cross_entropy", "softmax_of_rows"]
 
@@ -37,29 +38,15 @@ exp, log = np.exp, np.log
 _ones: dict[tuple[int, Any], Any] = {}
 
 
-class _Successor:
-    """A function of machine code, while it is waited for."""
-
-    def __init__(self) -> None:
-        self.ready = threading.Event()
-        self.made: Callable[..., Any] | None = None  # so it stays where there can be none
-
-    def take(self, make: Callable[[], Callable[..., Any] | None]) -> None:
-        try:
-            self.made = make()
-        finally:
-            self.ready.set()
-
-
 _awaited = set(__all__)  # whose successors may come
-_asked: dict[str, _Successor] = {}
+_asked: dict[str, Successor] = {}
 
 
 def _successor(name: str) -> Any:
     """The function that takes over, waited for a short while; None where NumPy goes on."""
     if settings.native == "off":
         return None
-    from taper.compiler.background import asks_for_none, load, run_aside, waits
+    from taper.compiler.background import Successor, asks_for_none, load, waits
 
     asked = _asked.get(name)
     if asked is None:
@@ -68,17 +55,11 @@ def _successor(name: str) -> Any:
         if not load():
             _awaited.clear()
             return None
-        from taper.compiler.machine import NotCached, only_from_cache
         from taper.kernels.small_rows import make
 
-        asked = _asked[name] = _Successor()
         by_numpy = globals()[name]
-        try:
-            with only_from_cache():
-                asked.made = make(name, by_numpy)
-            asked.ready.set()
-        except NotCached:
-            run_aside(partial(asked.take, partial(make, name, by_numpy)), is_waited_for=True)
+        asked = _asked[name] = Successor(
+            name, lambda: make(name, by_numpy), is_waited_for=True)
     if not waits(asked.ready):
         return None
     _awaited.discard(name)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -62,43 +61,20 @@ def make_all() -> None:
 
 def _replace(entry: _Entry) -> None:
     """Has one successor made and put into its place."""
-    scope, name, replaced, _ = entry
+    scope, name, replaced, make = entry
     if entry in _waiting:
         _waiting.remove(entry)
-    if scope[name] is replaced or isinstance(scope[name], _Starter):
-        scope[name] = replaced
-        if _can_make():
-            _make_within_a_call(entry)
-
-
-def _make_within_a_call(entry: _Entry) -> None:
-    """Has a successor made of what is in the cache, here and now; else by the thread that
-    compiles, as nobody shall wait for it."""
-    from taper.compiler import machine
-    from taper.compiler.background import run_aside
-
-    scope, name, replaced, make = entry
-    if settings.native == "now":
-        scope[name] = make()
+    if scope[name] is not replaced and not isinstance(scope[name], _Starter):
         return
-    try:
-        with machine.only_from_cache():
-            scope[name] = make()
-    except machine.NotCached:
-        run_aside(lambda: _make_aside(scope, name, replaced, make))
+    scope[name] = replaced
+    if _can_make():
+        from taper.compiler.background import Successor
 
+        def put(made: Any) -> None:
+            if scope[name] is replaced:
+                scope[name] = made
 
-def _make_aside(
-    scope: dict[str, Any], name: str, replaced: Any, make: Callable[[], Any]
-) -> None:
-    try:
-        made = make()
-    except Exception as error:
-        warnings.warn(f"taper couldn't make {name!r} quicker: {error!r}", RuntimeWarning,
-                      stacklevel=2)
-        return
-    if scope[name] is replaced:
-        scope[name] = made
+        Successor(name, make, put)
 
 
 def _can_make() -> bool:

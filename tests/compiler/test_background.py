@@ -34,7 +34,7 @@ def busy() -> Iterator[Callable[[], None]]:
         is_busy.set()
         go_on.wait(10)
 
-    background.run_aside(job)
+    background._compiler.add(job)
     assert is_busy.wait(10)
     yield go_on.set
     go_on.set()
@@ -142,6 +142,119 @@ def test_threads_compile_at_the_same_time() -> None:
     for thread in threads:
         thread.join()
     assert len(found) == 4 and len(set(found)) == 1
+
+
+def test_an_interrupted_request_is_made_again() -> None:
+    is_first = True
+
+    def builder() -> tuple[str, str]:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            raise KeyboardInterrupt
+        return new_module()
+
+    with pytest.raises(KeyboardInterrupt):
+        background.request("test: interrupted request", builder)
+    use_deterministic_algorithms(True)  # who waits however long it takes
+    try:
+        assert background.request("test: interrupted request", builder) is not None
+    finally:
+        use_deterministic_algorithms(False)
+
+
+def test_the_thread_outlives_what_its_jobs_raise(monkeypatch: pytest.MonkeyPatch) -> None:
+    raised = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: raised.append(args.exc_type))
+
+    def broken() -> None:
+        raise SystemExit
+
+    background._compiler.add(broken)
+    assert background.wait_until_idle(10)
+    background.request("test: outlives", new_module, exact=True)
+    assert background.wait_until_idle(10) and raised == [SystemExit]
+    assert background.request("test: outlives", new_module, exact=True) is not None
+
+
+def test_who_waits_starts_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cannot_start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    compiler = background._Compiler()
+    monkeypatch.setattr(background, "_compiler", compiler)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="can't start"):
+        patch.setattr(threading.Thread, "start", cannot_start)
+        compiler.add(lambda: None)
+    done = threading.Event()
+    compiler.waiting[0] = (True, 1, done.set)
+    monkeypatch.setattr(settings, "_native", "now")
+    assert background.waits(done)
+    compiler.close()
+    assert not background.waits(threading.Event())  # nobody will do it
+
+
+@pytest.mark.parametrize("native", ["background", "now"])
+def test_successors(native: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "_native", native)
+    module, put, threads = new_module(), [], []
+
+    def make() -> int:
+        threads.append(threading.current_thread())
+        return machine.compile_ir(*module)
+
+    for count in range(1, 3):  # compiled, and from the cache
+        successor = background.Successor("test: new", make, put.append, is_waited_for=True)
+        assert background.waits(successor.ready) or background.wait_until_idle(10)
+        assert successor.made is not None and put == [successor.made] * count
+    is_left = native == "background"
+    assert len(threads) == (3 if is_left else 2)
+    assert (threads[1] is not threads[0]) == is_left and threads[-1] is threads[0]
+
+
+@pytest.mark.parametrize("native", ["background", "now"])
+def test_successors_that_cannot_be_made(native: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "_native", native)
+    monkeypatch.setattr(machine, "_MOST_KERNELS", 0)
+    monkeypatch.setattr(machine._machine(), "has_warned", False)
+    module, put = new_module(), []
+    with pytest.warns(RuntimeWarning, match="has 0 kernels loaded") as warned:
+        for _ in range(2):
+            successor = background.Successor(
+                "test: too many", lambda: machine.compile_ir(*module), put.append)
+            assert background.wait_until_idle(10) and background.waits(successor.ready)
+            assert successor.made is None and not put
+    assert len(warned) == 1
+
+
+def test_what_goes_wrong_in_a_successor_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise ValueError("nonsense")
+
+    with pytest.warns(RuntimeWarning, match="test: broken successor.*nonsense"):
+        successor = background.Successor("test: broken successor", broken)
+    assert successor.made is None and successor.ready.is_set()
+    monkeypatch.setattr(settings, "_native", "now")
+    with pytest.raises(ValueError, match="nonsense"):
+        background.Successor("test: broken successor", broken)
+
+
+def _has_come(successor: background.Successor) -> None:
+    use_deterministic_algorithms(True)
+    if not background.waits(successor.ready) or successor.made is None:
+        raise RuntimeError("the successor hasn't come")
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_makes_what_its_parent_was_making(busy: Callable[[], None]) -> None:
+    module = new_module()
+    successor = background.Successor("test: forked", lambda: machine.compile_ir(*module))
+    assert not successor.ready.is_set()
+    child = multiprocessing.get_context("fork").Process(target=_has_come, args=(successor,))
+    child.start()
+    child.join(20)
+    assert child.exitcode == 0
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")

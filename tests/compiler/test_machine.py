@@ -99,7 +99,7 @@ def test_a_kernel_is_waited_for_a_short_while(monkeypatch: pytest.MonkeyPatch) -
     def slow() -> tuple[str, str]:
         return ANSWER.format(time.time_ns()), "answer"  # never in the cache
 
-    background.run_aside(lambda: go_on.wait(10), is_waited_for=True)
+    background._compiler.add(lambda: go_on.wait(10), is_waited_for=True)
     began = time.perf_counter()
     assert background.request("test: slow", slow) is None
     assert background.request("test: slow", slow, exact=True) is None
@@ -119,7 +119,7 @@ def test_what_is_in_the_cache_needs_no_thread(
     entry = machine._machine().entry(*module)
     machine._machine().compile(*module, entry)
     go_on = threading.Event()
-    background.run_aside(lambda: go_on.wait(10), is_waited_for=True)
+    background._compiler.add(lambda: go_on.wait(10), is_waited_for=True)
     found = background.request("test: cached", lambda: module)
     assert found is not None and call(found, 1) == 12
     go_on.set()
@@ -130,7 +130,7 @@ def test_what_is_in_the_cache_needs_no_thread(
 def test_kernels_of_one_call_share_its_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "_native", "background")
     go_on = threading.Event()
-    background.run_aside(lambda: go_on.wait(10), is_waited_for=True)
+    background._compiler.add(lambda: go_on.wait(10), is_waited_for=True)
     began = time.perf_counter()
     for i in range(10):
         module = ANSWER.format(time.time_ns() + i), "answer"
