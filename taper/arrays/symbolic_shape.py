@@ -128,7 +128,7 @@ def shape_through(
 ) -> Any:
     """The shape of ``function(array, *args)`` for an array of this shape, as a `ShapeArray` or
     `SymbolicShape`."""
-    from taper.arrays.traced import at_size, depends_on_size
+    from taper.arrays.node_arguments import at_size, depends_on_size
 
     if not depends_on_size((shape, strides, args)):
         return function(ShapeArray(shape, dtype, strides), *args)
@@ -180,7 +180,8 @@ def array_of(function: Callable[..., Any], *args: Any) -> Any:
     it is made when the recorded call runs."""
     if running_environment() is None:
         return function(*args)
-    from taper.arrays.traced import depends_on_size, record_constant
+    from taper.arrays.node_arguments import depends_on_size
+    from taper.arrays.traced import record_constant
 
     return record_constant(function, args) if depends_on_size(args) else function(*args)
 

@@ -24,13 +24,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from taper.arrays.levels import recording_draws
+from taper.arrays.node_arguments import (
+    BOXES,
+    Placeholder,
+    as_references,
+    as_shape,
+    as_shapes,
+    at_size,
+    depends_on_size,
+    example_of,
+    mapped,
+)
 from taper.arrays.node_functions import Changed, Step, has_mask, method_caller, window, write
 from taper.arrays.primitive import answers
 from taper.arrays.recorded_number import Facts, RecordedNumber
 from taper.arrays.shape import ShapeArray
 from taper.arrays.symbolic_shape import (
     SymbolicShape,
-    environment_in,
     is_symbolic,
     running_environment,
     shapes_at_points,
@@ -39,8 +49,8 @@ from taper.compiler.graph import Graph, GraphNode, Reference, replaced
 from taper.core import device as devices
 
 __all__ = [
-    "MemoryNeeded", "Recording", "TracedArray", "as_shapes", "at_hint", "at_size",
-    "depends_on_size", "record_constant", "recording_into", "running_recording", "untold_error",
+    "MemoryNeeded", "Recording", "TracedArray", "record_constant", "recording_into",
+    "running_recording", "untold_error",
 ]
 
 _VIEWS = frozenset("transpose swapaxes squeeze diagonal view".split())
@@ -87,7 +97,7 @@ class Recording:
                 def as_read(value: Any, array: Any = array, was: Any = was) -> Any:
                     return was if value is array else value
 
-                node.args, node.kwargs = _map(as_read, node.args), _map(as_read, node.kwargs)
+                node.args, node.kwargs = mapped(as_read, node.args), mapped(as_read, node.kwargs)
 
     def number_now(self, reference: Reference) -> float:
         """What a 0-d value is now, where it was computed from such values only; else NaN."""
@@ -119,16 +129,16 @@ class Recording:
     def draw(self, kernel: Callable[..., Any], generator: Any, *args: Any, **options: Any) -> Any:
         """Records a kernel that draws from a generator; the generator stays where it is."""
         def shape_of(make: Callable[[Any], Any]) -> ShapeArray:
-            example = kernel(generator.clone_state(), *_map(make, args), **_map(make, options))
+            example = kernel(generator.clone_state(), *mapped(make, args), **mapped(make, options))
             return ShapeArray(example.shape, example.dtype)
 
         environment = running_environment()
         if environment is None or not depends_on_size((args, options)):
-            shape = shape_of(_example_of)
+            shape = shape_of(example_of)
         else:
             sizes = environment.points
             shape = shapes_at_points(environment, lambda i: shape_of(
-                lambda value: _example_of(at_size(value, sizes[i], i))))
+                lambda value: example_of(at_size(value, sizes[i], i))))
         return record_node(self.graph, kernel.__name__, kernel, (generator, *args), options,
                            shape, effect=True)
 
@@ -167,7 +177,7 @@ def record_node(
     several = type(shapes) is tuple
     metas = [_as_meta(s) for s in (shapes if several else (shapes,))]
     node = graph.add(
-        label, function, _map(_reference_of, args), _map(_reference_of, kwargs),
+        label, function, as_references(args), as_references(kwargs),
         [(m.shape, m.dtype) for m in metas], effect=effect, strides=[m.strides for m in metas],
     )
     recording = _recording.get()
@@ -189,7 +199,7 @@ def record_constant(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
 
 
 @answers
-class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
+class TracedArray(np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
     """An array that will be computed by `node` of `graph`."""
 
     __slots__ = ("_reference", "graph", "meta", "owner", "seen", "steps", "writes")
@@ -334,13 +344,13 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin):
         if environment is not None and depends_on_size((args, kwargs)):
             def at_point(number: int) -> Any:
                 def shape_of(value: Any) -> Any:
-                    return _meta_of(at_size(value, environment.points[number], number))
+                    return as_shape(at_size(value, environment.points[number], number))
 
-                return function(*_map(shape_of, args), **_map(shape_of, kwargs))
+                return function(*mapped(shape_of, args), **mapped(shape_of, kwargs))
 
             shapes = shapes_at_points(environment, at_point)
         else:
-            shapes = function(*_map(_meta_of, args), **_map(_meta_of, kwargs))
+            shapes = function(*as_shapes(args), **as_shapes(kwargs))
         return self.result_of(label, function, args, kwargs, shapes)
 
     def result_of(
@@ -574,97 +584,13 @@ def _add_methods() -> None:
 _add_methods()
 
 
-def _map(function: Callable[[Any], Any], value: Any) -> Any:
-    """Applies `function` to everything inside nested tuples, lists and dicts."""
-    cls = type(value)
-    if cls is tuple:
-        return tuple([_map(function, v) if type(v) in _BOXES else function(v) for v in value])
-    if cls is list:
-        return [_map(function, v) for v in value]
-    if cls is dict:
-        return {k: _map(function, v) for k, v in value.items()} if value else {}
-    return function(value)
-
-
-_BOXES = frozenset([tuple, list, dict])
-
-
-def depends_on_size(value: Any) -> bool:
-    """Whether a symbolic size, or the shape of an array that depends on one, is in an argument."""
-    cls = type(value)
-    if cls is TracedArray:
-        return type(value.meta) is SymbolicShape
-    if isinstance(value, (tuple, list)):
-        return any([depends_on_size(v) for v in value])
-    if cls is dict:
-        return any([depends_on_size(v) for v in value.values()])
-    if cls is slice:
-        return is_symbolic(value.start) or is_symbolic(value.stop) or is_symbolic(value.step)
-    if cls is Step:
-        return depends_on_size((value.args, value.kwargs))
-    return is_symbolic(value)
-
-
-def at_size(value: Any, size: int, point: int = 0) -> Any:
-    """An argument for one size: symbolic numbers as plain ones, arrays as their shapes at a point.
-    """
-    if is_symbolic(value):
-        return value.at(size)
-    cls = type(value)
-    if cls in _BOXES:
-        return _map(lambda item: at_size(item, size, point), value)
-    if isinstance(value, tuple):  # a torch.Size
-        return tuple.__new__(cls, [at_size(item, size, point) for item in value])
-    if cls is TracedArray:
-        meta = value.meta
-        return meta.points[point] if type(meta) is SymbolicShape else meta
-    if cls is slice:
-        return slice(*[end.at(size) if is_symbolic(end) else end
-                       for end in (value.start, value.stop, value.step)])
-    if cls is Step and depends_on_size(value):
-        return Step(value.function, at_size(value.args, size, point),
-                    at_size(value.kwargs, size, point))
-    return value
-
-
-def at_hint(value: Any) -> Any:
-    """Numbers in tuples as they are in the call that was recorded, for choices that are right for
-    any size."""
-    environment = environment_in(value)
-    return value if environment is None else at_size(value, environment.hint)
-
-
-def _meta_of(value: Any) -> Any:
-    if isinstance(value, TracedArray):
-        return value.meta
-    if isinstance(value, np.ndarray) and value.ndim:
-        return ShapeArray(value.shape, value.dtype, value.strides)
-    return value
-
-
-def as_shapes(value: Any) -> Any:
-    """Nested arguments with the shapes of arrays in their places."""
-    return _map(_meta_of, value)
-
-
-def _example_of(value: Any) -> Any:
-    """Numbers in place of an array that will be computed: chances and rates may be one half."""
-    if isinstance(value, (TracedArray, ShapeArray)):
-        return np.full(value.shape, 0.5).astype(value.dtype)
-    return value
-
-
-def _reference_of(value: Any) -> Any:
-    return value.reference if isinstance(value, TracedArray) else value
-
-
 def _constants_in(items: Iterable[Any]) -> list[np.ndarray[Any, Any]]:
     found: list[np.ndarray[Any, Any]] = []
     for item in items:
         cls = type(item)
         if cls is np.ndarray:
             found.append(item)
-        elif cls in _BOXES:
+        elif cls in BOXES:
             found += _constants_in(item.values() if cls is dict else item)
     return found
 
@@ -678,5 +604,3 @@ def _as_meta(value: Any) -> Any:
         return value
     array = np.asarray(value)
     return ShapeArray(array.shape, array.dtype)
-
-

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from taper.arrays.traced import TracedArray, depends_on_size
+from taper.arrays.node_arguments import depends_on_size
+from taper.arrays.traced import TracedArray
 from taper.autograd.engine import nodes_from
 from taper.autograd.node import Node
 from taper.compilation.differentiable import record_backward, split

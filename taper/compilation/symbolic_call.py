@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.node_arguments import as_shapes, at_size, depends_on_size
 from taper.arrays.node_functions import shape_of_write, write
 from taper.arrays.shape import ShapeArray
-from taper.arrays.traced import as_shapes, at_size, depends_on_size
 from taper.compilation.differentiable import Backward
 from taper.compilation.programs import Program, SymbolicProgram
 from taper.compilation.recorded import Alias, Fresh, Recorded

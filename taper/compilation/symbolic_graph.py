@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from taper.arrays.traced import at_size, depends_on_size
+from taper.arrays.node_arguments import at_size, depends_on_size
 from taper.compiler.graph import Graph, GraphNode, Reference, replaced
 from taper.core.symbolic import value_at
 

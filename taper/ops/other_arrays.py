@@ -125,7 +125,7 @@ _SHAPES = (ShapeArray, SymbolicShape)
 
 def _shapes_of(shapes_of: Callable[[Any], Any], values: tuple[Any, ...]) -> Any:
     """What a function says of arguments without data; where sizes are symbolic, at all points."""
-    from taper.arrays.traced import at_size, depends_on_size
+    from taper.arrays.node_arguments import at_size, depends_on_size
 
     environment = running_environment()
     if environment is None or not depends_on_size(values):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from taper.arrays.node_arguments import at_size, depends_on_size
 from taper.arrays.shape import ShapeArray
 from taper.arrays.symbolic_shape import (
     SymbolicShape,
@@ -19,7 +20,7 @@ from taper.arrays.symbolic_shape import (
     shapes_at_points,
     with_symbolic_sizes,
 )
-from taper.arrays.traced import TracedArray, at_size, depends_on_size, recording_into
+from taper.arrays.traced import TracedArray, recording_into
 from taper.compiler.graph import Graph
 from taper.core.symbolic import ShapeEnvironment, SizePinned, SymInt, value_at
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from taper.arrays.node_arguments import at_hint, at_size
 from taper.arrays.symbolic_shape import environment_in
-from taper.arrays.traced import at_hint, at_size
 from taper.compilation.lowering.nodes import Lowering, reshaped, source_of
 from taper.compilation.lowering.operations import Prepared
 from taper.compilation.lowering.recipes import SizedRecipe, prepared

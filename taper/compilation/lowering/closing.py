@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from taper.arrays.traced import at_size
+from taper.arrays.node_arguments import at_size
 from taper.compilation.lowering.groups import Group
 from taper.compilation.lowering.operations import (
     Call,

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.element import ElementArray, NotElementwise
+from taper.arrays.node_arguments import depends_on_size
 from taper.arrays.symbolic_shape import broadcast_shapes, is_symbolic
-from taper.arrays.traced import depends_on_size
 from taper.compilation.lowering.definitions import definition_of
 from taper.compilation.lowering.operations import (
     Call,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from taper.arrays.traced import at_hint
+from taper.arrays.node_arguments import at_hint
 
 __all__ = ["parts_of_depth", "parts_of_sum"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.arrays.traced import at_hint
+from taper.arrays.node_arguments import at_hint
 from taper.compilation.lowering.launches import Address, Launch
 from taper.compilation.lowering.operations import Product
 from taper.compilation.lowering.values import Value, View, contiguous

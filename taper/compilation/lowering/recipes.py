@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.node_arguments import at_size
 from taper.arrays.symbolic_shape import environment_in, joined_numbers
-from taper.arrays.traced import at_size
 from taper.compilation.lowering.launches import Address, Launch
 from taper.compilation.lowering.nodes import Lowering
 from taper.compilation.lowering.operations import Prepared

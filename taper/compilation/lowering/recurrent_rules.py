@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from taper.arrays.traced import at_hint
+from taper.arrays.node_arguments import at_hint
 from taper.compilation.lowering.nodes import Lowering, name_of
 from taper.compilation.lowering.recipes import all_made_by, prepared
 from taper.compilation.lowering.rules import rule

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from taper.arrays.node_arguments import at_size
 from taper.arrays.symbolic_shape import environment_in, joined_numbers
-from taper.arrays.traced import at_size
 from taper.core.storage import address_of
 from taper.core.symbolic import value_at_hint
 

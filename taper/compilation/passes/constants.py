@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.node_arguments import depends_on_size
 from taper.arrays.symbolic_shape import broadcast_shapes
-from taper.arrays.traced import depends_on_size
 from taper.compilation.passes.rewriting import (
     Rewriting,
     Value,
