@@ -58,5 +58,5 @@ taper is installed. Next:
     .venv\Scripts\Activate.ps1
     taper run examples\digits.py      # train a small network on handwritten digits
     taper info                        # what this installation is made of
-    pytest                            # the tests
+    pytest -n 2                       # the tests
 "@
