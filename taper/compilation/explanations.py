@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import Any
 
 __all__ = ["Explanation", "Unsupported", "log"]
@@ -22,8 +23,11 @@ def _steps_of(program: Any) -> str:
     if describe is None:
         return "NumPy, from memory planned ahead"
     steps = [line for line in describe().split("\n")[1:] if not line.startswith(" ")]
-    calls = sum(line.startswith("call ") for line in steps)
-    return f"{len(steps) - calls} kernels and products, {calls} calls of Python functions"
+    calls = [step.removeprefix("call ") for step in steps if step.startswith("call ")]
+    names = ", ".join([name if count == 1 else f"{count} of {name}"
+                       for name, count in Counter(calls).items()])
+    return (f"{len(steps) - len(calls)} kernels and products, {len(calls)} calls of Python "
+            f"functions{names and f' ({names})'}")
 
 
 class Explanation:

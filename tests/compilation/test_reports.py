@@ -230,3 +230,12 @@ def test_modules_and_inputs_of_other_layouts(tmp_path: Path) -> None:
         np.testing.assert_allclose(model(x).numpy(), found.numpy(), rtol=1e-5)
     if machine.is_available():
         assert program["unmeasured"] == "" and program["seconds"] > 0
+
+
+@needs_kernels
+def test_python_functions_are_named() -> None:
+    compiled = torch.compile(
+        lambda x: torch.linalg.eigvalsh(x @ x.T) + torch.linalg.eigvalsh(x.T @ x) + x.cummax(0)[0])
+    for _ in range(4):
+        compiled(torch.ones(3, 3))
+    assert re.search(r"\d calls of Python functions \(2 of eigh, \w", str(compiled.explain()))
