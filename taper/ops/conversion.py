@@ -21,7 +21,13 @@ from taper.ops import slow
 from taper.ops.connect_views import result_of
 from taper.ops.declare import composite, method, operator
 from taper.ops.native_forward import LARGE
-from taper.ops.options import copy_in_format, has_format, preserved_copy, uninitialized
+from taper.ops.options import (
+    copy_in_format,
+    has_format,
+    preserved_copy,
+    suggested_format,
+    uninitialized,
+)
 from taper.ops.reduction import sum_to
 
 ndarray = np.ndarray
@@ -160,7 +166,7 @@ def _converted(
         dtype = None
     is_kept = (
         memory_format is None or memory_format.name == "preserve_format"
-        or has_format(a, memory_format)
+        or memory_format is suggested_format(a)  # not only one that the array has as well
     )
     if device is None and dtype is None and not copy and is_kept:
         return input

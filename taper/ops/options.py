@@ -16,14 +16,15 @@ from taper.core.settings import settings
 from taper.core.state import is_inference
 from taper.core.storage import inference_storage
 from taper.core.tensor import LEAF, Tensor, wrap
+from taper.kernels.memory_order import suggests_channels_last
 from taper.kernels.native_twin import with_native
 from taper.ops.native_forward import LARGE
 from taper.ops.slow import resize_out
 
 __all__ = [
     "LARGE_BYTES", "check_out_dtype", "copy_in_format", "copy_in_order", "fill", "finish",
-    "has_values", "in_large_memory", "large_zeros", "preserved_copy", "read_options",
-    "uninitialized", "write_out",
+    "has_format", "has_values", "in_large_memory", "large_zeros", "preserved_copy",
+    "read_options", "suggested_format", "uninitialized", "write_out",
 ]
 
 ndarray = np.ndarray
@@ -272,6 +273,14 @@ def has_format(array: Any, memory_format: Any) -> bool:
         return _is_c_contiguous(array)
     order = [0, *range(2, array.ndim), 1]
     return len(order) == _LAST[memory_format.name] and _is_c_contiguous(array.transpose(order))
+
+
+def suggested_format(array: Any) -> Any:
+    """The format that PyTorch takes an array's strides for; where dimensions have one element,
+    several may fit."""
+    if suggests_channels_last(array):
+        return devices.channels_last if array.ndim == 4 else devices.channels_last_3d
+    return devices.contiguous_format
 
 
 def _is_c_contiguous(array: Any) -> bool:
