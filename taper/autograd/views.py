@@ -147,7 +147,7 @@ def check_inplace(tensor: Tensor, others: Sequence[Any] = ()) -> None:
     """Raises PyTorch's error if `tensor` must not be changed in place now, by means of `others`."""
     for watcher in watchers:
         watcher(tensor)
-    if tensor._inference and not is_inference():
+    if tensor.is_inference() and not is_inference():
         raise RuntimeError(
             "Inplace update to inference tensor outside InferenceMode is not allowed.You can make "
             "a clone to get a normal tensor before doing inplace update.See "

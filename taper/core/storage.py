@@ -39,6 +39,10 @@ class Storage:
     changed_at: Any  # (operator, code object, instruction) of the last in-place change, or None
     views: list[weakref.ref[Any]] | None  # differentiable views, see autograd/views.py
 
+    def count_change(self) -> None:
+        """Counts one change of the memory in place."""
+        self.version += 1
+
 
 def new_storage(array: Any) -> Storage:
     """A storage at version 0 that begins at `array`."""
@@ -63,6 +67,9 @@ class InferenceStorage(Storage):
             "a clone to get a normal tensor and use it in autograd, or use `torch.no_grad()` "
             "instead of `torch.inference_mode()`."
         )
+
+    def count_change(self) -> None:
+        """Does nothing: changes of such memory aren't counted."""
 
 
 def inference_storage(array: Any) -> Storage:
@@ -251,12 +258,12 @@ class UntypedStorage:
 
     def __setitem__(self, index: Any, value: int) -> None:
         self._bytes()[index] = value
-        self._storage.version += 1
+        self._storage.count_change()
 
     def fill_(self, value: int) -> UntypedStorage:
         """Sets every byte to `value`."""
         self._bytes()[...] = value
-        self._storage.version += 1
+        self._storage.count_change()
         return self
 
     def _cdata_key(self) -> int:

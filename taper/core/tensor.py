@@ -379,6 +379,8 @@ class Tensor(metaclass=TensorMeta):
         storage = self._storage
         if storage is None:
             storage = self._storage = new_storage(self._array)
+        elif type(storage) is InferenceStorage:
+            return
         storage.version += 1
         storage.changed_at = change
 

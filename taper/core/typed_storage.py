@@ -77,7 +77,7 @@ class TypedStorage:
     def fill_(self, value: Any) -> TypedStorage:
         """Sets every element to `value`."""
         self._elements()[...] = value
-        self._untyped_storage._storage.version += 1
+        self._untyped_storage._storage.count_change()
         return self
 
     def clone(self) -> TypedStorage:
@@ -91,7 +91,7 @@ class TypedStorage:
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self._elements()[index] = value
-        self._untyped_storage._storage.version += 1
+        self._untyped_storage._storage.count_change()
 
     def __iter__(self) -> Any:
         return iter(self.tolist())

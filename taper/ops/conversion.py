@@ -15,7 +15,7 @@ from taper.core import device as devices
 from taper.core import dtype as dtypes
 from taper.core.device import as_device
 from taper.core.state import active, is_recording
-from taper.core.storage import new_storage, refuse_repeated_memory
+from taper.core.storage import InferenceStorage, new_storage, refuse_repeated_memory
 from taper.core.tensor import Parameter, Tensor
 from taper.ops import slow
 from taper.ops.connect_views import result_of
@@ -386,10 +386,12 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
             _warn_about_imaginary_part(source.dtype, self.dtype)
         if source.dtype.kind == "c" and target.dtype.kind not in "cb":
             source = source.real
-        target[...] = source
         storage = self._storage
         if storage is None:
             storage = self._storage = new_storage(target)
+        elif type(storage) is InferenceStorage:
+            return _copy_recorded(self, src)
+        target[...] = source
         storage.version += 1
         frame = sys._getframe(1)
         storage.changed_at = ("copy_", frame.f_code, frame.f_lasti)

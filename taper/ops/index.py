@@ -354,15 +354,16 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
             if values is not None and type(a) is ndarray and 0 not in a.strides and (
                 _is_simple(index)
             ):
+                storage = self._storage
+                if storage is None:
+                    storage = self._storage = new_storage(a)
                 try:
+                    version = storage.version + 1
                     a[index] = values
-                except Exception:
+                except Exception:  # the general way tells what is wrong
                     pass
                 else:
-                    storage = self._storage
-                    if storage is None:
-                        storage = self._storage = new_storage(a)
-                    storage.version += 1
+                    storage.version = version
                     frame = sys._getframe(1)
                     storage.changed_at = ("__setitem__", frame.f_code, frame.f_lasti)
                     return

@@ -20,6 +20,7 @@ from taper.core.errors import normalize_dim
 from taper.core.promotion import cpp_type_name, scalar_type_name
 from taper.core.state import is_recording
 from taper.core.storage import (
+    InferenceStorage,
     UntypedStorage,
     address_of,
     dense_memory,
@@ -471,9 +472,10 @@ def set_(
         size = (UntypedStorage(storage).nbytes() // item,)
     size = as_sizes("set_", size)
     stride = contiguous_strides(size) if stride is None else as_sizes("set_", stride)
-    version = 0 if self._storage is None else self._storage.version
+    if type(storage) is not InferenceStorage:
+        version = 0 if self._storage is None or self.is_inference() else self._storage.version
+        storage.version = max(storage.version, version) + 1
     self._storage = storage
-    storage.version = max(storage.version, version) + 1
     self._base = None
     _move_window(self, size, tuple(stride), storage_offset)
     return self
