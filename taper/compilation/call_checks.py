@@ -29,6 +29,7 @@ MISSED = object()  # the program isn't for this call
 EAGER = object()  # the call is to run as it is
 _MOST_VALUES = 400  # in arguments; code for more would take longer to write than walks take
 _CONTAINERS = (list, tuple, dict, OrderedDict)
+_ORIGIN = frozenset(["_created_as", "_inference"])  # pieces of split(), tensors of inference mode
 
 
 def _is_plain_tuple(kind: type) -> bool:
@@ -211,8 +212,10 @@ class _Checks(Source):
     def check_kind(self, x: str, value: Tensor) -> None:
         """Checks everything but the numbers in a tensor."""
         array, edge, grad = value._array, value._edge, value._grad
-        if value.__dict__ or value._created_as is not None or value._inference:
+        attributes = value.__dict__
+        if not attributes.keys() <= _ORIGIN:
             raise NotWritten
+        differs = f" != {attributes!r}" if attributes else ""
         n = self.name
         if edge is None or edge is LEAF:
             history = f"{x}._edge is not {'LEAF' if edge is LEAF else 'None'}"
@@ -233,7 +236,7 @@ class _Checks(Source):
             f"a = {x}._array",
             f"if (type(a) is not ndarray or a.shape != {array.shape!r}"
             f" or a.dtype is not {n('d', array.dtype)} or a.strides != {array.strides!r}"
-            f" or {x}.__dict__): return MISSED")
+            f" or {x}.__dict__{differs}): return MISSED")
 
     def check_identities(self, snapshot: Snapshot) -> None:
         """Checks that tensors are as many as they were, and gradients those that they were."""

@@ -17,11 +17,14 @@ from taper.arrays.element import ElementArray
 from taper.compilation.lowering.nodes import Lowering, reshaped
 from taper.compilation.lowering.operations import Check, Map, RowPick, RowSum, is_known
 from taper.compilation.lowering.values import View, contiguous, inverse, order_in_memory
+from taper.compilation.passes.views import cut_of
 from taper.compilation.recorded import OutOfRange
 from taper.compiler.graph import GraphNode, Reference
 
 __all__ = ["RULES", "filled", "rule"]
 
+_LONGEST_AXIS = 1 << 16  # of which one position is written, while the others are filled
+_MOST_LINES = 8  # of an array that is there, and could be written to in place
 _MOST_CLASSES = 4096  # picks from longer rows aren't worth comparing all
 
 Rule = Callable[[Lowering, GraphNode], Any]
@@ -477,18 +480,53 @@ def _pick(lowering: Lowering, x: View, column: View) -> View | None:
 
 @rule("setitem")
 def _(lowering: Lowering, node: GraphNode) -> Any:
-    """x[arange(n), i] = value"""
+    """x[arange(n), i] = value, or x[..., 3] = value"""
     array, index, value = node.args
     if not lowering.is_array(array):
         return None
-    return _with_columns(lowering, lowering.view(array), index, value)
+    x = lowering.view(array)
+    return (_with_line(lowering, x, index, value, _MOST_LINES)
+            or _with_columns(lowering, x, index, value))
 
 
 @rule("scatter")
 def _(lowering: Lowering, node: GraphNode) -> Any:
     shape, number, index, value = node.args
-    dtype = node.results[0][1]
-    return _with_columns(lowering, filled(lowering, number, shape, dtype), index, value)
+    x = filled(lowering, number, shape, node.results[0][1])
+    return (_with_line(lowering, x, index, value, _LONGEST_AXIS)
+            or _with_columns(lowering, x, index, value))
+
+
+def _with_line(lowering: Lowering, x: View, index: Any, value: Any, longest: int) -> View | None:
+    """x with values at one position of an axis. Every position reads them, and takes them or not:
+    so sums of several such arrays, the gradients of `x[:, 0]`, `x[:, 1]`, …, are one kernel."""
+    found = cut_of(index, x.shape)
+    if found is None or not found.is_line or type(x.shape[found.axis]) is not int:
+        return None
+    axis, count = found.axis, x.shape[found.axis]
+    rest = (*x.shape[:axis], *x.shape[axis + 1:])
+    if lowering.is_array(value):
+        given = lowering.view(value)
+    elif np.ndim(value) == 0:
+        given = filled(lowering, value, rest, x.dtype)
+    else:
+        return None
+    if count > longest or given.dtype != x.dtype or len(given.shape) > len(rest):
+        return None
+    given = given.broadcast(rest)
+    every = View(given.value, given.offset, x.shape,
+                 (*given.strides[:axis], 0, *given.strides[axis:]))
+    places = lowering.constant(("columns", count), lambda: np.arange(count, dtype=np.int32))
+    after = len(x.shape) - axis - 1
+    along = View(places.value, 0, (1,) * axis + (count,) + (1,) * after,
+                 (0,) * axis + (1,) + (0,) * after)
+
+    def write(place: ElementArray, v: ElementArray, old: ElementArray) -> ElementArray:
+        e = place.e
+        is_line = e.compare("eq", place.node, e.constant(found.start, "i32"))
+        return v.like(e.select(is_line, v.node, old.node), x.dtype)
+
+    return lowering.map(f"scatter {found.start}", write, along, every, x)
 
 
 def _with_columns(lowering: Lowering, x: View, index: Any, value: Any) -> View | None:

@@ -9,7 +9,7 @@ The same bits.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,8 @@ from taper.compiler.graph import Graph, GraphNode, Reference
 from taper.core.symbolic import SymInt
 
 __all__ = [
-    "RULES", "VIEWS", "full_index", "indexed", "join_views", "reshaped", "stretched", "transposed",
+    "RULES", "VIEWS", "Cut", "cut_of", "full_index", "indexed", "join_views", "reshaped",
+    "stretched", "transposed", "whole_index",
 ]
 
 _TRANSPOSE, _RESHAPE, _INDEX = map(method_caller, ("transpose", "reshape", "__getitem__"))
@@ -113,6 +114,41 @@ def full_index(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
     parts[at:at + 1] = [slice(None)] * (len(shape) - given)
     return tuple([_part(positions_of(n), p if type(p) in (slice, SymInt) else int(p))
                   for p, n in zip(parts, shape, strict=True)])
+
+
+def whole_index(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...] | None:
+    """An index that gives a view as one int or slice per axis; None for others."""
+    parts = index if type(index) is tuple else (index,)
+    if all([p is Ellipsis or type(p) is slice
+            or (isinstance(p, (int, np.integer, SymInt)) and not isinstance(p, bool))
+            for p in parts]):
+        return full_index(index, shape)
+    return None
+
+
+class Cut(NamedTuple):
+    """Neighbouring positions of one axis."""
+
+    axis: int
+    start: Any
+    stop: Any
+    is_line: bool  # whether the axis goes, as an int is the index
+
+
+def cut_of(index: Any, shape: tuple[int, ...]) -> Cut | None:
+    """What an index takes of an array, if it is that: all of the other axes."""
+    whole = whole_index(index, shape)
+    if whole is None:
+        return None
+    cut = [a for a, i in enumerate(whole) if not are_all(i, shape[a])]
+    if len(cut) != 1:
+        return None
+    (axis,) = cut
+    i = whole[axis]
+    if type(i) is not slice:
+        return Cut(axis, i, i + 1, True)
+    positions = positions_of(shape[axis])[i]
+    return Cut(axis, positions.start, positions.stop, False) if positions.step == 1 else None
 
 
 def canonical_index(node: GraphNode) -> tuple[Any, ...] | None:

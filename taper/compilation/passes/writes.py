@@ -20,7 +20,7 @@ from taper.arrays.shape import ShapeArray
 from taper.arrays.symbolic_shape import shape_through
 from taper.compilation.array_functions import scatter, scatter_add
 from taper.compilation.passes.constants import number_of
-from taper.compilation.passes.positions import are_all, positions_of
+from taper.compilation.passes.positions import are_all
 from taper.compilation.passes.rewriting import (
     Rewriting,
     Value,
@@ -32,14 +32,15 @@ from taper.compilation.passes.rewriting import (
     strides_of,
 )
 from taper.compilation.passes.views import (
+    cut_of,
     full_index,
     indexed,
     reshaped,
     stretched,
     transposed,
+    whole_index,
 )
 from taper.compiler.graph import Graph, GraphNode, Reference
-from taper.core.symbolic import SymInt
 
 __all__ = ["RULES", "direct_writes"]
 
@@ -127,7 +128,7 @@ def _to_an_index(node: GraphNode, walk: Rewriting) -> Value | None:
     """setitem(array, index, value)."""
     array, index, value = node.args
     shape, dtype = node.results[0]
-    whole = _plain_index(index, shape)
+    whole = whole_index(index, shape)
     if whole is not None:
         if all(map(are_all, whole, shape)):
             return _as_stored(walk, value, shape, dtype)
@@ -191,31 +192,14 @@ def _part_of(walk: Rewriting, node: GraphNode, shape: tuple[int, ...]) -> _Part 
         base, index, value = node.args
     else:
         return None
-    index = _plain_index(index, shape)
-    if index is None:
+    cut = cut_of(index, shape)
+    if cut is None:
         return None
-    cut = [a for a, i in enumerate(index) if not are_all(i, shape[a])]
-    if len(cut) != 1:
-        return None
-    (axis,) = cut
-    i = index[axis]
-    if type(i) is not slice:
+    axis = cut.axis
+    if cut.is_line:
         lines = _as_stored(walk, value, (*shape[:axis], *shape[axis + 1:]), node.results[0][1])
-        line = reshaped(walk, lines, (*shape[:axis], 1, *shape[axis + 1:]))
-        return _Part(axis, i, i + 1, line, base)
-    positions = positions_of(shape[axis])[i]
-    if positions.step != 1:
-        return None
-    return _Part(axis, positions.start, positions.stop, value, base)
-
-
-def _plain_index(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...] | None:
-    parts = index if type(index) is tuple else (index,)
-    if all([p is Ellipsis or type(p) is slice
-            or (isinstance(p, (int, np.integer, SymInt)) and not isinstance(p, bool))
-            for p in parts]):
-        return full_index(index, shape)
-    return None
+        value = reshaped(walk, lines, (*shape[:axis], 1, *shape[axis + 1:]))
+    return _Part(axis, cut.start, cut.stop, value, base)
 
 
 RULES = {
