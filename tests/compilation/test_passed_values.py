@@ -227,3 +227,37 @@ def test_sizes_that_are_others_each_time() -> None:
         x = torch.randn(size, 4)
         torch.testing.assert_close(compiled({"x": x}), (x * 2).sum(1))
     assert compiled.explain().calls == {"compiled": 7, "eager": 1}
+
+
+@pytest.mark.parametrize("is_inference", [False, True])
+def test_pieces_are_taken_without_a_walk(
+    is_inference: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `split` gives, and what is made in inference mode, says so; and that is compared."""
+    function = torch.compile(lambda x: x * 2 + 1)
+    with torch.inference_mode(is_inference):
+        pieces = torch.arange(12.0).split(3)
+        for piece in pieces:
+            function(piece)
+        monkeypatch.setattr(captured_in(function), "consider", no_walk)
+        for piece in pieces:
+            result = function(piece)
+            assert result.tolist() == [2 * x + 1 for x in piece.tolist()]
+            assert result.is_inference() is is_inference
+
+
+def test_pieces_that_are_changed_in_place() -> None:
+    function = torch.compile(lambda x: x.add_(1))
+    x = torch.zeros(6)
+    for _ in range(4):
+        for piece in x.split(2):
+            function(piece)
+    assert x.tolist() == [4.0] * 6 and x._version == 12
+    pieces = torch.zeros(6, requires_grad=True).mul(1).split(2)
+    with pytest.raises(RuntimeError, match="is a view and is being modified inplace"):
+        function(pieces[0])
+    with torch.inference_mode():
+        x = torch.zeros(2)
+        assert function(x).tolist() == [1.0, 1.0]
+    with pytest.raises(RuntimeError, match="Inplace update to inference tensor outside"):
+        function(x)
