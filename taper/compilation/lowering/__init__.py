@@ -2,7 +2,8 @@
 
     values       what is computed, and how a use of it looks at it
     operations   maps, reductions, products, calls: what nodes are made of
-    picks        indexing by one element of each row, as comparisons
+    rules        how functions that aren't elementwise are taken apart
+    index_rules  reads and writes of parts of arrays
     groups       which operations are computed together
     loops        the kernel of a group: its expression, its loops, its argument block
     products     products of matrices

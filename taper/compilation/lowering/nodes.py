@@ -109,12 +109,13 @@ class Lowering:
     def run(self) -> None:
         from taper.compilation.lowering import (
             attention_rules,
+            index_rules,
             recurrent_rules,
             rules,
             window_rules,
         )
 
-        assert attention_rules and recurrent_rules and window_rules
+        assert attention_rules and index_rules and recurrent_rules and window_rules
         RULES = rules.RULES
 
         for node in self.graph.nodes:

@@ -31,7 +31,7 @@ from taper.compiler.graph import Graph, GraphNode, Reference
 from taper.core.symbolic import SymInt
 
 __all__ = [
-    "RULES", "VIEWS", "Cut", "cut_of", "full_index", "indexed", "join_views", "reshaped",
+    "RULES", "VIEWS", "Cut", "cuts_of", "full_index", "indexed", "join_views", "reshaped",
     "stretched", "transposed", "whole_index",
 ]
 
@@ -135,20 +135,21 @@ class Cut(NamedTuple):
     is_line: bool  # whether the axis goes, as an int is the index
 
 
-def cut_of(index: Any, shape: tuple[int, ...]) -> Cut | None:
-    """What an index takes of an array, if it is that: all of the other axes."""
+def cuts_of(index: Any, shape: tuple[int, ...]) -> list[Cut] | None:
+    """What an index takes of an array that gives a view: all, but for these; None for others."""
     whole = whole_index(index, shape)
     if whole is None:
         return None
-    cut = [a for a, i in enumerate(whole) if not are_all(i, shape[a])]
-    if len(cut) != 1:
-        return None
-    (axis,) = cut
-    i = whole[axis]
-    if type(i) is not slice:
-        return Cut(axis, i, i + 1, True)
-    positions = positions_of(shape[axis])[i]
-    return Cut(axis, positions.start, positions.stop, False) if positions.step == 1 else None
+    cuts = []
+    for axis, (i, n) in enumerate(zip(whole, shape, strict=True)):
+        if type(i) is not slice:
+            cuts.append(Cut(axis, i, i + 1, True))
+        elif not are_all(i, n):
+            positions = positions_of(n)[i]
+            if positions.step != 1:
+                return None
+            cuts.append(Cut(axis, positions.start, positions.stop, False))
+    return cuts
 
 
 def canonical_index(node: GraphNode) -> tuple[Any, ...] | None:

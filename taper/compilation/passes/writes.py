@@ -32,7 +32,7 @@ from taper.compilation.passes.rewriting import (
     strides_of,
 )
 from taper.compilation.passes.views import (
-    cut_of,
+    cuts_of,
     full_index,
     indexed,
     reshaped,
@@ -192,9 +192,10 @@ def _part_of(walk: Rewriting, node: GraphNode, shape: tuple[int, ...]) -> _Part 
         base, index, value = node.args
     else:
         return None
-    cut = cut_of(index, shape)
-    if cut is None:
+    cuts = cuts_of(index, shape)
+    if cuts is None or len(cuts) != 1:
         return None
+    (cut,) = cuts
     axis = cut.axis
     if cut.is_line:
         lines = _as_stored(walk, value, (*shape[:axis], *shape[axis + 1:]), node.results[0][1])

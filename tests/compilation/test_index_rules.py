@@ -1,4 +1,4 @@
-"""Writes to one position of an axis, and gradients of reading one, are part of other kernels."""
+"""Writes to parts of arrays, and gradients of reading parts, are kernels."""
 
 from __future__ import annotations
 
@@ -109,6 +109,58 @@ def test_a_line_of_a_long_array_is_written_in_place() -> None:
 
     agree(write, (torch.randn(100, 3), torch.randn(3)), python_calls=1)
     agree(write, (torch.randn(100, 3)[:, :1], torch.randn(1)), python_calls=1)
+
+
+WINDOWS: dict[str, Any] = {
+    "first": (slice(None), slice(0, 2)),
+    "last": (slice(None), slice(-2, None)),
+    "inner": (slice(1, 2), slice(1, 4), slice(2, 3)),
+    "ellipsis": (..., slice(1, 3)),
+    "lines": (1, slice(1, 3), 2),
+    "line of lines": (0, 1),
+    "nothing": (slice(2, 2), slice(1, 3)),
+    "all": (slice(None), slice(0, 9)),
+    "one": (0, 1, -1),
+}
+
+
+@pytest.mark.parametrize("fill", [0.0, -0.0])
+@pytest.mark.parametrize("name", WINDOWS)
+def test_windows(name: str, fill: float) -> None:
+    index = WINDOWS[name]
+
+    def write(x: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        made = torch.full_like(x, fill)
+        made[index] = value
+        written = x * 1
+        written[index] = made[index] - 1
+        return made + written
+
+    shape = torch.zeros(2, 4, 5)[index].shape
+    agree(write, (values(2, 4, 5), values(*shape) if shape else torch.ones(())), python_calls=None)
+    agree(lambda x: write(x, torch.tensor(3.0)), (values(2, 4, 5),), python_calls=None)
+
+
+@pytest.mark.parametrize("index", [
+    (slice(None), slice(1, None)), (slice(None), slice(1, 3), slice(None, 2)),
+    (slice(None), 2, slice(1, 4)), (..., slice(2, 4))])
+def test_gradients_of_windows(index: Any) -> None:
+    def gradient(x: torch.Tensor) -> torch.Tensor:
+        x.grad = None
+        (x[index].square().sum() + (x[:, 1:] * x[:, :-1]).sum()).backward()
+        return x.grad.clone()
+
+    several = [(torch.randn(n, 4, 5, requires_grad=True),) for n in (3, 2, 6, 7)]
+    agree(gradient, *several)
+
+
+def test_steps_are_left_to_numpy() -> None:
+    def write(x: torch.Tensor) -> torch.Tensor:
+        made = torch.zeros_like(x)
+        made[:, ::2] = x[:, ::2]
+        return made
+
+    agree(write, (values(3, 6),), python_calls=1)
 
 
 def test_no_rows() -> None:
