@@ -213,7 +213,7 @@ class CapturedFunction:
             if snapshot.numbers:  # it may go by their values
                 return self.consider_pinned([*snapshot.numbers], args, kwargs)
             self.explain(str(reason), reason.line)
-            if reason.is_lasting:
+            if reason.is_lasting and not any([isinstance(v, Variant) for v in self.variants]):
                 self.refusal = str(reason)
                 return EAGER
             variant = EagerVariant(key, snapshot, args, kwargs, self.lock)

@@ -33,7 +33,7 @@ class NotCaptured(Exception):
         super().__init__(reason)
         self.line = line
         self.again = again
-        self.is_lasting = lasting  # it will be so in every call
+        self.is_lasting = lasting  # it will be so in every call, if in the first
 
 
 class Known:

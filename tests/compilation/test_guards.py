@@ -492,6 +492,27 @@ def test_what_changes_at_every_call_is_given_up() -> None:
     assert compiled.explain().calls["compiled"] == before + 1
 
 
+def test_what_one_kind_of_call_changes_leaves_the_others_their_programs() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.0))
+
+    @torch.compile
+    def step(x: Any) -> Any:
+        net.train()
+        loss = net(x).sum()
+        loss.backward()
+        return loss.detach()
+
+    x = torch.ones(1, 2)
+    for _ in range(5):
+        for _ in range(4):
+            step(x)
+        net.eval()  # so that the next step changes something
+        step(x)
+        assert net.training and net[1].training
+    assert step.explain().calls["compiled"] >= 15
+    assert net[0].bias.grad.tolist() == [25.0, 25.0]
+
+
 def test_hooks_of_leaves_run_once_when_results_are_differentiated() -> None:
     model = nn.Linear(2, 2)
     compiled = torch.compile(model)
