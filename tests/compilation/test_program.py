@@ -635,3 +635,14 @@ def test_a_number_to_the_power_of_a_number() -> None:
                 wanted = np.power(base, exponent)
                 found = program([np.array(base), np.array(exponent)])[0]
             np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=0)
+
+
+def test_parts_of_a_joined_value_have_one_home() -> None:
+    """Two parts, written by one kernel, could each take the place of another operand."""
+    def join(w: torch.Tensor, x: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+        u, v = w @ x, w @ s
+        return w @ torch.cat([u[:1] * s[1:], v[1:] * s[1:]])
+
+    check(join, torch.randn(2, 2), torch.randn(2), torch.randn(2), ulps=2)
+    check(lambda w, x, s: join(w, x, s) + torch.cat([(w @ x)[:1], (w @ s)[1:] + s[1:]]),
+          torch.randn(2, 2), torch.randn(2), torch.randn(2), ulps=2)

@@ -44,10 +44,12 @@ def _pairs(loops: Loops, lives: Mapping[Value, Life], index: int) -> list[tuple[
     free = [
         value for value in dict.fromkeys(a.value for a in operands)
         if value in lives and lives[value][2] == index]
-    pairs = []
+    pairs: list[tuple[Value, Value]] = []
     for result in loops.accesses[loops.inputs :]:
         value = result.value
         if value not in lives or lives[value][1] != index or result.level != FULL:
+            continue
+        if any([known is value for known, _ in pairs]):  # another part of what is joined
             continue
         for operand in free:
             if operand.size == value.size and operand.bytes == value.bytes and all(
