@@ -255,12 +255,14 @@ def _with_line(lowering: Lowering, x: View, cut: Cut, given: View) -> View | Non
     along = View(places.value, 0, (1,) * axis + (count,) + (1,) * after,
                  (0,) * axis + (1,) + (0,) * after)
 
+    start, dtype = cut.start, x.dtype
+
     def write(place: ElementArray, v: ElementArray, old: ElementArray) -> ElementArray:
         e = place.e
-        is_line = e.compare("eq", place.node, e.constant(cut.start, "i32"))
-        return v.like(e.select(is_line, v.node, old.node), x.dtype)
+        is_line = e.compare("eq", place.node, e.constant(start, "i32"))
+        return v.like(e.select(is_line, v.node, old.node), dtype)
 
-    return lowering.map(f"write {cut.start}", write, along, every, x)
+    return lowering.map(f"write {start}", write, along, every, x)
 
 
 def _with_window(lowering: Lowering, x: View, cuts: Sequence[Cut], given: View) -> View:
