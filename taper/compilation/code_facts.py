@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dis
 import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ class CodeFacts(NamedTuple):
     """The names that a code object, and those nested in it, use."""
 
     globals: tuple[str, ...]  # read or written
+    below: dict[str, frozenset[str]]  # of globals that are read for attributes only: those names
     names: frozenset[str]  # attributes, and constants that may be names of attributes
     written: frozenset[str]  # attributes that are assigned
     imports: tuple[str, ...]
@@ -34,6 +36,7 @@ _IMPORT = frozenset(["IMPORT_NAME"])
 _ATTRIBUTE = frozenset([
     "LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "DELETE_ATTR", "LOAD_SUPER_ATTR", "IMPORT_FROM",
 ])
+_READ = frozenset(["LOAD_ATTR", "LOAD_METHOD"])
 _NUMBER_TYPES = frozenset(["int", "float"])
 _REFLECTION = frozenset(["setattr", "delattr", "vars", "__dict__", "getattr", "hasattr"])
 
@@ -45,9 +48,15 @@ def facts_of(code: CodeType) -> CodeFacts:
         "global": set(), "name": set(), "import": set(), "written": set(),
     }
     types = 0
+    below: dict[str, set[str]] = {}
+    otherwise: set[str] = set()  # globals that are also passed, stored or written
     waiting = [code]
     while waiting:
         current = waiting.pop()
+        for name, attributes in _reads_of_globals(current):
+            below.setdefault(name, set()).update(attributes)
+            if not attributes:
+                otherwise.add(name)
         for instruction in dis.get_instructions(current):
             name = instruction.opname
             if name in _GLOBAL:
@@ -66,10 +75,27 @@ def facts_of(code: CodeType) -> CodeFacts:
                 found["name"].add(constant)
     reflective = not _REFLECTION.isdisjoint(found["name"] | found["global"])
     return CodeFacts(
-        tuple(sorted(found["global"])), frozenset(found["name"]), frozenset(found["written"]),
+        tuple(sorted(found["global"])),
+        {name: frozenset(names) for name, names in below.items() if name not in otherwise},
+        frozenset(found["name"]), frozenset(found["written"]),
         tuple(sorted(found["import"])), reflective,
         types > 1 or (types == 1 and not _NUMBER_TYPES.isdisjoint(found["global"])),
     )
+
+
+def _reads_of_globals(code: CodeType) -> Iterator[tuple[str, list[str]]]:
+    """Each global where it stands in the code, with the attributes that are read from it there:
+    `torch.nn.functional.relu` is `torch` with the other three.
+    """
+    root, attributes = "", list[str]()
+    for instruction in dis.get_instructions(code):
+        name = instruction.opname
+        if root and name in _READ:
+            attributes.append(instruction.argval)
+        elif name != "EXTENDED_ARG":
+            if root:
+                yield root, attributes
+            root, attributes = instruction.argval if name in _GLOBAL else "", []
 
 
 _IMPURE_BUILTINS = frozenset([

@@ -34,10 +34,9 @@ class CodeWalk(ObjectWalk):
         code = value.__code__
         self.tokens.append(("function", id(code)))
         self.held.append(code)
-        is_own = (is_own_module(value.__module__) and not _is_users_file(code)) or (
-            is_pure_module(value.__module__)
-        )
-        self.snapshot.is_foreign |= is_own and not is_own_module(value.__module__)
+        is_pure = is_pure_module(value.__module__)
+        is_own = is_pure or _is_own_code(code, value.__module__)
+        self.snapshot.is_foreign |= is_pure
         self.watch(AttributeWatch(path, value, ("__code__", "__defaults__", "__kwdefaults__")))
         for name, cell in zip(code.co_freevars, value.__closure__ or (), strict=True):
             below = (None, f"closure variable `{name}`")
@@ -72,11 +71,20 @@ class CodeWalk(ObjectWalk):
             self.visit(module, (None, f"module `{name}`"))
         _, named = self.globals.setdefault(id(scope), (scope, set()))
         for name in facts.globals:
-            if name in named:
+            value = scope.get(name, MISSING)
+            is_module = isinstance(value, types.ModuleType)
+            if name in named and not is_module:
                 continue
             named.add(name)
-            value = scope.get(name, MISSING)
             self.tokens.append(name)
+            if is_module:
+                below = facts.below.get(name)
+                reason = refused_module(value, facts.names if below is None else below)
+                if reason is not None:
+                    raise Refused(f"{code.co_name}() ({where}) uses {reason}")
+                if below is not None and is_opaque_module(value):
+                    self.note_opaque_module(value)
+                    continue
             if value is MISSING:
                 value = getattr(builtins, name, MISSING)
                 if value is not MISSING and impure_builtin(name):
@@ -87,10 +95,6 @@ class CodeWalk(ObjectWalk):
                     continue
                 self.tokens.append(id(value))
                 continue
-            if isinstance(value, types.ModuleType):
-                reason = refused_module(value, facts.names)
-                if reason is not None:
-                    raise Refused(f"{code.co_name}() ({where}) uses {reason}")
             self.visit(value, (None, f"global `{name}`"))
 
     def visit_method(self, value: Any, path: Any) -> None:
@@ -124,14 +128,19 @@ class CodeWalk(ObjectWalk):
                 self.refuse(path, f"is from {reason}")
         self.tokens.append(("builtin", id(value)))
 
-    def visit_python_module(self, value: Any, path: Any) -> None:
+    def note_opaque_module(self, value: Any) -> None:
         self.tokens.append(("module", id(value)))
+        self.held.append(value)
+        self.snapshot.is_foreign |= not is_own_module(value.__name__)
+
+    def visit_python_module(self, value: Any, path: Any) -> None:
         if is_opaque_module(value):
-            self.snapshot.is_foreign |= not is_own_module(value.__name__)
+            self.note_opaque_module(value)
             reason = refused_module(value, frozenset(self.wanted))
             if reason is not None:
                 self.refuse(path, f"is {reason}")
             return
+        self.tokens.append(("module", id(value)))
         scope = value.__dict__
         found = tuple(sorted(n for n in self.wanted if n in scope or n in self.assigned))
         self.watch(NamesWatch(path, scope, found))
@@ -146,9 +155,11 @@ class CodeWalk(ObjectWalk):
             self.visit(item, below)
 
 
-def _is_users_file(code: Any) -> bool:
-    """Whether code in a function that calls itself taper's is a user's (wrapped by `wraps`)."""
+def _is_own_code(code: Any, module: str | None) -> bool:
+    """Whether code is taper's; `wraps` may have given its function, or a user's, other names."""
     import taper
 
     root = str(pathlib.Path(taper.__file__).parent)
-    return not code.co_filename.startswith((root, "<"))
+    return code.co_filename.startswith(root) or (
+        is_own_module(module) and code.co_filename.startswith("<")
+    )

@@ -581,6 +581,64 @@ def test_random_numbers_and_clocks_by_other_names() -> None:
         assert compiled.explain().calls["compiled"] == 0
 
 
+def test_what_is_read_from_modules_and_what_from_objects() -> None:
+    """An attribute `load` or `seed` is refused where it is torch's, not where it is a module's."""
+    class Router(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.load, self.seed = nn.Buffer(torch.zeros(3)), 2.0
+
+        def forward(self, x: Any) -> Any:
+            self.load.add_(torch.relu(x))
+            return self.load * self.seed + torch.nn.functional.relu(x)
+
+    router = Router()
+    compiled = torch.compile(router)
+    for i in range(1, 5):
+        assert compiled(torch.ones(3)).tolist() == [2.0 * i + 1] * 3
+    assert compiled.explain().calls["compiled"] == 3, compiled.explain()
+
+    def seeded(x: Any) -> Any:
+        torch.manual_seed(1)
+        return x
+
+    def aside(x: Any) -> Any:
+        return getattr(torch, "manual_seed")(1) and x  # noqa: B009
+
+    for function in (lambda x: seeded(torch.relu(x)), lambda x: aside(torch.relu(x))):
+        refused = torch.compile(function)
+        for _ in range(3):
+            refused(torch.ones(3))
+        assert "manual_seed" in refused.explain().break_reasons[0]
+
+
+def test_rules_that_are_differentiable_once() -> None:
+    """Wrappers of taper's that carry a user's name are taper's code still."""
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx: Any, grad: Any) -> Any:
+            return 2 * ctx.saved_tensors[0] * grad
+
+    weight = torch.ones(3, requires_grad=True)
+
+    def step(x: Any) -> Any:
+        loss = Square.apply(weight * x).sum()
+        loss.backward()
+        return loss
+
+    compiled = torch.compile(step)
+    for i in range(1, 5):
+        assert compiled(torch.full((3,), 2.0)).item() == 12.0
+        assert weight.grad is not None and weight.grad.tolist() == [8.0 * i] * 3
+    assert compiled.explain().calls["compiled"] >= 2, compiled.explain()
+
+
 @pytest.mark.parametrize("native", ["now", "off"])
 def test_validation_of_distributions(native: str, monkeypatch: Any) -> None:
     """What is invalid raises as it does without compiling, and nothing else has happened by then:
