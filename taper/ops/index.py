@@ -415,17 +415,34 @@ def _setitem_in_full(self: Tensor, index: Any, value: Any) -> None:
 
 
 def _assign_where(self: Tensor, mask: Tensor, value: Any) -> None:
-    """``self[mask] = value`` by a mask whose values nobody knows yet: one value for all places."""
-    if isinstance(value, Tensor) and value.numel() != 1:
+    """``self[mask] = value`` by a mask whose values nobody knows yet: one value for all places, or,
+    in a step that is compiled, as many as the program will find the mask to have True."""
+    shape = mask._array.shape
+    rest = self._array.ndim - len(shape)
+    if isinstance(value, Tensor):
+        value = value.reshape(()) if value.numel() == 1 else _without_leading_ones(value)
+        if value._array.ndim > rest:
+            value = _at_true_places(mask, value, self.dtype)
+    mask = mask.reshape(tuple(shape) + (1,) * rest)
+    self.copy_(OPERATORS["where"](mask, value, self).to(self.dtype))
+
+
+def _at_true_places(mask: Tensor, values: Tensor, dtype: Any) -> Tensor:
+    """The values one by one where the mask is True, anything elsewhere."""
+    count = values._array.shape[0]
+    flat = mask.reshape(-1)
+    claim = getattr((flat.sum() == count)._array, "claim", None)  # arrays/traced.py
+    try:
+        is_claimed = claim is not None and values.dtype is dtype and count != 0 and claim()
+    except DataNeeded:  # what is recorded won't be checked; said below in words of this call
+        is_claimed = False
+    if not is_claimed:
         raise DataNeeded(
             "x[mask] = values takes as many values as the mask has True, which is not known of "
             "meta tensors and of steps that are recorded: use torch.where() with values for all"
         )
-    if isinstance(value, Tensor):
-        value = value.reshape(())
-    rest = self._array.ndim - mask._array.ndim
-    mask = mask.reshape(tuple(mask.shape) + (1,) * rest)
-    self.copy_(OPERATORS["where"](mask, value, self).to(self.dtype))
+    places = (flat.cumsum(0) - 1) % count  # in range even if the claim is broken
+    return values.index_select(0, places).reshape(mask._array.shape + values._array.shape[1:])
 
 
 def _without_leading_ones(value: Tensor) -> Tensor:

@@ -612,6 +612,37 @@ def test_what_is_read_from_modules_and_what_from_objects() -> None:
         assert "manual_seed" in refused.explain().break_reasons[0]
 
 
+@pytest.mark.parametrize("native", ["now", "off"])
+def test_values_for_the_places_of_a_mask(native: str, monkeypatch: Any) -> None:
+    """As many as the mask has True, which the program checks before anything happens."""
+    monkeypatch.setattr(torch.settings, "native", native)
+    calls = torch.zeros(())
+
+    def step(x: Any, mask: Any, values: Any) -> Any:
+        calls.add_(1)
+        y = x * 2
+        y[mask] = values * 3
+        y.square().sum().backward()
+        return y.detach()
+
+    compiled = torch.compile(step)
+    mask = torch.tensor([False, True, False, True])
+    for _ in range(4):
+        x = torch.ones(4, 2, requires_grad=True)
+        values = torch.tensor([[5.0, 6.0], [7.0, 8.0]], requires_grad=True)
+        assert compiled(x, mask, values).tolist() == [[2, 2], [15, 18], [2, 2], [21, 24]]
+        assert x.grad is not None and x.grad.tolist() == [[8, 8], [0, 0], [8, 8], [0, 0]]
+        assert values.grad is not None and values.grad.tolist() == [[90, 108], [126, 144]]
+    assert compiled.explain().calls["compiled"] == 3, compiled.explain()
+    for other in (torch.ones(4).bool(), torch.tensor([True, False, False, False])):
+        count = calls.item()
+        with pytest.raises(RuntimeError, match="shape mismatch: value tensor of shape"):
+            compiled(torch.ones(4, 2, requires_grad=True), other, values)
+        assert calls.item() == count + 1
+    flat = torch.compile(lambda x, mask: x.masked_fill(mask, 0.0).index_put((mask,), x[0] + 1))
+    assert flat(torch.ones(4), mask).tolist() == [1, 2, 1, 2]
+
+
 def test_rules_that_are_differentiable_once() -> None:
     """Wrappers of taper's that carry a user's name are taper's code still."""
     class Square(torch.autograd.Function):
