@@ -434,7 +434,7 @@ def _at_true_places(mask: Tensor, values: Tensor, dtype: Any) -> Tensor:
     claim = getattr((flat.sum() == count)._array, "claim", None)  # arrays/traced.py
     try:
         is_claimed = claim is not None and values.dtype is dtype and count != 0 and claim()
-    except DataNeeded:  # what is recorded won't be checked; said below in words of this call
+    except NotImplementedError:  # nobody will check what is recorded; said below in better words
         is_claimed = False
     if not is_claimed:
         raise DataNeeded(

@@ -642,6 +642,15 @@ def test_values_for_the_places_of_a_mask(native: str, monkeypatch: Any) -> None:
     flat = torch.compile(lambda x, mask: x.masked_fill(mask, 0.0).index_put((mask,), x[0] + 1))
     assert flat(torch.ones(4), mask).tolist() == [1, 2, 1, 2]
 
+    class Step(nn.Module):
+        def forward(self, x: Any, mask: Any, values: Any) -> Any:
+            y = x.clone()
+            y[mask] = values
+            return y
+
+    with pytest.raises(NotImplementedError, match=r"as many values as the mask has True"):
+        torch.export.export(Step(), (torch.ones(4), mask, torch.ones(2)))
+
 
 def test_rules_that_are_differentiable_once() -> None:
     """Wrappers of taper's that carry a user's name are taper's code still."""
