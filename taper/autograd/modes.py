@@ -162,6 +162,7 @@ class inference_mode(GradMode):
         self.prev = (is_recording(), is_inference())
         if self.mode:
             active.modes += 1
+            active.inference += 1
             grad_mode.set(False)
         else:
             grad_mode.set(True)
@@ -171,6 +172,7 @@ class inference_mode(GradMode):
         recording, inferring = self.prev
         if self.mode:
             active.modes -= 1
+            active.inference -= 1
         grad_mode.set(recording)
         inference.set(inferring)
 

@@ -33,14 +33,16 @@ is_inference = inference.get
 class Active:
     """How many modes anywhere in the process want to see every operator call.
 
-    `tangents` counts those among them that are levels of forward mode.
+    `tangents` counts those among them that are levels of forward mode, `inference` those that are
+    inference mode.
     """
 
-    __slots__ = ("modes", "tangents")
+    __slots__ = ("inference", "modes", "tangents")
 
     def __init__(self) -> None:
         self.modes = 0
         self.tangents = 0
+        self.inference = 0
 
 
 active = Active()

@@ -248,6 +248,13 @@ class Operator:
 
         return register(make_inplace(self), f"Tensor.{self.name}_")
 
+    @cached_property
+    def modeless(self) -> Callable[..., Any]:
+        """The short path alone, whatever modes there are, generated on first use."""
+        from taper.ops.wrap import make_modeless
+
+        return make_modeless(self)
+
     def dunder(self, name: str) -> Callable[..., Any]:
         """The form for Python's operator `name`, such as ``__add__``."""
         from taper.ops.wrap import make_dunder

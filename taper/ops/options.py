@@ -14,10 +14,10 @@ from taper.core.dtype import as_dtype, dtype, get_default_dtype
 from taper.core.promotion import scalar_type_name
 from taper.core.settings import settings
 from taper.core.state import is_inference
-from taper.core.storage import inference_storage
 from taper.core.tensor import LEAF, Tensor, wrap
 from taper.kernels.memory_order import suggests_channels_last
 from taper.kernels.native_twin import with_native
+from taper.ops.inference_call import mark
 from taper.ops.native_forward import LARGE
 from taper.ops.slow import resize_out
 
@@ -86,9 +86,7 @@ def finish(array: Any, requires_grad: Any = False) -> Tensor:
             )
         tensor._edge = LEAF
     if is_inference():
-        tensor._inference = True
-        if tensor._storage is None:
-            tensor._storage = inference_storage(tensor._array)
+        mark(tensor)
     return tensor
 
 

@@ -20,9 +20,8 @@ from taper.autograd.views import check_inplace, rebase_history, register_view
 from taper.core import overrides
 from taper.core.errors import argument_error
 from taper.core.promotion import can_cast, python_number, scalar_type_name
-from taper.core.state import around_forwards, autocasting, is_inference, is_recording
+from taper.core.state import active, around_forwards, autocasting, is_inference, is_recording
 from taper.core.storage import (
-    inference_storage,
     new_storage,
     refuse_repeated_memory,
     repeats_memory,
@@ -45,6 +44,7 @@ from taper.ops.forward_mode import (
     pass_tangents,
     rewrite_tangents,
 )
+from taper.ops.inference_call import MISSED, inferred, mark
 from taper.ops.native_forward import computed_into, quickly_into
 from taper.ops.offered_calls import offer_composite, offer_operator
 from taper.ops.operand_dtypes import as_arrays, cast, compute_dtype, downcast, upcast
@@ -96,6 +96,10 @@ def call(op: Operator, args: tuple[Any, ...], out: Any = None) -> Any:
     """Calls an operator in full: overrides, checks, promotion, errors, `out=`, recording."""
     signature = signature_of(op)
     if out is None:
+        if active.modes and active.modes == active.inference:
+            quick = inferred(op, signature, args)
+            if quick is not MISSED:
+                return quick
         quick = promoted_call(op, signature, args)
         if quick is not None:
             return quick
@@ -141,6 +145,10 @@ def call_dunder(op: Operator, args: tuple[Any, ...], out: Any = None) -> Any:
             f"'{type(args[0]).__name__}' object"
         )
     signature = signature_of(op)
+    if active.modes and active.modes == active.inference:
+        quick = inferred(op, signature, args)
+        if quick is not MISSED:
+            return quick
     quick = promoted_call(op, signature, args)
     if quick is not None:
         return quick
@@ -227,10 +235,8 @@ def execute(
         pass_tangents(op, signature, bound, wrapped, aux)
     if is_inference() and not (op.view and not tensors[0]._inference):
         for t in wrapped:
-            t._inference = True
             t._edge = None
-            if t._storage is None:
-                t._storage = inference_storage(t._array)
+            mark(t)
     result = pack_results(op, wrapped, raw)
     return result if out is None else write_out(op, result, out)
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from taper.core.state import Active
 from taper.kernels.small_calls import stand_in
 from taper.ops.autocast import POLICIES
 from taper.ops.declare import Operator
+from taper.ops.inference_call import MISSED
 from taper.ops.native_forward import FirstNative
 from taper.ops.offered_calls import offering
 from taper.ops.older_signatures import hide_older
@@ -63,6 +65,18 @@ def make_dunder(op: Operator, name: str) -> Callable[..., Any]:
     if op.is_composite:
         return known_as(op.forward, f"Tensor.{name}")
     return _make(op, name, has_out=False, slow="slow_dunder")
+
+
+def make_modeless(op: Operator) -> Callable[..., Any]:
+    """A function that computes what an operator's short path does, whatever modes there are, of all
+    arguments by position; it returns MISSED where they aren't for the short path."""
+    source = Source(op, "_" if not op.name.isidentifier() else op.name)
+    signature = Signature(op.forward, op.variadic)
+    source.scope["active"], source.scope["MISSED"] = Active(), MISSED
+    source.add(0, f"def {source.name}({', '.join(signature.names)}):")
+    _write_short_path(source, op, signature, "return MISSED", False)
+    source.add(1, "return MISSED")
+    return source.function()
 
 
 _UNCHECKED_ALONE = (None, "bool", "optional bool", "str", "optional str")

@@ -239,3 +239,10 @@ def test_python_functions_are_named() -> None:
     for _ in range(4):
         compiled(torch.ones(3, 3))
     assert re.search(r"\d calls of Python functions \(2 of eigh, \w", str(compiled.explain()))
+
+
+def test_values_that_are_asked_for_as_a_list() -> None:
+    step = torch.compile(lambda x: x[: x.tolist()[0]])
+    for _ in range(3):
+        assert step(torch.tensor([2, 1, 1])).tolist() == [2, 1]
+    assert step.explain().break_reasons[0].startswith("tensor.tolist() needs a value")
