@@ -53,10 +53,10 @@ def _without_data(self: Tensor) -> Any:
 def tolist(self: Tensor) -> Any:
     """Returns the values as nested lists of Python numbers; a number if the tensor is 0-d."""
     a = self._array
-    if self.is_meta:
-        raise NotImplementedError("Cannot copy out of meta tensor; no data!")
     if type(a) is not ndarray:
-        return a.tolist()
+        if self.is_meta:
+            raise NotImplementedError("Cannot copy out of meta tensor; no data!")
+        return a.tolist()  # it says why it can't
     if a.dtype.kind == "V" and a.dtype.itemsize <= 2:
         a = a.astype(np.float32)
     return a.tolist()
