@@ -112,7 +112,7 @@ class _Checks(Source):
             active=active, running=running, is_recording=is_recording, MISSED=MISSED,
             Tensor=Tensor, get_default_dtype=get_default_dtype, anomaly=anomaly,
             observed=observed, is_inference=is_inference, ndarray=np.ndarray, LEAF=LEAF,
-            inf=math.inf, default_dtype=context[1],
+            inf=math.inf, default_dtype=context[1], wanted=snapshot.names.read,
             states=frozenset([id(found.tensor) for found in snapshot.tensors]))
         names = tuple(kwargs)
         modes = "active.modes != 1 or not is_inference()" if context[2] else "active.modes"
@@ -188,14 +188,11 @@ class _Checks(Source):
             raise NotWritten
         names = self.passed[id(value)]
         self.add(f"if type({x}) is not {self.name('c', kind)}: return MISSED",
-                 f"{x}_d = {x}.__dict__")
-        present = [name for name in names if name in value.__dict__]
-        for name in names:
-            if name not in present:
-                self.add(f"if {name!r} in {x}_d: return MISSED")
+                 f"{x}_d = {x}.__dict__",
+                 f"if len(wanted.intersection({x}_d)) != {len(names)}: return MISSED")
         self.check_parts(
-            f"{x}_", f"[{', '.join([f'{x}_d.get({name!r}, MISSED)' for name in present])}]",
-            tuple([value.__dict__[name] for name in present]))
+            f"{x}_", f"[{', '.join([f'{x}_d.get({name!r}, MISSED)' for name in names])}]",
+            tuple([value.__dict__[name] for name in names]))
 
     def check_tensor(self, x: str, value: Tensor) -> None:
         place = next((i for i, t in enumerate(self.own) if t is value), None)

@@ -25,7 +25,6 @@ class CodeFacts(NamedTuple):
     globals: tuple[str, ...]  # read or written
     below: dict[str, frozenset[str]]  # of globals that are read for attributes only: those names
     names: frozenset[str]  # attributes, and constants that may be names of attributes
-    written: frozenset[str]  # attributes that are assigned
     imports: tuple[str, ...]
     is_reflective: bool  # it may read any attribute
     compares_types: bool  # it may ask whether a type is that of plain numbers
@@ -38,16 +37,18 @@ _ATTRIBUTE = frozenset([
 ])
 _READ = frozenset(["LOAD_ATTR", "LOAD_METHOD"])
 _NUMBER_TYPES = frozenset(["int", "float"])
-_REFLECTION = frozenset(["setattr", "delattr", "vars", "__dict__", "getattr", "hasattr"])
+_BY_NAME = frozenset(["setattr", "delattr", "getattr", "hasattr"])  # often of a constant
+_REFLECTION = _BY_NAME | {"vars", "__dict__", "attrgetter", "methodcaller", "__getattribute__",
+                          "getattr_static", "getmembers"}
+_FORMATTING = frozenset(["str", "repr", "format", "ascii"])
 
 
 @lru_cache(maxsize=4096)
 def facts_of(code: CodeType) -> CodeFacts:
     """Reads a code object once."""
-    found: dict[str, set[str]] = {
-        "global": set(), "name": set(), "import": set(), "written": set(),
-    }
+    found: dict[str, set[str]] = {"global": set(), "name": set(), "import": set()}
     types = 0
+    reflective = False
     below: dict[str, set[str]] = {}
     otherwise: set[str] = set()  # globals that are also passed, stored or written
     waiting = [code]
@@ -57,30 +58,59 @@ def facts_of(code: CodeType) -> CodeFacts:
             below.setdefault(name, set()).update(attributes)
             if not attributes:
                 otherwise.add(name)
-        for instruction in dis.get_instructions(current):
+        instructions = list(dis.get_instructions(current))
+        for i, instruction in enumerate(instructions):
             name = instruction.opname
             if name in _GLOBAL:
                 found["global"].add(instruction.argval)
                 types += instruction.argval == "type"
+                if instruction.argval in _REFLECTION and not (
+                    instruction.argval in _BY_NAME and _is_of_a_constant(instructions[i:])
+                ):
+                    reflective = True
             elif name in _IMPORT:
                 found["import"].add(instruction.argval)
             elif name in _ATTRIBUTE:
                 found["name"].add(instruction.argval)
-                if name in ("STORE_ATTR", "DELETE_ATTR"):
-                    found["written"].add(instruction.argval)
+            if name.startswith(("FORMAT_", "CONVERT_VALUE")) or (
+                instruction.argval in _FORMATTING if type(instruction.argval) is str else False
+            ):
+                found["name"] |= {"__str__", "__repr__", "__format__"}
         for constant in current.co_consts:
             if type(constant) is CodeType:
                 waiting.append(constant)
             elif type(constant) is str and constant.isidentifier():
                 found["name"].add(constant)
-    reflective = not _REFLECTION.isdisjoint(found["name"] | found["global"])
     return CodeFacts(
         tuple(sorted(found["global"])),
         {name: frozenset(names) for name, names in below.items() if name not in otherwise},
-        frozenset(found["name"]), frozenset(found["written"]),
-        tuple(sorted(found["import"])), reflective,
+        frozenset(found["name"]), tuple(sorted(found["import"])),
+        reflective or not _REFLECTION.isdisjoint(found["name"]),
         types > 1 or (types == 1 and not _NUMBER_TYPES.isdisjoint(found["global"])),
     )
+
+
+def _is_of_a_constant(instructions: list[dis.Instruction]) -> bool:
+    """Whether the call of `getattr` or the like, which the first instruction loads, has the name
+    written out: then it reads what an attribute of that name would."""
+    depth = 0
+    for end, instruction in enumerate(instructions):
+        if instruction.opcode in dis.hasjrel or instruction.is_jump_target:
+            return False
+        depth += dis.stack_effect(instruction.opcode, instruction.arg, jump=False)
+        if end and depth <= 1 and instruction.opname == "CALL":
+            break
+    else:
+        return False
+    arguments = [i for i in instructions[:end] if i.opname not in ("PRECALL", "CACHE")]
+    if instructions[end].arg == 3 and arguments[-1].opname.startswith("LOAD_") and (
+        dis.stack_effect(arguments[-1].opcode, arguments[-1].arg) == 1
+    ):
+        del arguments[-1]
+    elif instructions[end].arg != 2:
+        return False
+    last = arguments[-1]
+    return last.opname == "LOAD_CONST" and type(last.argval) is str
 
 
 def _reads_of_globals(code: CodeType) -> Iterator[tuple[str, list[str]]]:
@@ -112,7 +142,7 @@ def impure_builtin(name: str) -> bool:
 _PURE_MODULES = frozenset("""
     __future__ abc builtins collections contextlib copy dataclasses enum functools itertools math
     cmath numbers operator types typing string re fractions decimal warnings inspect traceback
-    collections.abc _operator _functools _collections _collections_abc itertools _abc
+    reprlib collections.abc _operator _functools _collections _collections_abc itertools _abc
 """.split())
 _OWN = ("taper", "torch")
 _IMPURE_NAMES = {

@@ -18,7 +18,7 @@ from taper.compilation.code_facts import (
 )
 from taper.compilation.object_walk import ObjectWalk
 from taper.compilation.walk_base import Refused
-from taper.compilation.watches import MISSING, AttributeWatch, CellWatch, NamesWatch
+from taper.compilation.watches import MISSING, AttributeWatch, CellWatch
 
 __all__ = ["CodeWalk"]
 
@@ -34,7 +34,8 @@ class CodeWalk(ObjectWalk):
         code = value.__code__
         self.tokens.append(("function", id(code)))
         self.held.append(code)
-        is_pure = is_pure_module(value.__module__)
+        is_pure = is_pure_module(value.__module__) or is_pure_module(
+            value.__globals__.get("__name__"))
         is_own = is_pure or _is_own_code(code, value.__module__)
         self.snapshot.is_foreign |= is_pure
         self.watch(AttributeWatch(path, value, ("__code__", "__defaults__", "__kwdefaults__")))
@@ -53,13 +54,12 @@ class CodeWalk(ObjectWalk):
         if "__wrapped__" in value.__dict__:
             self.visit(value.__dict__["__wrapped__"], path)
         if not is_own:
-            self.visit_attributes(value.__dict__, path, type(value))
+            self.visit_attributes(value.__dict__, path)
             self.visit_code(code, value.__globals__, path)
 
     def visit_code(self, code: Any, scope: dict[str, Any], path: Any) -> None:
         facts = facts_of(code)
         self.names |= facts.names
-        self.written |= facts.written
         self.found_reflective |= facts.is_reflective
         self.compares_types |= facts.compares_types
         where = f"{code.co_filename}:{code.co_firstlineno}"
@@ -142,17 +142,12 @@ class CodeWalk(ObjectWalk):
             return
         self.tokens.append(("module", id(value)))
         scope = value.__dict__
-        found = tuple(sorted(n for n in self.wanted if n in scope or n in self.assigned))
-        self.watch(NamesWatch(path, scope, found))
-        for name in found:
-            below = (path, f".{name}")
-            item = scope.get(name)
-            if isinstance(item, types.ModuleType):
-                reason = refused_module(item, frozenset(self.wanted))
-                if reason is not None:
-                    self.refuse(below, f"is {reason}")
-            self.tokens.append(name)
-            self.visit(item, below)
+        others = frozenset([
+            name for name, item in scope.items() if not name.startswith("__") and (
+                not isinstance(item, types.ModuleType)
+                and getattr(item, "__module__", value.__name__) == value.__name__)
+        ]) if self.is_reflective else frozenset()
+        self.visit_wanted(scope, path, others)
 
 
 def _is_own_code(code: Any, module: str | None) -> bool:

@@ -28,16 +28,16 @@ from taper.optim import Optimizer
 __all__ = ["ObjectWalk"]
 
 # Methods that Python calls without code naming them.
-_UNNAMED = frozenset(["__init__", "__new__", "__repr__", "__str__", "__del__", "__format__",
-                      "__getstate__", "__setstate__", "__reduce__", "__reduce_ex__",
-                      "__init_subclass__", "__dir__", "__sizeof__", "__doc__", "__class_getitem__"])
+_CONSTRUCTION = frozenset(["__init__", "__new__", "__del__", "__init_subclass__"])
+_UNNAMED = frozenset(["__repr__", "__str__", "__format__", "__getstate__", "__setstate__",
+                      "__reduce__", "__reduce_ex__", "__dir__", "__sizeof__", "__doc__"])
 _FIELDS = (type(vars(namedtuple("Example", "field"))["field"]), MemberDescriptorType)
-_MODULE_STATE = (
+_MODULE_STATE = frozenset([
     "training", "_parameters", "_buffers", "_modules", "_hooked", "_backward_pre_hooks",
     "_backward_hooks", "_forward_hooks", "_forward_pre_hooks", "_is_full_backward_hook",
     "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs",
     "forward",
-)
+])
 
 
 class ObjectWalk(BaseWalk):
@@ -51,6 +51,7 @@ class ObjectWalk(BaseWalk):
             if reason is not None:
                 self.refuse(path, f"is from {reason}")
         self.visit_members(value, path, constructs=True)
+        self.visit_members(type(value), path, constructs=False)
 
     def visit_members(self, cls: type, path: Any, *, constructs: bool) -> None:
         """The methods and attributes of a user's class that the code names: state, whoever has it.
@@ -59,29 +60,41 @@ class ObjectWalk(BaseWalk):
         for base in cls.__mro__:
             if base is object or is_own_module(base.__module__) or is_opaque_class(base):
                 continue
-            names = []
-            for name in base.__dict__:
-                special = name.startswith("__") and name.endswith("__")
-                if name in self.wanted or name == "forward" or (special and (
-                    name not in _UNNAMED or (constructs and name in ("__init__", "__new__"))
-                ) and callable(base.__dict__[name])):
-                    names.append(name)
             mark = (base, constructs)
             if mark in self.members:
                 continue
             self.members.add(mark)
-            watch = TypeWatch((None, f"class {base.__name__}"), base, tuple(names))
+            watch = TypeWatch((None, f"class {base.__name__}"), base, self.members_of(
+                base, constructs))
             self.watch(watch)
-            for name, member in zip(names, watch.saved, strict=True):
+            self.tokens.append(len(watch.saved))
+            for name, member in watch.saved.items():
                 below = (None, f"{base.__name__}.{name}")
+                self.tokens.append(name)
                 if isinstance(member, (staticmethod, classmethod)):
                     member = member.__func__
-                if isinstance(member, (property, functools.cached_property)):
-                    member = member.fget if isinstance(member, property) else member.func
-                self.tokens.append(name)
-                if type(member) not in _FIELDS:
+                elif isinstance(member, functools.cached_property):
+                    member = member.func
+                if isinstance(member, property):
+                    for function in (member.fget, member.fset, member.fdel):
+                        self.visit(function, below)
+                elif type(member) not in _FIELDS:
                     self.visit(member, below)
         self.in_arguments = in_arguments
+
+    def members_of(self, cls: type, constructs: bool) -> frozenset[str]:
+        """The names that code may read of a class, also those that aren't there."""
+        skipped = _UNNAMED if constructs else _UNNAMED | _CONSTRUCTION
+        names = []
+        for name, member in cls.__dict__.items():
+            if name.startswith("__") and name.endswith("__"):
+                counts = name not in skipped and (
+                    callable(member) or isinstance(member, (staticmethod, classmethod)))
+            else:
+                counts = self.is_reflective and name != "_abc_impl"
+            if counts:
+                names.append(name)
+        return self.wanted.union(names, ("forward",))
 
     def visit_object(self, value: Any, path: Any) -> None:
         """An instance of a user's class: the attributes and methods that the code names."""
@@ -92,27 +105,19 @@ class ObjectWalk(BaseWalk):
         self.watch(AttributeWatch(path, value, ("__class__",)))
         attributes = getattr(value, "__dict__", None)
         if type(attributes) is dict:
-            names = self.visit_attributes(attributes, path, cls)
+            names = self.visit_attributes(attributes, path)
             if is_passed:
                 self.snapshot.passed[id(value)] = names
         self.visit_slots(value, path)
 
     def visit_attributes(
-        self, attributes: dict[str, Any], path: Any, cls: type, always: tuple[str, ...] = ()
+        self, attributes: dict[str, Any], path: Any, always: frozenset[str] = frozenset()
     ) -> tuple[str, ...]:
         """The attributes of an object that the code may read or assign; returns their names."""
         if self.is_reflective:
-            self.tokens.append(len(attributes))
             self.watch(DictWatch(path, attributes))
-            names = [n for n in attributes if n not in NOT_READ]
-        else:
-            names = [n for n in attributes if n in self.wanted]
-            names += [n for n in self.wanted if n not in attributes
-                      and (n in self.assigned or hasattr(cls, n))]
-            names.sort()
-        found = tuple(dict.fromkeys((*always, *names)))
-        self.visit_names(attributes, path, found)
-        return found
+            always = always.union([n for n in attributes if n not in NOT_READ])
+        return self.visit_wanted(attributes, path, always)
 
     def visit_slots(self, value: Any, path: Any) -> None:
         slots: list[str] = []
@@ -150,7 +155,7 @@ class ObjectWalk(BaseWalk):
             names = [n for n in attributes if n not in NOT_READ]
             self.visit_names(attributes, path, tuple(dict.fromkeys((*names, "forward"))))
         else:
-            self.visit_attributes(attributes, path, cls, _MODULE_STATE)
+            self.visit_attributes(attributes, path, _MODULE_STATE)
 
     def visit_optimizer(self, value: Optimizer, path: Any) -> None:
         cls = type(value)
@@ -203,5 +208,8 @@ class ObjectWalk(BaseWalk):
         self.snapshot.generators.append(value)
 
     def visit_reference(self, value: Any, path: Any) -> None:
+        """A weak reference, to what is reached otherwise: else the snapshot would keep it alive."""
         self.tokens.append("reference")
-        self.visit(value(), path)
+        target = value()
+        self.references.append((target, path))
+        self.tokens.append((id(target), target is None))

@@ -35,10 +35,9 @@ class Found(NamedTuple):
 
 
 class Names(NamedTuple):
-    """The attributes that the code names; what it may read beyond them if it is reflective."""
+    """The attributes that the code names; whether it may read others, if it is reflective."""
 
     read: frozenset[str] = frozenset()
-    written: frozenset[str] = frozenset()
     is_reflective: bool = False
     compares_types: bool = False
 

@@ -39,6 +39,7 @@ _LEAVES = frozenset([
     int, str, bytes, bool, type(None), complex, type(...), type(NotImplemented), range, slice,
     dtype, Size, np.dtype, types.GenericAlias, pathlib.PurePosixPath, pathlib.PosixPath,
 ])
+_BY_TEXT = frozenset([slice, range, complex])  # equal ones can differ
 _PASSED = frozenset([
     Tensor, Parameter, Buffer, list, tuple, dict, OrderedDict, set, frozenset, np.ndarray])
 _FUNCTIONS = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType,
@@ -61,6 +62,9 @@ class Walk(CodeWalk):
             for name, value in kwargs.items():
                 self.tokens.append(name)
                 self.visit_argument(value, f"argument `{name}`")
+            for target, path in self.references:
+                if target is not None and id(target) not in self.seen:
+                    self.refuse(path, "is a weak reference to what isn't reached otherwise")
         except Refused as refused:
             snapshot.refusal = str(refused)
         except RecursionError:
@@ -72,8 +76,7 @@ class Walk(CodeWalk):
             self.tokens.append(shared)
         snapshot.key = tuple(self.tokens)
         snapshot.names = Names(
-            frozenset(self.names), frozenset(self.written), self.found_reflective,
-            self.compares_types,
+            frozenset(self.names), self.found_reflective, self.compares_types,
         )
         snapshot.held = self.held
         return snapshot
@@ -96,7 +99,7 @@ class Walk(CodeWalk):
         tokens = self.tokens
         if kind in _LEAVES:
             tokens.append(kind)
-            tokens.append(value if kind is not slice else (value.start, value.stop, value.step))
+            tokens.append(value if kind not in _BY_TEXT else repr(value))
             return
         if kind is float:
             tokens.append(value.hex())
@@ -129,6 +132,7 @@ class Walk(CodeWalk):
             self.visit_optimizer(value, path)
         elif isinstance(value, enum.Enum):
             self.tokens.append(("enum", id(value)))
+            self.visit_object(value, path)
         elif isinstance(value, (dict, types.MappingProxyType, list, deque, tuple, frozenset, set)):
             self.visit_container(value, path)
         elif isinstance(value, np.generic):

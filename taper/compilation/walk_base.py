@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from taper.compilation.snapshot import Names, Snapshot
-from taper.compilation.watches import MISSING, NamesWatch, Watch, path_text
+from taper.compilation.watches import MISSING, NamesWatch, WantedWatch, Watch, path_text
 
 __all__ = ["NOT_READ", "BaseWalk", "Refused", "is_opaque_class"]
 
@@ -31,14 +31,14 @@ class BaseWalk:
         self.pinned = pinned
         self.free = free
         self.names = set(names.read)
-        self.written = set(names.written)
         self.found_reflective = names.is_reflective
         self.compares_types = names.compares_types
         # What attributes count, in this walk.
-        self.wanted, self.assigned, self.is_reflective = names[:3]
+        self.wanted, self.is_reflective = names[:2]
         self.seen: dict[int, int] = {}
         self.members: set[Any] = set()
         self.held: list[Any] = []
+        self.references: list[tuple[Any, Any]] = []  # what is referred to weakly, and its path
         self.tokens: list[Any] = []
         self.snapshot = Snapshot()
         self.globals: dict[int, tuple[dict[str, Any], set[str]]] = {}
@@ -70,6 +70,19 @@ class BaseWalk:
             else:
                 self.tokens.append(name)
                 self.visit(value, (path, f".{name}"))
+
+    def visit_wanted(
+        self, holder: dict[str, Any], path: Any, always: frozenset[str] = frozenset()
+    ) -> tuple[str, ...]:
+        """The names that the code may read, those that are there; returns them. Others may come."""
+        watch = WantedWatch(path, holder, self.wanted | always)
+        self.watch(watch)
+        names = tuple(sorted(watch.saved))
+        self.tokens.append(len(names))
+        for name in names:
+            self.tokens.append(name)
+            self.visit(watch.saved[name], (path, f".{name}"))
+        return names
 
 
 def is_opaque_class(cls: type) -> bool:

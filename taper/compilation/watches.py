@@ -7,14 +7,15 @@ holds is the same. `restore()` puts back what was there, after a recording that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from itertools import repeat
 from operator import is_
 from typing import Any
 
 __all__ = [
     "MISSING", "ArrayWatch", "AttributeWatch", "CellWatch", "DictWatch", "GroupWatch", "ListWatch",
-    "NamesWatch", "Path", "SetWatch", "TypeWatch", "Watch", "has_numbers", "path_text",
+    "NamesWatch", "Path", "SetWatch", "TypeWatch", "WantedWatch", "Watch", "has_numbers",
+    "path_text",
 ]
 
 Path = tuple[Any, str]  # the path to the holder, or None, and one step from it
@@ -192,22 +193,59 @@ class GlobalsWatch(NamesWatch):
         return "global `{}`"
 
 
-class TypeWatch(NamesWatch):
+class WantedWatch(Watch):
+    """Those names of a dict that code may read: also of those that aren't there yet, and would then
+    stand before others, of a class or of `__getattr__`."""
+
+    __slots__ = ("wanted",)
+
+    def __init__(self, path: Any, holder: Any, wanted: Container[str]) -> None:
+        self.wanted = wanted
+        super().__init__(path, holder)
+
+    def read(self) -> dict[str, Any]:
+        wanted = self.wanted
+        return {name: value for name, value in self.holder.items() if name in wanted}
+
+    def holds(self) -> bool:
+        now, saved = self.read(), self.saved
+        return len(now) == len(saved) and all(
+            map(is_, map(now.get, saved, repeat(MISSING)), saved.values()))
+
+    def restore(self) -> None:
+        now = self.read()
+        for name in now.keys() - self.saved.keys():
+            self.remove(name)
+        for name, value in self.saved.items():
+            if now.get(name, MISSING) is not value:
+                self.put(name, value)
+
+    def remove(self, name: str) -> None:
+        """Removes a name from the holder."""
+        del self.holder[name]
+
+    def put(self, name: str, value: Any) -> None:
+        """Gives a name of the holder its value."""
+        self.holder[name] = value
+
+    def change(self) -> str:
+        return _changed_names(self.path, self.saved, self.read(), ".{}")
+
+
+class TypeWatch(WantedWatch):
     """Some attributes of a user's class."""
 
     __slots__ = ("cls",)
 
-    def __init__(self, path: Any, cls: type, names: tuple[str, ...]) -> None:
+    def __init__(self, path: Any, cls: type, wanted: Container[str]) -> None:
         self.cls = cls
-        super().__init__(path, cls.__dict__, names)
+        super().__init__(path, cls.__dict__, wanted)
 
-    def restore(self) -> None:
-        for name, value in zip(self.names, self.saved, strict=True):
-            if self.cls.__dict__.get(name, MISSING) is not value:
-                if value is MISSING:
-                    delattr(self.cls, name)
-                else:
-                    setattr(self.cls, name, value)
+    def remove(self, name: str) -> None:
+        delattr(self.cls, name)
+
+    def put(self, name: str, value: Any) -> None:
+        setattr(self.cls, name, value)
 
 
 class ListWatch(Watch):

@@ -26,6 +26,7 @@ from taper.compilation.watches import (
     ListWatch,
     NamesWatch,
     TypeWatch,
+    WantedWatch,
     Watch,
 )
 from taper.compiler import background
@@ -163,7 +164,7 @@ def places_of(watch: Watch, held: list[Any]) -> list[int] | None:
     holder = watch.holder
     if isinstance(watch, TypeWatch):
         (holder,) = [o for o in gc.get_referents(holder) if type(o) is dict] or (None,)
-    if isinstance(watch, (DictWatch, NamesWatch)):
+    if isinstance(watch, (DictWatch, NamesWatch, WantedWatch)):
         if not isinstance(holder, dict):
             return None
         if isinstance(watch, DictWatch) and isinstance(holder, OrderedDict) and len(holder) > 1:
