@@ -19,6 +19,20 @@ def new_module() -> tuple[str, str]:
     return f"define i64 @new(i64 %x) {{ %y = add i64 %x, {time.time_ns()} ret i64 %y }}", "new"
 
 
+def interrupted_once() -> Callable[[], tuple[str, str]]:
+    """A builder of a new module whose first call is interrupted."""
+    is_first = True
+
+    def builder() -> tuple[str, str]:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            raise KeyboardInterrupt
+        return new_module()
+
+    return builder
+
+
 @pytest.fixture(autouse=True)
 def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "_native", "background")
@@ -105,15 +119,7 @@ def test_nobody_helps_with_what_no_one_waits_for(busy: Callable[[], None]) -> No
 
 
 def test_an_interrupted_helper_leaves_the_work(busy: Callable[[], None]) -> None:
-    is_first = True
-
-    def builder() -> tuple[str, str]:
-        nonlocal is_first
-        if is_first:
-            is_first = False
-            raise KeyboardInterrupt
-        return new_module()
-
+    builder = interrupted_once()
     assert background.request("test: interrupted", builder, exact=True, is_next=True) is None
     with pytest.raises(KeyboardInterrupt):
         background.wait_for(["test: interrupted"], 10)
@@ -145,15 +151,7 @@ def test_threads_compile_at_the_same_time() -> None:
 
 
 def test_an_interrupted_request_is_made_again() -> None:
-    is_first = True
-
-    def builder() -> tuple[str, str]:
-        nonlocal is_first
-        if is_first:
-            is_first = False
-            raise KeyboardInterrupt
-        return new_module()
-
+    builder = interrupted_once()
     with pytest.raises(KeyboardInterrupt):
         background.request("test: interrupted request", builder)
     use_deterministic_algorithms(True)  # who waits however long it takes
