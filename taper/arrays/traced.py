@@ -18,7 +18,6 @@ import operator
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +38,7 @@ from taper.arrays.node_functions import Changed, Step, has_mask, method_caller, 
 from taper.arrays.primitive import answers
 from taper.arrays.recorded_number import Facts, RecordedNumber
 from taper.arrays.shape import ShapeArray
+from taper.arrays.stand_in import is_apart, of_the_step, recording_here, running_recording
 from taper.arrays.symbolic_shape import (
     SymbolicShape,
     is_symbolic,
@@ -152,21 +152,18 @@ class Recording:
                            ShapeArray(array.shape, array.dtype, array.strides))
 
 
-_recording: ContextVar[Recording | None] = ContextVar("recording", default=None)
-running_recording = _recording.get
-
 
 @contextmanager
 def recording_into(graph: Graph) -> Iterator[Recording]:
     """Within: draws of random numbers are recorded, and tensors can be adopted."""
     found = Recording(graph)
-    token = _recording.set(found)
+    token = recording_here.set(found)
     try:
         with recording_draws(found.draw):
             yield found
         found.settle()
     finally:
-        _recording.reset(token)
+        recording_here.reset(token)
 
 
 def record_node(
@@ -180,7 +177,7 @@ def record_node(
         label, function, as_references(args), as_references(kwargs),
         [(m.shape, m.dtype) for m in metas], effect=effect, strides=[m.strides for m in metas],
     )
-    recording = _recording.get()
+    recording = running_recording()
     if recording is not None:
         recording.read_constants(node)
     if not several:
@@ -190,7 +187,7 @@ def record_node(
 
 def record_constant(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """A node for an array that depends on nothing but a symbolic size."""
-    environment, recording = running_environment(), _recording.get()
+    environment, recording = running_environment(), running_recording()
     assert environment is not None and recording is not None
     sizes = environment.points
     shapes = shapes_at_points(environment, lambda i: function(
@@ -202,7 +199,7 @@ def record_constant(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
 class TracedArray(np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
     """An array that will be computed by `node` of `graph`."""
 
-    __slots__ = ("_reference", "graph", "meta", "owner", "seen", "steps", "writes")
+    __slots__ = ("_reference", "actual", "graph", "meta", "owner", "seen", "steps", "writes")
     device = devices.CPU
     layout = devices.strided
     base = None
@@ -217,6 +214,7 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
         owner: TracedArray | None = None, steps: tuple[Step, ...] = (),
     ) -> None:
         self.graph = graph
+        self.actual: Any = None  # the array in whose place this stands, see stand_in.py
         self._reference = reference
         self.meta: ShapeArray | Any = meta  # or SymbolicShape
         self.owner = owner  # None if it owns its memory, see Note [writes in a graph]
@@ -295,20 +293,25 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
             "keep values as tensors inside the step, or run it without recording"
         )
 
+    @of_the_step
     def __bool__(self) -> bool:
         return self._needs_value("a branch on a tensor")  # type: ignore[no-any-return]
 
+    @of_the_step
     def __float__(self) -> float:
         return self._needs_value("float(tensor)")  # type: ignore[no-any-return]
 
+    @of_the_step
     def __int__(self) -> int:
         return self._needs_value("int(tensor)")  # type: ignore[no-any-return]
 
     __index__ = __int__
 
+    @of_the_step
     def item(self, *index: Any) -> Any:
         return self._needs_value("tensor.item()")
 
+    @of_the_step
     def tolist(self) -> Any:
         return self._needs_value("tensor.tolist()")
 
@@ -331,6 +334,7 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
             np.logical_not(self).astype(np.dtype(np.int32)), axis=None))
         return True
 
+    @of_the_step
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         return self._needs_value("tensor.numpy()")
 
@@ -359,6 +363,7 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
         """The arrays, one or a tuple, that a new node of these shapes computes."""
         return record_node(self.graph, label, function, args, kwargs, shapes, effect)
 
+    @of_the_step
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         out = kwargs.pop("out", None)
         function = ufunc if method == "__call__" else getattr(ufunc, method)
@@ -390,6 +395,7 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
             function.__name__, Changed(function), (target, *rest), kwargs
         ))
 
+    @of_the_step
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if not all(issubclass(cls, (TracedArray, np.ndarray)) for cls in types):
             return NotImplemented
@@ -419,12 +425,14 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
         self._reference = value.reference
         self.writes += 1
 
+    @of_the_step
     def __pow__(self, exponent: Any) -> Any:
         simple = _POWERS.get(exponent) if type(exponent) in (int, float) else None
         if simple is None or self.dtype.kind not in "fc":
             return np.power(self, exponent)
         return simple(self)
 
+    @of_the_step
     def __setitem__(self, index: Any, value: Any) -> None:
         if not _is_plain_index(index):
             environment = running_environment()
@@ -438,6 +446,7 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
             value = self._record("full_like", np.full_like, (target, value), {})
         target.overwrite(value)
 
+    @of_the_step
     def fill(self, value: Any) -> None:
         self[...] = value
 
@@ -448,8 +457,10 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
             return self._view(name, Step(method_caller(name), args, kwargs))
         return self._record(name, method_caller(name), (self, *args), kwargs)
 
-    def view_by(self, step: Step) -> TracedArray:
+    def view_by(self, step: Step) -> Any:
         """The view of this array that `step` leads to."""
+        if is_apart(self):
+            return step(self.actual)
         return self._view(step.function.__name__, step)
 
     def _view(self, label: str, step: Step) -> TracedArray:
@@ -463,11 +474,13 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
             self.graph, result._reference, result.meta, owner, (*self.steps, step)
         )
 
+    @of_the_step
     def __getitem__(self, index: Any) -> Any:
         if _is_plain_index(index):
             return self._view("__getitem__", Step(method_caller("__getitem__"), (index,), {}))
         return self._record("__getitem__", method_caller("__getitem__"), (self, index), {})
 
+    @of_the_step
     def reshape(self, *shape: Any, **kwargs: Any) -> Any:
         caller = method_caller("reshape")
         if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
@@ -481,8 +494,10 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
             return self._record("reshape", caller, (self, shape), {})
         return self._view("reshape", Step(caller, (shape,), {}))
 
-    def as_strided(self, shape: Any, strides: Any, offset: int = 0) -> TracedArray:
+    def as_strided(self, shape: Any, strides: Any, offset: int = 0) -> Any:
         """A window with these strides; they and the offset from here are in bytes."""
+        if is_apart(self):
+            return window(self.actual, tuple(shape), tuple(strides), offset)
         if not self.flags.c_contiguous:
             laid = self.laid
             whole = self.transpose(sorted(range(laid.ndim), key=lambda d: -laid.strides[d]))
@@ -503,6 +518,7 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
     def ravel(self, order: str = "C") -> Any:
         return self.reshape(-1)
 
+    @of_the_step
     def sort(self, axis: int = -1, **kwargs: Any) -> None:
         self.overwrite(self._record("sort", np.sort, (self, axis), kwargs))
 
@@ -511,7 +527,7 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
 
     @property
     def T(self) -> Any:  # ndarray's name
-        return self._method("transpose", (), {})
+        return self.transpose()
 
     @property
     def real(self) -> Any:
@@ -529,7 +545,9 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
     def imag(self, value: Any) -> None:
         self._part("imag")[...] = value
 
-    def _part(self, name: str) -> TracedArray:
+    def _part(self, name: str) -> Any:
+        if is_apart(self):
+            return _PARTS[name](self.actual)
         return self._view(name, Step(_PARTS[name], (), {}))
 
 
@@ -571,7 +589,8 @@ def _add_methods() -> None:
             return self._method(name, args, kwargs)
 
         method.__name__ = name
-        return method
+        made: Callable[..., Any] = of_the_step(method)
+        return made
 
     for name in (
         "transpose", "swapaxes", "squeeze", "diagonal", "view", "astype", "copy", "flatten",

@@ -17,6 +17,7 @@ import numpy as np
 
 from taper.autograd.node import NodeOutput
 from taper.compilation.differentiable import new_node
+from taper.compilation.noted_warnings import give_again, one_is_an_error
 from taper.compilation.recorded import (
     INVALID,
     UNCHANGED,
@@ -122,6 +123,11 @@ class _Run(Source):
 
     def write(self) -> Callable[..., Any]:
         recorded, known, add = self.recorded, self.known, self.add
+        if recorded.warnings:
+            self.scope.update(
+                warned=recorded.warnings, one_is_an_error=one_is_an_error, give_again=give_again,
+                CheckFailed=CheckFailed)
+            add("if one_is_an_error(warned): raise CheckFailed")
         add("arrays = static.copy()")
         for i, item in enumerate(known):
             if item.input >= 0 and item.role != "state":
@@ -135,6 +141,8 @@ class _Run(Source):
                 "    for g, state in zip(generators, states): g.set_state(state)", "    raise")
         else:
             add(call)
+        if recorded.warnings:
+            add("give_again(warned)")
         for i, item in enumerate(known):
             if item.bumps:
                 self.write_version(i, item)

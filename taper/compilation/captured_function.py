@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,10 +13,18 @@ from typing import Any
 from taper.arrays.levels import running
 from taper.autograd.engine import anomaly, observed
 from taper.compilation.call_checks import EAGER, MISSED
+from taper.compilation.exclusion import enter, exclusive, leave, new_lock
 from taper.compilation.explanations import Explanation, Unsupported, log
 from taper.compilation.programs import Program, choose_program, prepare
-from taper.compilation.recorded import CheckFailed, FactBroken, NotCaptured, NumberPinned, Recorded
-from taper.compilation.recording import exclusive, record_call, take_state, user_line
+from taper.compilation.recorded import (
+    Busy,
+    CheckFailed,
+    FactBroken,
+    NotCaptured,
+    NumberPinned,
+    Recorded,
+)
+from taper.compilation.recording import record_call, take_state, user_line
 from taper.compilation.size_pattern import SizePattern, is_argument, pattern_of
 from taper.compilation.snapshot import Snapshot, take
 from taper.compilation.symbolic_call import SymbolicCall
@@ -42,6 +49,7 @@ MOST_SYMBOLIC = 4
 MOST_NEEDED = 64
 FEW_USES = 4  # of a program that wasn't worth it
 FIRST_CALLS = 3  # before anything is recorded: they need no kernels of their own
+PAUSE = 1.0  # seconds until the next try, after other threads were in the way
 MOST_CHANGES = 32  # calls in a row that find nothing that fits; then nobody looks any more
 
 
@@ -57,7 +65,7 @@ class CapturedFunction:
         self.fullgraph = fullgraph
         self.as_it_is = as_it_is  # why nothing is captured, if so
         self.explanation = Explanation(_name_of(function))
-        self.lock = threading.Lock()
+        self.lock = new_lock()
         self.calls_compiled = self.calls_eager = self.recordings = 0
         self.reset()
         forgetful.add(self)
@@ -69,6 +77,7 @@ class CapturedFunction:
         self.refusal: str | None = self.as_it_is
         self.last: Snapshot | None = None
         self.changes = 0
+        self.busy_until = 0.0
         self.keys = 0
         self.needed = 2  # how often a call of its kind is seen before it is recorded
         self.refusals = 0
@@ -100,10 +109,12 @@ class CapturedFunction:
 
     def call_function(self, args: Any, kwargs: Any) -> Any:
         """Runs the call as it is."""
-        with exclusive:  # another thread may be recording with the same tensors
-            pass
-        self.calls_eager += 1
-        return self.function(*args, **kwargs)
+        enter()
+        try:
+            self.calls_eager += 1
+            return self.function(*args, **kwargs)
+        finally:
+            leave()
 
     def attempt(self, args: Any, kwargs: Any) -> Any:
         """Tries the variants; the result of one, EAGER or MISSED."""
@@ -123,7 +134,12 @@ class CapturedFunction:
 
         Returns the result, or EAGER if the call is to run as it is.
         """
-        snapshot = take(self.function, args, kwargs, self.last, self.pinned, self.free)
+        if not exclusive.acquire(blocking=False):  # tensors may hold no numbers now
+            return EAGER
+        try:
+            snapshot = take(self.function, args, kwargs, self.last, self.pinned, self.free)
+        finally:
+            exclusive.release()
         try:
             return self.carry_out(snapshot, args, kwargs)
         finally:
@@ -183,6 +199,8 @@ class CapturedFunction:
 
     def record(self, key: Any, snapshot: Snapshot, args: Any, kwargs: Any, count: int) -> Any:
         """Records the call as a new variant, and runs it."""
+        if time.monotonic() < self.busy_until:
+            return EAGER
         prepare()
         with without_collections(), without_new_kernels(math.inf):
             return self._record(key, snapshot, args, kwargs, count)
@@ -201,7 +219,10 @@ class CapturedFunction:
         self.recordings += 1
         start = time.perf_counter()
         try:
-            recorded = record_call(self.function, args, kwargs, snapshot)
+            recorded = record_call(self.function, args, kwargs, snapshot, lock=self.lock)
+        except Busy:
+            self.busy_until = time.monotonic() + PAUSE
+            return EAGER
         except NumberPinned as number:  # it depends on its value
             names = [number.name] if number.name is not None else [*snapshot.numbers] or [
                 name for watch in snapshot.watches if isinstance(watch, GroupWatch)
@@ -281,7 +302,8 @@ class CapturedFunction:
         start = time.perf_counter()
         try:
             recorded = record_call(
-                self.function, args, kwargs, snapshot, pattern, pattern.hint_for(size, snapshot))
+                self.function, args, kwargs, snapshot, pattern,
+                pattern.hint_for(size, snapshot), self.lock)
         except SizePinned as reason:
             self.closed.add(pattern.key)
             log.info(f"{self.explanation.function} holds for one size at a time: {reason}"

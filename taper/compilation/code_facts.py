@@ -7,15 +7,16 @@ before each call (snapshot.py), and have no effect that a program would leave ou
 from __future__ import annotations
 
 import dis
+import re
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
 from types import CodeType, ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 __all__ = [
-    "CodeFacts", "facts_of", "impure_builtin", "is_opaque_module", "is_own_module",
-    "is_pure_module", "refused_module",
+    "CodeFacts", "facts_of", "impure_builtin", "is_opaque_name", "is_own_module", "is_pure_module",
+    "refused_module",
 ]
 
 
@@ -41,6 +42,8 @@ _BY_NAME = frozenset(["setattr", "delattr", "getattr", "hasattr"])  # often of a
 _REFLECTION = _BY_NAME | {"vars", "__dict__", "attrgetter", "methodcaller", "__getattribute__",
                           "getattr_static", "getmembers"}
 _FORMATTING = frozenset(["str", "repr", "format", "ascii"])
+_TEMPLATES = frozenset(["format", "format_map"])  # methods of texts, which read what these name
+_FIELD = re.compile(r"\{[^{}]*")
 
 
 @lru_cache(maxsize=4096)
@@ -72,6 +75,11 @@ def facts_of(code: CodeType) -> CodeFacts:
                 found["import"].add(instruction.argval)
             elif name in _ATTRIBUTE:
                 found["name"].add(instruction.argval)
+                if instruction.argval in _TEMPLATES and (
+                    not i or type(instructions[i - 1].argval) is not str
+                    or instructions[i - 1].opname != "LOAD_CONST"
+                ):
+                    reflective = True  # who knows what fields the text has
             if name.startswith(("FORMAT_", "CONVERT_VALUE")) or (
                 instruction.argval in _FORMATTING if type(instruction.argval) is str else False
             ):
@@ -79,8 +87,8 @@ def facts_of(code: CodeType) -> CodeFacts:
         for constant in current.co_consts:
             if type(constant) is CodeType:
                 waiting.append(constant)
-            elif type(constant) is str and constant.isidentifier():
-                found["name"].add(constant)
+            elif type(constant) is str:
+                found["name"] |= _names_in(constant)
     return CodeFacts(
         tuple(sorted(found["global"])),
         {name: frozenset(names) for name, names in below.items() if name not in otherwise},
@@ -88,6 +96,13 @@ def facts_of(code: CodeType) -> CodeFacts:
         reflective or not _REFLECTION.isdisjoint(found["name"]),
         types > 1 or (types == 1 and not _NUMBER_TYPES.isdisjoint(found["global"])),
     )
+
+
+def _names_in(text: str) -> set[str]:
+    """The text itself, if it may be a name, or those in its fields: ``"{0.rate}"`` reads `rate`."""
+    if text.isidentifier():
+        return {text}
+    return {part for field in _FIELD.findall(text) for part in re.split(r"\W+", field) if part}
 
 
 def _is_of_a_constant(instructions: list[dis.Instruction]) -> bool:
@@ -183,7 +198,8 @@ def is_pure_module(name: str | None) -> bool:
     return name in _PURE_MODULES
 
 
-def is_opaque_module(module: Any) -> bool:
-    """Whether the contents of a module aren't looked at."""
-    top = module.__name__.partition(".")[0]
-    return top in _OWN or top == "numpy" or top == "scipy" or top in sys.stdlib_module_names
+def is_opaque_name(name: str | None) -> bool:
+    """Whether the contents of a module of this name aren't looked at."""
+    top = (name or "").partition(".")[0]
+    return top in _OWN or top in ("numpy", "scipy") or (
+        top in sys.stdlib_module_names and top != "__main__")

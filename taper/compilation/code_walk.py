@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import pathlib
 import sys
 import types
 from typing import Any
@@ -11,11 +10,12 @@ from typing import Any
 from taper.compilation.code_facts import (
     facts_of,
     impure_builtin,
-    is_opaque_module,
+    is_opaque_name,
     is_own_module,
     is_pure_module,
     refused_module,
 )
+from taper.compilation.known_names import is_own_code
 from taper.compilation.object_walk import ObjectWalk
 from taper.compilation.walk_base import Refused
 from taper.compilation.watches import MISSING, AttributeWatch, CellWatch
@@ -36,7 +36,7 @@ class CodeWalk(ObjectWalk):
         self.held.append(code)
         is_pure = is_pure_module(value.__module__) or is_pure_module(
             value.__globals__.get("__name__"))
-        is_own = is_pure or _is_own_code(code, value.__module__)
+        is_own = is_pure or is_own_code(code, value.__module__)
         self.snapshot.is_foreign |= is_pure
         self.watch(AttributeWatch(path, value, ("__code__", "__defaults__", "__kwdefaults__")))
         for name, cell in zip(code.co_freevars, value.__closure__ or (), strict=True):
@@ -82,8 +82,8 @@ class CodeWalk(ObjectWalk):
                 reason = refused_module(value, facts.names if below is None else below)
                 if reason is not None:
                     raise Refused(f"{code.co_name}() ({where}) uses {reason}")
-                if below is not None and is_opaque_module(value):
-                    self.note_opaque_module(value)
+                if below is not None and is_opaque_name(value.__name__):
+                    self.note_opaque_module(value, below)
                     continue
             if value is MISSING:
                 value = getattr(builtins, name, MISSING)
@@ -120,6 +120,8 @@ class CodeWalk(ObjectWalk):
             module = owner.__name__
         if module == "builtins" and impure_builtin(name):
             self.refuse(path, f"is {name}(), whose effect a program would leave out")
+        if module == "_warnings":
+            self.refuse(path, f"is {name}(): call it as `warnings.{name}`, which a program repeats")
         if isinstance(module, str) and module not in ("builtins", None):
             self.snapshot.is_foreign |= not is_own_module(module)
             found = sys.modules.get(module)
@@ -128,17 +130,18 @@ class CodeWalk(ObjectWalk):
                 self.refuse(path, f"is from {reason}")
         self.tokens.append(("builtin", id(value)))
 
-    def note_opaque_module(self, value: Any) -> None:
+    def note_opaque_module(self, value: Any, names: frozenset[str]) -> None:
+        self.visit_known_names(value, names)
         self.tokens.append(("module", id(value)))
         self.held.append(value)
         self.snapshot.is_foreign |= not is_own_module(value.__name__)
 
     def visit_python_module(self, value: Any, path: Any) -> None:
-        if is_opaque_module(value):
-            self.note_opaque_module(value)
+        if is_opaque_name(value.__name__):
             reason = refused_module(value, frozenset(self.wanted))
             if reason is not None:
                 self.refuse(path, f"is {reason}")
+            self.note_opaque_module(value, self.wanted)
             return
         self.tokens.append(("module", id(value)))
         scope = value.__dict__
@@ -148,13 +151,3 @@ class CodeWalk(ObjectWalk):
                 and getattr(item, "__module__", value.__name__) == value.__name__)
         ]) if self.is_reflective else frozenset()
         self.visit_wanted(scope, path, others)
-
-
-def _is_own_code(code: Any, module: str | None) -> bool:
-    """Whether code is taper's; `wraps` may have given its function, or a user's, other names."""
-    import taper
-
-    root = str(pathlib.Path(taper.__file__).parent)
-    return code.co_filename.startswith(root) or (
-        is_own_module(module) and code.co_filename.startswith("<")
-    )

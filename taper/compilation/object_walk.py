@@ -9,7 +9,8 @@ from types import MemberDescriptorType
 from typing import Any
 
 from taper.compilation.code_facts import is_own_module, refused_module
-from taper.compilation.walk_base import NOT_READ, BaseWalk, is_opaque_class
+from taper.compilation.known_names import KnownNames
+from taper.compilation.walk_base import NOT_READ, is_opaque_class
 from taper.compilation.watches import (
     MISSING,
     AttributeWatch,
@@ -40,7 +41,7 @@ _MODULE_STATE = frozenset([
 ])
 
 
-class ObjectWalk(BaseWalk):
+class ObjectWalk(KnownNames):
     """What can be reached from objects."""
 
     def visit_class(self, value: Any, path: Any) -> None:
@@ -58,12 +59,16 @@ class ObjectWalk(BaseWalk):
         """
         in_arguments, self.in_arguments = self.in_arguments, False
         for base in cls.__mro__:
-            if base is object or is_own_module(base.__module__) or is_opaque_class(base):
+            if base is object or is_opaque_class(base):
                 continue
-            mark = (base, constructs)
+            is_known = is_own_module(base.__module__)
+            mark = (base, constructs or is_known)
             if mark in self.members:
                 continue
             self.members.add(mark)
+            if is_known:
+                self.visit_known_class(base)
+                continue
             watch = TypeWatch((None, f"class {base.__name__}"), base, self.members_of(
                 base, constructs))
             self.watch(watch)
@@ -99,7 +104,7 @@ class ObjectWalk(BaseWalk):
     def visit_object(self, value: Any, path: Any) -> None:
         """An instance of a user's class: the attributes and methods that the code names."""
         cls = type(value)
-        is_passed = self.in_arguments
+        is_passed = self.snapshot.boxes[id(value)] = self.in_arguments
         self.tokens.append((cls, "passed" if is_passed else id(value)))
         self.visit_members(cls, path, constructs=False)
         self.watch(AttributeWatch(path, value, ("__class__",)))

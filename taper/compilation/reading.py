@@ -25,6 +25,7 @@ from taper.compilation.recorded import (
     Number,
     Recorded,
 )
+from taper.compilation.snapshot import Snapshot
 from taper.compilation.watches import path_text
 from taper.compiler.graph import Graph, GraphNode
 from taper.core.device import device
@@ -36,13 +37,18 @@ from taper.core.tensor import LEAF, Tensor
 __all__ = ["Reading"]
 
 _CONSTANTS = frozenset([bool, int, float, complex, str, bytes, Size, dtype, device, np.dtype])
+_BOXES = frozenset([list, dict, OrderedDict])
 
 
 class Reading:
     """Reads off the tensors what a recorded call did."""
 
-    def __init__(self, graph: Graph, known: list[Known], numbers: list[Number]) -> None:
+    def __init__(
+        self, graph: Graph, known: list[Known], numbers: list[Number], snapshot: Snapshot
+    ) -> None:
         self.graph = graph
+        self.boxes = snapshot.boxes
+        self.returned: dict[int, Any] = {}  # lists and other containers in the result, by id
         self.known = known
         self.recorded = Recorded(graph, known)
         self.recorded.numbers = numbers
@@ -179,6 +185,17 @@ class Reading:
             place = self.place_of(value, where)
             return lambda tensors: tensors[place]
         kind = type(value)
+        if kind in _BOXES or (
+            hasattr(kind, "__dataclass_fields__") and not isinstance(value, tuple)
+        ):
+            if id(value) in self.boxes:
+                if self.boxes[id(value)]:
+                    raise NotCaptured(f"{where} is a {kind.__name__} that was passed")
+                self.recorded.returned.append(value)
+                return lambda tensors: value  # it is as it was, see recording.py
+            if id(value) in self.returned:
+                raise NotCaptured(f"{where} is in the result twice")
+            self.returned[id(value)] = value
         if kind in (tuple, list) or (isinstance(value, tuple) and (
             hasattr(kind, "_fields") or kind.__module__.startswith(("torch", "taper"))
         )):

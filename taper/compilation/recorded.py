@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,8 @@ from taper.core.symbolic import ShapeEnvironment
 from taper.core.tensor import Tensor
 
 __all__ = [
-    "BROKEN", "INVALID", "UNCHANGED", "Alias", "CheckFailed", "Constant", "FactBroken", "Fresh",
-    "Given", "Known", "NotCaptured", "Number", "NumberPinned",
+    "BROKEN", "INVALID", "UNCHANGED", "Alias", "Busy", "CheckFailed", "Constant", "FactBroken",
+    "Fresh", "Given", "Known", "NotCaptured", "NotedWarning", "Number", "NumberPinned",
     "OutOfRange", "Recorded", "first_overlap",
 ]
 
@@ -34,6 +34,10 @@ class NotCaptured(Exception):
         self.line = line
         self.again = again
         self.is_lasting = lasting  # it will be so in every call, if in the first
+
+
+class Busy(NotCaptured):
+    """Raised if a call can't be recorded now."""
 
 
 class Known:
@@ -207,6 +211,17 @@ def first_overlap(arrays: Sequence[Any], written: Sequence[bool]) -> tuple[int, 
     return None
 
 
+class NotedWarning(NamedTuple):
+    """The arguments of `warnings.warn_explicit` that give a warning again."""
+
+    message: Any
+    category: Any
+    filename: str
+    lineno: int
+    module: str
+    registry: dict[Any, Any]
+
+
 class Recorded:
     """A recorded call.
 
@@ -216,6 +231,8 @@ class Recorded:
         outputs: names of the outputs that become tensors, in the order of `Fresh.output`.
         tensors: how to make each tensor of the result, and new gradients.
         result: ``result(tensors)`` is what the function returns.
+        warnings: those that it gave.
+        returned: containers of the state that are in the result.
     """
 
     def __init__(self, graph: Graph, known: list[Known]) -> None:
@@ -232,6 +249,8 @@ class Recorded:
         self.environment: ShapeEnvironment | None = None  # of a call with symbolic sizes
         self.nodes: list[GraphNode] = []  # all calls that were made, and those of its backward
         self.size: int | None = None  # if its graph has symbolic sizes, that of this call
+        self.warnings: list[NotedWarning] = []
+        self.returned: list[Any] = []
         self.differentiable: list[int] = []  # places of tensors whose history is `backward`
 
     def overlap(self) -> str | None:

@@ -10,7 +10,6 @@ What a program can't do in the function's place raises `NotCaptured`; the call t
 from __future__ import annotations
 
 import gc
-import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,10 +22,13 @@ import numpy as np
 from taper.arrays.recorded_number import RecordedNumber
 from taper.arrays.symbolic_shape import SymbolicShape, with_symbolic_sizes
 from taper.arrays.traced import Recording, TracedArray, recording_into
+from taper.compilation.exclusion import alone
+from taper.compilation.noted_warnings import noting_warnings
 from taper.compilation.reading import Reading
 from taper.compilation.recorded import (
     BROKEN,
     INVALID,
+    Busy,
     Constant,
     Known,
     NotCaptured,
@@ -44,16 +46,13 @@ from taper.core.state import active, around_forwards, grad_mode
 from taper.core.symbolic import ShapeEnvironment, SizePinned
 from taper.core.tensor import LEAF, Tensor
 
-__all__ = ["exclusive", "known_tensors", "numbers_in", "record_call", "take_state", "user_line"]
+__all__ = ["known_tensors", "numbers_in", "record_call", "take_state", "user_line"]
 
-
-exclusive = threading.RLock()
-"""Held while a call is recorded: tensors don't hold numbers then."""
 
 
 def record_call(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
-    snapshot: Snapshot, pattern: SizePattern | None = None, size: int = 0,
+    snapshot: Snapshot, pattern: SizePattern | None = None, size: int = 0, lock: Any = None,
 ) -> Recorded:
     """Records `function(*args, **kwargs)`, whose state and arguments `snapshot` has.
 
@@ -61,10 +60,14 @@ def record_call(
 
     Args:
         pattern: which sizes of the arguments are left open; comparisons are answered for `size`.
+        lock: that of the compiled function, if this thread holds it.
     Raises:
         SizePinned: if the call depends on the value of such a size.
+        Busy: if other threads run compiled functions.
     """
-    with exclusive:
+    with alone(lock) as is_alone:
+        if not is_alone:
+            raise Busy("other threads are within compiled functions", again=True)
         if pattern is None:
             return _record(function, args, kwargs, snapshot, {})
         if snapshot.names.compares_types:
@@ -94,10 +97,12 @@ def _record(
             preexisting = _tensors_alive()
             recording.claims = []
             recording.arrays = {item.owner.reference.node.number: item.array for item in known}
-            with compiling(), _watching(preexisting), _numbers_as_inputs(recording, numbers):
+            with (compiling(), _watching(preexisting), noting_warnings() as warned,
+                  _numbers_as_inputs(recording, numbers)):
                 given = _with_numbers(args, kwargs, snapshot.numbers)
                 result = function(*given[0], **given[1])
-            reading = Reading(graph, known, numbers)
+            reading = Reading(graph, known, numbers, snapshot)
+            reading.recorded.warnings = warned
             reading.read(result)
             facts, claims = len(recording.facts), recording.claims
             if facts:
@@ -107,8 +112,10 @@ def _record(
                 invalid: Any = reduce(maximum, claims)
                 graph.outputs[INVALID] = invalid.reference
             recording.claims = None
-            with _watching(preexisting):
+            with _watching(preexisting), noting_warnings() as of_backward:
                 reading.read_backward()
+            if of_backward:
+                raise NotCaptured("the backward of its results warns")
             _check_aftermath(snapshot, recording, preexisting, states, modes)
             if len(recording.facts) != facts:
                 raise NotCaptured("the backward of its results compares a number")
@@ -184,6 +191,7 @@ def _as_inputs(
             t = item.tensor
             symbolic = shapes.get(item.place) if item.role == "argument" else None
             item.owner = TracedArray.as_input(graph, str(number), t._array, symbolic)
+            item.owner.actual = t._array
             t._array, t._storage, t._base = item.owner, None, None
             if t._edge is not None:
                 t._edge = LEAF
@@ -216,6 +224,8 @@ def take_state(recorded: Recorded, snapshot: Snapshot) -> bool:
     whether it fits them."""
     known, before = known_tensors(snapshot), recorded.known
     if [(k.role, k.place) for k in known] != [(k.role, k.place) for k in before]:
+        return False
+    if any([id(box) not in snapshot.boxes for box in recorded.returned]):
         return False
     for new, old in zip(known, before, strict=True):
         new.take_over(old)

@@ -69,6 +69,7 @@ class Walk(CodeWalk):
             snapshot.refusal = str(refused)
         except RecursionError:
             snapshot.refusal = "its Python state is nested too deeply to be compared"
+        self.watch_known_names()
         for holder, named in self.globals.values():
             snapshot.watches.append(GlobalsWatch(None, holder, tuple(sorted(named))))
         shared = snapshot.shared_gradients()
@@ -205,6 +206,7 @@ class Walk(CodeWalk):
             self.visit_object(value, path)
 
     def visit_dict(self, value: Any, path: Any) -> None:
+        self.snapshot.boxes[id(value)] = self.in_arguments
         self.tokens.append((type(value), len(value)))
         self.watch(DictWatch(path, value))
         self.visit_items(value, path)
@@ -212,6 +214,7 @@ class Walk(CodeWalk):
             self.visit(value.default_factory, (path, ".default_factory"))
 
     def visit_list(self, value: Any, path: Any) -> None:
+        self.snapshot.boxes[id(value)] = self.in_arguments
         self.tokens.append((type(value), len(value)))
         self.watch(ListWatch(path, value))
         for i, item in enumerate(value):

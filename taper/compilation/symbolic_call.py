@@ -108,7 +108,8 @@ class SymbolicCall:
         found.numbers = whole.numbers
         found.updates, found.output_count = whole.updates, whole.output_count
         found.uses, found.only, found.result = whole.uses, whole.only, whole.result
-        found.differentiable = whole.differentiable
+        found.differentiable, found.warnings = whole.differentiable, whole.warnings
+        found.returned = whole.returned
         found.tensors = [_tensor_at(made, size) for made in whole.tensors]
         if whole.backward is not None:
             found.backward = _backward_at(whole.backward, size)

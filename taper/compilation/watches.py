@@ -12,10 +12,12 @@ from itertools import repeat
 from operator import is_
 from typing import Any
 
+from taper.ops.declare import LazyAttribute
+
 __all__ = [
-    "MISSING", "ArrayWatch", "AttributeWatch", "CellWatch", "DictWatch", "GroupWatch", "ListWatch",
-    "NamesWatch", "Path", "SetWatch", "TypeWatch", "WantedWatch", "Watch", "has_numbers",
-    "path_text",
+    "MISSING", "ArrayWatch", "AttributeWatch", "CellWatch", "ClassWatch", "DictWatch",
+    "GroupWatch", "ListWatch", "MethodsWatch", "NamesWatch", "Path", "SetWatch", "TypeWatch",
+    "WantedWatch", "Watch", "has_numbers", "is_same_method", "path_text",
 ]
 
 Path = tuple[Any, str]  # the path to the holder, or None, and one step from it
@@ -246,6 +248,51 @@ class TypeWatch(WantedWatch):
 
     def put(self, name: str, value: Any) -> None:
         setattr(self.cls, name, value)
+
+
+class ClassWatch(DictWatch):
+    """One of taper's classes, all of it."""
+
+    __slots__ = ("cls",)
+
+    def __init__(self, path: Any, cls: type) -> None:
+        self.cls = cls
+        super().__init__(path, cls.__dict__)
+
+    def restore(self) -> None:
+        before = dict(zip(*self.saved, strict=True))
+        for name in self.holder.keys() - before.keys():
+            delattr(self.cls, name)
+        for name, value in before.items():
+            if self.holder.get(name, MISSING) is not value:
+                setattr(self.cls, name, value)
+
+
+class MethodsWatch(NamesWatch):
+    """Some attributes of one of taper's classes, which may make them when they are first used."""
+
+    __slots__ = ("cls",)
+
+    def __init__(self, path: Any, cls: type, names: tuple[str, ...]) -> None:
+        self.cls = cls
+        super().__init__(path, cls.__dict__, names)
+
+    def holds(self) -> bool:
+        return all(map(is_same_method, self.saved, self.read()))
+
+    def restore(self) -> None:
+        for name, value in zip(self.names, self.saved, strict=True):
+            if is_same_method(value, self.holder.get(name, MISSING)):
+                continue
+            if value is MISSING:
+                delattr(self.cls, name)
+            else:
+                setattr(self.cls, name, value)
+
+
+def is_same_method(before: Any, now: Any) -> bool:
+    """Whether a method is the one that there was, or has been made in its place."""
+    return before is now or (type(before) is LazyAttribute and before.function is now)
 
 
 class ListWatch(Watch):

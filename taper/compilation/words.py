@@ -17,6 +17,7 @@ import sys
 from array import array as words_array
 from collections import OrderedDict
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from taper.compilation.watches import (
@@ -25,7 +26,6 @@ from taper.compilation.watches import (
     DictWatch,
     ListWatch,
     NamesWatch,
-    TypeWatch,
     WantedWatch,
     Watch,
 )
@@ -162,7 +162,7 @@ def places_of(watch: Watch, held: list[Any]) -> list[int] | None:
     What has to stay alive for them is added to `held`.
     """
     holder = watch.holder
-    if isinstance(watch, TypeWatch):
+    if isinstance(holder, MappingProxyType):  # of a class
         (holder,) = [o for o in gc.get_referents(holder) if type(o) is dict] or (None,)
     if isinstance(watch, (DictWatch, NamesWatch, WantedWatch)):
         if not isinstance(holder, dict):

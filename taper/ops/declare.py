@@ -279,15 +279,16 @@ def default_node_name(name: str) -> str:
 class LazyAttribute:
     """Stands for a generated function on the Tensor class until its first use."""
 
-    __slots__ = ("make", "name", "owner")
+    __slots__ = ("function", "make", "name", "owner")
 
     def __init__(self, owner: type, name: str, make: Callable[[], Any]) -> None:
+        self.function: Any = None
         self.owner = owner
         self.name = name
         self.make = make
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        function = self.make()
+        function = self.function = self.make()
         setattr(self.owner, self.name, function)
         return function if instance is None else function.__get__(instance, owner)
 

@@ -1,5 +1,6 @@
 """Results of compiled calls lie in memory as those of the same calls run eagerly."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -87,3 +88,42 @@ def test_info_tells_of_singular_matrices(function: Callable[..., Any]) -> None:
     for matrix in (torch.eye(2), torch.eye(2), torch.zeros(2, 2), torch.eye(2)):
         assert torch.equal(compiled(matrix), function(matrix).info)
     assert compiled.explain().graph_count == 1
+
+
+def test_containers_of_the_state_come_back_themselves() -> None:
+    @dataclasses.dataclass
+    class Settings:
+        rate: int = 1
+
+    class Holder:
+        items: list[Any]
+
+    holder, settings, names = Holder(), Settings(), {"a": [torch.ones(2), 3]}
+    holder.items = [torch.ones(3)]
+
+    def step(x: Any) -> Any:
+        return x + 1, holder.items, [names, settings, x * 2]
+
+    compiled = torch.compile(step)
+    x = torch.arange(3.0)
+    for call in range(8):
+        if call == 4:
+            holder.items = [torch.zeros(3)]
+        if call == 6:
+            names["b"] = [1]
+        _, items, (same_names, same_settings, double) = compiled(x)
+        assert items is holder.items and same_names is names and same_settings is settings
+        assert torch.equal(double, x * 2)
+    assert compiled.explain().calls["compiled"] >= 4
+
+
+@pytest.mark.parametrize("function", [
+    lambda x, given: (x * 2, given), lambda x, given: (lambda made: [made, made])([x]),
+])
+def test_containers_that_a_program_would_make_anew(function: Any) -> None:
+    compiled = torch.compile(function)
+    x, given = torch.arange(3.0), [1]
+    for _ in range(4):
+        first, second = compiled(x, given)
+        assert second is given or second is first
+    assert compiled.explain().calls["compiled"] == 0

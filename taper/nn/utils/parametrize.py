@@ -25,11 +25,15 @@ _cache_depth = 0
 
 @contextmanager
 def cached() -> Iterator[None]:
-    """Within: every parametrized tensor is computed once and then remembered."""
+    """Within: every parametrized tensor is computed once and then remembered.
+
+    Compiled functions run as they are: a program would compute it again.
+    """
     global _cache_depth  # noqa: PLW0603
     _cache_depth += 1
     try:
-        yield
+        with taper.compiler.set_stance("force_eager"):
+            yield
     finally:
         _cache_depth -= 1
         if not _cache_depth:
