@@ -117,9 +117,16 @@ def test_containers_of_the_state_come_back_themselves() -> None:
     assert compiled.explain().calls["compiled"] >= 4
 
 
-@pytest.mark.parametrize("function", [
-    lambda x, given: (x * 2, given), lambda x, given: (lambda made: [made, made])([x]),
-])
+def returns_what_is_passed(x: Any, given: Any) -> Any:
+    return x * 2, given
+
+
+def returns_one_list_twice(x: Any, given: Any) -> Any:
+    made = [x * 2]
+    return made, made
+
+
+@pytest.mark.parametrize("function", [returns_what_is_passed, returns_one_list_twice])
 def test_containers_that_a_program_would_make_anew(function: Any) -> None:
     compiled = torch.compile(function)
     x, given = torch.arange(3.0), [1]
