@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import functools
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from taper.arrays.node_arguments import mapped
 
 if TYPE_CHECKING:
     from taper.arrays.traced import Recording, TracedArray
 
-__all__ = ["is_apart", "of_the_step", "recording_here", "running_recording"]
+__all__ = ["is_apart", "of_the_step", "recording_here", "refusal", "running_recording"]
+
+E = TypeVar("E", bound=BaseException)
 
 recording_here: ContextVar[Recording | None] = ContextVar("recording", default=None)
 running_recording = recording_here.get
@@ -27,6 +29,18 @@ def is_apart(array: TracedArray) -> bool:
         return False
     recording = running_recording()
     return recording is None or recording.graph is not array.graph
+
+
+def refusal(error: E) -> E:
+    """Notes an error that is raised only because a step is recorded, and gives it back.
+
+    Code that catches it goes another way than it would otherwise, so the recording is of no use:
+    `Recording.refusal` has the first such error, whatever becomes of it.
+    """
+    recording = running_recording()
+    if recording is not None and recording.refusal is None:
+        recording.refusal = error
+    return error
 
 
 def of_the_step(method: Any) -> Any:

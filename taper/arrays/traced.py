@@ -38,13 +38,20 @@ from taper.arrays.node_functions import Changed, Step, has_mask, method_caller, 
 from taper.arrays.primitive import answers
 from taper.arrays.recorded_number import Facts, RecordedNumber
 from taper.arrays.shape import ShapeArray
-from taper.arrays.stand_in import is_apart, of_the_step, recording_here, running_recording
+from taper.arrays.stand_in import (
+    is_apart,
+    of_the_step,
+    recording_here,
+    refusal,
+    running_recording,
+)
 from taper.arrays.symbolic_shape import (
     SymbolicShape,
     is_symbolic,
     running_environment,
     shapes_at_points,
 )
+from taper.arrays.valueless import Valueless
 from taper.compiler.graph import Graph, GraphNode, Reference, replaced
 from taper.core import device as devices
 
@@ -77,6 +84,7 @@ class Recording:
         self.adopted: list[tuple[weakref.ref[Any], Any]] = []
         self.arrays: dict[int, Any] = {}  # by number of an input, the array that it has now
         self.facts = Facts()
+        self.refusal: BaseException | None = None  # the first, see stand_in.py
         self.claims: list[TracedArray] | None = None  # 0-d, 1 where something isn't as it must be
         self._numbers: dict[int, Any] = {}
         self._constants: dict[int, tuple[Any, Any]] = {}  # by id: an array, as it was last read
@@ -196,7 +204,7 @@ def record_constant(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
 
 
 @answers
-class TracedArray(np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
+class TracedArray(Valueless, np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
     """An array that will be computed by `node` of `graph`."""
 
     __slots__ = ("_reference", "actual", "graph", "meta", "owner", "seen", "steps", "writes")
@@ -273,6 +281,10 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
         return self.meta.itemsize
 
     @property
+    def nbytes(self) -> int:
+        return self.size * self.itemsize
+
+    @property
     def laid(self) -> ShapeArray:
         """What tells how this array lies in memory."""
         return self.meta.laid
@@ -286,34 +298,6 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
 
     def __repr__(self) -> str:
         return f"TracedArray({self.reference!r}, {self.shape}, {self.dtype})"
-
-    def _needs_value(self, what: str) -> Any:
-        raise NotImplementedError(
-            f"{what} needs a value, but this step is being recorded and nothing is computed: "
-            "keep values as tensors inside the step, or run it without recording"
-        )
-
-    @of_the_step
-    def __bool__(self) -> bool:
-        return self._needs_value("a branch on a tensor")  # type: ignore[no-any-return]
-
-    @of_the_step
-    def __float__(self) -> float:
-        return self._needs_value("float(tensor)")  # type: ignore[no-any-return]
-
-    @of_the_step
-    def __int__(self) -> int:
-        return self._needs_value("int(tensor)")  # type: ignore[no-any-return]
-
-    __index__ = __int__
-
-    @of_the_step
-    def item(self, *index: Any) -> Any:
-        return self._needs_value("tensor.item()")
-
-    @of_the_step
-    def tolist(self) -> Any:
-        return self._needs_value("tensor.tolist()")
 
     def as_number(self) -> RecordedNumber:
         """The number in this array of one, for arithmetic in Python that is recorded as well."""
@@ -334,10 +318,6 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
             np.logical_not(self).astype(np.dtype(np.int32)), axis=None))
         return True
 
-    @of_the_step
-    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        return self._needs_value("tensor.numpy()")
-
     # -- recording ---------------------------------------------------------------------------------
 
     def _record(
@@ -354,7 +334,11 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
 
             shapes = shapes_at_points(environment, at_point)
         else:
-            shapes = function(*as_shapes(args), **as_shapes(kwargs))
+            try:
+                shapes = function(*as_shapes(args), **as_shapes(kwargs))
+            except NotImplementedError as error:  # as numbers would be needed
+                refusal(error)
+                raise
         return self.result_of(label, function, args, kwargs, shapes)
 
     def result_of(
@@ -502,17 +486,17 @@ class TracedArray(np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
             laid = self.laid
             whole = self.transpose(sorted(range(laid.ndim), key=lambda d: -laid.strides[d]))
             if not whole.flags.c_contiguous:
-                raise MemoryNeeded(
+                raise refusal(MemoryNeeded(
                     "as_strided() of a tensor that leaves gaps in memory can't be recorded: the "
                     "windows would show what is in the gaps; call contiguous() before"
-                )
+                ))
             return whole.as_strided(shape, strides, offset)
         last = sum([(n - 1) * s for n, s in zip(shape, strides, strict=True)])
         if 0 not in shape and (offset < 0 or offset + last >= self.size * self.itemsize):
-            raise MemoryNeeded(
+            raise refusal(MemoryNeeded(
                 "as_strided() beyond the elements of a view can't be recorded: what is around "
                 "them in memory isn't known; call it on the whole tensor"
-            )
+            ))
         return self.view_by(Step(window, (tuple(shape), tuple(strides), offset), {}))
 
     def ravel(self, order: str = "C") -> Any:
@@ -577,10 +561,10 @@ def _is_plain_index(index: Any) -> bool:
 
 
 def untold_error() -> NotImplementedError:
-    return NotImplementedError(
+    return refusal(NotImplementedError(
         "a recorded step writes into a tensor that it was not told of; pass the tensor, or the "
         "module or optimizer that holds it, as state"
-    )
+    ))
 
 
 def _add_methods() -> None:

@@ -27,8 +27,9 @@ from taper.compilation.watches import (
     is_same_method,
 )
 from taper.core.tensor import Tensor
+from taper.nn import Module
 
-__all__ = ["KnownNames", "is_own_code"]
+__all__ = ["KnownNames", "has_known_base", "is_own_code", "overriding_names"]
 
 Reads = tuple[tuple[types.ModuleType, frozenset[str]], ...]
 
@@ -105,6 +106,25 @@ def _value_of(module: types.ModuleType, name: str) -> Any:
         if value is MISSING:
             _absent.add(place)
     return value
+
+
+@cache
+def _known_bases(cls: type) -> tuple[type, ...]:
+    """Those of taper's classes that a class is or derives from, of which the code counts: not the
+    one of all modules, whose methods are called by name but for `forward`."""
+    return tuple([base for base in cls.__mro__
+                  if is_own_module(base.__module__) and base is not Module])
+
+
+def has_known_base(cls: type) -> bool:
+    """Whether code of taper's works with the instances of a class."""
+    return bool(_known_bases(cls))
+
+
+def overriding_names(cls: type) -> list[str]:
+    """The methods and attributes of a user's class that stand before those of one of taper's."""
+    return [name for name in vars(cls) if not name.startswith("__") and not hasattr(Module, name)
+            and any([name in vars(base) for base in _known_bases(cls)])]
 
 
 def is_own_code(code: Any, module: str | None) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from taper.arrays.stand_in import refusal
 from taper.compilation.recorded import NotCaptured, NotedWarning
 
 __all__ = ["give_again", "noting_warnings", "one_is_an_error"]
@@ -31,12 +32,12 @@ def noting_warnings() -> Iterator[list[NotedWarning]]:
             warn(message, category, stacklevel + 1, source, **others)
             return
         if others or source is not None:
-            raise NotCaptured("it warns of a source, or skips files")
+            raise refusal(NotCaptured("it warns of a source, or skips files"))
         warning = _located(message, category, stacklevel)
         if warnings.filters is filters:
             noted.append(warning)
         elif _action(warning) != "ignore":
-            raise NotCaptured("it warns where it has filters of warnings of its own")
+            raise refusal(NotCaptured("it warns where it has filters of warnings of its own"))
 
     warnings.warn = note
     try:
@@ -54,7 +55,7 @@ def _located(message: Any, category: Any, stacklevel: int) -> NotedWarning:
     try:
         frame = sys._getframe(max(stacklevel, 1) + 1)
     except ValueError:  # further up than there are calls
-        raise NotCaptured("it warns of a call that isn't there") from None
+        raise refusal(NotCaptured("it warns of a call that isn't there")) from None
     scope = frame.f_globals
     return NotedWarning(
         message, category, frame.f_code.co_filename, frame.f_lineno,

@@ -9,7 +9,7 @@ from types import MemberDescriptorType
 from typing import Any
 
 from taper.compilation.code_facts import is_own_module, refused_module
-from taper.compilation.known_names import KnownNames
+from taper.compilation.known_names import KnownNames, has_known_base, overriding_names
 from taper.compilation.walk_base import NOT_READ, is_opaque_class
 from taper.compilation.watches import (
     MISSING,
@@ -17,7 +17,6 @@ from taper.compilation.watches import (
     DictWatch,
     GroupWatch,
     ListWatch,
-    NamesWatch,
     StateWatch,
     TypeWatch,
     has_numbers,
@@ -32,6 +31,13 @@ __all__ = ["ObjectWalk"]
 _CONSTRUCTION = frozenset(["__init__", "__new__", "__del__", "__init_subclass__"])
 _UNNAMED = frozenset(["__repr__", "__str__", "__format__", "__getstate__", "__setstate__",
                       "__reduce__", "__reduce_ex__", "__dir__", "__sizeof__", "__doc__"])
+_STORES = frozenset(["state_dict", "load_state_dict", "_save_to_state_dict"])
+_CALLS = {  # methods that those of modules call
+    "state_dict": ("get_extra_state", "_save_to_state_dict"),
+    "load_state_dict": ("set_extra_state", "_load_from_state_dict"),
+    "__repr__": ("extra_repr", "_get_name"),
+}
+_NEVER_READ = frozenset(["_compiled_call_impl"])
 _FIELDS = (type(vars(namedtuple("Example", "field"))["field"]), MemberDescriptorType)
 _MODULE_STATE = frozenset([
     "training", "_parameters", "_buffers", "_modules", "_hooked", "_backward_pre_hooks",
@@ -90,7 +96,7 @@ class ObjectWalk(KnownNames):
     def members_of(self, cls: type, constructs: bool) -> frozenset[str]:
         """The names that code may read of a class, also those that aren't there."""
         skipped = _UNNAMED if constructs else _UNNAMED | _CONSTRUCTION
-        names = []
+        names = overriding_names(cls)
         for name, member in cls.__dict__.items():
             if name.startswith("__") and name.endswith("__"):
                 counts = name not in skipped and (
@@ -99,6 +105,8 @@ class ObjectWalk(KnownNames):
                 counts = self.is_reflective and name != "_abc_impl"
             if counts:
                 names.append(name)
+        for name in self.wanted & _CALLS.keys():
+            names += _CALLS[name]
         return self.wanted.union(names, ("forward",))
 
     def visit_object(self, value: Any, path: Any) -> None:
@@ -110,7 +118,11 @@ class ObjectWalk(KnownNames):
         self.watch(AttributeWatch(path, value, ("__class__",)))
         attributes = getattr(value, "__dict__", None)
         if type(attributes) is dict:
-            names = self.visit_attributes(attributes, path)
+            if has_known_base(cls):
+                self.visit_all(attributes, path)
+                names = tuple(attributes)
+            else:
+                names = self.visit_attributes(attributes, path)
             if is_passed:
                 self.snapshot.passed[id(value)] = names
         self.visit_slots(value, path)
@@ -123,6 +135,15 @@ class ObjectWalk(KnownNames):
             self.watch(DictWatch(path, attributes))
             always = always.union([n for n in attributes if n not in NOT_READ])
         return self.visit_wanted(attributes, path, always)
+
+    def visit_all(self, attributes: dict[str, Any], path: Any) -> None:
+        """All attributes of what taper's own code works with, also those that may come."""
+        self.watch(DictWatch(path, attributes))
+        skipped = NOT_READ if self.wanted.isdisjoint(_STORES) else _NEVER_READ
+        for name in sorted(attributes):
+            if name not in skipped:
+                self.tokens.append(name)
+                self.visit(attributes[name], (path, f".{name}"))
 
     def visit_slots(self, value: Any, path: Any) -> None:
         slots: list[str] = []
@@ -146,8 +167,9 @@ class ObjectWalk(KnownNames):
         attributes = getattr(value, "__dict__", None)
         if attributes is None and not any("__slots__" in c.__dict__ for c in cls.__mro__):
             self.refuse(path, f"is a {cls.__name__}, whose state can't be compared")
+        self.visit_members(cls, path, constructs=False)
         if attributes is not None:
-            self.visit_names(attributes, path, tuple(sorted(attributes)))
+            self.visit_all(attributes, path)
         self.visit_slots(value, path)
 
     def visit_module_instance(self, value: Module, path: Any) -> None:
@@ -156,9 +178,8 @@ class ObjectWalk(KnownNames):
         self.watch(AttributeWatch(path, value, ("__class__",)))
         attributes = value.__dict__
         self.visit_members(cls, path, constructs=False)
-        if is_own_module(cls.__module__):
-            names = [n for n in attributes if n not in NOT_READ]
-            self.visit_names(attributes, path, tuple(dict.fromkeys((*names, "forward"))))
+        if has_known_base(cls):
+            self.visit_all(attributes, path)
         else:
             self.visit_attributes(attributes, path, _MODULE_STATE)
 
@@ -168,7 +189,7 @@ class ObjectWalk(KnownNames):
         self.visit_members(cls, path, constructs=False)
         attributes = value.__dict__
         names = tuple(n for n in attributes if n not in NOT_READ and n != "defaults")
-        self.watch(NamesWatch(path, attributes, names))
+        self.watch(DictWatch(path, attributes))
         for name in names:
             item = attributes[name]
             below = (path, f".{name}")

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from taper.arrays.recorded_number import RecordedNumber
+from taper.arrays.stand_in import refusal
 from taper.arrays.symbolic_shape import SymbolicShape, with_symbolic_sizes
 from taper.arrays.traced import Recording, TracedArray, recording_into
 from taper.compilation.exclusion import alone
@@ -101,6 +102,8 @@ def _record(
                   _numbers_as_inputs(recording, numbers)):
                 given = _with_numbers(args, kwargs, snapshot.numbers)
                 result = function(*given[0], **given[1])
+            if recording.refusal is not None:  # and somebody caught it
+                raise recording.refusal
             reading = Reading(graph, known, numbers, snapshot)
             reading.recorded.warnings = warned
             reading.read(result)
@@ -278,7 +281,7 @@ def _with_numbers(
 
 
 def _pin(name: str) -> None:
-    raise NumberPinned(name)
+    raise refusal(NumberPinned(name))
 
 
 def _has_nan(recorded: Recorded) -> bool:
@@ -327,12 +330,16 @@ def _watching(preexisting: dict[int, Tensor]) -> Iterator[None]:
                 if isinstance(item, Tensor) and type(item._array) is np.ndarray and (
                     id(item) in preexisting
                 ):
-                    raise NotCaptured(
+                    raise refusal(NotCaptured(
                         f"{op.name}() uses a tensor that can't be reached through the function's "
                         "variables, arguments or objects, so nobody would notice if another took "
                         "its place: pass it as an argument"
-                    )
-        return run()
+                    ))
+        try:
+            return run()
+        except (NotImplementedError, AttributeError, TypeError) as error:  # of recording arrays?
+            refusal(error)
+            raise
 
     if around_forwards.get() is not None:
         raise NotCaptured("somebody stands around the forwards of operators")

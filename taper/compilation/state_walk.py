@@ -185,7 +185,7 @@ class Walk(CodeWalk):
         ))
         attributes = t.__dict__
         if attributes:
-            self.visit_names(attributes, path, tuple(sorted(attributes)))
+            self.visit_all(attributes, path)
 
     # -- containers --------------------------------------------------------------------------------
 

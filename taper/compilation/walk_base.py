@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from taper.compilation.snapshot import Names, Snapshot
-from taper.compilation.watches import MISSING, NamesWatch, WantedWatch, Watch, path_text
+from taper.compilation.watches import WantedWatch, Watch, path_text
 
 __all__ = ["NOT_READ", "BaseWalk", "Refused", "is_opaque_class"]
 
@@ -60,16 +60,6 @@ class BaseWalk:
         for key, item in value.items():
             self.visit(key, (path, ".keys()"))
             self.visit(item, (path, f"[{key!r}]" if type(key) in (str, int) else "[…]"))
-
-    def visit_names(self, holder: dict[str, Any], path: Any, names: tuple[str, ...]) -> None:
-        watch = NamesWatch(path, holder, names)
-        self.watch(watch)
-        for name, value in zip(names, watch.saved, strict=True):
-            if value is MISSING:
-                self.tokens.append((name, MISSING))
-            else:
-                self.tokens.append(name)
-                self.visit(value, (path, f".{name}"))
 
     def visit_wanted(
         self, holder: dict[str, Any], path: Any, always: frozenset[str] = frozenset()

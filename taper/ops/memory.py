@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from taper.arrays.stand_in import refusal
 from taper.core.device import memory_format
 from taper.core.dtype import as_dtype, get_default_dtype
 from taper.core.storage import address_of, is_dense, owner_of, span_in_bytes
@@ -95,10 +96,10 @@ def share_memory_(self: Tensor) -> Tensor:
 
     array, storage = self._array, self._shared_storage()
     if type(array) is not np.ndarray:
-        raise NotImplementedError(
+        raise refusal(NotImplementedError(
             f"share_memory_() of {self.layout} tensors on {self.device} is not supported: share "
             "their parts"
-        )
+        ))
     if self.is_shared():
         return self
     offset = address_of(array) - address_of(storage.array)

@@ -80,14 +80,19 @@ def prepare_draws(target: Tensor) -> None:
 
 
 def _recorded(op: Operator, call: Call, values: tuple[Any, ...]) -> Any:
-    from taper.arrays.traced import MemoryNeeded
+    from taper.arrays.traced import MemoryNeeded, running_recording
 
+    recording = running_recording()
+    before = None if recording is None else recording.refusal
     try:
         return call(values)
     except MemoryNeeded:
         raise
     except UNSUITED:
-        return _recorded_whole(op, call, values)
+        result = _recorded_whole(op, call, values)
+        if recording is not None:
+            recording.refusal = before  # what was refused isn't needed
+        return result
 
 
 def _recorded_whole(op: Operator, call: Call, values: tuple[Any, ...]) -> Any:

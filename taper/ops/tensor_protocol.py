@@ -175,6 +175,10 @@ def numpy(self: Tensor, *, force: bool = False) -> Any:
         return a.view()
     if is_batched(a):
         return a.tolist()  # which raises the error of this, too
+    from taper.arrays.traced import TracedArray
+
+    if type(a) is TracedArray:
+        return a.__array__()  # likewise
     if self.layout.name != "strided":
         raise TypeError(
             f"can't convert {layout_title(self.layout)} layout tensor to numpy. Use "
