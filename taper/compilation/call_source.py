@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from taper.autograd.node import NodeOutput
-from taper.compilation.differentiable import new_node
+from taper.compilation.differentiable import Backward, new_node
 from taper.compilation.noted_warnings import give_again, one_is_an_error
 from taper.compilation.recorded import (
     INVALID,
@@ -159,8 +159,10 @@ class _Run(Source):
             else:
                 add(f"{self.held(i)}._grad = "
                     + ("None" if item.grad is None else f"r{item.grad}"))
-        if recorded.backward is not None:
-            self.write_node()
+        saved = recorded.output_count - sum([len(b.saved) for b in recorded.backwards])
+        for backward in recorded.backwards:
+            self.write_node(backward, saved)
+            saved += len(backward.saved)
         if recorded.only is not None:
             add(f"return r{recorded.only}")
         else:
@@ -265,18 +267,24 @@ class _Run(Source):
         else:
             add(f"{r}._edge = freed_node({self.name('e', made.edge)})")
 
-    def write_node(self) -> None:
-        """The node behind results that require grad."""
-        recorded = self.recorded
-        backward = recorded.backward
-        assert backward is not None
-        self.scope.update(backward=backward, NodeOutput=NodeOutput)
-        edges = [self.held(i) + ", " for i in backward.leaves]
+    def write_node(self, backward: Backward, first: int) -> None:
+        """The node behind results that require grad; what it saves are outputs from `first` on."""
+        tensors = self.recorded.tensors
+        self.scope.update(NodeOutput=NodeOutput)
+        edges = [*[self.held(i) for i in backward.leaves], *[f"r{i}" for i in backward.below]]
         inputs = [self.held(i) for i in backward.inputs]
-        first = recorded.output_count - len(backward.saved)
-        self.add(f"node = new_node(backward, ({''.join(edges)}), [{', '.join(inputs)}], "
-                 f"out[{first}:])")
-        for i, place in enumerate(recorded.differentiable):
-            many = len(recorded.differentiable) > 1
-            self.add(f"r{place}._base = None",
-                     f"r{place}._edge = " + (f"NodeOutput(node, {i})" if many else "node"))
+        results = [f"r{i}" for i, made in enumerate(tensors)
+                   if type(made) is Fresh and i not in self.kept]
+        for place in backward.places:
+            self.add(f"r{place}._base = None")
+        self.add(f"node = new_node({self.name('backward', backward)}, ({listed(edges)}), "
+                 f"[{', '.join(inputs)}], out[{first}:{first + len(backward.saved)}], "
+                 f"({listed(results)}))")
+        many = len(backward.places) > 1
+        for i, place in enumerate(backward.places):
+            self.add(f"r{place}._edge = " + (f"NodeOutput(node, {i})" if many else "node"))
+
+
+def listed(names: list[str]) -> str:
+    """The names as elements of a tuple."""
+    return "".join([f"{name}, " for name in names])

@@ -439,11 +439,10 @@ def without_collections() -> Iterator[None]:
             gc.enable()
 
 
-def programs_of(recorded: Recorded) -> tuple[Program, Program | None]:
+def programs_of(recorded: Recorded) -> list[Program]:
     """The programs of a call that was recorded for one size."""
-    backward = recorded.backward
-    return choose_program(recorded.graph, recorded.updates), (
-        None if backward is None else choose_program(backward.graph, {}))
+    return [choose_program(recorded.graph, recorded.updates), *[
+        choose_program(backward.graph, {}) for backward in recorded.backwards]]
 
 
 def context() -> tuple[Any, ...]:

@@ -26,6 +26,7 @@ from taper.compilation.recorded import (
     Recorded,
 )
 from taper.compilation.snapshot import Snapshot
+from taper.compilation.stages import stages_of
 from taper.compilation.watches import path_text
 from taper.compiler.graph import Graph, GraphNode
 from taper.core.device import device
@@ -58,7 +59,6 @@ class Reading:
         self.outputs: dict[int, int] = {}  # by id of an array that owns memory
         self.names: list[str] = []
         self.made: list[Tensor] = []  # the tensors themselves, in the order of recorded.tensors
-        self.backward_grads: list[Any] = []
         self.last_values: list[Any] = []  # of the known tensors
 
     def read(self, result: Any) -> None:
@@ -78,19 +78,21 @@ class Reading:
         if not outputs:
             return
         recorded = self.recorded
-        recorded.differentiable = [self.places[id(t)] for t in outputs]
         shared = set()
-        for place in recorded.differentiable:
-            made = recorded.tensors[place]
+        for t in outputs:
+            made = recorded.tensors[self.places[id(t)]]
             if type(made) is not Fresh or made.output in shared:
                 raise NotCaptured(
                     "a result that requires grad shares memory with an argument or another result"
                 )
             shared.add(made.output)
         leaves = [(i, k.tensor) for i, k in enumerate(self.known) if k.tensor._edge is LEAF]
-        backward, grads = record_backward(self.graph, outputs, leaves)
-        recorded.backward = backward
-        self.backward_grads = grads
+        cut = len(self.graph.nodes)
+        stages = stages_of(outputs, [t for _, t in leaves])
+        recorded.backwards = [
+            record_backward(self.graph, cut, stage, leaves, self.places,
+                            is_last=stage is stages[-1])
+            for stage in stages]
 
     def read_known(self, item: Known) -> None:
         t, owner = item.tensor, item.owner
@@ -227,12 +229,14 @@ class Reading:
         recorded, graph = self.recorded, self.graph
         recorded.nodes = list(graph.nodes)
         nodes = iter(graph.inputs)
-        backward = recorded.backward
-        if backward is not None:
-            split(backward, self.backward_grads, len(self.known),
+        for backward in recorded.backwards:
+            split(backward, len(self.known),
                   {i for i, item in enumerate(self.known) if item.written})
-            graph = graph.like(graph.nodes[: backward.cut], graph.outputs)
-            for i, reference in enumerate(backward.saved):
+        if recorded.backwards:
+            graph = graph.like(graph.nodes[: recorded.backwards[0].cut], graph.outputs)
+            for i, reference in enumerate(
+                [r for backward in recorded.backwards for r in backward.saved]
+            ):
                 graph.outputs[f"saved.{i}"] = reference
         written = []
         for i, item in enumerate(self.known):

@@ -245,13 +245,12 @@ class Recorded:
         self.uses: dict[int, int] = {}  # how often each of `tensors` is used
         self.only: int | None = None  # the one that is the result, if it is one
         self.result: Any = None
-        self.backward: Backward | None = None
+        self.backwards: list[Backward] = []  # of results that can still be differentiated
         self.environment: ShapeEnvironment | None = None  # of a call with symbolic sizes
         self.nodes: list[GraphNode] = []  # all calls that were made, and those of its backward
         self.size: int | None = None  # if its graph has symbolic sizes, that of this call
         self.warnings: list[NotedWarning] = []
         self.returned: list[Any] = []
-        self.differentiable: list[int] = []  # places of tensors whose history is `backward`
 
     def overlap(self) -> str | None:
         """Which memory that is written to two known tensors share, if any."""

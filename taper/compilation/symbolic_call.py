@@ -15,7 +15,6 @@ import numpy as np
 from taper.arrays.node_arguments import as_shapes, at_size, depends_on_size
 from taper.arrays.node_functions import shape_of_write, write
 from taper.arrays.shape import ShapeArray
-from taper.compilation.differentiable import Backward
 from taper.compilation.programs import Program, SymbolicProgram
 from taper.compilation.recorded import Alias, Fresh, Recorded
 from taper.compilation.size_pattern import SizePattern
@@ -44,9 +43,8 @@ class SymbolicCall:
         self.recorded = recorded
         self.environment: ShapeEnvironment = recorded.environment
         self.forward = SymbolicProgram(recorded.graph, recorded.updates, self.environment)
-        self.backward: SymbolicProgram | None = None
-        if recorded.backward is not None:
-            self.backward = SymbolicProgram(recorded.backward.graph, {}, self.environment)
+        self.backwards = [SymbolicProgram(backward.graph, {}, self.environment)
+                          for backward in recorded.backwards]
         # Also those whose results nobody needs: they raise errors, as they do in the function.
         self.asked = [node for node in recorded.nodes if not node.effect and _is_open(node)]
         self.refused: dict[int, None] = {}  # sizes at which shapes are others
@@ -108,16 +106,16 @@ class SymbolicCall:
         found.numbers = whole.numbers
         found.updates, found.output_count = whole.updates, whole.output_count
         found.uses, found.only, found.result = whole.uses, whole.only, whole.result
-        found.differentiable, found.warnings = whole.differentiable, whole.warnings
-        found.returned = whole.returned
+        found.warnings, found.returned = whole.warnings, whole.returned
         found.tensors = [_tensor_at(made, size) for made in whole.tensors]
-        if whole.backward is not None:
-            found.backward = _backward_at(whole.backward, size)
+        found.backwards = [
+            backward.at([(numbers_at(shape, size), dtype) for shape, dtype in backward.metadata])
+            for backward in whole.backwards]
         return found
 
-    def programs_at(self, size: int) -> tuple[Program, Program | None]:
-        """The program for one size, and that of the backward of its results."""
-        return self.forward.at(size), None if self.backward is None else self.backward.at(size)
+    def programs_at(self, size: int) -> list[Program]:
+        """The program for one size, and those of the backwards of its results."""
+        return [program.at(size) for program in (self.forward, *self.backwards)]
 
 
 def _is_open(node: GraphNode) -> bool:
@@ -148,11 +146,3 @@ def _tensor_at(made: Any, size: int) -> Any:
     if type(made) is Alias:
         return Alias(made.known, at_size(made.steps, size), made.edge)
     return made
-
-
-def _backward_at(backward: Backward, size: int) -> Backward:
-    found = Backward(backward.recorded, backward.cut, backward.leaves, [])
-    found.metadata = [(numbers_at(shape, size), dtype) for shape, dtype in backward.metadata]
-    found.graph = backward.graph
-    found.inputs, found.saved, found.computed = backward.inputs, backward.saved, backward.computed
-    return found

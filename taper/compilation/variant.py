@@ -183,18 +183,18 @@ class Variant(EagerVariant):
     """Calls that run as a program.
 
     Args:
-        programs: of the call, and of the backward of its results.
+        programs: of the call, and of the backwards of its results.
     """
 
     def __init__(
         self, key: Any, snapshot: Snapshot, args: Any, kwargs: Any, lock: Any, recorded: Recorded,
-        programs: tuple[Program, Program | None],
+        programs: list[Program],
     ) -> None:
         self.key = key
         self.recorded = recorded
-        self.program, backward = programs
-        if recorded.backward is not None:
-            recorded.backward.program = backward
+        self.program, *others = programs
+        for backward, program in zip(recorded.backwards, others, strict=True):
+            backward.program = program
         self.state = StateGuard(snapshot, self.read_gradients())
         self.state.numbers_changed = self.take_numbers
         self.attempt = self.state.attempt = attempt_function(

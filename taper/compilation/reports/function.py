@@ -99,12 +99,12 @@ def _views_of(
         view.notes.append(f"writes to {', '.join(written)}")
     view.guards = list(_guards(variant))
     yield view
-    backward = recorded.backward
-    if backward is not None and backward.program is not None:
-        of_known = {i: recorded.known[k].array for i, k in enumerate(backward.inputs)
-                    if recorded.known[k].role == "state"}
-        yield _view_of(f"{title}, backward", _graph_of(backward.graph, recorded.size),
-                       backward.program, of_known, speed)
+    for backward in recorded.backwards:
+        if backward.program is not None:
+            of_known = {i: recorded.known[k].array for i, k in enumerate(backward.inputs)
+                        if recorded.known[k].role == "state"}
+            yield _view_of(f"{title}, backward", _graph_of(backward.graph, recorded.size),
+                           backward.program, of_known, speed)
 
 
 def _graph_of(graph: Graph, size: int | None) -> Graph:
