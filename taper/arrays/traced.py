@@ -207,7 +207,8 @@ def record_constant(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
 class TracedArray(Valueless, np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
     """An array that will be computed by `node` of `graph`."""
 
-    __slots__ = ("_reference", "actual", "graph", "meta", "owner", "seen", "steps", "writes")
+    __slots__ = (
+        "_reference", "actual", "graph", "has_history", "meta", "owner", "seen", "steps", "writes")
     device = devices.CPU
     layout = devices.strided
     base = None
@@ -222,6 +223,7 @@ class TracedArray(Valueless, np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
         owner: TracedArray | None = None, steps: tuple[Step, ...] = (),
     ) -> None:
         self.graph = graph
+        self.has_history = False
         self.actual: Any = None  # the array in whose place this stands, see stand_in.py
         self._reference = reference
         self.meta: ShapeArray | Any = meta  # or SymbolicShape
@@ -357,6 +359,7 @@ class TracedArray(Valueless, np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
             return NotImplemented
         if method == "at":
             return self._record_write(function, inputs[0], inputs[1:], kwargs)
+        where = True if out is None or method != "__call__" else kwargs.pop("where", True)
         result = self._record(label, function, inputs, kwargs)
         if out is None:
             return result
@@ -366,7 +369,8 @@ class TracedArray(Valueless, np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
             if target is not None and not isinstance(target, TracedArray):
                 raise untold_error()
             if target is not None:
-                target.overwrite(value)
+                target.overwrite(value if where is True else np.where(
+                    where, value.astype(target.dtype), target))
             targets.append(value if target is None else target)
         return targets[0] if len(targets) == 1 else tuple(targets)
 

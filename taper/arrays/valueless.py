@@ -14,6 +14,20 @@ class Valueless:
 
     __slots__ = ()
     actual: Any
+    owner: Any
+    has_history: bool  # whether what it stands for has a history
+
+    def refuse_to_tell(self, what: str) -> None:
+        """Raises: for what isn't known of a tensor while a step is recorded."""
+        raise refusal(NotImplementedError(
+            f"{what} isn't known of a tensor while a step is recorded, and may be another one in "
+            "the next call: leave it out of the step, or run it without recording"
+        ))
+
+    @property
+    def is_of_an_input(self) -> bool:
+        """Whether this is memory that was there before."""
+        return (self if self.owner is None else self.owner).actual is not None
 
     def _needs_value(self, what: str) -> Any:
         raise refusal(NotImplementedError(

@@ -17,7 +17,7 @@ from taper.core.overrides import NOT_INTERCEPTED, has_override, intercept
 from taper.core.promotion import cpp_type_name, scalar_type_name
 from taper.core.removable_handle import RemovableHandle, register
 from taper.core.storage import new_storage
-from taper.core.tensor import LEAF, Parameter, Tensor, alias
+from taper.core.tensor import LEAF, Parameter, Tensor, alias, ask_history
 
 __all__: list[str] = []
 
@@ -29,6 +29,8 @@ def grad_fn(self: Tensor) -> Node | None:
     """The node of the operation that made this tensor; None for leaves."""
     edge = self._edge
     if edge is None or edge is LEAF:
+        if edge is LEAF:
+            ask_history(self, "grad_fn")
         return None
     return edge.node if type(edge) is NodeOutput else edge
 
@@ -214,6 +216,7 @@ def set_data(self: Tensor, value: Any) -> None:
 def _retains(self: Tensor) -> bool:
     edge = self._edge
     if edge is None or edge is LEAF:
+        ask_history(self, "retains_grad")
         return False
     node, index = function_of(edge)
     if node.extras is None:

@@ -30,6 +30,7 @@ from taper.compilation.recorded import (
     Recorded,
 )
 from taper.compilation.results import freed_node, laid_out, view_of
+from taper.compiler.graph import GraphNode
 from taper.core.storage import inference_storage, new_storage
 from taper.core.tensor import LEAF, Tensor, wrap
 
@@ -132,15 +133,7 @@ class _Run(Source):
         for i, item in enumerate(known):
             if item.input >= 0 and item.role != "state":
                 add(f"arrays[{item.input}] = {self.held(i)}._array")
-        call = f"out = program(arrays, [{', '.join(self.write_reuse())}])"
-        generators = [n.args[0] for n in recorded.graph.nodes if n.effect]
-        if generators and INVALID in recorded.graph.outputs:  # what is drawn before the check
-            self.scope.update(CheckFailed=CheckFailed, generators=list(dict.fromkeys(generators)))
-            add("states = [g.state_bytes() for g in generators]", "try:", f"    {call}",
-                "except CheckFailed:",
-                "    for g, state in zip(generators, states): g.set_state(state)", "    raise")
-        else:
-            add(call)
+        self.write_call(f"out = program(arrays, [{', '.join(self.write_reuse())}])")
         if recorded.warnings:
             add("give_again(warned)")
         for i, item in enumerate(known):
@@ -171,6 +164,31 @@ class _Run(Source):
                        for i in range(len(recorded.tensors))]
             add(f"return result([{', '.join(tensors)}])")
         return self.function()
+
+    def write_call(self, call: str) -> None:
+        """The call of the program. If it fails where the function may fail, everything is put back,
+        and the function is to run as it is."""
+        nodes, add = self.recorded.graph.nodes, self.add
+        may_fail = any([_may_fail(node) for node in nodes])
+        generators = list(dict.fromkeys([n.args[0] for n in nodes if n.effect]))
+        if not may_fail and not (generators and INVALID in self.recorded.graph.outputs):
+            add(call)
+            return
+        self.scope.update(CheckFailed=CheckFailed, LinAlgError=np.linalg.LinAlgError,
+                          generators=generators)
+        written = [f"arrays[{i}]" for i in dict.fromkeys(self.recorded.updates.values())]
+        written += dict.fromkeys(self.kept.values())
+        add("states = [g.state_bytes() for g in generators]")
+        if may_fail:
+            add(f"before = [(a, a.copy()) for a in ({listed(written)}) if a is not None]")
+        add("try:", f"    {call}",
+            "except CheckFailed:",
+            "    for g, state in zip(generators, states): g.set_state(state)", "    raise")
+        if may_fail:
+            add("except LinAlgError:",
+                "    for g, state in zip(generators, states): g.set_state(state)",
+                "    for a, b in before: a[...] = b",
+                "    raise CheckFailed from None")
 
     def held(self, i: int) -> str:
         """The name of the known tensor number i."""
@@ -283,6 +301,18 @@ class _Run(Source):
         many = len(backward.places) > 1
         for i, place in enumerate(backward.places):
             self.add(f"r{place}._edge = " + (f"NodeOutput(node, {i})" if many else "node"))
+
+
+_ALGEBRA = frozenset(["numpy.linalg", "scipy.linalg", "taper.kernels.linear_algebra"])
+
+
+def _may_fail(node: GraphNode) -> bool:
+    """Whether a function raises LinAlgError for some matrices."""
+    function: Any = node.function
+    operator = getattr(function, "op", None)  # of one that is recorded whole
+    return getattr(function, "__module__", None) in _ALGEBRA or (
+        operator is not None and "linalg" in getattr(operator.forward, "__module__", "")
+    ) or node.label == "least_squares"
 
 
 def listed(names: list[str]) -> str:

@@ -195,6 +195,7 @@ def _as_inputs(
             symbolic = shapes.get(item.place) if item.role == "argument" else None
             item.owner = TracedArray.as_input(graph, str(number), t._array, symbolic)
             item.owner.actual = t._array
+            item.owner.has_history = t._edge is not None and t._edge is not LEAF
             t._array, t._storage, t._base = item.owner, None, None
             if t._edge is not None:
                 t._edge = LEAF

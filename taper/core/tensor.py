@@ -226,13 +226,17 @@ class Tensor(metaclass=TensorMeta):
         storage = self._storage
         array = self._array
         if storage is None or storage.array is array or type(array) is not ndarray:
+            ask(array, "storage_offset()", of_inputs=True)
             return getattr(array, "storage_offset", 0)
         return int(address_of(array) - address_of(storage.array)) // int(array.dtype.itemsize)
 
     def data_ptr(self) -> int:
         """Returns the address of the first element."""
         array = self._array
-        return address_of(array) if type(array) is ndarray else 0
+        if type(array) is not ndarray:
+            ask(array, "data_ptr()")
+            return 0
+        return address_of(array)
 
     def element_size(self) -> int:
         """Returns the size of one element in bytes."""
@@ -250,6 +254,7 @@ class Tensor(metaclass=TensorMeta):
 
     def untyped_storage(self) -> UntypedStorage:
         """Returns the memory that this tensor and its views share, as bytes."""
+        ask(self._array, "untyped_storage()", of_inputs=True)
         return UntypedStorage(self._shared_storage())
 
     def _shared_storage(self) -> Storage:
@@ -355,21 +360,26 @@ class Tensor(metaclass=TensorMeta):
     def is_leaf(self) -> bool:
         """Whether no recorded operation made this tensor."""
         edge = self._edge
+        if edge is LEAF and type(self._array) is not ndarray:
+            ask_history(self, "is_leaf")
         return edge is None or edge is LEAF
 
     @property
     def output_nr(self) -> int:
         """Which output of its `grad_fn` this tensor is."""
+        ask_history(self, "output_nr")
         return getattr(self._edge, "index", 0)
 
     @property
     def _version(self) -> int:
         if self.is_inference():
             raise RuntimeError("Inference tensors do not track version counter.")
+        ask(self._array, "_version", of_inputs=True)
         storage = self._storage
         return 0 if storage is None else storage.version
 
     def _is_view(self) -> bool:
+        ask(self._array, "_is_view()", of_inputs=True)
         return self._base is not None
 
     def _bump_version(self, change: Any = None) -> None:
@@ -393,12 +403,27 @@ if memory_words is not None:
         array = self._array
         if type(array) is ndarray:
             return memory_words[(id(array) >> 3) + HEADER_WORDS]  # type: ignore[no-any-return]
+        ask(array, "data_ptr()")
         return 0
 
     Tensor.data_ptr = data_ptr  # type: ignore[method-assign]
 
 
 Tensor.__qualname__ = "Tensor"
+
+
+def ask(array: Any, what: str, *, of_inputs: bool = False) -> None:
+    """Raises where that isn't known: of arrays, or of inputs, of a step that is recorded."""
+    if type(array) is not ndarray:
+        refuse = getattr(array, "refuse_to_tell", None)
+        if refuse is not None and (array.is_of_an_input or not of_inputs):
+            refuse(what)
+
+
+def ask_history(t: Tensor, what: str) -> None:
+    """The same for what the history of a tensor tells, if it had one before."""
+    if getattr(t._array, "has_history", False):
+        t._array.refuse_to_tell(what)
 
 
 def _dim_error(dim: int, ndim: int) -> IndexError:

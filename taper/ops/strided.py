@@ -26,7 +26,7 @@ from taper.core.storage import (
     dense_memory,
     strided_view,
 )
-from taper.core.tensor import Tensor, contiguous_strides
+from taper.core.tensor import Tensor, ask, contiguous_strides
 from taper.ops import slow
 from taper.ops.declare import composite, method, operator
 from taper.ops.options import order_of_format, preserved_copy
@@ -74,12 +74,15 @@ def checked_window(
             f"Storage size calculation overflowed with sizes={list(size)} and "
             f"strides={list(stride)}"
         )
-    own = input.storage_offset()
+    array = input._array
+    own = input.storage_offset() if type(array) is ndarray else getattr(array, "storage_offset", 0)
+    if storage_offset is not None:
+        ask(array, "the storage_offset that as_strided() takes", of_inputs=True)
     offset = own if storage_offset is None else int(storage_offset)
     if offset < 0:
         raise RuntimeError(f"Tensor: invalid storage offset {offset}")
     item = input.element_size()
-    if 0 not in size and type(input._array) is ndarray:
+    if 0 not in size and type(array) is ndarray:
         reach = offset + sum([(n - 1) * s for n, s in zip(size, stride, strict=True)]) + 1
         have = input.untyped_storage().nbytes()
         if reach * item > have:
