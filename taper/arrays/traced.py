@@ -369,7 +369,8 @@ class TracedArray(Valueless, np.lib.mixins.NDArrayOperatorsMixin, Placeholder):
             if target is not None and not isinstance(target, TracedArray):
                 raise untold_error()
             if target is not None:
-                target.overwrite(value if where is True else np.where(
+                kept: Any = np.where
+                target.overwrite(value if where is True else kept(
                     where, value.astype(target.dtype), target))
             targets.append(value if target is None else target)
         return targets[0] if len(targets) == 1 else tuple(targets)

@@ -17,6 +17,7 @@ import numpy as np
 from taper.arrays.levels import running
 from taper.autograd.engine import anomaly, observed
 from taper.compilation.call_source import Source
+from taper.compilation.known_names import autocast_settings
 from taper.compilation.recorded import FactBroken
 from taper.compilation.snapshot import Snapshot
 from taper.core.dtype import get_default_dtype
@@ -107,13 +108,18 @@ class _Checks(Source):
         self.own = [found.tensor for found in snapshot.arguments]
         self.passed = snapshot.passed
         self.tensors: list[str] = []
+        self.boxes: dict[str, Any] = {}  # containers that are passed, by what they are called
         self.count = 0
         self.scope.update(
             active=active, running=running, is_recording=is_recording, MISSED=MISSED,
             Tensor=Tensor, get_default_dtype=get_default_dtype, anomaly=anomaly,
             observed=observed, is_inference=is_inference, ndarray=np.ndarray, LEAF=LEAF,
             inf=math.inf, default_dtype=context[1], wanted=snapshot.names.read,
+            boxes=frozenset([i for i, is_passed in snapshot.boxes.items() if not is_passed]),
             states=frozenset([id(found.tensor) for found in snapshot.tensors]))
+        if snapshot.autocast is not None:
+            self.scope.update(autocast_settings=autocast_settings, autocast=snapshot.autocast)
+            self.add("if autocast_settings() != autocast: return MISSED")
         names = tuple(kwargs)
         modes = "active.modes != 1 or not is_inference()" if context[2] else "active.modes"
         self.add(
@@ -177,6 +183,12 @@ class _Checks(Source):
             parts, values = f"{x}.values()", tuple(value.values())
             size = f"tuple({x}) != {self.name('k', tuple(value))}"
         self.add(f"if type({x}) is not {self.name('c', kind)} or {size}: return MISSED")
+        if kind is not tuple and not issubclass(kind, tuple):
+            if any([value is other for other in self.boxes.values()]):
+                raise NotWritten
+            self.add(f"if id({x}) in boxes: return MISSED",
+                     *[f"if {x} is {other}: return MISSED" for other in self.boxes])
+            self.boxes[x] = value
         self.check_parts(f"{x}_", parts, tuple(values))
 
     def check_object(self, x: str, value: Any) -> None:

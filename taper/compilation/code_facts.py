@@ -12,10 +12,16 @@ import sys
 from collections.abc import Iterator
 from functools import lru_cache
 from types import CodeType, ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = [
-    "CodeFacts", "facts_of", "impure_builtin", "is_opaque_name", "is_own_module", "is_pure_module",
+    "TEXTS", "CodeFacts",
+    "facts_of",
+    "impure_builtin",
+    "is_impure_function",
+    "is_opaque_name",
+    "is_own_module",
+    "is_pure_module",
     "refused_module",
 ]
 
@@ -41,6 +47,7 @@ _NUMBER_TYPES = frozenset(["int", "float"])
 _BY_NAME = frozenset(["setattr", "delattr", "getattr", "hasattr"])  # often of a constant
 _REFLECTION = _BY_NAME | {"vars", "__dict__", "attrgetter", "methodcaller", "__getattribute__",
                           "getattr_static", "getmembers"}
+TEXTS = frozenset(["__str__", "__repr__", "__format__"])
 _FORMATTING = frozenset(["str", "repr", "format", "ascii"])
 _TEMPLATES = frozenset(["format", "format_map"])  # methods of texts, which read what these name
 _FIELD = re.compile(r"\{[^{}]*")
@@ -66,11 +73,15 @@ def facts_of(code: CodeType) -> CodeFacts:
             name = instruction.opname
             if name in _GLOBAL:
                 found["global"].add(instruction.argval)
-                types += instruction.argval == "type"
+                if instruction.argval == "type":
+                    types += 1
+                    found["name"].add("__class__")  # which may be called
                 if instruction.argval in _REFLECTION and not (
                     instruction.argval in _BY_NAME and _is_of_a_constant(instructions[i:])
                 ):
                     reflective = True
+            elif name == "MATCH_CLASS":
+                found["name"].add("__match_args__")
             elif name in _IMPORT:
                 found["import"].add(instruction.argval)
             elif name in _ATTRIBUTE:
@@ -83,12 +94,16 @@ def facts_of(code: CodeType) -> CodeFacts:
             if name.startswith(("FORMAT_", "CONVERT_VALUE")) or (
                 instruction.argval in _FORMATTING if type(instruction.argval) is str else False
             ):
-                found["name"] |= {"__str__", "__repr__", "__format__"}
+                found["name"] |= TEXTS
         for constant in current.co_consts:
             if type(constant) is CodeType:
                 waiting.append(constant)
             elif type(constant) is str:
                 found["name"] |= _names_in(constant)
+                if "%" in constant:
+                    found["name"] |= TEXTS
+            elif type(constant) is tuple:  # of names, where a pattern is matched
+                found["name"].update([part for part in constant if type(part) is str])
     return CodeFacts(
         tuple(sorted(found["global"])),
         {name: frozenset(names) for name, names in below.items() if name not in otherwise},
@@ -156,7 +171,7 @@ def impure_builtin(name: str) -> bool:
 
 _PURE_MODULES = frozenset("""
     __future__ abc builtins collections contextlib copy dataclasses enum functools itertools math
-    cmath numbers operator types typing string re fractions decimal warnings inspect traceback
+    cmath numbers operator types typing string re fractions warnings inspect traceback
     reprlib collections.abc _operator _functools _collections _collections_abc itertools _abc
 """.split())
 _OWN = ("taper", "torch")
@@ -166,7 +181,9 @@ _IMPURE_NAMES = {
         "save", "load", "set_default_dtype", "set_num_threads", "set_printoptions",
         "SummaryWriter", "profile", "record_function", "DataLoader",
     ]),
-    "numpy": frozenset(["random", "save", "savez", "load", "loadtxt", "savetxt"]),
+    "numpy": frozenset([
+        "random", "save", "savez", "load", "loadtxt", "savetxt", "fromfile", "genfromtxt", "memmap",
+    ]),
 }
 
 
@@ -188,9 +205,16 @@ def refused_module(module: ModuleType, names: frozenset[str]) -> str | None:
         bad = sorted(names & _IMPURE_NAMES["numpy" if top == "numpy" else "taper"])
         bad = [n for n in bad if hasattr(module, n)]
         return f"`{name}.{bad[0]}`, which reads or changes more than tensors" if bad else None
+    if name == "builtins" and not names.isdisjoint(_IMPURE_BUILTINS):
+        return f"`builtins.{min(names & _IMPURE_BUILTINS)}`, whose effect a program would leave out"
     if top in sys.stdlib_module_names and not (is_pure_module(name) or is_pure_module(top)):
         return f"module `{name}`, whose functions may have effects or give another result each time"
     return None
+
+
+def is_impure_function(function: Any) -> bool:
+    """Whether one of taper's functions reads or changes more than tensors."""
+    return function.__name__ in _IMPURE_NAMES["taper"] and is_own_module(function.__module__)
 
 
 def is_pure_module(name: str | None) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from taper.compilation.code_facts import (
     facts_of,
     impure_builtin,
+    is_impure_function,
     is_opaque_name,
     is_own_module,
     is_pure_module,
@@ -22,6 +23,9 @@ from taper.compilation.watches import MISSING, AttributeWatch, CellWatch
 
 __all__ = ["CodeWalk"]
 
+_READ_ALL = frozenset(["copy", "dataclasses", "inspect"])  # modules that look at all attributes
+_READERS = frozenset(["getattr", "setattr", "hasattr", "delattr", "vars", "dir"])
+
 
 class CodeWalk(ObjectWalk):
     """What can be reached from code."""
@@ -29,14 +33,18 @@ class CodeWalk(ObjectWalk):
     def visit_function(self, value: Any, path: Any) -> None:
         inner = value.__dict__.get("_torchdynamo_orig_callable")
         if inner is not None:  # a compiled function
+            self.visit_wanted(value.__dict__, path)
             self.visit(inner, path)
             return
         code = value.__code__
         self.tokens.append(("function", id(code)))
         self.held.append(code)
-        is_pure = is_pure_module(value.__module__) or is_pure_module(
-            value.__globals__.get("__name__"))
+        home = value.__globals__.get("__name__")
+        is_pure = is_pure_module(home)
+        self.found_reflective |= home in _READ_ALL
         is_own = is_pure or is_own_code(code, value.__module__)
+        if is_own and is_impure_function(value):
+            self.refuse(path, f"is {value.__name__}(), which reads or changes more than tensors")
         self.snapshot.is_foreign |= is_pure
         self.watch(AttributeWatch(path, value, ("__code__", "__defaults__", "__kwdefaults__")))
         for name, cell in zip(code.co_freevars, value.__closure__ or (), strict=True):
@@ -78,6 +86,7 @@ class CodeWalk(ObjectWalk):
             named.add(name)
             self.tokens.append(name)
             if is_module:
+                self.found_reflective |= value.__name__ in _READ_ALL
                 below = facts.below.get(name)
                 reason = refused_module(value, facts.names if below is None else below)
                 if reason is not None:
@@ -86,6 +95,7 @@ class CodeWalk(ObjectWalk):
                     self.note_opaque_module(value, below)
                     continue
             if value is MISSING:
+                self.builtins.add(name)
                 value = getattr(builtins, name, MISSING)
                 if value is not MISSING and impure_builtin(name):
                     raise Refused(f"{code.co_name}() ({where}) uses {name}(), whose effect a "
@@ -93,7 +103,7 @@ class CodeWalk(ObjectWalk):
                 if value is MISSING:
                     self.tokens.append(MISSING)
                     continue
-                self.tokens.append(id(value))
+                self.visit_known(name, value)
                 continue
             self.visit(value, (None, f"global `{name}`"))
 
@@ -107,6 +117,7 @@ class CodeWalk(ObjectWalk):
         self.visit(value.func, (path, ".func"))
         self.visit(value.args, (path, ".args"))
         self.visit(value.keywords, (path, ".keywords"))
+        self.visit_attributes(value.__dict__, path)
 
     def visit_builtin(self, value: Any, path: Any) -> None:
         name = getattr(value, "__name__", "")
@@ -118,6 +129,7 @@ class CodeWalk(ObjectWalk):
             return
         if isinstance(owner, types.ModuleType):
             module = owner.__name__
+        self.found_reflective |= module == "builtins" and name in _READERS
         if module == "builtins" and impure_builtin(name):
             self.refuse(path, f"is {name}(), whose effect a program would leave out")
         if module == "_warnings":
@@ -150,4 +162,4 @@ class CodeWalk(ObjectWalk):
                 not isinstance(item, types.ModuleType)
                 and getattr(item, "__module__", value.__name__) == value.__name__)
         ]) if self.is_reflective else frozenset()
-        self.visit_wanted(scope, path, others)
+        self.visit_wanted(scope, path, others | {"__getattr__"})

@@ -17,15 +17,19 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
-from taper.compilation.code_facts import facts_of, is_opaque_name, is_own_module
+from taper.compilation.code_facts import TEXTS, facts_of, is_opaque_name, is_own_module
 from taper.compilation.walk_base import BaseWalk
 from taper.compilation.watches import (
     MISSING,
+    AttributeWatch,
     ClassWatch,
     MethodsWatch,
     NamesWatch,
+    Watch,
     is_same_method,
 )
+from taper.core import threads
+from taper.core.printing import PRINT_OPTS
 from taper.core.tensor import Tensor
 from taper.nn import Module
 
@@ -34,6 +38,12 @@ __all__ = ["KnownNames", "has_known_base", "is_own_code", "overriding_names"]
 Reads = tuple[tuple[types.ModuleType, frozenset[str]], ...]
 
 _OPERATORS = frozenset([name for name in vars(Tensor) if name.startswith("__")])
+_AUTOCAST = frozenset([
+    "amp", "autocast", "get_autocast_dtype", "get_autocast_cpu_dtype", "is_autocast_enabled",
+    "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "custom_fwd", "custom_bwd",
+])
+_SETTINGS = ("deterministic", "warn_only", "precision", "warn_always")
+_PRINT_OPTIONS = tuple(PRINT_OPTS.as_dict())
 _PLAIN = frozenset([int, float, complex, bool, str, bytes, type(None), types.BuiltinFunctionType])
 
 
@@ -43,6 +53,7 @@ class KnownNames(BaseWalk):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.known: dict[str, tuple[types.ModuleType, set[str]]] = {}
+        self.builtins: set[str] = set()  # globals that aren't there, or are Python's own
 
     def visit_known_names(self, module: types.ModuleType, names: Iterable[str]) -> None:
         """The names that code reads of a module, and of those below it."""
@@ -81,7 +92,18 @@ class KnownNames(BaseWalk):
             self.visit_known_names(module, names)
 
     def watch_known_names(self) -> None:
-        """Watches what was found, and the methods of tensors."""
+        """Watches what was found, the methods of tensors, and settings."""
+        self.snapshot.watches.append(
+            NamesWatch((None, "builtins"), vars(builtins), tuple(sorted(self.builtins))))
+        settings: list[Watch] = [NamesWatch((None, "settings"), threads._settings, _SETTINGS)]
+        if not self.wanted.isdisjoint(TEXTS):
+            settings.append(AttributeWatch((None, "print options"), PRINT_OPTS, _PRINT_OPTIONS))
+        for watch in settings:
+            self.snapshot.watches.append(watch)
+            self.tokens.append(watch.saved)
+        if not self.wanted.isdisjoint(_AUTOCAST):
+            self.snapshot.autocast = autocast_settings()
+            self.tokens.append(self.snapshot.autocast)
         for module, names in self.known.values():
             self.snapshot.watches.append(
                 NamesWatch((None, module.__name__), vars(module), tuple(sorted(names))))
@@ -131,6 +153,13 @@ def is_own_code(code: Any, module: str | None) -> bool:
     """Whether code is taper's; `wraps` may have given its function, or a user's, other names."""
     return code.co_filename.startswith(_root()) or (
         is_own_module(module) and code.co_filename.startswith("<"))
+
+
+def autocast_settings() -> Any:
+    """What this thread has set for autocast."""
+    from taper.amp.state import _settings
+
+    return _settings.get()
 
 
 @cache

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import sys
 from collections import namedtuple
+from functools import cache
 from types import MemberDescriptorType
 from typing import Any
 
 from taper.compilation.code_facts import is_own_module, refused_module
 from taper.compilation.known_names import KnownNames, has_known_base, overriding_names
-from taper.compilation.walk_base import NOT_READ, is_opaque_class
+from taper.compilation.walk_base import NOT_READ, has_hidden_base, is_opaque_class
 from taper.compilation.watches import (
     MISSING,
     AttributeWatch,
@@ -31,6 +32,16 @@ __all__ = ["ObjectWalk"]
 _CONSTRUCTION = frozenset(["__init__", "__new__", "__del__", "__init_subclass__"])
 _UNNAMED = frozenset(["__repr__", "__str__", "__format__", "__getstate__", "__setstate__",
                       "__reduce__", "__reduce_ex__", "__dir__", "__sizeof__", "__doc__"])
+# Methods that Python looks for without code naming them, also where there are none yet.
+_SPECIAL = frozenset("""
+    forward __add__ __and__ __bool__ __call__ __contains__ __delattr__ __delitem__ __divmod__
+    __enter__ __eq__ __exit__ __float__ __floordiv__ __ge__ __get__ __getattr__ __getattribute__
+    __getitem__ __gt__ __hash__ __iadd__ __imul__ __index__ __int__ __invert__ __isub__ __iter__
+    __itruediv__ __le__ __len__ __lt__ __matmul__ __missing__ __mod__ __mul__ __ne__ __neg__
+    __next__ __or__ __pos__ __pow__ __radd__ __reversed__ __rmatmul__ __rmul__ __rpow__ __rsub__
+    __rtruediv__ __set__ __setattr__ __setitem__ __sub__ __truediv__ __xor__
+""".split())
+_GENERATOR_STATE = frozenset(["get_state", "initial_seed", "clone_state", "graphsafe_get_state"])
 _STORES = frozenset(["state_dict", "load_state_dict", "_save_to_state_dict"])
 _CALLS = {  # methods that those of modules call
     "state_dict": ("get_extra_state", "_save_to_state_dict"),
@@ -45,6 +56,14 @@ _MODULE_STATE = frozenset([
     "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs",
     "forward",
 ])
+
+
+@cache
+def _slots_of(cls: Any) -> tuple[str, ...]:
+    """The slots of the instances of a class."""
+    return tuple(dict.fromkeys([
+        name for base in cls.__mro__ for name, member in vars(base).items()
+        if isinstance(member, MemberDescriptorType)]))
 
 
 class ObjectWalk(KnownNames):
@@ -86,7 +105,11 @@ class ObjectWalk(KnownNames):
                     member = member.__func__
                 elif isinstance(member, functools.cached_property):
                     member = member.func
+                if name == "__match_args__" and type(member) is tuple:
+                    self.names |= {*member}
                 if isinstance(member, property):
+                    if type(member) is not property:
+                        self.visit(type(member), below)
                     for function in (member.fget, member.fset, member.fdel):
                         self.visit(function, below)
                 elif type(member) not in _FIELDS:
@@ -107,18 +130,20 @@ class ObjectWalk(KnownNames):
                 names.append(name)
         for name in self.wanted & _CALLS.keys():
             names += _CALLS[name]
-        return self.wanted.union(names, ("forward",))
+        return self.wanted.union(names, _SPECIAL)
 
     def visit_object(self, value: Any, path: Any) -> None:
         """An instance of a user's class: the attributes and methods that the code names."""
-        cls = type(value)
+        cls: Any = type(value)
+        if has_hidden_base(cls) == "state":
+            self.refuse(path, f"is a {cls.__name__}, whose state can't be compared")
         is_passed = self.snapshot.boxes[id(value)] = self.in_arguments
         self.tokens.append((cls, "passed" if is_passed else id(value)))
-        self.visit_members(cls, path, constructs=False)
+        self.visit_members(cls, path, constructs="__class__" in self.wanted)
         self.watch(AttributeWatch(path, value, ("__class__",)))
         attributes = getattr(value, "__dict__", None)
         if type(attributes) is dict:
-            if has_known_base(cls):
+            if has_known_base(cls) or has_hidden_base(cls):
                 self.visit_all(attributes, path)
                 names = tuple(attributes)
             else:
@@ -146,14 +171,11 @@ class ObjectWalk(KnownNames):
                 self.visit(attributes[name], (path, f".{name}"))
 
     def visit_slots(self, value: Any, path: Any) -> None:
-        slots: list[str] = []
-        for base in type(value).__mro__:
-            own = base.__dict__.get("__slots__", ())
-            slots += [own] if isinstance(own, str) else own
-        slots = [s for s in slots if s not in ("__dict__", "__weakref__")]
+        cls: Any = type(value)
+        slots = _slots_of(cls)
         if not slots:
             return
-        watch = AttributeWatch(path, value, tuple(slots))
+        watch = AttributeWatch(path, value, slots)
         self.watch(watch)
         for name, item in zip(slots, watch.saved, strict=True):
             self.tokens.append(name)
@@ -230,6 +252,8 @@ class ObjectWalk(KnownNames):
                 self.visit(entry, below)
 
     def visit_generator(self, value: Generator, path: Any) -> None:
+        if not self.wanted.isdisjoint(_GENERATOR_STATE):
+            self.refuse(path, "is a generator whose state the code may read")
         self.tokens.append(("generator", id(value)))
         self.snapshot.generators.append(value)
 

@@ -64,6 +64,7 @@ class Snapshot:
         self.numbers: dict[str, float] = {}  # floats that were passed and are read at each call
         self.has_floats = False  # of those that were passed, some count by value
         self.is_foreign = False  # code names modules that compute with floats, such as math
+        self.autocast: Any = None  # the settings, if the code asks for them
         self.boxes: dict[int, bool] = {}  # by id of a container, whether it was passed
         self.passed: dict[int, tuple[str, ...]] = {}  # by id of an object, what was looked at
         self.generators: list[Generator] = []

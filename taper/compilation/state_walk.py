@@ -21,7 +21,14 @@ from taper.compilation.code_facts import is_own_module
 from taper.compilation.code_walk import CodeWalk
 from taper.compilation.snapshot import Found, Names, Snapshot
 from taper.compilation.walk_base import Refused, is_opaque_class
-from taper.compilation.watches import ArrayWatch, DictWatch, GlobalsWatch, ListWatch, SetWatch
+from taper.compilation.watches import (
+    ArrayWatch,
+    AttributeWatch,
+    DictWatch,
+    GlobalsWatch,
+    ListWatch,
+    SetWatch,
+)
 from taper.core.dtype import dtype
 from taper.core.generator import Generator
 from taper.core.size import Size
@@ -39,7 +46,12 @@ _LEAVES = frozenset([
     int, str, bytes, bool, type(None), complex, type(...), type(NotImplemented), range, slice,
     dtype, Size, np.dtype, types.GenericAlias, pathlib.PurePosixPath, pathlib.PosixPath,
 ])
-_BY_TEXT = frozenset([slice, range, complex])  # equal ones can differ
+_PATHS = frozenset([pathlib.PurePosixPath, pathlib.PosixPath])
+_FILES = frozenset("""
+    exists expanduser glob is_dir is_file iterdir lstat mkdir open owner read_bytes read_text rename
+    replace resolve rglob rmdir samefile stat touch unlink write_bytes write_text
+""".split())
+_BY_TEXT = frozenset([range, complex])  # equal ones can differ
 _PASSED = frozenset([
     Tensor, Parameter, Buffer, list, tuple, dict, OrderedDict, set, frozenset, np.ndarray])
 _FUNCTIONS = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType,
@@ -100,7 +112,13 @@ class Walk(CodeWalk):
         tokens = self.tokens
         if kind in _LEAVES:
             tokens.append(kind)
-            tokens.append(value if kind not in _BY_TEXT else repr(value))
+            if kind is slice:
+                for part in (value.start, value.stop, value.step):
+                    self.visit(part, (path, ".start"))
+            elif kind in _PATHS and not self.wanted.isdisjoint(_FILES):
+                self.refuse(path, "is a path, and the code may look into files")
+            else:
+                tokens.append(value if kind not in _BY_TEXT else repr(value))
             return
         if kind is float:
             tokens.append(value.hex())
@@ -139,7 +157,8 @@ class Walk(CodeWalk):
         elif isinstance(value, np.generic):
             self.tokens.append((kind, value.tobytes()))
         elif isinstance(value, (int, float, str)) and kind.__module__ != "builtins":
-            self.tokens.append((kind, repr(value)))
+            plain = next(base for base in (int, float, str) if isinstance(value, base))
+            self.tokens.append((kind, plain.__repr__(value)))
             self.visit_object(value, path)
         elif isinstance(value, np.ndarray):
             self.refuse(path, f"is a {kind.__name__}, whose contents can't be compared")
@@ -207,17 +226,20 @@ class Walk(CodeWalk):
 
     def visit_dict(self, value: Any, path: Any) -> None:
         self.snapshot.boxes[id(value)] = self.in_arguments
-        self.tokens.append((type(value), len(value)))
-        self.watch(DictWatch(path, value))
+        watch = DictWatch(path, value)
+        self.tokens.append((type(value), len(watch.saved[0])))
+        self.watch(watch)
         self.visit_items(value, path)
         if isinstance(value, defaultdict):
+            self.watch(AttributeWatch(path, value, ("default_factory",)))
             self.visit(value.default_factory, (path, ".default_factory"))
 
     def visit_list(self, value: Any, path: Any) -> None:
         self.snapshot.boxes[id(value)] = self.in_arguments
-        self.tokens.append((type(value), len(value)))
-        self.watch(ListWatch(path, value))
-        for i, item in enumerate(value):
+        watch = ListWatch(path, value)
+        self.tokens.append((type(value), len(watch.saved), getattr(value, "maxlen", None)))
+        self.watch(watch)
+        for i, item in enumerate(watch.saved):
             self.visit(item, (path, f"[{i}]"))
 
     def visit_tuple(self, value: Any, path: Any) -> None:
@@ -226,10 +248,11 @@ class Walk(CodeWalk):
             self.visit(item, (path, f"[{i}]"))
 
     def visit_set(self, value: Any, path: Any) -> None:
-        if any(type(item) not in (int, str, float, bytes, bool, type(None)) for item in value):
+        watch = SetWatch(path, value)
+        if any(kind not in (int, str, float, bytes, bool, type(None)) for kind, _ in watch.saved):
             self.refuse(path, "is a set of objects")
-        self.tokens.append((type(value), frozenset(map(repr, value))))
-        self.watch(SetWatch(path, value))
+        self.tokens.append((type(value), tuple([repr(item) for _, item in watch.saved])))
+        self.watch(watch)
 
     def visit_array(self, value: Any, path: Any) -> None:
         if value.size > _LARGEST_ARRAY or value.dtype.hasobject:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+import types
+from collections import deque
+from functools import cache
 from typing import Any
 
 from taper.compilation.snapshot import Names, Snapshot
-from taper.compilation.watches import WantedWatch, Watch, path_text
+from taper.compilation.watches import WantedWatch, Watch, items_of, path_text
 
-__all__ = ["NOT_READ", "BaseWalk", "Refused", "is_opaque_class"]
+__all__ = ["NOT_READ", "BaseWalk", "Refused", "has_hidden_base", "is_opaque_class"]
 
 NOT_READ = frozenset([
     "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks",
@@ -57,7 +60,7 @@ class BaseWalk:
 
     def visit_items(self, value: Any, path: Any) -> None:
         """The keys and values of a dict."""
-        for key, item in value.items():
+        for key, item in items_of(value):
             self.visit(key, (path, ".keys()"))
             self.visit(item, (path, f"[{key!r}]" if type(key) in (str, int) else "[…]"))
 
@@ -84,3 +87,28 @@ def is_opaque_class(cls: type) -> bool:
         return False
     return top in sys.stdlib_module_names and top not in ("__main__", "abc", "typing", "contextlib",
                                                           "dataclasses", "enum")
+
+
+_COMPARED = (dict, list, tuple, set, frozenset, int, float, str, deque, types.SimpleNamespace)
+
+
+@cache
+def has_hidden_base(cls: Any) -> str:
+    """What a base of a class, of the standard library, has that the code needn't name: "state" in
+    C, "attributes", as UserDict has, or nothing."""
+    found = ""
+    for base in cls.__mro__:
+        if base is object or base in _COMPARED[:-1]:
+            continue
+        if base is types.SimpleNamespace:
+            found = "attributes"
+        elif base.__module__ == "builtins" or (
+            is_opaque_class(base) and not base.__flags__ & _HEAP_TYPE
+        ):
+            return "state"
+        elif base.__module__ in ("collections", "argparse") or is_opaque_class(base):
+            found = "attributes"
+    return found
+
+
+_HEAP_TYPE = 1 << 9

@@ -7,7 +7,8 @@ holds is the same. `restore()` puts back what was there, after a recording that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections import OrderedDict, deque
+from collections.abc import Callable, Container, Iterator
 from itertools import repeat
 from operator import is_
 from typing import Any
@@ -17,7 +18,8 @@ from taper.ops.declare import LazyAttribute
 __all__ = [
     "MISSING", "ArrayWatch", "AttributeWatch", "CellWatch", "ClassWatch", "DictWatch",
     "GroupWatch", "ListWatch", "MethodsWatch", "NamesWatch", "Path", "SetWatch", "TypeWatch",
-    "WantedWatch", "Watch", "has_numbers", "is_same_method", "path_text",
+    "WantedWatch", "Watch", "elements_of", "has_numbers",
+    "is_same_method", "items_of", "path_text",
 ]
 
 Path = tuple[Any, str]  # the path to the holder, or None, and one step from it
@@ -82,11 +84,16 @@ class DictWatch(Watch):
     __slots__ = ()
 
     def read(self) -> Any:
-        return tuple(self.holder), tuple(self.holder.values())
+        items = items_of(self.holder)
+        return tuple([key for key, _ in items]), tuple([value for _, value in items])
 
     def holds(self) -> bool:
         keys, values = self.saved
         holder = self.holder
+        if type(holder) is not dict:  # a class of its own may iterate otherwise
+            found, others = self.read()
+            return len(found) == len(keys) and all(map(is_, others, values)) and all(
+                map(is_, found, keys))
         return (
             len(holder) == len(keys) and all(map(is_, holder.values(), values))
             and all(map(is_, holder, keys))
@@ -290,6 +297,18 @@ class MethodsWatch(NamesWatch):
                 setattr(self.cls, name, value)
 
 
+def items_of(holder: Any) -> list[tuple[Any, Any]]:
+    """The items of a dict, whatever methods its class has."""
+    if isinstance(holder, OrderedDict):
+        return [*OrderedDict.items(holder)]
+    return [*(dict.items(holder) if isinstance(holder, dict) else holder.items())]
+
+
+def elements_of(holder: Any) -> Iterator[Any]:
+    """The elements of a list or deque, whatever methods its class has."""
+    return list.__iter__(holder) if isinstance(holder, list) else deque.__iter__(holder)
+
+
 def is_same_method(before: Any, now: Any) -> bool:
     """Whether a method is the one that there was, or has been made in its place."""
     return before is now or (type(before) is LazyAttribute and before.function is now)
@@ -301,14 +320,16 @@ class ListWatch(Watch):
     __slots__ = ()
 
     def read(self) -> Any:
-        return tuple(self.holder)
+        return tuple(elements_of(self.holder))
 
     def holds(self) -> bool:
-        return len(self.holder) == len(self.saved) and all(map(is_, self.holder, self.saved))
+        found = self.read()
+        return len(found) == len(self.saved) and all(map(is_, found, self.saved))
 
     def restore(self) -> None:
-        self.holder.clear()
-        self.holder.extend(self.saved)
+        kind = list if isinstance(self.holder, list) else deque
+        kind.clear(self.holder)
+        kind.extend(self.holder, self.saved)
 
     def change(self) -> str:
         before, now = len(self.saved), len(self.holder)
@@ -327,14 +348,14 @@ class SetWatch(Watch):
     __slots__ = ()
 
     def read(self) -> Any:
-        return frozenset(self.holder)
+        return [(type(item), item) for item in set.__iter__(self.holder)]
 
     def holds(self) -> bool:
-        return bool(self.holder == self.saved)
+        return bool(self.read() == self.saved)
 
     def restore(self) -> None:
-        self.holder.clear()
-        self.holder.update(self.saved)
+        set.clear(self.holder)
+        set.update(self.holder, [item for _, item in self.saved])
 
 
 class CellWatch(Watch):
@@ -372,6 +393,8 @@ class AttributeWatch(Watch):
         super().__init__(path, holder)
 
     def read(self) -> Any:
+        if self.names == ("__class__",):  # which a property may stand before
+            return (type(self.holder),)
         return tuple([getattr(self.holder, name, MISSING) for name in self.names])
 
     def holds(self) -> bool:

@@ -86,7 +86,7 @@ class Autocast:
             return value
         if (
             self.casts is None or target is not self.lower or value.dtype is not float32
-            or value._edge is not LEAF or value._is_view()
+            or value._edge is not LEAF or value._base is not None
         ):
             return value.to(target)
         # A weight may be used many times before it changes.

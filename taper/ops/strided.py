@@ -58,7 +58,7 @@ strided.name = "as_strided"
 
 
 def checked_window(
-    input: Tensor, size: Any, stride: Any, storage_offset: Any
+    input: Tensor, size: Any, stride: Any, storage_offset: Any, default: int | None = None
 ) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     """Size, stride and the offset from the input's first element; raises if out of bounds."""
     size, stride = as_sizes("as_strided", size), as_sizes("as_strided", stride, "stride")
@@ -78,7 +78,9 @@ def checked_window(
     own = input.storage_offset() if type(array) is ndarray else getattr(array, "storage_offset", 0)
     if storage_offset is not None:
         ask(array, "the storage_offset that as_strided() takes", of_inputs=True)
-    offset = own if storage_offset is None else int(storage_offset)
+        offset = int(storage_offset)
+    else:
+        offset = own if default is None else default
     if offset < 0:
         raise RuntimeError(f"Tensor: invalid storage offset {offset}")
     item = input.element_size()
@@ -150,7 +152,7 @@ def as_strided_scatter(
         tensor([[1., 0.],
                 [0., 1.]])
     """
-    size, stride, offset = checked_window(input, size, stride, storage_offset or 0)
+    size, stride, offset = checked_window(input, size, stride, storage_offset, default=0)
     if src._array.shape != size:
         raise RuntimeError(
             "expected src to have a size equal to the slice of self. src size = "
