@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ import numpy as np
 __all__ = ["Facts", "RecordedNumber", "larger", "smaller"]
 
 _F64 = np.dtype(np.float64)
+_LARGEST = sys.float_info.max
 
 
 class Facts:
@@ -56,13 +58,16 @@ class RecordedNumber(float):
     nobody may know: then it is equal to nothing but itself, as a key of a dict.
 
     `pin()` is called when somebody looks at the value. Comparisons are answered from `now`, the
-    value as far as it is known here, and noted in `facts`.
+    value as far as it is known here, and noted in `facts`. Where arithmetic of Python's floats
+    raises errors that NumPy's doesn't, or gives complex numbers, an `is_strict` number notes that
+    it doesn't; others are never used in that way.
     """
 
-    __slots__ = ("array", "facts", "known", "now", "pin", "value")
+    __slots__ = ("array", "facts", "is_strict", "known", "now", "pin", "value")
 
     array: Any
     facts: Facts | None
+    is_strict: bool
     known: dict[Any, tuple[Any, Any]]  # what was computed from it, as optimizers do again and again
     now: float
     pin: Callable[[], None]
@@ -70,11 +75,12 @@ class RecordedNumber(float):
 
     def __new__(
         cls, array: Any, value: float, pin: Callable[[], None], now: float | None = None,
-        facts: Facts | None = None,
+        facts: Facts | None = None, is_strict: bool = False,
     ) -> RecordedNumber:
         made = float.__new__(cls, "nan")
         made.array, made.value, made.pin, made.facts = array, value, pin, facts
         made.now = value if now is None else now
+        made.is_strict = is_strict
         made.known = {}
         return made
 
@@ -138,19 +144,46 @@ def _made(
     if key in owner.known:
         return owner.known[key][0]
     arrays = [x.array if type(x) is RecordedNumber else np.float64(x) for x in operands]
+    is_strict = any([type(x) is RecordedNumber and x.is_strict for x in operands])
     known = []
     for name in ("value", "now"):
         values = [getattr(x, name) if type(x) is RecordedNumber else x for x in operands]
         try:
             found = compute(*values) if not any([v != v for v in values]) else math.nan
         except ArithmeticError:
+            if is_strict:
+                return compute(*[_pinned(x) for x in operands])
             found = math.nan
         if isinstance(found, complex):  # a negative number to a broken power
-            return compute(*[x.pinned() if type(x) is RecordedNumber else x for x in operands])
+            return compute(*[_pinned(x) for x in operands])
         known.append(found)
-    result = RecordedNumber(ufunc(*arrays), known[0], pin, known[1], facts)
+    result = RecordedNumber(ufunc(*arrays), known[0], pin, known[1], facts, is_strict)
+    if is_strict and not _is_usual(ufunc, first, second, result):
+        return compute(*[_pinned(x) for x in operands])
     owner.known[key] = result, other  # which keeps its id
     return result
+
+
+def _pinned(x: Any) -> Any:
+    return x.pinned() if type(x) is RecordedNumber else x
+
+
+def _is_usual(ufunc: np.ufunc, first: Any, second: Any, result: RecordedNumber) -> bool:
+    """Whether Python's floats give what NumPy gives; notes what that depends on."""
+    if ufunc is np.divide:
+        return bool(second != 0.0)
+    if ufunc is not np.power:
+        return True
+    if type(first) is RecordedNumber:
+        if type(second) is RecordedNumber:
+            return False
+        if second != int(second):
+            is_real = first > 0.0 if second < 0 else first >= 0.0
+        else:
+            is_real = second >= 0 or first != 0.0
+    else:
+        is_real = first > 0
+    return bool(is_real and -_LARGEST <= result <= _LARGEST)
 
 
 def larger(first: Any, second: Any) -> Any:
@@ -191,7 +224,8 @@ def _sign(name: str, ufunc: np.ufunc) -> None:
 
     def method(self: RecordedNumber) -> Any:
         return RecordedNumber(
-            ufunc(self.array), compute(self.value), self.pin, compute(self.now), self.facts
+            ufunc(self.array), compute(self.value), self.pin, compute(self.now), self.facts,
+            self.is_strict,
         )
 
     setattr(RecordedNumber, f"__{name}__", method)

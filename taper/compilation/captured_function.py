@@ -250,8 +250,8 @@ class CapturedFunction:
         """The floats in which a call differs from one before, if in nothing else but sizes."""
         if not snapshot.has_floats:
             return frozenset()
-        if snapshot.is_foreign or snapshot.names.compares_types:
-            return frozenset()  # a float could be looked at where nobody would notice
+        if snapshot.names.hides_floats:
+            return frozenset()
         before = [variant.key[1] for variant in self.variants]
         if self.last is not None:
             before.append(self.last.key)

@@ -35,6 +35,7 @@ class CodeFacts(NamedTuple):
     imports: tuple[str, ...]
     is_reflective: bool  # it may read any attribute
     compares_types: bool  # it may ask whether a type is that of plain numbers
+    reads_floats: bool  # C code may read floats that it names, as ``"%f" % x`` does
 
 
 _GLOBAL = frozenset(["LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL", "STORE_NAME"])
@@ -58,6 +59,7 @@ def facts_of(code: CodeType) -> CodeFacts:
     """Reads a code object once."""
     found: dict[str, set[str]] = {"global": set(), "name": set(), "import": set()}
     types = 0
+    reads_floats = False
     reflective = False
     below: dict[str, set[str]] = {}
     otherwise: set[str] = set()  # globals that are also passed, stored or written
@@ -102,6 +104,9 @@ def facts_of(code: CodeType) -> CodeFacts:
                 found["name"] |= _names_in(constant)
                 if "%" in constant:
                     found["name"] |= TEXTS
+                    reads_floats = True
+            elif type(constant) is complex:
+                reads_floats = True
             elif type(constant) is tuple:  # of names, where a pattern is matched
                 found["name"].update([part for part in constant if type(part) is str])
     return CodeFacts(
@@ -110,6 +115,7 @@ def facts_of(code: CodeType) -> CodeFacts:
         frozenset(found["name"]), tuple(sorted(found["import"])),
         reflective or not _REFLECTION.isdisjoint(found["name"]),
         types > 1 or (types == 1 and not _NUMBER_TYPES.isdisjoint(found["global"])),
+        reads_floats or bool(below.get("float")),
     )
 
 

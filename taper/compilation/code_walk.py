@@ -70,6 +70,7 @@ class CodeWalk(ObjectWalk):
         self.names |= facts.names
         self.found_reflective |= facts.is_reflective
         self.compares_types |= facts.compares_types
+        self.reads_floats |= facts.reads_floats
         where = f"{code.co_filename}:{code.co_firstlineno}"
         for name in facts.imports:
             module = sys.modules.get(name)

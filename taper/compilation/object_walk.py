@@ -229,7 +229,7 @@ class ObjectWalk(KnownNames):
     def visit_group(self, group: dict[str, Any], path: Any, is_own: bool) -> None:
         free = tuple([
             name for name, item in group.items() if name not in self.pinned and has_numbers(item)
-        ]) if is_own else ()
+        ]) if is_own and not (self.hides_floats and "param_groups" in self.wanted) else ()
         self.watch(GroupWatch(path, group, free))
         for name, item in group.items():
             self.tokens.append(name)

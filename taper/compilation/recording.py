@@ -257,7 +257,8 @@ def _numbers_as_inputs(recording: Recording, numbers: list[Number]) -> Iterator[
             if number.is_passed:  # results that are differentiated later need what it was
                 array = np.positive(array)
             number.recorded = RecordedNumber(
-                array, float(value), partial(_pin, number.name), facts=recording.facts)
+                array, float(value), partial(_pin, number.name), facts=recording.facts,
+                is_strict=number.is_passed)
             entry: Any = number.recorded
             if number.index is not None:
                 entry = list(number.group[number.name])

@@ -40,6 +40,13 @@ class Names(NamedTuple):
     read: frozenset[str] = frozenset()
     is_reflective: bool = False
     compares_types: bool = False
+    reads_floats: bool = False
+    is_foreign: bool = False
+
+    @property
+    def hides_floats(self) -> bool:
+        """Whether the code may look at a float where nobody would notice."""
+        return self.compares_types or self.reads_floats or self.is_foreign
 
 
 class SharedGradient(NamedTuple):

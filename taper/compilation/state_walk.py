@@ -90,6 +90,7 @@ class Walk(CodeWalk):
         snapshot.key = tuple(self.tokens)
         snapshot.names = Names(
             frozenset(self.names), self.found_reflective, self.compares_types,
+            self.reads_floats, snapshot.is_foreign,
         )
         snapshot.held = self.held
         return snapshot

@@ -36,6 +36,8 @@ class BaseWalk:
         self.names = set(names.read)
         self.found_reflective = names.is_reflective
         self.compares_types = names.compares_types
+        self.reads_floats = names.reads_floats
+        self.hides_floats = names.hides_floats
         # What attributes count, in this walk.
         self.wanted, self.is_reflective = names[:2]
         self.seen: dict[int, int] = {}
