@@ -18,10 +18,10 @@ from functools import cache
 from typing import Any
 
 from taper.compilation.code_facts import TEXTS, facts_of, is_opaque_name, is_own_module
+from taper.compilation.parts import PartsWatch, slots_of
 from taper.compilation.walk_base import BaseWalk
 from taper.compilation.watches import (
     MISSING,
-    AttributeWatch,
     ClassWatch,
     MethodsWatch,
     NamesWatch,
@@ -29,7 +29,7 @@ from taper.compilation.watches import (
     is_same_method,
 )
 from taper.core import threads
-from taper.core.printing import PRINT_OPTS
+from taper.core.printing import PRINT_OPTS, PrinterOptions
 from taper.core.tensor import Tensor
 from taper.nn import Module
 
@@ -43,7 +43,6 @@ _AUTOCAST = frozenset([
     "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "custom_fwd", "custom_bwd",
 ])
 _SETTINGS = ("deterministic", "warn_only", "precision", "warn_always")
-_PRINT_OPTIONS = tuple(PRINT_OPTS.as_dict())
 _PLAIN = frozenset([int, float, complex, bool, str, bytes, type(None), types.BuiltinFunctionType])
 
 
@@ -97,7 +96,8 @@ class KnownNames(BaseWalk):
             NamesWatch((None, "builtins"), vars(builtins), tuple(sorted(self.builtins))))
         settings: list[Watch] = [NamesWatch((None, "settings"), threads._settings, _SETTINGS)]
         if not self.wanted.isdisjoint(TEXTS):
-            settings.append(AttributeWatch((None, "print options"), PRINT_OPTS, _PRINT_OPTIONS))
+            settings.append(PartsWatch(
+                (None, "print options"), PRINT_OPTS, slots_of(PrinterOptions)))
         for watch in settings:
             self.snapshot.watches.append(watch)
             self.tokens.append(watch.saved)
@@ -194,8 +194,8 @@ def _is_known(value: Any) -> bool:
     if kind is types.FunctionType:
         return is_own_code(value.__code__, value.__module__) or (
             not is_own_module(value.__module__) and is_opaque_name(value.__module__))
-    if isinstance(value, (type, types.ModuleType)):
-        name = value.__module__ if isinstance(value, type) else value.__name__
+    if issubclass(kind, (type, types.ModuleType)):
+        name = value.__module__ if issubclass(kind, type) else value.__name__
         return name == "builtins" or is_opaque_name(name)
     return kind not in (types.MethodType, functools.partial) and is_opaque_name(kind.__module__)
 

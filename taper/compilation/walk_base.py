@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import types
-from collections import deque
+from collections import OrderedDict, defaultdict, deque
 from functools import cache
 from typing import Any
 
+from taper.compilation.parts import has_memory_of_its_own
 from taper.compilation.snapshot import Names, Snapshot
 from taper.compilation.watches import WantedWatch, Watch, items_of, path_text
 
@@ -18,6 +19,7 @@ NOT_READ = frozenset([
     "_load_state_dict_post_hooks", "_non_persistent_buffers_set", "_compiled_call_impl",
     "_optimizer_state_dict_pre_hooks", "_optimizer_state_dict_post_hooks",
     "_optimizer_load_state_dict_pre_hooks", "_optimizer_load_state_dict_post_hooks",
+    "__objclass__",  # of the members of an enumeration: the class that they are found by
 ])
 
 
@@ -35,6 +37,8 @@ class BaseWalk:
         self.free = free
         self.names = set(names.read)
         self.found_reflective = names.is_reflective
+        self.imported: set[str] = set()  # by code, when it runs
+        self.has_abstract = False  # a class was met that others may be registered for
         self.compares_types = names.compares_types
         # What attributes count, in this walk.
         self.wanted, self.is_reflective = names[:2]
@@ -89,26 +93,26 @@ def is_opaque_class(cls: type) -> bool:
                                                           "dataclasses", "enum")
 
 
-_COMPARED = (dict, list, tuple, set, frozenset, int, float, str, deque, types.SimpleNamespace)
+# Classes of C whose contents are compared, also those of classes derived from them.
+_COMPARED = frozenset([
+    object, dict, OrderedDict, defaultdict, list, tuple, set, frozenset, int, float, str, deque])
+
+
+def has_hidden_base(cls: Any) -> str:
+    """What the instances of a class have that the code needn't name: "state" that only C code sees,
+    "attributes" that functions of the standard library read, as those of UserDict, or nothing."""
+    return _hidden_in(cls.__mro__)
 
 
 @cache
-def has_hidden_base(cls: Any) -> str:
-    """What a base of a class, of the standard library, has that the code needn't name: "state" in
-    C, "attributes", as UserDict has, or nothing."""
+def _hidden_in(bases: tuple[Any, ...]) -> str:
     found = ""
-    for base in cls.__mro__:
-        if base is object or base in _COMPARED[:-1]:
+    for base in bases:
+        if base in _COMPARED:
             continue
-        if base is types.SimpleNamespace:
-            found = "attributes"
-        elif base.__module__ == "builtins" or (
-            is_opaque_class(base) and not base.__flags__ & _HEAP_TYPE
-        ):
+        if base is not types.SimpleNamespace and has_memory_of_its_own(base):
             return "state"
-        elif base.__module__ in ("collections", "argparse") or is_opaque_class(base):
+        top = (base.__module__ or "").partition(".")[0]
+        if top in sys.stdlib_module_names and top not in ("__main__", "abc", "typing"):
             found = "attributes"
     return found
-
-
-_HEAP_TYPE = 1 << 9

@@ -20,8 +20,8 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
+from taper.compilation.parts import AbcWatch, PartsWatch
 from taper.compilation.watches import (
-    AttributeWatch,
     CellWatch,
     DictWatch,
     ListWatch,
@@ -141,21 +141,6 @@ def slot_places(cls: type) -> dict[str, int] | None:
     return found
 
 
-@cache
-def _function_places() -> tuple[int, ...] | None:
-    def probe(x: Any = object(), *, y: Any = object()) -> None:  # noqa: B008
-        pass
-
-    found = []
-    for value in (probe.__code__, probe.__defaults__, probe.__kwdefaults__):
-        size = type(probe).__basicsize__
-        places = [p for p in range(16, size, 8) if read(id(probe) + p) == id(value)]
-        if len(places) != 1:
-            return None
-        found.append(places[0])
-    return tuple(found)
-
-
 def places_of(watch: Watch, held: list[Any]) -> list[int] | None:
     """The addresses of the words that change whenever what is watched does; None if there are none.
 
@@ -179,12 +164,8 @@ def places_of(watch: Watch, held: list[Any]) -> list[int] | None:
         return [start, start + 8, *range(items, items + 8 * len(holder), 8)]
     if isinstance(watch, CellWatch):
         return [id(holder) + 8 * HEADER_WORDS]
-    if isinstance(watch, AttributeWatch):
-        if watch.names == ("__class__",):
-            return [id(holder) + 8]
-        if watch.names == ("__code__", "__defaults__", "__kwdefaults__"):
-            places = _function_places()
-            return None if places is None else [id(holder) + p for p in places]
+    if isinstance(watch, (PartsWatch, AbcWatch)):
+        return watch.places()
     return None
 
 
