@@ -77,6 +77,8 @@ def facts_of(code: CodeType) -> CodeFacts:
                 if instruction.argval == "type":
                     types += 1
                     found["name"].add("__class__")  # which may be called
+                if instruction.argval == "dir":
+                    found["name"].add("__dir__")
                 if instruction.argval in _REFLECTION_BY_BUILTINS and not (
                     instruction.argval in _BY_NAME and _is_of_a_constant(instructions[i:])
                 ):

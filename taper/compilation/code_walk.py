@@ -173,7 +173,9 @@ class CodeWalk(ObjectWalk):
             return
         if isinstance(owner, types.ModuleType):
             module = owner.__name__
-        self.found_reflective |= module == "builtins" and name in _READERS
+        if module == "builtins" and name in _READERS:
+            self.found_reflective = True
+            self.names.add("__dir__")
         if module == "builtins" and impure_builtin(name):
             self.refuse(path, f"is {name}(), whose effect a program would leave out")
         if module == "_warnings":

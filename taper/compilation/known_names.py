@@ -72,6 +72,7 @@ class KnownNames(BaseWalk):
         """What stands under a name of a library: any other thing counts as another."""
         self.tokens.append((name, id(value)))
         self.held.append(value)
+        self.note_registered(value)
         if not _is_known(value):
             self.visit(value, (None, name))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import sys
-from abc import ABCMeta
 from collections import namedtuple
 from types import MemberDescriptorType
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 from taper.compilation.code_facts import is_own_module, refused_module
 from taper.compilation.known_names import KnownNames, has_known_base, overriding_names
 from taper.compilation.parts import (
-    AbcWatch,
     PartsWatch,
     attributes_of,
     class_parts,
@@ -129,14 +127,6 @@ class ObjectWalk(KnownNames):
             self.tokens += [tuple(map(id, bases)), *names]
             self.held.append(bases)
         self.note_registered(cls)
-
-    def note_registered(self, cls: type) -> None:
-        """Watches which classes count as derived from abstract ones, where the code may ask."""
-        if not self.has_abstract and issubclass(type(cls), ABCMeta):
-            self.has_abstract = True
-            watch = AbcWatch((None, "abstract classes"), cls)
-            self.watch(watch)
-            self.tokens.append(watch.saved)
 
     def members_of(self, cls: type, constructs: bool) -> frozenset[str]:
         """The names that code may read of a class, also those that aren't there."""

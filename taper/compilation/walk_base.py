@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import types
+from abc import ABCMeta
 from collections import OrderedDict, defaultdict, deque
 from functools import cache
 from typing import Any
 
-from taper.compilation.parts import has_memory_of_its_own
+from taper.compilation.parts import AbcWatch, has_memory_of_its_own
 from taper.compilation.snapshot import Names, Snapshot
 from taper.compilation.watches import WantedWatch, Watch, items_of, path_text
 
@@ -61,6 +62,14 @@ class BaseWalk:
     def visit(self, value: Any, path: Any) -> None:
         """Finds what can be reached from a value."""
         raise NotImplementedError
+
+    def note_registered(self, cls: Any) -> None:
+        """Watches which classes count as derived from abstract ones, where the code may ask."""
+        if not self.has_abstract and issubclass(type(cls), ABCMeta):
+            self.has_abstract = True
+            watch = AbcWatch((None, "abstract classes"), cls)
+            self.snapshot.watches.append(watch)
+            self.tokens.append(watch.saved)
 
     def visit_items(self, value: Any, path: Any) -> None:
         """The keys and values of a dict."""

@@ -147,21 +147,24 @@ def places_of(watch: Watch, held: list[Any]) -> list[int] | None:
     What has to stay alive for them is added to `held`.
     """
     holder = watch.holder
-    if isinstance(holder, MappingProxyType):  # of a class
+    kind = type(holder)  # the object itself isn't asked, which may run code of its class
+    if kind is MappingProxyType:  # of a class
         (holder,) = [o for o in gc.get_referents(holder) if type(o) is dict] or (None,)
     if isinstance(watch, (DictWatch, NamesWatch, WantedWatch)):
-        if not isinstance(holder, dict):
+        if not issubclass(type(holder), dict):
             return None
-        if isinstance(watch, DictWatch) and isinstance(holder, OrderedDict) and len(holder) > 1:
+        if isinstance(watch, DictWatch) and issubclass(kind, OrderedDict) and dict.__len__(
+            holder
+        ) > 1:
             return None  # its order is kept elsewhere, and no count of changes tells of it
         held.append(holder)
         return [id(holder) + 8 * (HEADER_WORDS + 1)]
     if isinstance(watch, ListWatch):
-        if not isinstance(holder, list):
+        if not issubclass(kind, list):
             return None
         start = id(holder) + 8 * HEADER_WORDS  # its size, then the address of its items
         items = read(start + 8)
-        return [start, start + 8, *range(items, items + 8 * len(holder), 8)]
+        return [start, start + 8, *range(items, items + 8 * list.__len__(holder), 8)]
     if isinstance(watch, CellWatch):
         return [id(holder) + 8 * HEADER_WORDS]
     if isinstance(watch, (PartsWatch, AbcWatch)):
