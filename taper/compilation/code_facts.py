@@ -100,6 +100,10 @@ def facts_of(code: CodeType) -> CodeFacts:
                 instruction.argval in _FORMATTING if type(instruction.argval) is str else False
             ):
                 found["name"] |= TEXTS
+            elif name == "BINARY_OP" and instruction.argrepr in ("%", "%=") and type(
+                instructions[i - 1].argval
+            ) is not int:
+                found["name"] |= TEXTS  # of who knows which objects, if it isn't a remainder
         for constant in current.co_consts:
             if type(constant) is CodeType:
                 waiting.append(constant)
@@ -188,6 +192,7 @@ _IMPURE_NAMES = {
     ]),
     "numpy": frozenset([
         "random", "save", "savez", "load", "loadtxt", "savetxt", "fromfile", "genfromtxt", "memmap",
+        "geterr", "geterrcall", "seterr", "seterrcall", "get_printoptions", "set_printoptions",
     ]),
     "traceback": frozenset([
         "print_exc", "print_exception", "print_last", "print_list", "print_stack", "print_tb",

@@ -8,6 +8,7 @@ import types
 from typing import Any
 
 from taper.compilation.code_facts import (
+    TEXTS,
     facts_of,
     impure_builtin,
     is_impure_function,
@@ -37,6 +38,7 @@ _READ_ALL = {
     "dataclasses": frozenset(["__dataclass_fields__"]),
     "inspect": frozenset(["__dir__"]),
 }
+_WRITERS = frozenset(["repr", "format", "ascii"])
 _READERS = frozenset(["getattr", "setattr", "hasattr", "delattr", "vars", "dir"])
 
 
@@ -56,6 +58,7 @@ class CodeWalk(ObjectWalk):
         is_pure = is_pure_module(home)
         self.note_reader(home)
         is_own = is_pure or is_own_code(code, value.__module__)
+        self.note_settings(value)
         if is_own and is_impure_function(value):
             self.refuse(path, f"is {value.__name__}(), which reads or changes more than tensors")
         self.snapshot.is_foreign |= is_pure
@@ -176,6 +179,8 @@ class CodeWalk(ObjectWalk):
         if module == "builtins" and name in _READERS:
             self.found_reflective = True
             self.names.add("__dir__")
+        if module == "builtins" and name in _WRITERS:
+            self.names |= TEXTS
         if module == "builtins" and impure_builtin(name):
             self.refuse(path, f"is {name}(), whose effect a program would leave out")
         if module == "_warnings":

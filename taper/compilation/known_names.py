@@ -42,6 +42,10 @@ _AUTOCAST = frozenset([
     "amp", "autocast", "get_autocast_dtype", "get_autocast_cpu_dtype", "is_autocast_enabled",
     "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "custom_fwd", "custom_bwd",
 ])
+_AUTOCAST_MODULES = frozenset([
+    "taper.amp.autocast_mode", "taper.amp.state", "taper.cpu.amp.autocast_mode",
+    "taper.cuda.amp.autocast_mode",
+])
 _SETTINGS = ("deterministic", "warn_only", "precision", "warn_always")
 _PLAIN = frozenset([int, float, complex, bool, str, bytes, type(None), types.BuiltinFunctionType])
 
@@ -72,9 +76,22 @@ class KnownNames(BaseWalk):
         """What stands under a name of a library: any other thing counts as another."""
         self.tokens.append((name, id(value)))
         self.held.append(value)
-        self.note_registered(value)
+        self.note_settings(value)
         if not _is_known(value):
             self.visit(value, (None, name))
+
+    def note_settings(self, value: Any) -> None:
+        """Notes what else decides over what a class or a function gives."""
+        kind = type(value)
+        if kind is types.FunctionType:
+            if value.__module__ in _AUTOCAST_MODULES:
+                self.names.add("autocast")
+        elif issubclass(kind, type):
+            self.note_registered(value)
+            if value is str:
+                self.names |= TEXTS
+            elif value.__module__ in _AUTOCAST_MODULES:
+                self.names.add("autocast")
 
     def visit_known_class(self, cls: type) -> None:
         """One of taper's classes, which the state has an instance of."""
@@ -95,7 +112,11 @@ class KnownNames(BaseWalk):
         """Watches what was found, the methods of tensors, and settings."""
         self.snapshot.watches.append(
             NamesWatch((None, "builtins"), vars(builtins), tuple(sorted(self.builtins))))
-        settings: list[Watch] = [NamesWatch((None, "settings"), threads._settings, _SETTINGS)]
+        asked: tuple[str, ...] = _SETTINGS
+        if "get_num_threads" in self.wanted:
+            threads.get_num_threads()  # which finds out how many there are
+            asked = (*asked, "threads")
+        settings: list[Watch] = [NamesWatch((None, "settings"), threads._settings, asked)]
         if not self.wanted.isdisjoint(TEXTS):
             settings.append(PartsWatch(
                 (None, "print options"), PRINT_OPTS, slots_of(PrinterOptions)))

@@ -17,7 +17,12 @@ from taper.compilation.parts import (
     object_parts,
     slots_of,
 )
-from taper.compilation.walk_base import NOT_READ, has_hidden_base, is_opaque_class
+from taper.compilation.walk_base import (
+    NOT_READ,
+    has_hidden_base,
+    is_of_library,
+    is_opaque_class,
+)
 from taper.compilation.watches import (
     MISSING,
     DictWatch,
@@ -74,7 +79,7 @@ class ObjectWalk(KnownNames):
             reason = refused_module(module, frozenset(self.wanted))
             if reason is not None:
                 self.refuse(path, f"is from {reason}")
-        self.note_registered(value)
+        self.note_settings(value)
         self.visit_members(value, path, constructs=True)
         self.visit_members(type(value), path, constructs=False)
 
@@ -98,11 +103,17 @@ class ObjectWalk(KnownNames):
                 base, constructs))
             self.watch(watch)
             self.tokens.append(len(watch.saved))
+            if is_of_library(base):  # whose code isn't looked at
+                self.tokens.append(tuple(map(id, watch.saved.values())))
+                self.held.append(watch.saved)
+                continue
             for name, member in watch.saved.items():
                 below = (None, f"{base.__name__}.{name}")
                 self.tokens.append(name)
                 kind = type(member)
                 if issubclass(kind, (staticmethod, classmethod)):
+                    if issubclass(kind, classmethod):
+                        self.names.add("__class__")  # which it may call
                     member = member.__func__
                 elif issubclass(kind, functools.cached_property):
                     member = member.func
@@ -119,6 +130,8 @@ class ObjectWalk(KnownNames):
 
     def visit_class_parts(self, cls: type) -> None:
         """What a class is called and derives from, and what counts as derived from it."""
+        if "__subclasses__" in self.wanted:
+            self.refuse((None, f"class {cls.__name__}"), "is asked for the classes derived from it")
         parts = class_parts(cls)
         if parts:
             watch = PartsWatch((None, f"class {cls.__name__}"), cls, parts)

@@ -13,7 +13,7 @@ from taper.compilation.parts import AbcWatch, has_memory_of_its_own
 from taper.compilation.snapshot import Names, Snapshot
 from taper.compilation.watches import WantedWatch, Watch, items_of, path_text
 
-__all__ = ["NOT_READ", "BaseWalk", "Refused", "has_hidden_base", "is_opaque_class"]
+__all__ = ["NOT_READ", "BaseWalk", "Refused", "has_hidden_base", "is_of_library", "is_opaque_class"]
 
 NOT_READ = frozenset([
     "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks",
@@ -102,6 +102,12 @@ def is_opaque_class(cls: type) -> bool:
                                                           "dataclasses", "enum")
 
 
+def is_of_library(cls: type) -> bool:
+    """Whether a class is of the standard library."""
+    top = (cls.__module__ or "").partition(".")[0]
+    return top in sys.stdlib_module_names and top != "__main__"
+
+
 # Classes of C whose contents are compared, also those of classes derived from them.
 _COMPARED = frozenset([
     object, dict, OrderedDict, defaultdict, list, tuple, set, frozenset, int, float, str, deque])
@@ -121,7 +127,6 @@ def _hidden_in(bases: tuple[Any, ...]) -> str:
             continue
         if base is not types.SimpleNamespace and has_memory_of_its_own(base):
             return "state"
-        top = (base.__module__ or "").partition(".")[0]
-        if top in sys.stdlib_module_names and top not in ("__main__", "abc", "typing"):
+        if is_of_library(base) and base.__module__ not in ("abc", "typing"):
             found = "attributes"
     return found
