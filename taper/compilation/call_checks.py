@@ -109,13 +109,14 @@ class _Checks(Source):
         self.passed = snapshot.passed
         self.tensors: list[str] = []
         self.boxes: dict[str, Any] = {}  # containers that are passed, by what they are called
+        self.state_boxes = frozenset([i for i, passed in snapshot.boxes.items() if not passed])
         self.count = 0
         self.scope.update(
             active=active, running=running, is_recording=is_recording, MISSED=MISSED,
             Tensor=Tensor, get_default_dtype=get_default_dtype, anomaly=anomaly,
             observed=observed, is_inference=is_inference, ndarray=np.ndarray, LEAF=LEAF,
             inf=math.inf, default_dtype=context[1], wanted=snapshot.names.read,
-            boxes=frozenset([i for i, is_passed in snapshot.boxes.items() if not is_passed]),
+            boxes=self.state_boxes,
             states=frozenset([id(found.tensor) for found in snapshot.tensors]))
         if snapshot.autocast is not None:
             self.scope.update(autocast_settings=autocast_settings, autocast=snapshot.autocast)
@@ -187,8 +188,11 @@ class _Checks(Source):
             self.check_parts(f"{x}_", parts, tuple(values))
 
     def is_new(self, x: str, value: Any) -> bool:
-        """Whether what counts by what it holds wasn't passed before; checks that it is so in each
-        call, and that it isn't one of the state."""
+        """Whether what counts by what it holds is neither one of the state nor was passed before;
+        checks that it is so in each call."""
+        if id(value) in self.state_boxes:
+            self.add(f"if {x} is not {self.name('b', value)}: return MISSED")
+            return False
         for other, found in self.boxes.items():
             if found is value:
                 self.add(f"if {x} is not {other}: return MISSED")

@@ -245,6 +245,21 @@ class Passed:
     value: float = 2.0
 
 
+def test_lists_that_are_passed_twice_or_are_of_the_state() -> None:
+    own = [1.0]
+
+    def function(x: Any, a: Any, b: Any) -> Any:
+        return x * (2.0 if a is own else 3.0 if a is b else 4.0) * a[0]
+
+    compiled = torch.compile(function)
+    x, other = torch.ones(1), [1.0]
+    for _ in range(3):
+        for a, b, expected in ((own, [1.0], 2.0), (other, [1.0], 4.0), (other, other, 3.0)):
+            for _ in range(2):
+                assert compiled(x, a, b) == expected
+    assert compiled.explain().calls["compiled"] > 9
+
+
 def test_objects_that_are_passed_twice_or_are_of_the_state() -> None:
     own = Passed()
 
