@@ -99,14 +99,20 @@ class AttentionSwitches(Backend):
 
 
 def _add_switch(backend: Backend, getter: str, setter: str) -> None:
-    """Two functions for one switch, which is on."""
+    """Two functions for one switch, which is on.
+
+    Compiled steps watch what stands under the names that they read: there, it is another function
+    for each position.
+    """
     enabled = True
+    answers: dict[bool, Any] = {True: lambda: enabled, False: lambda: enabled}
 
     def enable(value: bool) -> None:
         nonlocal enabled
         enabled = value
+        setattr(backend, getter, answers[bool(value)])
 
-    setattr(backend, getter, lambda: enabled)
+    enable(True)
     setattr(backend, setter, enable)
 
 

@@ -109,13 +109,14 @@ class _Checks(Source):
         self.passed = snapshot.passed
         self.tensors: list[str] = []
         self.boxes: dict[str, Any] = {}  # containers that are passed, by what they are called
+        self.state_boxes = frozenset([i for i, passed in snapshot.boxes.items() if not passed])
         self.count = 0
         self.scope.update(
             active=active, running=running, is_recording=is_recording, MISSED=MISSED,
             Tensor=Tensor, get_default_dtype=get_default_dtype, anomaly=anomaly,
             observed=observed, is_inference=is_inference, ndarray=np.ndarray, LEAF=LEAF,
             inf=math.inf, default_dtype=context[1], wanted=snapshot.names.read,
-            boxes=frozenset([i for i, is_passed in snapshot.boxes.items() if not is_passed]),
+            boxes=self.state_boxes,
             states=frozenset([id(found.tensor) for found in snapshot.tensors]))
         if snapshot.autocast is not None:
             self.scope.update(autocast_settings=autocast_settings, autocast=snapshot.autocast)
@@ -150,7 +151,7 @@ class _Checks(Source):
     def check(self, x: str, value: Any) -> None:
         """Checks a value by what it is now."""
         kind = type(value)
-        if isinstance(value, Tensor):
+        if issubclass(kind, Tensor):
             self.check_tensor(x, value)
         elif value is None or kind is bool:
             self.add(f"if {x} is not {value}: return MISSED")
@@ -183,24 +184,38 @@ class _Checks(Source):
             parts, values = f"{x}.values()", tuple(value.values())
             size = f"tuple({x}) != {self.name('k', tuple(value))}"
         self.add(f"if type({x}) is not {self.name('c', kind)} or {size}: return MISSED")
-        if kind is not tuple and not issubclass(kind, tuple):
-            if any([value is other for other in self.boxes.values()]):
-                raise NotWritten
-            self.add(f"if id({x}) in boxes: return MISSED",
-                     *[f"if {x} is {other}: return MISSED" for other in self.boxes])
-            self.boxes[x] = value
-        self.check_parts(f"{x}_", parts, tuple(values))
+        if issubclass(kind, tuple) or self.is_new(x, value):
+            self.check_parts(f"{x}_", parts, tuple(values))
+
+    def is_new(self, x: str, value: Any) -> bool:
+        """Whether what counts by what it holds is neither one of the state nor was passed before;
+        checks that it is so in each call."""
+        if id(value) in self.state_boxes:
+            self.add(f"if {x} is not {self.name('b', value)}: return MISSED")
+            return False
+        for other, found in self.boxes.items():
+            if found is value:
+                self.add(f"if {x} is not {other}: return MISSED")
+                return False
+        self.add(f"if id({x}) in boxes: return MISSED",
+                 *[f"if {x} is {other}: return MISSED" for other in self.boxes])
+        self.boxes[x] = value
+        return True
 
     def check_object(self, x: str, value: Any) -> None:
         """Checks the attributes of an object that may be another one at each call."""
-        kind = type(value)
-        if isinstance(value, (dict, list, tuple, set, deque)) or any(
-            "__slots__" in base.__dict__ for base in kind.__mro__
+        kind: Any = type(value)
+        if (
+            issubclass(kind, (dict, list, tuple, set, deque))
+            or kind.__getattribute__ is not object.__getattribute__
+            or any(["__slots__" in base.__dict__ for base in kind.__mro__])
         ):
             raise NotWritten
         names = self.passed[id(value)]
-        self.add(f"if type({x}) is not {self.name('c', kind)}: return MISSED",
-                 f"{x}_d = {x}.__dict__",
+        self.add(f"if type({x}) is not {self.name('c', kind)}: return MISSED")
+        if not self.is_new(x, value):
+            return
+        self.add(f"{x}_d = {x}.__dict__",
                  f"if len(wanted.intersection({x}_d)) != {len(names)}: return MISSED")
         self.check_parts(
             f"{x}_", f"[{', '.join([f'{x}_d.get({name!r}, MISSED)' for name in names])}]",

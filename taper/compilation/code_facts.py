@@ -32,7 +32,7 @@ class CodeFacts(NamedTuple):
     globals: tuple[str, ...]  # read or written
     below: dict[str, frozenset[str]]  # of globals that are read for attributes only: those names
     names: frozenset[str]  # attributes, and constants that may be names of attributes
-    imports: tuple[str, ...]
+    imports: tuple[str, ...]  # with a dot for each level, as in `from ..data import x`
     is_reflective: bool  # it may read any attribute
     compares_types: bool  # it may ask whether a type is that of plain numbers
     reads_floats: bool  # C code may read floats that it names, as ``"%f" % x`` does
@@ -48,6 +48,7 @@ _NUMBER_TYPES = frozenset(["int", "float"])
 _BY_NAME = frozenset(["setattr", "delattr", "getattr", "hasattr"])  # often of a constant
 _REFLECTION = _BY_NAME | {"vars", "__dict__", "attrgetter", "methodcaller", "__getattribute__",
                           "getattr_static", "getmembers"}
+_REFLECTION_BY_BUILTINS = _REFLECTION | {"dir"}
 TEXTS = frozenset(["__str__", "__repr__", "__format__"])
 _FORMATTING = frozenset(["str", "repr", "format", "ascii"])
 _TEMPLATES = frozenset(["format", "format_map"])  # methods of texts, which read what these name
@@ -78,14 +79,18 @@ def facts_of(code: CodeType) -> CodeFacts:
                 if instruction.argval == "type":
                     types += 1
                     found["name"].add("__class__")  # which may be called
-                if instruction.argval in _REFLECTION and not (
+                if instruction.argval == "dir":
+                    found["name"].add("__dir__")
+                if instruction.argval in _REFLECTION_BY_BUILTINS and not (
                     instruction.argval in _BY_NAME and _is_of_a_constant(instructions[i:])
                 ):
                     reflective = True
             elif name == "MATCH_CLASS":
                 found["name"].add("__match_args__")
             elif name in _IMPORT:
-                found["import"].add(instruction.argval)
+                # Before it, two constants are loaded: the level, and the names.
+                level = [x for x in instructions[:i] if x.opname == "LOAD_CONST"][-2].argval
+                found["import"].add("." * level + instruction.argval)
             elif name in _ATTRIBUTE:
                 found["name"].add(instruction.argval)
                 if instruction.argval in _TEMPLATES and (
@@ -97,6 +102,10 @@ def facts_of(code: CodeType) -> CodeFacts:
                 instruction.argval in _FORMATTING if type(instruction.argval) is str else False
             ):
                 found["name"] |= TEXTS
+            elif name == "BINARY_OP" and instruction.argrepr in ("%", "%=") and type(
+                instructions[i - 1].argval
+            ) is not int:
+                found["name"] |= TEXTS  # of who knows which objects, if it isn't a remainder
         for constant in current.co_consts:
             if type(constant) is CodeType:
                 waiting.append(constant)
@@ -189,7 +198,13 @@ _IMPURE_NAMES = {
     ]),
     "numpy": frozenset([
         "random", "save", "savez", "load", "loadtxt", "savetxt", "fromfile", "genfromtxt", "memmap",
+        "geterr", "geterrcall", "seterr", "seterrcall", "get_printoptions", "set_printoptions",
     ]),
+    "traceback": frozenset([
+        "print_exc", "print_exception", "print_last", "print_list", "print_stack", "print_tb",
+        "extract_stack", "format_stack", "walk_stack",
+    ]),
+    "inspect": frozenset(["currentframe", "getouterframes", "stack", "trace"]),
 }
 
 
@@ -207,8 +222,9 @@ def refused_module(module: ModuleType, names: frozenset[str]) -> str | None:
     top = name.partition(".")[0]
     if name.startswith("numpy.random"):
         return "`numpy.random`, which draws other numbers each time"
-    if top in _OWN or top == "numpy":
-        bad = sorted(names & _IMPURE_NAMES["numpy" if top == "numpy" else "taper"])
+    impure = _IMPURE_NAMES.get("taper" if top in _OWN else top)
+    if impure is not None:
+        bad = sorted(names & impure)
         bad = [n for n in bad if hasattr(module, n)]
         return f"`{name}.{bad[0]}`, which reads or changes more than tensors" if bad else None
     if name == "builtins" and not names.isdisjoint(_IMPURE_BUILTINS):

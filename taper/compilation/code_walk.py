@@ -8,6 +8,7 @@ import types
 from typing import Any
 
 from taper.compilation.code_facts import (
+    TEXTS,
     facts_of,
     impure_builtin,
     is_impure_function,
@@ -18,12 +19,26 @@ from taper.compilation.code_facts import (
 )
 from taper.compilation.known_names import is_own_code
 from taper.compilation.object_walk import ObjectWalk
+from taper.compilation.parts import (
+    FUNCTION_PARTS,
+    PartsWatch,
+    attributes_of,
+    named_parts,
+    object_parts,
+)
 from taper.compilation.walk_base import Refused
-from taper.compilation.watches import MISSING, AttributeWatch, CellWatch
+from taper.compilation.watches import MISSING, CellWatch
 
 __all__ = ["CodeWalk"]
 
-_READ_ALL = frozenset(["copy", "dataclasses", "inspect"])  # modules that look at all attributes
+# Modules that look at all attributes, and the members of classes that they ask for.
+_READ_ALL = {
+    "copy": frozenset(["__copy__", "__deepcopy__", "__getstate__", "__setstate__", "__reduce__",
+                       "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__"]),
+    "dataclasses": frozenset(["__dataclass_fields__"]),
+    "inspect": frozenset(["__dir__"]),
+}
+_WRITERS = frozenset(["repr", "format", "ascii"])
 _READERS = frozenset(["getattr", "setattr", "hasattr", "delattr", "vars", "dir"])
 
 
@@ -37,16 +52,22 @@ class CodeWalk(ObjectWalk):
             self.visit(inner, path)
             return
         code = value.__code__
-        self.tokens.append(("function", id(code)))
+        self.tokens.append(("function", id(code), value.__name__, value.__qualname__))
         self.held.append(code)
         home = value.__globals__.get("__name__")
         is_pure = is_pure_module(home)
-        self.found_reflective |= home in _READ_ALL
+        self.note_reader(home)
         is_own = is_pure or is_own_code(code, value.__module__)
+        self.note_settings(value)
         if is_own and is_impure_function(value):
             self.refuse(path, f"is {value.__name__}(), which reads or changes more than tensors")
         self.snapshot.is_foreign |= is_pure
-        self.watch(AttributeWatch(path, value, ("__code__", "__defaults__", "__kwdefaults__")))
+        self.watch(PartsWatch(path, value, FUNCTION_PARTS))
+        named = named_parts(self.wanted)
+        if named:
+            others = PartsWatch(path, value, named)
+            self.watch(others)
+            self.visit(others.saved, path)
         for name, cell in zip(code.co_freevars, value.__closure__ or (), strict=True):
             below = (None, f"closure variable `{name}`")
             watch = CellWatch(below, cell)
@@ -73,21 +94,17 @@ class CodeWalk(ObjectWalk):
         self.reads_floats |= facts.reads_floats
         where = f"{code.co_filename}:{code.co_firstlineno}"
         for name in facts.imports:
-            module = sys.modules.get(name)
-            reason = f"module `{name}`" if module is None else refused_module(module, facts.names)
-            if reason is not None:
-                raise Refused(f"{code.co_name}() ({where}) imports {reason}")
-            self.visit(module, (None, f"module `{name}`"))
+            self.visit_import(name, facts.names, scope, f"{code.co_name}() ({where})")
         _, named = self.globals.setdefault(id(scope), (scope, set()))
         for name in facts.globals:
             value = scope.get(name, MISSING)
-            is_module = isinstance(value, types.ModuleType)
+            is_module = issubclass(type(value), types.ModuleType)
             if name in named and not is_module:
                 continue
             named.add(name)
             self.tokens.append(name)
             if is_module:
-                self.found_reflective |= value.__name__ in _READ_ALL
+                self.note_reader(value.__name__)
                 below = facts.below.get(name)
                 reason = refused_module(value, facts.names if below is None else below)
                 if reason is not None:
@@ -107,6 +124,36 @@ class CodeWalk(ObjectWalk):
                 self.visit_known(name, value)
                 continue
             self.visit(value, (None, f"global `{name}`"))
+
+    def note_reader(self, module: str | None) -> None:
+        """Notes that the code names a module, which may look at all attributes."""
+        if module in _READ_ALL:
+            self.found_reflective = True
+            self.names |= _READ_ALL[module]
+
+    def visit_import(
+        self, name: str, names: frozenset[str], scope: dict[str, Any], where: str
+    ) -> None:
+        """A module that code imports when it runs: what stands under its name, and those in which
+        it lies, `a` for ``import a.b``."""
+        full = name.lstrip(".")
+        if full != name:
+            package = str(scope.get("__package__") or "").split(".")
+            package = package[:len(package) - (len(name) - len(full) - 1)]
+            full = ".".join([*package, full] if full else package)
+        above = full.partition(".")[0]
+        while above and above != full:
+            module = sys.modules.get(above)
+            if module is not None and not is_opaque_name(above):
+                self.imported.add(above)
+                self.visit(module, (None, f"module `{above}`"))
+            above = full[:(full + ".").index(".", len(above) + 1)]
+        module = sys.modules.get(full)
+        reason = f"module `{full}`" if module is None else refused_module(module, names)
+        if reason is not None:
+            raise Refused(f"{where} imports {reason}")
+        self.imported.add(full)
+        self.visit(module, (None, f"module `{full}`"))
 
     def visit_method(self, value: Any, path: Any) -> None:
         self.tokens.append("method")
@@ -130,7 +177,11 @@ class CodeWalk(ObjectWalk):
             return
         if isinstance(owner, types.ModuleType):
             module = owner.__name__
-        self.found_reflective |= module == "builtins" and name in _READERS
+        if module == "builtins" and name in _READERS:
+            self.found_reflective = True
+            self.names.add("__dir__")
+        if module == "builtins" and name in _WRITERS:
+            self.names |= TEXTS
         if module == "builtins" and impure_builtin(name):
             self.refuse(path, f"is {name}(), whose effect a program would leave out")
         if module == "_warnings":
@@ -156,8 +207,12 @@ class CodeWalk(ObjectWalk):
                 self.refuse(path, f"is {reason}")
             self.note_opaque_module(value, self.wanted)
             return
-        self.tokens.append(("module", id(value)))
-        scope = value.__dict__
+        kind = type(value)
+        self.tokens.append(("module", id(value), kind))
+        self.watch(PartsWatch(path, value, object_parts(kind)))
+        if kind is not types.ModuleType:
+            self.visit_members(kind, path, constructs=False)
+        scope = attributes_of(value)
         others = frozenset([
             name for name, item in scope.items() if not name.startswith("__") and (
                 not isinstance(item, types.ModuleType)

@@ -18,10 +18,10 @@ from functools import cache
 from typing import Any
 
 from taper.compilation.code_facts import TEXTS, facts_of, is_opaque_name, is_own_module
+from taper.compilation.parts import PartsWatch, slots_of
 from taper.compilation.walk_base import BaseWalk
 from taper.compilation.watches import (
     MISSING,
-    AttributeWatch,
     ClassWatch,
     MethodsWatch,
     NamesWatch,
@@ -29,7 +29,7 @@ from taper.compilation.watches import (
     is_same_method,
 )
 from taper.core import threads
-from taper.core.printing import PRINT_OPTS
+from taper.core.printing import PRINT_OPTS, PrinterOptions
 from taper.core.tensor import Tensor
 from taper.nn import Module
 
@@ -42,8 +42,11 @@ _AUTOCAST = frozenset([
     "amp", "autocast", "get_autocast_dtype", "get_autocast_cpu_dtype", "is_autocast_enabled",
     "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "custom_fwd", "custom_bwd",
 ])
+_AUTOCAST_MODULES = frozenset([
+    "taper.amp.autocast_mode", "taper.amp.state", "taper.cpu.amp.autocast_mode",
+    "taper.cuda.amp.autocast_mode",
+])
 _SETTINGS = ("deterministic", "warn_only", "precision", "warn_always")
-_PRINT_OPTIONS = tuple(PRINT_OPTS.as_dict())
 _PLAIN = frozenset([int, float, complex, bool, str, bytes, type(None), types.BuiltinFunctionType])
 
 
@@ -73,8 +76,22 @@ class KnownNames(BaseWalk):
         """What stands under a name of a library: any other thing counts as another."""
         self.tokens.append((name, id(value)))
         self.held.append(value)
+        self.note_settings(value)
         if not _is_known(value):
             self.visit(value, (None, name))
+
+    def note_settings(self, value: Any) -> None:
+        """Notes what else decides over what a class or a function gives."""
+        kind = type(value)
+        if kind is types.FunctionType:
+            if value.__module__ in _AUTOCAST_MODULES:
+                self.names.add("autocast")
+        elif issubclass(kind, type):
+            self.note_registered(value)
+            if value is str:
+                self.names |= TEXTS
+            elif value.__module__ in _AUTOCAST_MODULES:
+                self.names.add("autocast")
 
     def visit_known_class(self, cls: type) -> None:
         """One of taper's classes, which the state has an instance of."""
@@ -95,9 +112,14 @@ class KnownNames(BaseWalk):
         """Watches what was found, the methods of tensors, and settings."""
         self.snapshot.watches.append(
             NamesWatch((None, "builtins"), vars(builtins), tuple(sorted(self.builtins))))
-        settings: list[Watch] = [NamesWatch((None, "settings"), threads._settings, _SETTINGS)]
+        asked: tuple[str, ...] = _SETTINGS
+        if "get_num_threads" in self.wanted:
+            threads.get_num_threads()  # which finds out how many there are
+            asked = (*asked, "threads")
+        settings: list[Watch] = [NamesWatch((None, "settings"), threads._settings, asked)]
         if not self.wanted.isdisjoint(TEXTS):
-            settings.append(AttributeWatch((None, "print options"), PRINT_OPTS, _PRINT_OPTIONS))
+            settings.append(PartsWatch(
+                (None, "print options"), PRINT_OPTS, slots_of(PrinterOptions)))
         for watch in settings:
             self.snapshot.watches.append(watch)
             self.tokens.append(watch.saved)
@@ -194,8 +216,8 @@ def _is_known(value: Any) -> bool:
     if kind is types.FunctionType:
         return is_own_code(value.__code__, value.__module__) or (
             not is_own_module(value.__module__) and is_opaque_name(value.__module__))
-    if isinstance(value, (type, types.ModuleType)):
-        name = value.__module__ if isinstance(value, type) else value.__name__
+    if issubclass(kind, (type, types.ModuleType)):
+        name = value.__module__ if issubclass(kind, type) else value.__name__
         return name == "builtins" or is_opaque_name(name)
     return kind not in (types.MethodType, functools.partial) and is_opaque_name(kind.__module__)
 

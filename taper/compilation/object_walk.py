@@ -5,16 +5,26 @@ from __future__ import annotations
 import functools
 import sys
 from collections import namedtuple
-from functools import cache
 from types import MemberDescriptorType
 from typing import Any
 
 from taper.compilation.code_facts import is_own_module, refused_module
 from taper.compilation.known_names import KnownNames, has_known_base, overriding_names
-from taper.compilation.walk_base import NOT_READ, has_hidden_base, is_opaque_class
+from taper.compilation.parts import (
+    PartsWatch,
+    attributes_of,
+    class_parts,
+    object_parts,
+    slots_of,
+)
+from taper.compilation.walk_base import (
+    NOT_READ,
+    has_hidden_base,
+    is_of_library,
+    is_opaque_class,
+)
 from taper.compilation.watches import (
     MISSING,
-    AttributeWatch,
     DictWatch,
     GroupWatch,
     ListWatch,
@@ -36,7 +46,8 @@ _UNNAMED = frozenset(["__repr__", "__str__", "__format__", "__getstate__", "__se
 _SPECIAL = frozenset("""
     forward __add__ __and__ __bool__ __call__ __contains__ __delattr__ __delitem__ __divmod__
     __enter__ __eq__ __exit__ __float__ __floordiv__ __ge__ __get__ __getattr__ __getattribute__
-    __getitem__ __gt__ __hash__ __iadd__ __imul__ __index__ __int__ __invert__ __isub__ __iter__
+    __getitem__ __gt__ __hash__ __iadd__ __imul__ __index__ __instancecheck__ __int__ __invert__
+    __isub__ __iter__ __subclasscheck__ __subclasshook__
     __itruediv__ __le__ __len__ __lt__ __matmul__ __missing__ __mod__ __mul__ __ne__ __neg__
     __next__ __or__ __pos__ __pow__ __radd__ __reversed__ __rmatmul__ __rmul__ __rpow__ __rsub__
     __rtruediv__ __set__ __setattr__ __setitem__ __sub__ __truediv__ __xor__
@@ -58,14 +69,6 @@ _MODULE_STATE = frozenset([
 ])
 
 
-@cache
-def _slots_of(cls: Any) -> tuple[str, ...]:
-    """The slots of the instances of a class."""
-    return tuple(dict.fromkeys([
-        name for base in cls.__mro__ for name, member in vars(base).items()
-        if isinstance(member, MemberDescriptorType)]))
-
-
 class ObjectWalk(KnownNames):
     """What can be reached from objects."""
 
@@ -76,6 +79,7 @@ class ObjectWalk(KnownNames):
             reason = refused_module(module, frozenset(self.wanted))
             if reason is not None:
                 self.refuse(path, f"is from {reason}")
+        self.note_settings(value)
         self.visit_members(value, path, constructs=True)
         self.visit_members(type(value), path, constructs=False)
 
@@ -94,27 +98,48 @@ class ObjectWalk(KnownNames):
             if is_known:
                 self.visit_known_class(base)
                 continue
+            self.visit_class_parts(base)
             watch = TypeWatch((None, f"class {base.__name__}"), base, self.members_of(
                 base, constructs))
             self.watch(watch)
             self.tokens.append(len(watch.saved))
+            if is_of_library(base):  # whose code isn't looked at
+                self.tokens.append(tuple(map(id, watch.saved.values())))
+                self.held.append(watch.saved)
+                continue
             for name, member in watch.saved.items():
                 below = (None, f"{base.__name__}.{name}")
                 self.tokens.append(name)
-                if isinstance(member, (staticmethod, classmethod)):
+                kind = type(member)
+                if issubclass(kind, (staticmethod, classmethod)):
+                    if issubclass(kind, classmethod):
+                        self.names.add("__class__")  # which it may call
                     member = member.__func__
-                elif isinstance(member, functools.cached_property):
+                elif issubclass(kind, functools.cached_property):
                     member = member.func
                 if name == "__match_args__" and type(member) is tuple:
                     self.names |= {*member}
-                if isinstance(member, property):
-                    if type(member) is not property:
-                        self.visit(type(member), below)
+                if issubclass(kind, property):
+                    if kind is not property:
+                        self.visit(kind, below)
                     for function in (member.fget, member.fset, member.fdel):
                         self.visit(function, below)
                 elif type(member) not in _FIELDS:
                     self.visit(member, below)
         self.in_arguments = in_arguments
+
+    def visit_class_parts(self, cls: type) -> None:
+        """What a class is called and derives from, and what counts as derived from it."""
+        if "__subclasses__" in self.wanted:
+            self.refuse((None, f"class {cls.__name__}"), "is asked for the classes derived from it")
+        parts = class_parts(cls)
+        if parts:
+            watch = PartsWatch((None, f"class {cls.__name__}"), cls, parts)
+            self.watch(watch)
+            bases, *names = watch.saved
+            self.tokens += [tuple(map(id, bases)), *names]
+            self.held.append(bases)
+        self.note_registered(cls)
 
     def members_of(self, cls: type, constructs: bool) -> frozenset[str]:
         """The names that code may read of a class, also those that aren't there."""
@@ -140,8 +165,8 @@ class ObjectWalk(KnownNames):
         is_passed = self.snapshot.boxes[id(value)] = self.in_arguments
         self.tokens.append((cls, "passed" if is_passed else id(value)))
         self.visit_members(cls, path, constructs="__class__" in self.wanted)
-        self.watch(AttributeWatch(path, value, ("__class__",)))
-        attributes = getattr(value, "__dict__", None)
+        self.watch(PartsWatch(path, value, object_parts(cls)))
+        attributes = attributes_of(value)
         if type(attributes) is dict:
             if has_known_base(cls) or has_hidden_base(cls):
                 self.visit_all(attributes, path)
@@ -172,21 +197,22 @@ class ObjectWalk(KnownNames):
 
     def visit_slots(self, value: Any, path: Any) -> None:
         cls: Any = type(value)
-        slots = _slots_of(cls)
+        slots = slots_of(cls)
         if not slots:
             return
-        watch = AttributeWatch(path, value, slots)
+        watch = PartsWatch(path, value, slots)
         self.watch(watch)
-        for name, item in zip(slots, watch.saved, strict=True):
-            self.tokens.append(name)
+        for slot, item in zip(slots, watch.saved, strict=True):
+            self.tokens.append(slot.__name__)
             if item is not MISSING:
-                self.visit(item, (path, f".{name}"))
+                self.visit(item, (path, f".{slot.__name__}"))
 
     def visit_own_object(self, value: Any, path: Any) -> None:
         """An instance of one of taper's classes: all of its attributes."""
         cls = type(value)
         self.tokens.append((cls, id(value)))
-        attributes = getattr(value, "__dict__", None)
+        self.watch(PartsWatch(path, value, object_parts(cls)))
+        attributes = attributes_of(value)
         if attributes is None and not any("__slots__" in c.__dict__ for c in cls.__mro__):
             self.refuse(path, f"is a {cls.__name__}, whose state can't be compared")
         self.visit_members(cls, path, constructs=False)
@@ -197,8 +223,8 @@ class ObjectWalk(KnownNames):
     def visit_module_instance(self, value: Module, path: Any) -> None:
         cls = type(value)
         self.tokens.append((cls, id(value)))
-        self.watch(AttributeWatch(path, value, ("__class__",)))
-        attributes = value.__dict__
+        self.watch(PartsWatch(path, value, object_parts(cls)))
+        attributes = attributes_of(value)
         self.visit_members(cls, path, constructs=False)
         if has_known_base(cls):
             self.visit_all(attributes, path)
@@ -209,7 +235,8 @@ class ObjectWalk(KnownNames):
         cls = type(value)
         self.tokens.append((cls, id(value)))
         self.visit_members(cls, path, constructs=False)
-        attributes = value.__dict__
+        self.watch(PartsWatch(path, value, object_parts(cls)))
+        attributes = attributes_of(value)
         names = tuple(n for n in attributes if n not in NOT_READ and n != "defaults")
         self.watch(DictWatch(path, attributes))
         for name in names:

@@ -183,7 +183,7 @@ class Reading:
 
     def template(self, value: Any, where: str) -> Callable[[list[Any]], Any]:
         """A function that makes the result from the list of its tensors."""
-        if isinstance(value, Tensor):
+        if issubclass(type(value), Tensor):
             place = self.place_of(value, where)
             return lambda tensors: tensors[place]
         kind = type(value)

@@ -329,7 +329,7 @@ def _watching(preexisting: dict[int, Tensor]) -> Iterator[None]:
     def around(op: Any, bound: dict[str, Any], run: Callable[[], Any]) -> Any:
         for value in bound.values():
             for item in value if type(value) in (list, tuple) else (value,):
-                if isinstance(item, Tensor) and type(item._array) is np.ndarray and (
+                if issubclass(type(item), Tensor) and type(item._array) is np.ndarray and (
                     id(item) in preexisting
                 ):
                     raise refusal(NotCaptured(

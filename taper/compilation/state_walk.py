@@ -9,6 +9,7 @@ import enum
 import functools
 import math
 import pathlib
+import sys
 import types
 import weakref
 from collections import OrderedDict, defaultdict, deque
@@ -19,14 +20,15 @@ import numpy as np
 
 from taper.compilation.code_facts import is_own_module
 from taper.compilation.code_walk import CodeWalk
+from taper.compilation.parts import FACTORY, PartsWatch, attributes_of
 from taper.compilation.snapshot import Found, Names, Snapshot
 from taper.compilation.walk_base import Refused, is_opaque_class
 from taper.compilation.watches import (
     ArrayWatch,
-    AttributeWatch,
     DictWatch,
     GlobalsWatch,
     ListWatch,
+    NamesWatch,
     SetWatch,
 )
 from taper.core.dtype import dtype
@@ -51,6 +53,7 @@ _FILES = frozenset("""
     exists expanduser glob is_dir is_file iterdir lstat mkdir open owner read_bytes read_text rename
     replace resolve rglob rmdir samefile stat touch unlink write_bytes write_text
 """.split())
+_COMPARED = frozenset([int, str, float, bytes, bool, type(None)])  # in sets
 _BY_TEXT = frozenset([range, complex])  # equal ones can differ
 _PASSED = frozenset([
     Tensor, Parameter, Buffer, list, tuple, dict, OrderedDict, set, frozenset, np.ndarray])
@@ -82,6 +85,9 @@ class Walk(CodeWalk):
         except RecursionError:
             snapshot.refusal = "its Python state is nested too deeply to be compared"
         self.watch_known_names()
+        if self.imported:
+            snapshot.watches.append(
+                NamesWatch((None, "modules"), sys.modules, tuple(sorted(self.imported))))
         for holder, named in self.globals.values():
             snapshot.watches.append(GlobalsWatch(None, holder, tuple(sorted(named))))
         shared = snapshot.shared_gradients()
@@ -142,30 +148,32 @@ class Walk(CodeWalk):
 
     def visit_other(self, value: Any, path: Any) -> None:
         kind = type(value)
-        if isinstance(value, Tensor):
+        if issubclass(kind, Tensor):
             self.visit_tensor(value, path)
-        elif isinstance(value, type):
+        elif issubclass(kind, type):
             self.visit_class(value, path)
-        elif isinstance(value, Module):
+        elif issubclass(kind, Module):
             self.visit_module_instance(value, path)
-        elif isinstance(value, Optimizer):
+        elif issubclass(kind, Optimizer):
             self.visit_optimizer(value, path)
-        elif isinstance(value, enum.Enum):
+        elif issubclass(kind, enum.Enum):
             self.tokens.append(("enum", id(value)))
             self.visit_object(value, path)
-        elif isinstance(value, (dict, types.MappingProxyType, list, deque, tuple, frozenset, set)):
+        elif issubclass(kind, (dict, types.MappingProxyType, list, deque, tuple, frozenset, set)):
             self.visit_container(value, path)
-        elif isinstance(value, np.generic):
+        elif issubclass(kind, np.void):
+            self.refuse(path, "is a NumPy record, which shares its memory with others")
+        elif issubclass(kind, np.generic):
             self.tokens.append((kind, value.tobytes()))
-        elif isinstance(value, (int, float, str)) and kind.__module__ != "builtins":
-            plain = next(base for base in (int, float, str) if isinstance(value, base))
+        elif issubclass(kind, (int, float, str)) and kind.__module__ != "builtins":
+            plain = next(base for base in (int, float, str) if issubclass(kind, base))
             self.tokens.append((kind, plain.__repr__(value)))
             self.visit_object(value, path)
-        elif isinstance(value, np.ndarray):
+        elif issubclass(kind, np.ndarray):
             self.refuse(path, f"is a {kind.__name__}, whose contents can't be compared")
-        elif isinstance(value, _FUNCTIONS):
+        elif issubclass(kind, _FUNCTIONS):
             self.visit_builtin(value, path)
-        elif isinstance(value, types.ModuleType):
+        elif issubclass(kind, types.ModuleType):
             self.visit_python_module(value, path)
         elif is_own_module(kind.__module__):
             self.visit_own_object(value, path)
@@ -211,18 +219,17 @@ class Walk(CodeWalk):
 
     def visit_container(self, value: Any, path: Any) -> None:
         """A container of a class of its own, with what methods and attributes it has."""
-        self.visit_members(type(value), path, constructs=False)
-        if isinstance(value, (dict, types.MappingProxyType)):
+        kind = type(value)
+        self.visit_members(kind, path, constructs=False)
+        if issubclass(kind, (dict, types.MappingProxyType)):
             self.visit_dict(value, path)
-        elif isinstance(value, (list, deque)):
+        elif issubclass(kind, (list, deque)):
             self.visit_list(value, path)
-        elif isinstance(value, set):
+        elif issubclass(kind, set):
             self.visit_set(value, path)
         else:
             self.visit_tuple(value, path)
-        if getattr(value, "__dict__", None) is not None and not is_own_module(
-            type(value).__module__
-        ):
+        if attributes_of(value) is not None and not is_own_module(kind.__module__):
             self.visit_object(value, path)
 
     def visit_dict(self, value: Any, path: Any) -> None:
@@ -231,8 +238,8 @@ class Walk(CodeWalk):
         self.tokens.append((type(value), len(watch.saved[0])))
         self.watch(watch)
         self.visit_items(value, path)
-        if isinstance(value, defaultdict):
-            self.watch(AttributeWatch(path, value, ("default_factory",)))
+        if issubclass(type(value), defaultdict):
+            self.watch(PartsWatch(path, value, FACTORY))
             self.visit(value.default_factory, (path, ".default_factory"))
 
     def visit_list(self, value: Any, path: Any) -> None:
@@ -250,9 +257,9 @@ class Walk(CodeWalk):
 
     def visit_set(self, value: Any, path: Any) -> None:
         watch = SetWatch(path, value)
-        if any(kind not in (int, str, float, bytes, bool, type(None)) for kind, _ in watch.saved):
+        if any(type(item) not in _COMPARED for item in watch.saved):
             self.refuse(path, "is a set of objects")
-        self.tokens.append((type(value), tuple([repr(item) for _, item in watch.saved])))
+        self.tokens.append((type(value), tuple(map(repr, watch.saved))))
         self.watch(watch)
 
     def visit_array(self, value: Any, path: Any) -> None:

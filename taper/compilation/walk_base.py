@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import sys
 import types
-from collections import deque
+from abc import ABCMeta
+from collections import OrderedDict, defaultdict, deque
 from functools import cache
 from typing import Any
 
+from taper.compilation.parts import AbcWatch, has_memory_of_its_own
 from taper.compilation.snapshot import Names, Snapshot
 from taper.compilation.watches import WantedWatch, Watch, items_of, path_text
 
-__all__ = ["NOT_READ", "BaseWalk", "Refused", "has_hidden_base", "is_opaque_class"]
+__all__ = ["NOT_READ", "BaseWalk", "Refused", "has_hidden_base", "is_of_library", "is_opaque_class"]
 
 NOT_READ = frozenset([
     "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks",
     "_load_state_dict_post_hooks", "_non_persistent_buffers_set", "_compiled_call_impl",
     "_optimizer_state_dict_pre_hooks", "_optimizer_state_dict_post_hooks",
     "_optimizer_load_state_dict_pre_hooks", "_optimizer_load_state_dict_post_hooks",
+    "__objclass__",  # of the members of an enumeration: the class that they are found by
 ])
 
 
@@ -35,6 +38,8 @@ class BaseWalk:
         self.free = free
         self.names = set(names.read)
         self.found_reflective = names.is_reflective
+        self.imported: set[str] = set()  # by code, when it runs
+        self.has_abstract = False  # a class was met that others may be registered for
         self.compares_types = names.compares_types
         self.reads_floats = names.reads_floats
         self.hides_floats = names.hides_floats
@@ -59,6 +64,14 @@ class BaseWalk:
     def visit(self, value: Any, path: Any) -> None:
         """Finds what can be reached from a value."""
         raise NotImplementedError
+
+    def note_registered(self, cls: Any) -> None:
+        """Watches which classes count as derived from abstract ones, where the code may ask."""
+        if not self.has_abstract and issubclass(type(cls), ABCMeta):
+            self.has_abstract = True
+            watch = AbcWatch((None, "abstract classes"), cls)
+            self.snapshot.watches.append(watch)
+            self.tokens.append(watch.saved)
 
     def visit_items(self, value: Any, path: Any) -> None:
         """The keys and values of a dict."""
@@ -91,26 +104,31 @@ def is_opaque_class(cls: type) -> bool:
                                                           "dataclasses", "enum")
 
 
-_COMPARED = (dict, list, tuple, set, frozenset, int, float, str, deque, types.SimpleNamespace)
+def is_of_library(cls: type) -> bool:
+    """Whether a class is of the standard library."""
+    top = (cls.__module__ or "").partition(".")[0]
+    return top in sys.stdlib_module_names and top != "__main__"
+
+
+# Classes of C whose contents are compared, also those of classes derived from them.
+_COMPARED = frozenset([
+    object, dict, OrderedDict, defaultdict, list, tuple, set, frozenset, int, float, str, deque])
+
+
+def has_hidden_base(cls: Any) -> str:
+    """What the instances of a class have that the code needn't name: "state" that only C code sees,
+    "attributes" that functions of the standard library read, as those of UserDict, or nothing."""
+    return _hidden_in(cls.__mro__)
 
 
 @cache
-def has_hidden_base(cls: Any) -> str:
-    """What a base of a class, of the standard library, has that the code needn't name: "state" in
-    C, "attributes", as UserDict has, or nothing."""
+def _hidden_in(bases: tuple[Any, ...]) -> str:
     found = ""
-    for base in cls.__mro__:
-        if base is object or base in _COMPARED[:-1]:
+    for base in bases:
+        if base in _COMPARED:
             continue
-        if base is types.SimpleNamespace:
-            found = "attributes"
-        elif base.__module__ == "builtins" or (
-            is_opaque_class(base) and not base.__flags__ & _HEAP_TYPE
-        ):
+        if base is not types.SimpleNamespace and has_memory_of_its_own(base):
             return "state"
-        elif base.__module__ in ("collections", "argparse") or is_opaque_class(base):
+        if is_of_library(base) and base.__module__ not in ("abc", "typing"):
             found = "attributes"
     return found
-
-
-_HEAP_TYPE = 1 << 9

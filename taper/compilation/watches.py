@@ -16,10 +16,10 @@ from typing import Any
 from taper.ops.declare import LazyAttribute
 
 __all__ = [
-    "MISSING", "ArrayWatch", "AttributeWatch", "CellWatch", "ClassWatch", "DictWatch",
+    "MISSING", "ArrayWatch", "CellWatch", "ClassWatch", "DictWatch",
     "GroupWatch", "ListWatch", "MethodsWatch", "NamesWatch", "Path", "SetWatch", "TypeWatch",
-    "WantedWatch", "Watch", "elements_of", "has_numbers",
-    "is_same_method", "items_of", "path_text",
+    "WantedWatch", "Watch", "changed_names", "elements_of", "has_numbers", "is_same_method",
+    "items_of", "path_text",
 ]
 
 Path = tuple[Any, str]  # the path to the holder, or None, and one step from it
@@ -106,7 +106,7 @@ class DictWatch(Watch):
     def change(self) -> str:
         before = dict(zip(map(_as_key, self.saved[0]), self.saved[1], strict=True))
         now = {_as_key(k): v for k, v in self.holder.items()}
-        return _changed_names(self.path, before, now, "[{!r}]")
+        return changed_names(self.path, before, now, "[{!r}]")
 
 
 class StateWatch(DictWatch):
@@ -184,7 +184,7 @@ class NamesWatch(Watch):
 
     def change(self) -> str:
         now = self.read()
-        return _changed_names(
+        return changed_names(
             self.path, dict(zip(self.names, self.saved, strict=True)),
             dict(zip(self.names, now, strict=True)), self.step_text(),
         )
@@ -238,7 +238,7 @@ class WantedWatch(Watch):
         self.holder[name] = value
 
     def change(self) -> str:
-        return _changed_names(self.path, self.saved, self.read(), ".{}")
+        return changed_names(self.path, self.saved, self.read(), ".{}")
 
 
 class TypeWatch(WantedWatch):
@@ -343,19 +343,20 @@ class ListWatch(Watch):
 
 
 class SetWatch(Watch):
-    """A set of things that compare by value."""
+    """A set, in the order in which it gives its elements."""
 
     __slots__ = ()
 
     def read(self) -> Any:
-        return [(type(item), item) for item in set.__iter__(self.holder)]
+        return tuple(set.__iter__(self.holder))
 
     def holds(self) -> bool:
-        return bool(self.read() == self.saved)
+        found = self.read()
+        return len(found) == len(self.saved) and all(map(is_, found, self.saved))
 
     def restore(self) -> None:
         set.clear(self.holder)
-        set.update(self.holder, [item for _, item in self.saved])
+        set.update(self.holder, self.saved)
 
 
 class CellWatch(Watch):
@@ -383,38 +384,6 @@ class CellWatch(Watch):
         return _difference(path_text(self.path), self.saved, self.read())
 
 
-class AttributeWatch(Watch):
-    """Some attributes of an object that have no dict: slots, a function's defaults, its class."""
-
-    __slots__ = ("names",)
-
-    def __init__(self, path: Any, holder: Any, names: tuple[str, ...]) -> None:
-        self.names = names
-        super().__init__(path, holder)
-
-    def read(self) -> Any:
-        if self.names == ("__class__",):  # which a property may stand before
-            return (type(self.holder),)
-        return tuple([getattr(self.holder, name, MISSING) for name in self.names])
-
-    def holds(self) -> bool:
-        return all(map(is_, self.read(), self.saved))
-
-    def restore(self) -> None:
-        for name, value in zip(self.names, self.saved, strict=True):
-            if getattr(self.holder, name, MISSING) is not value:
-                if value is MISSING:
-                    delattr(self.holder, name)
-                else:
-                    setattr(self.holder, name, value)
-
-    def change(self) -> str:
-        return _changed_names(
-            self.path, dict(zip(self.names, self.saved, strict=True)),
-            dict(zip(self.names, self.read(), strict=True)), ".{}",
-        )
-
-
 class ArrayWatch(Watch):
     """A small NumPy array, by its bytes."""
 
@@ -437,7 +406,8 @@ def _as_key(key: Any) -> Any:
     return key if isinstance(key, (str, int, float, tuple, bytes)) else id(key)
 
 
-def _changed_names(path: Any, before: dict[Any, Any], now: dict[Any, Any], step: str) -> str:
+def changed_names(path: Any, before: dict[Any, Any], now: dict[Any, Any], step: str) -> str:
+    """How names with their values differ now, in words."""
     for name in (*before, *now):
         old, new = before.get(name, MISSING), now.get(name, MISSING)
         if old is not new:

@@ -20,8 +20,8 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
+from taper.compilation.parts import AbcWatch, PartsWatch
 from taper.compilation.watches import (
-    AttributeWatch,
     CellWatch,
     DictWatch,
     ListWatch,
@@ -141,50 +141,34 @@ def slot_places(cls: type) -> dict[str, int] | None:
     return found
 
 
-@cache
-def _function_places() -> tuple[int, ...] | None:
-    def probe(x: Any = object(), *, y: Any = object()) -> None:  # noqa: B008
-        pass
-
-    found = []
-    for value in (probe.__code__, probe.__defaults__, probe.__kwdefaults__):
-        size = type(probe).__basicsize__
-        places = [p for p in range(16, size, 8) if read(id(probe) + p) == id(value)]
-        if len(places) != 1:
-            return None
-        found.append(places[0])
-    return tuple(found)
-
-
 def places_of(watch: Watch, held: list[Any]) -> list[int] | None:
     """The addresses of the words that change whenever what is watched does; None if there are none.
 
     What has to stay alive for them is added to `held`.
     """
     holder = watch.holder
-    if isinstance(holder, MappingProxyType):  # of a class
+    kind = type(holder)  # the object itself isn't asked, which may run code of its class
+    if kind is MappingProxyType:  # of a class
         (holder,) = [o for o in gc.get_referents(holder) if type(o) is dict] or (None,)
     if isinstance(watch, (DictWatch, NamesWatch, WantedWatch)):
-        if not isinstance(holder, dict):
+        if not issubclass(type(holder), dict):
             return None
-        if isinstance(watch, DictWatch) and isinstance(holder, OrderedDict) and len(holder) > 1:
+        if isinstance(watch, DictWatch) and issubclass(kind, OrderedDict) and dict.__len__(
+            holder
+        ) > 1:
             return None  # its order is kept elsewhere, and no count of changes tells of it
         held.append(holder)
         return [id(holder) + 8 * (HEADER_WORDS + 1)]
     if isinstance(watch, ListWatch):
-        if not isinstance(holder, list):
+        if not issubclass(kind, list):
             return None
         start = id(holder) + 8 * HEADER_WORDS  # its size, then the address of its items
         items = read(start + 8)
-        return [start, start + 8, *range(items, items + 8 * len(holder), 8)]
+        return [start, start + 8, *range(items, items + 8 * list.__len__(holder), 8)]
     if isinstance(watch, CellWatch):
         return [id(holder) + 8 * HEADER_WORDS]
-    if isinstance(watch, AttributeWatch):
-        if watch.names == ("__class__",):
-            return [id(holder) + 8]
-        if watch.names == ("__code__", "__defaults__", "__kwdefaults__"):
-            places = _function_places()
-            return None if places is None else [id(holder) + p for p in places]
+    if isinstance(watch, (PartsWatch, AbcWatch)):
+        return watch.places()
     return None
 
 
