@@ -160,7 +160,6 @@ class Recording:
                            ShapeArray(array.shape, array.dtype, array.strides))
 
 
-
 @contextmanager
 def recording_into(graph: Graph) -> Iterator[Recording]:
     """Within: draws of random numbers are recorded, and tensors can be adopted."""

@@ -13,11 +13,12 @@ from taper.autograd.backward import backward
 from taper.autograd.engine import observed
 from taper.autograd.node import Node, NodeOutput, function_of
 from taper.core.dtype import dtype
+from taper.core.hidden_facts import ask_history
 from taper.core.overrides import NOT_INTERCEPTED, has_override, intercept
 from taper.core.promotion import cpp_type_name, scalar_type_name
 from taper.core.removable_handle import RemovableHandle, register
 from taper.core.storage import new_storage
-from taper.core.tensor import LEAF, Parameter, Tensor, alias, ask_history
+from taper.core.tensor import LEAF, Parameter, Tensor, alias
 
 __all__: list[str] = []
 
@@ -30,7 +31,7 @@ def grad_fn(self: Tensor) -> Node | None:
     edge = self._edge
     if edge is None or edge is LEAF:
         if edge is LEAF:
-            ask_history(self, "grad_fn")
+            ask_history(self._array, "grad_fn")
         return None
     return edge.node if type(edge) is NodeOutput else edge
 
@@ -216,7 +217,7 @@ def set_data(self: Tensor, value: Any) -> None:
 def _retains(self: Tensor) -> bool:
     edge = self._edge
     if edge is None or edge is LEAF:
-        ask_history(self, "retains_grad")
+        ask_history(self._array, "retains_grad")
         return False
     node, index = function_of(edge)
     if node.extras is None:

@@ -15,14 +15,8 @@ from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 __all__ = [
-    "TEXTS", "CodeFacts",
-    "facts_of",
-    "impure_builtin",
-    "is_impure_function",
-    "is_opaque_name",
-    "is_own_module",
-    "is_pure_module",
-    "refused_module",
+    "TEXTS", "CodeFacts", "facts_of", "impure_builtin", "is_impure_function", "is_opaque_name",
+    "is_own_module", "is_pure_module", "is_standard", "refused_module",
 ]
 
 
@@ -239,6 +233,12 @@ def is_impure_function(function: Any) -> bool:
     return function.__name__ in _IMPURE_NAMES["taper"] and is_own_module(function.__module__)
 
 
+def is_standard(name: str | None) -> bool:
+    """Whether a module of this name is of the standard library."""
+    top = (name or "").partition(".")[0]
+    return top in sys.stdlib_module_names and top != "__main__"
+
+
 def is_pure_module(name: str | None) -> bool:
     """Whether a module of the standard library has no state and no effects."""
     return name in _PURE_MODULES
@@ -247,5 +247,4 @@ def is_pure_module(name: str | None) -> bool:
 def is_opaque_name(name: str | None) -> bool:
     """Whether the contents of a module of this name aren't looked at."""
     top = (name or "").partition(".")[0]
-    return top in _OWN or top in ("numpy", "scipy") or (
-        top in sys.stdlib_module_names and top != "__main__")
+    return top in _OWN or top in ("numpy", "scipy") or is_standard(top)

@@ -218,7 +218,7 @@ def _is_known(value: Any) -> bool:
             not is_own_module(value.__module__) and is_opaque_name(value.__module__))
     if issubclass(kind, (type, types.ModuleType)):
         name = value.__module__ if issubclass(kind, type) else value.__name__
-        return name == "builtins" or is_opaque_name(name)
+        return is_opaque_name(name)
     return kind not in (types.MethodType, functools.partial) and is_opaque_name(kind.__module__)
 
 

@@ -8,7 +8,7 @@ from collections import namedtuple
 from types import MemberDescriptorType
 from typing import Any
 
-from taper.compilation.code_facts import is_own_module, refused_module
+from taper.compilation.code_facts import is_own_module, is_standard, refused_module
 from taper.compilation.known_names import KnownNames, has_known_base, overriding_names
 from taper.compilation.parts import (
     PartsWatch,
@@ -20,7 +20,6 @@ from taper.compilation.parts import (
 from taper.compilation.walk_base import (
     NOT_READ,
     has_hidden_base,
-    is_of_library,
     is_opaque_class,
 )
 from taper.compilation.watches import (
@@ -75,7 +74,7 @@ class ObjectWalk(KnownNames):
     def visit_class(self, value: Any, path: Any) -> None:
         self.tokens.append(("class", id(value)))
         module = sys.modules.get(value.__module__ or "")
-        if module is not None and value.__module__.partition(".")[0] in sys.stdlib_module_names:
+        if module is not None and is_standard(value.__module__):
             reason = refused_module(module, frozenset(self.wanted))
             if reason is not None:
                 self.refuse(path, f"is from {reason}")
@@ -103,7 +102,7 @@ class ObjectWalk(KnownNames):
                 base, constructs))
             self.watch(watch)
             self.tokens.append(len(watch.saved))
-            if is_of_library(base):  # whose code isn't looked at
+            if is_standard(base.__module__):  # whose code isn't looked at
                 self.tokens.append(tuple(map(id, watch.saved.values())))
                 self.held.append(watch.saved)
                 continue

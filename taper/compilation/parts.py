@@ -22,7 +22,7 @@ from taper.core.storage import HEADER_WORDS, memory_words
 
 __all__ = [
     "FACTORY", "FUNCTION_PARTS", "AbcWatch", "Parts", "PartsWatch", "attributes_of", "class_parts",
-    "has_memory_of_its_own", "named_parts", "object_parts", "slots_of",
+    "has_memory_of_its_own", "is_heap_type", "named_parts", "object_parts", "slots_of",
 ]
 
 Parts = tuple[Any, ...]  # descriptors
@@ -72,7 +72,12 @@ def named_parts(wanted: frozenset[str]) -> Parts:
 
 def class_parts(cls: Any) -> Parts:
     """What a class derives from and is called, if that can change."""
-    return CLASS_PARTS if cls.__flags__ & _HEAP_TYPE else ()
+    return CLASS_PARTS if is_heap_type(cls) else ()
+
+
+def is_heap_type(cls: Any) -> bool:
+    """Whether a class was made by a program, and not by C code as the builtin ones."""
+    return bool(cls.__flags__ & _HEAP_TYPE)
 
 
 def attributes_of(value: Any) -> Any:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from taper.autograd.engine import nodes_from
 from taper.autograd.node import Node, NodeOutput
 from taper.core.tensor import LEAF, Tensor
 
@@ -91,7 +92,6 @@ class _History:
             if node.saves and node.saved:
                 self.savers.add(id(node))
             waiting += node.edges
-        self.nodes = seen
 
 
 def _node_of(t: Tensor) -> Node:
@@ -106,11 +106,12 @@ def stages_of(outputs: list[Tensor], leaves: Sequence[Tensor]) -> list[Stage]:
 
     Raises: NotImplementedError: if one comes from another that is one of several of an operation.
     """
-    histories = [_History(t, set()).nodes - {id(_node_of(t))} for t in outputs]
+    nodes = [_node_of(t).sequence for t in outputs]
+    behind = [nodes_from([t._edge]).keys() - {own} for t, own in zip(outputs, nodes, strict=True)]
     left, earlier, stages = list(range(len(outputs))), list[Tensor](), list[Stage]()
     while left:
-        nodes = {id(_node_of(outputs[i])) for i in left}
-        now = [i for i in left if nodes.isdisjoint(histories[i])]
+        later = {nodes[i] for i in left}
+        now = [i for i in left if later.isdisjoint(behind[i])]
         here = [outputs[i] for i in now]
         stages.append(Stage(here, earlier, leaves))
         earlier = [*earlier, *here]

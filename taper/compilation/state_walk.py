@@ -20,7 +20,7 @@ import numpy as np
 
 from taper.compilation.code_facts import is_own_module
 from taper.compilation.code_walk import CodeWalk
-from taper.compilation.parts import FACTORY, PartsWatch, attributes_of
+from taper.compilation.parts import FACTORY, PartsWatch, attributes_of, is_heap_type
 from taper.compilation.snapshot import Found, Names, Snapshot
 from taper.compilation.walk_base import Refused, is_opaque_class
 from taper.compilation.watches import (
@@ -178,7 +178,7 @@ class Walk(CodeWalk):
         elif is_own_module(kind.__module__):
             self.visit_own_object(value, path)
         elif kind is types.SimpleNamespace or (
-            kind.__flags__ & _HEAP_TYPE and not is_opaque_class(kind)
+            is_heap_type(kind) and not is_opaque_class(kind)
         ):
             self.visit_object(value, path)
         else:
@@ -271,9 +271,6 @@ class Walk(CodeWalk):
         watch = ArrayWatch(path, value)
         self.tokens.append(watch.saved)
         self.watch(watch)
-
-
-_HEAP_TYPE = 1 << 9
 
 
 def _is_passed(kind: type) -> bool:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import types
 from abc import ABCMeta
 from collections import OrderedDict, defaultdict, deque
 from functools import cache
 from typing import Any
 
+from taper.compilation.code_facts import is_standard
 from taper.compilation.parts import AbcWatch, has_memory_of_its_own
 from taper.compilation.snapshot import Names, Snapshot
 from taper.compilation.watches import WantedWatch, Watch, items_of, path_text
 
-__all__ = ["NOT_READ", "BaseWalk", "Refused", "has_hidden_base", "is_of_library", "is_opaque_class"]
+__all__ = ["NOT_READ", "BaseWalk", "Refused", "has_hidden_base", "is_opaque_class"]
 
 NOT_READ = frozenset([
     "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks",
@@ -100,14 +100,7 @@ def is_opaque_class(cls: type) -> bool:
         return False
     if top == "argparse" and cls.__name__ == "Namespace":
         return False
-    return top in sys.stdlib_module_names and top not in ("__main__", "abc", "typing", "contextlib",
-                                                          "dataclasses", "enum")
-
-
-def is_of_library(cls: type) -> bool:
-    """Whether a class is of the standard library."""
-    top = (cls.__module__ or "").partition(".")[0]
-    return top in sys.stdlib_module_names and top != "__main__"
+    return is_standard(top) and top not in ("abc", "typing", "contextlib", "dataclasses", "enum")
 
 
 # Classes of C whose contents are compared, also those of classes derived from them.
@@ -129,6 +122,6 @@ def _hidden_in(bases: tuple[Any, ...]) -> str:
             continue
         if base is not types.SimpleNamespace and has_memory_of_its_own(base):
             return "state"
-        if is_of_library(base) and base.__module__ not in ("abc", "typing"):
+        if is_standard(base.__module__) and base.__module__ not in ("abc", "typing"):
             found = "attributes"
     return found

@@ -73,6 +73,22 @@ class Watch:
         """Puts back what was there."""
         raise NotImplementedError
 
+    def put(self, name: str, value: Any) -> None:
+        """Gives a name of the holder its value."""
+        self.holder[name] = value
+
+    def remove(self, name: str) -> None:
+        """Removes a name from the holder."""
+        self.holder.pop(name, None)
+
+    def put_back(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+        """Gives the names of a part of the holder the values that they had."""
+        for name in now.keys() - before.keys():
+            self.remove(name)
+        for name, value in before.items():
+            if now.get(name, MISSING) is not value:
+                self.put(name, value)
+
     def change(self) -> str:
         """How the holder differs now, in words."""
         return f"{path_text(self.path)} changed"
@@ -176,11 +192,17 @@ class NamesWatch(Watch):
         return all(map(is_, map(self.holder.get, self.names, repeat(MISSING)), self.saved))
 
     def restore(self) -> None:
-        for name, value in zip(self.names, self.saved, strict=True):
+        for name, value, now in zip(self.names, self.saved, self.read(), strict=True):
+            if self.is_same(value, now):
+                continue
             if value is MISSING:
-                self.holder.pop(name, None)
-            elif self.holder.get(name, MISSING) is not value:
-                self.holder[name] = value
+                self.remove(name)
+            else:
+                self.put(name, value)
+
+    def is_same(self, before: Any, now: Any) -> bool:
+        """Whether a name still has its value."""
+        return before is now
 
     def change(self) -> str:
         now = self.read()
@@ -222,26 +244,26 @@ class WantedWatch(Watch):
             map(is_, map(now.get, saved, repeat(MISSING)), saved.values()))
 
     def restore(self) -> None:
-        now = self.read()
-        for name in now.keys() - self.saved.keys():
-            self.remove(name)
-        for name, value in self.saved.items():
-            if now.get(name, MISSING) is not value:
-                self.put(name, value)
-
-    def remove(self, name: str) -> None:
-        """Removes a name from the holder."""
-        del self.holder[name]
-
-    def put(self, name: str, value: Any) -> None:
-        """Gives a name of the holder its value."""
-        self.holder[name] = value
+        self.put_back(self.saved, self.read())
 
     def change(self) -> str:
         return changed_names(self.path, self.saved, self.read(), ".{}")
 
 
-class TypeWatch(WantedWatch):
+class OfClass(Watch):
+    """What watches of a class have in common: it is written to by another way than read."""
+
+    __slots__ = ()
+    cls: type
+
+    def put(self, name: str, value: Any) -> None:
+        setattr(self.cls, name, value)
+
+    def remove(self, name: str) -> None:
+        delattr(self.cls, name)
+
+
+class TypeWatch(OfClass, WantedWatch):
     """Some attributes of a user's class."""
 
     __slots__ = ("cls",)
@@ -250,14 +272,8 @@ class TypeWatch(WantedWatch):
         self.cls = cls
         super().__init__(path, cls.__dict__, wanted)
 
-    def remove(self, name: str) -> None:
-        delattr(self.cls, name)
 
-    def put(self, name: str, value: Any) -> None:
-        setattr(self.cls, name, value)
-
-
-class ClassWatch(DictWatch):
+class ClassWatch(OfClass, DictWatch):
     """One of taper's classes, all of it."""
 
     __slots__ = ("cls",)
@@ -267,15 +283,10 @@ class ClassWatch(DictWatch):
         super().__init__(path, cls.__dict__)
 
     def restore(self) -> None:
-        before = dict(zip(*self.saved, strict=True))
-        for name in self.holder.keys() - before.keys():
-            delattr(self.cls, name)
-        for name, value in before.items():
-            if self.holder.get(name, MISSING) is not value:
-                setattr(self.cls, name, value)
+        self.put_back(dict(zip(*self.saved, strict=True)), dict(self.holder))
 
 
-class MethodsWatch(NamesWatch):
+class MethodsWatch(OfClass, NamesWatch):
     """Some attributes of one of taper's classes, which may make them when they are first used."""
 
     __slots__ = ("cls",)
@@ -287,14 +298,8 @@ class MethodsWatch(NamesWatch):
     def holds(self) -> bool:
         return all(map(is_same_method, self.saved, self.read()))
 
-    def restore(self) -> None:
-        for name, value in zip(self.names, self.saved, strict=True):
-            if is_same_method(value, self.holder.get(name, MISSING)):
-                continue
-            if value is MISSING:
-                delattr(self.cls, name)
-            else:
-                setattr(self.cls, name, value)
+    def is_same(self, before: Any, now: Any) -> bool:
+        return is_same_method(before, now)
 
 
 def items_of(holder: Any) -> list[tuple[Any, Any]]:

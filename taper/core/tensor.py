@@ -19,6 +19,7 @@ import numpy as np
 
 from taper.core import device as devices
 from taper.core.dtype import _BY_NUMPY, FLOATING, dtype, from_numpy_dtype
+from taper.core.hidden_facts import ask, ask_history
 from taper.core.size import Size
 from taper.core.storage import (
     HEADER_WORDS,
@@ -361,13 +362,13 @@ class Tensor(metaclass=TensorMeta):
         """Whether no recorded operation made this tensor."""
         edge = self._edge
         if edge is LEAF and type(self._array) is not ndarray:
-            ask_history(self, "is_leaf")
+            ask_history(self._array, "is_leaf")
         return edge is None or edge is LEAF
 
     @property
     def output_nr(self) -> int:
         """Which output of its `grad_fn` this tensor is."""
-        ask_history(self, "output_nr")
+        ask_history(self._array, "output_nr")
         return getattr(self._edge, "index", 0)
 
     @property
@@ -410,20 +411,6 @@ if memory_words is not None:
 
 
 Tensor.__qualname__ = "Tensor"
-
-
-def ask(array: Any, what: str, *, of_inputs: bool = False) -> None:
-    """Raises where that isn't known: of arrays, or of inputs, of a step that is recorded."""
-    if type(array) is not ndarray:
-        refuse = getattr(array, "refuse_to_tell", None)
-        if refuse is not None and (array.is_of_an_input or not of_inputs):
-            refuse(what)
-
-
-def ask_history(t: Tensor, what: str) -> None:
-    """The same for what the history of a tensor tells, if it had one before."""
-    if getattr(t._array, "has_history", False):
-        t._array.refuse_to_tell(what)
 
 
 def _dim_error(dim: int, ndim: int) -> IndexError:

@@ -17,6 +17,7 @@ from taper.autograd.tangents import take_tangents
 from taper.autograd.views import Geometry, hand_on_history
 from taper.core.dtype import as_dtype
 from taper.core.errors import normalize_dim
+from taper.core.hidden_facts import ask
 from taper.core.promotion import cpp_type_name, scalar_type_name
 from taper.core.state import is_recording
 from taper.core.storage import (
@@ -26,7 +27,7 @@ from taper.core.storage import (
     dense_memory,
     strided_view,
 )
-from taper.core.tensor import Tensor, ask, contiguous_strides
+from taper.core.tensor import Tensor, contiguous_strides
 from taper.ops import slow
 from taper.ops.declare import composite, method, operator
 from taper.ops.options import order_of_format, preserved_copy
